@@ -1,0 +1,161 @@
+"""Every key of every configuration, with its unit and meaning. Variants in this folder only change values.
+
+Nothing is read with a default anywhere else: a key that is not here does not exist, and the returned trees are locked.
+"""
+
+from ml_collections import ConfigDict
+
+
+def pretrain() -> ConfigDict:
+  """The configuration of `run_pretrain.py`."""
+  config = ConfigDict()
+  config.seed = 0  # of initialisation, sampling, augmentation and masking
+  config.data = data()
+  config.augment = augment()
+  config.model = model()
+  config.objective = objective()
+  config.optim = optim()
+  config.mesh = mesh()
+  config.train = train()
+  config.periodic = periodic()
+  return config.lock()
+
+
+def data() -> ConfigDict:
+  c = ConfigDict()
+  c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
+  c.names = ("walkers",)  # data sets to pretrain on; each is <dir>/<name>
+  c.split = "train"  # split of each; TFDS slices such as "train[:10%]" are understood
+  c.factors = (1.0,)  # one per name: multiplies a set's size before the exponent (reference: GaitLU-1M 0.1)
+  c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
+  c.mix = "per_batch"  # "per_batch": a batch holds one data set, negatives stay in domain; "per_sequence": mixed
+  c.batch_size = 32  # sequences in the global batch, over all devices and hosts
+  c.clips = 2  # clips per sequence: the first for the teacher, the second for the student
+  c.clip_frames = 16  # frames of a clip, drawn without replacement and kept in order ...
+  c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
+  c.threads = 4  # reader threads a host (or a worker)
+  c.workers = 0  # reader processes a host; 0 reads in threads of the training process
+  c.prefetch = 4  # batches held ready
+  return c
+
+
+def augment() -> ConfigDict:
+  """The reference's recipe, one draw per clip (FoundationGait A3); a probability of 0 turns a step off."""
+  c = ConfigDict()
+  c.affine = 0.2  # probability of a random affine warp, corners moved by up to 9 pixels
+  c.perspective = 0.2  # probability of a random perspective warp, corners moved by up to 9 pixels
+  c.flip = 0.5  # probability of a left-right flip
+  c.dilate = 0.2  # probability of dilating a band of rows
+  c.blur = 0.2  # probability of blurring and binarising a band of rows
+  c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
+  c.width = 44  # columns kept of 64, from the middle
+  return c
+
+
+def model() -> ConfigDict:
+  c = ConfigDict()
+  c.name = "transformer"  # "transformer" or "p3d"
+  c.variant = "tiny"  # a named size of that model; see fgait_jax/models/variants.py
+  c.channels = 1  # channels of a frame: 1 for silhouettes
+  c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
+  c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
+  c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  return c
+
+
+def objective() -> ConfigDict:
+  c = ConfigDict()
+  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64/crop_list[i] rows
+  c.masked_fraction = 0.5  # share of tokens the student does not see; 0 turns masked modelling off
+  c.reconstruction_weight = 1.0  # times binary cross-entropy on masked tubelets, nats per pixel
+  c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
+  c.temperature = 1 / 16  # cosine similarities are divided by it
+  c.label_smoothing = 0.1  # of the InfoNCE targets
+  c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
+  return c
+
+
+def optim() -> ConfigDict:
+  c = ConfigDict()
+  c.name = "adamw"  # "adamw" or "sgd"
+  c.peak_rate = 1e-3  # learning rate after warm-up
+  c.final_rate = 1e-5  # learning rate at the last step of a cosine schedule
+  c.warmup_steps = 20  # linear from 0
+  c.schedule = "cosine"  # "cosine", or "step": multiply by `step_factor` at each of `step_at`
+  c.step_at = ()  # steps at which the step schedule drops
+  c.step_factor = 0.1
+  c.momentum = 0.9  # SGD momentum
+  c.beta1 = 0.9  # AdamW
+  c.beta2 = 0.95  # AdamW
+  c.weight_decay = 0.05  # decoupled for AdamW; added to the gradient for SGD, as torch does
+  c.clip_norm = 1.0  # global gradient norm above which gradients are scaled down; 0 turns it off
+  # (pattern over the parameter path, weight-decay factor, learning-rate factor): every parameter must match exactly one.
+  c.rules = (
+    (r".*/(bias|scale)|.*position.*|.*token", 0.0, 1.0),
+    (r".*/kernel", 1.0, 1.0),
+  )
+  return c
+
+
+def mesh() -> ConfigDict:
+  c = ConfigDict()
+  c.data = -1  # devices along the batch; -1 takes all that are left
+  c.fsdp = 1  # devices over which parameters, their optimizer state and the batch are cut
+  c.tensor = 1  # devices over which heads, hidden features and parts are cut
+  return c
+
+
+def train() -> ConfigDict:
+  c = ConfigDict()
+  c.steps = 1000  # length of the run, and of its schedules
+  c.stop_at = -1  # stop (and save) at this step without changing the schedules; -1 runs to the end
+  c.log_every = 10  # steps between metric lines
+  c.save_every = 500  # steps between checkpoints
+  c.keep = 3  # newest checkpoints kept
+  c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
+  c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
+  return c
+
+
+def periodic() -> ConfigDict:
+  """Zero-shot retrieval during pretraining."""
+  c = ConfigDict()
+  c.every = 500  # steps between evaluations; 0 turns them off
+  c.name = "walkers"  # data set, inside data.dir
+  c.split = "test"
+  c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
+  c.max_sequences = 512  # sequences embedded, spread evenly over the split; 0 takes all
+  return c
+
+
+def evaluation() -> ConfigDict:
+  """The configuration of `run_eval.py`."""
+  c = ConfigDict()
+  c.task = "zero_shot"  # "zero_shot", "linear_probe", "score", ...
+  c.seed = 0  # of bootstraps, probes and drawn examples
+  c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
+  c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
+  c.data_dir = "built"  # folder of built data sets
+  c.dataset = "walkers"
+  c.split = "test"
+  c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
+  c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
+  c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
+  c.max_frames = 720  # first frames of a sequence that are embedded
+  c.batch_frames = 512  # frames embedded at a time, per device
+  c.bootstrap = 1000  # resamples of subjects behind every confidence interval; 0 gives none
+  c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
+  c.probe = probe()
+  return c.lock()
+
+
+def probe() -> ConfigDict:
+  """The linear probe: a softmax layer on frozen embeddings."""
+  c = ConfigDict()
+  c.target = "subject"  # "subject", or the name of an attribute
+  c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
+  c.steps = 500
+  c.rate = 1e-2  # AdamW, cosine to zero
+  c.weight_decay = 1e-4
+  return c

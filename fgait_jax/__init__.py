@@ -1,0 +1,1 @@
+"""Pretrains one gait foundation model on silhouette sequences and evaluates it on every public gait task."""

@@ -1,0 +1,24 @@
+"""Errors a user can mend. Each says what came, what was expected, and which file or key to change.
+
+The programs print these as one message and exit 1; anything else is a bug and keeps its traceback.
+"""
+
+
+class FgaitError(Exception):
+  """Base of all errors whose message tells the user what to do."""
+
+
+class ConfigError(FgaitError):
+  """A configuration key or value that cannot work; names the key."""
+
+
+class DataError(FgaitError):
+  """A file, sequence or data set that cannot be used; names the path or key."""
+
+
+class CheckpointError(FgaitError):
+  """A checkpoint that is missing, partial, or of another model; names the folder."""
+
+
+class NonFiniteLoss(FgaitError):
+  """Training met a loss that is not a number; names the step and the sequences of its batch."""

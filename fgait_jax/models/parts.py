@@ -1,0 +1,48 @@
+"""Horizontal part pooling: a feature map becomes 31 part descriptors, from fine strips to the whole body."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from fgait_jax.typing import Array, Bool, Float
+
+BINS = (16, 8, 4, 2, 1)
+NUM_PARTS = sum(BINS)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FeatureMap:
+  """What an encoder returns. `present` is False where a position was masked out or its frames are padding."""
+
+  features: Float[Array, "b s r q d"]
+  present: Bool[Array, "b s r q"]
+
+
+def temporal_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
+  """Maximum over the present slots of each position; zero, and not present, where there is none."""
+  present = jnp.any(feature_map.present, axis=1)
+  lowest = jnp.finfo(feature_map.features.dtype).min
+  highest = jnp.max(jnp.where(feature_map.present[..., None], feature_map.features, lowest), axis=1)
+  return jnp.where(present[..., None], highest, 0), present
+
+
+def part_pool(features: Float[Array, "b r q d"], present: Bool[Array, "b r q"]) -> Float[Array, "b p d"]:
+  """Mean plus max over each of 16, 8, 4, 2 and 1 horizontal bins, top to bottom, fine to coarse (HPP of OpenGait).
+
+  The grid must have 16 rows, so that a bin is whole rows. Positions not present take no part; an empty bin is zero.
+  """
+  b, r, q, d = features.shape
+  if r % BINS[0]:
+    raise ValueError(f"part pooling needs a grid whose rows divide by {BINS[0]}; got {r} rows")
+  lowest = jnp.finfo(features.dtype).min
+  pooled = []
+  for bins in BINS:
+    strip = features.reshape(b, bins, -1, d)
+    here = present.reshape(b, bins, -1, 1)
+    count = jnp.sum(here, axis=2)
+    mean = jnp.sum(strip * here, axis=2) / jnp.maximum(count, 1)
+    top = jnp.max(jnp.where(here, strip, lowest), axis=2)
+    pooled.append(jnp.where(count > 0, mean + top, 0))
+  return jnp.concatenate(pooled, axis=1).astype(features.dtype)

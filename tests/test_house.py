@@ -1,0 +1,77 @@
+"""The house stands as designed: imports run downward, files stay short, nobody hides defaults or helpers."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGES = ("fgait_jax", "data_prep", "configs")
+FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("run_*.py"))
+
+# What each place may import of the project, beside itself. A name ends at a package or a module.
+BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng"}
+BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.models", "fgait_jax.objectives", "fgait_jax.data"}
+ALLOWED = {
+  "fgait_jax.typing": set(),
+  "fgait_jax.errors": set(),
+  "fgait_jax.rng": {"fgait_jax.typing"},
+  "fgait_jax.parallel": BASE,
+  "fgait_jax.data": BASE | {"fgait_jax.parallel"},
+  "fgait_jax.models": BASE | {"fgait_jax.parallel"},
+  "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
+  "fgait_jax.training": BELOW_TRAINING,
+  "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
+  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
+  "configs": {"configs"},
+  "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.errors"},
+  "run_pretrain": {"fgait_jax", "configs"},
+  "run_eval": {"fgait_jax", "configs"},
+}
+
+
+def module_name(path: pathlib.Path) -> str:
+  return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: pathlib.Path) -> set[str]:
+  found = set()
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      found |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert node.level == 0, f"{path}: relative import; write the full name"
+      found |= {f"{node.module}.{alias.name}" for alias in node.names}
+  return {name for name in found if name.split(".")[0] in PACKAGES}
+
+
+def within(name: str, place: str) -> bool:
+  return name == place or name.startswith(f"{place}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_downward(path):
+  name = module_name(path)
+  place = max((p for p in ALLOWED if within(name, p)), key=len, default=None)
+  if place is None:
+    assert name == "fgait_jax", f"{name} has no place in the house; add it to ALLOWED"
+    assert not imports(path)
+    return
+  allowed = ALLOWED[place] | {place}
+  upward = sorted(i for i in imports(path) if not any(within(i, a) for a in allowed))
+  assert not upward, f"{name} imports {upward}; {place} may import only {sorted(allowed)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_short_and_open_with_a_purpose(path):
+  text = path.read_text()
+  assert len(text.splitlines()) < 400, f"{path} is too long; split it by purpose"
+  assert path.stem not in {"utils", "helpers", "misc", "common"}
+  if text.strip():
+    assert ast.get_docstring(ast.parse(text)), f"{path} has no module docstring"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_configuration_is_never_read_with_a_default(path):
+  assert not re.search(r"config(\.\w+)*\.get\(", path.read_text()), f"{path}: put the key in configs/base.py"
