@@ -1,4 +1,4 @@
-"""Tests run on eight fake CPU devices, with array shapes checked at run time and rank promotion refused."""
+"""Tests run on eight fake CPU devices."""
 
 import os
 import pathlib
@@ -9,7 +9,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
