@@ -1,0 +1,41 @@
+"""What a reader of raw recordings gives the builder: a list of walks, each read only when its turn comes."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Dropped(Exception):
+  """A sequence that cannot be stored. `reason` is a short fixed phrase the manifest counts by; `detail` names the file."""
+
+  def __init__(self, reason: str, detail: str):
+    super().__init__(reason, detail)
+    self.reason = reason
+    self.detail = detail
+
+  def __str__(self) -> str:
+    return f"{self.reason}: {self.detail}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Walk:
+  """One walk that can be read. `read()` returns uint8 [time, 64, 64 or 44(, channel)] or raises `Dropped`.
+
+  `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
+  """
+
+  subject: str
+  condition: str
+  view: str
+  key: str
+  read: Callable[[], np.ndarray]
+  attributes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+
+
+class Source(Protocol):
+  """A raw data set in one layout."""
+
+  def splits(self) -> Mapping[str, Sequence[Walk]]:
+    """Walks of every split, in a stable order; raises `DataError` where the layout or partition is wrong."""
