@@ -1,0 +1,45 @@
+"""Official identity partitions, as data: which subjects of a public data set train and which test.
+
+`official.json` holds each list in runs: "001-074" is 74 identities, "00001-10305/2" every second one, and a bare word is
+itself. Facts of the data sets' authors, as OpenGait distributes them; `kth` is this project's own split.
+"""
+
+import functools
+import importlib.resources
+import json
+import re
+
+from fgait_jax.errors import DataError
+
+_RUN = re.compile(r"(?P<prefix>\D*)(?P<first>\d+)(?P<suffix>\D*)-(?P=prefix)(?P<last>\d+)(?P=suffix)(/(?P<step>\d+))?")
+
+
+def expand(runs: str) -> tuple[str, ...]:
+  """The identities that `runs` stands for, in order."""
+  identities = []
+  for word in runs.split():
+    match = _RUN.fullmatch(word)
+    if match is None:
+      identities.append(word)
+      continue
+    first, last, step = match["first"], match["last"], int(match["step"] or 1)
+    for number in range(int(first), int(last) + 1, step):
+      identities.append(f"{match['prefix']}{number:0{len(first)}d}{match['suffix']}")
+  return tuple(identities)
+
+
+@functools.cache
+def _official() -> dict[str, dict[str, str]]:
+  return json.loads(importlib.resources.files(__name__).joinpath("official.json").read_text())
+
+
+def names() -> tuple[str, ...]:
+  """Data sets whose partition is known."""
+  return tuple(_official())
+
+
+def load(name: str) -> dict[str, tuple[str, ...]]:
+  """Split name -> identities of data set `name`; no identity stands in two splits."""
+  if name not in _official():
+    raise DataError(f"no partition is known for {name!r}; known: {', '.join(names())}")
+  return {split: expand(runs) for split, runs in _official()[name].items()}
