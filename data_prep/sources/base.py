@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Dropped(Exception):
-  """A sequence that cannot be stored. `reason` is a short fixed phrase the manifest counts by; `detail` names the file."""
+  """A sequence that cannot be stored: `reason` is a short phrase the manifest counts by, `detail` names the file."""
 
   def __init__(self, reason: str, detail: str):
     super().__init__(reason, detail)
