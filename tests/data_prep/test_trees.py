@@ -1,0 +1,85 @@
+"""One tree of files, whatever holds them; archives are never trusted with paths."""
+
+import io
+import pickle
+import tarfile
+import zipfile
+
+import pytest
+
+from data_prep.sources.trees import open_tree
+from fgait_jax.errors import DataError
+
+FILES = {"001/nm-01/000/a.png": b"first", "001/nm-01/000/b ü.png": b"second", "002/bg-01/090/a.png": b""}
+
+
+def as_folder(path):
+  for name, content in FILES.items():
+    file = path / "raw" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+  return path / "raw"
+
+
+def as_zip(path, names=FILES):
+  with zipfile.ZipFile(path / "raw.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+    for name in names:
+      archive.writestr(name, FILES.get(name, b"x"))
+  return path / "raw.zip"
+
+
+def as_tar(path, mode="w", names=FILES, file="raw.tar"):
+  with tarfile.open(path / file, mode) as archive:
+    for name in names:
+      info = tarfile.TarInfo(name)
+      info.size = len(FILES.get(name, b"x"))
+      archive.addfile(info, io.BytesIO(FILES.get(name, b"x")))
+  return path / file
+
+
+@pytest.mark.parametrize(
+  "make",
+  [as_folder, as_zip, as_tar, lambda p: as_tar(p, "w:gz", file="raw.tar.gz")],
+  ids=["folder", "zip", "tar", "tgz"],
+)
+def test_every_form_gives_the_same_tree_and_pickles(make, tmp_path):
+  tree = open_tree(make(tmp_path))
+  assert list(tree) == sorted(FILES)
+  assert {name: pickle.loads(pickle.dumps(read))() for name, read in tree.items()} == FILES
+
+
+def test_archives_inside_a_folder_stand_for_their_folder(tmp_path):
+  (tmp_path / "silhouettes").mkdir()
+  as_tar(tmp_path / "silhouettes", "w:gz", names=["001/nm-01/000/a.png"], file="001.tar.gz")
+  as_zip(tmp_path / "silhouettes", names=["002/bg-01/090/a.png"])
+  tree = open_tree(tmp_path)
+  assert list(tree) == ["silhouettes/001/nm-01/000/a.png", "silhouettes/002/bg-01/090/a.png"]
+  assert tree["silhouettes/001/nm-01/000/a.png"]() == b"first"
+
+
+@pytest.mark.parametrize("make", [as_zip, as_tar])
+@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "001/../../evil.png"])
+def test_a_member_that_climbs_out_is_refused(make, name, tmp_path):
+  with pytest.raises(DataError, match=r"raw\.(zip|tar): member .*evil.* climbs out"):
+    open_tree(make(tmp_path, names=[name]))
+
+
+def test_a_missing_folder_a_foreign_file_and_a_broken_archive_are_named(tmp_path):
+  with pytest.raises(DataError, match="nowhere: no such folder or archive; --raw"):
+    open_tree(tmp_path / "nowhere")
+  (tmp_path / "notes.txt").write_text("hello")
+  with pytest.raises(DataError, match=r"notes\.txt: neither a folder nor one of \.zip"):
+    open_tree(tmp_path / "notes.txt")
+  (tmp_path / "broken.zip").write_bytes(b"PK nonsense")
+  with pytest.raises(DataError, match=r"broken\.zip: not a readable zip"):
+    open_tree(tmp_path / "broken.zip")
+  (tmp_path / "broken.tar").write_bytes(b"nonsense" * 100)
+  with pytest.raises(DataError, match=r"broken\.tar: not a readable tar"):
+    open_tree(tmp_path / "broken.tar")
+
+
+def test_one_name_in_two_places_is_an_error(tmp_path):
+  as_zip(tmp_path, names=["001/nm-01/000/a.png"])
+  as_tar(tmp_path, names=["001/nm-01/000/a.png"])
+  with pytest.raises(DataError, match=r"001/nm-01/000/a\.png is found twice, in .*raw\.tar and in .*raw\.zip"):
+    open_tree(tmp_path)
