@@ -1,0 +1,168 @@
+"""Folders (or archives) of mask images, one image a frame, in the layouts that public data sets are handed out in.
+
+A layout is a pattern over file names that tells subject, condition and view; frames of a walk are its files in name
+order. Every image is read as 8-bit grey and normalised as that data set's own pretreatment does.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from data_prep.normalise import SIZE, FrameRefused, normalise_frame
+from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.trees import open_tree
+from fgait_jax.errors import DataError
+
+IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Where names tell the labels: `pattern` has named groups, `subject`, `condition` and `view` are filled from them."""
+
+  example: str
+  pattern: str
+  subject: str = "{subject}"
+  condition: str = "{condition}"
+  view: str = "{view}"
+
+
+def _layout(example: str, folders: str, **labels) -> Layout:
+  return Layout(example, rf"(?:.*/)?{folders}/{IMAGE}", **labels)
+
+
+# Sources: the data sets' own pages and OpenGait's data set guides. A name may match one layout of a tuple only.
+LAYOUTS: dict[str, tuple[Layout, ...]] = {
+  "id/type/view": (_layout("001/nm-01/090/*.png", r"(?P<subject>[^/]+)/(?P<condition>[^/]+)/(?P<view>[^/]+)"),),
+  "oumvlp": (
+    _layout(
+      "Silhouette_090-00/00001/*.png", r"Silhouette_(?P<view>\d{3})-(?P<condition>\d{2})/(?P<subject>\d{5})"
+    ),
+  ),
+  "grew": (
+    _layout("train/00001/4XPn5Z28/*.png", r"train/(?P<subject>\d{5})/(?P<view>[^/]+)",
+            subject="{subject}train", condition="00"),
+    _layout("test/gallery/00001/79XJefi8/*.png", r"test/gallery/(?P<subject>\d{5})/(?P<view>[^/]+)",
+            condition="gallery"),  # numbered 01 and 02 below, in name order
+    _layout("test/probe/etaGVnWf/*.png", r"test/probe/(?P<view>[^/]+)", subject="probe", condition="03"),
+  ),
+  "casia_e": (
+    _layout(
+      "001/H/scene1/bg/000/1/*.jpg",
+      r"(?P<subject>\d{3,4})/(?P<height>[HL])/(?P<scene>[^/]+)/(?P<clothes>[^/]+)/(?P<view>\d{3})/(?P<number>\d+)",
+      condition="{height}-{scene}-{clothes}-{number}",
+    ),
+  ),
+  "sustech1k": (
+    _layout("0000/00-nm/000/Sils_aligned/*.png",
+            r"(?P<subject>\d{4})/(?P<condition>[^/]+)/(?P<view>[^/]+)/Sils_aligned"),
+  ),
+}  # fmt: skip
+
+
+def _resized(mask: np.ndarray) -> np.ndarray:
+  return cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+# How each data set's pretreatment makes a frame. "cut" frames are already 64 rows of 64 or 44 columns.
+FRAMES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+  "official": normalise_frame,
+  "area": functools.partial(normalise_frame, min_sum=-1, interpolation=cv2.INTER_AREA),  # CCPG
+  "resize": _resized,  # CASIA-E, SUSTech1K: cropped by their makers
+  "cut": lambda mask: mask,  # GREW
+}
+
+
+def decode(content: bytes) -> np.ndarray:
+  """An image file's mask, uint8 [height, width]; `FrameRefused` where it is unreadable or of another bit depth."""
+  image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+  if image is None:
+    raise FrameRefused("unreadable image")
+  if image.dtype != np.uint8:
+    raise FrameRefused(f"{8 * image.itemsize}-bit image")
+  if image.ndim == 3:
+    image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) if image.shape[2] >= 3 else image[..., 0]
+  return image
+
+
+def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> np.ndarray:
+  """All usable frames of a walk, uint8 [time, 64, 64 or 44]; `Dropped` where none is left or sizes differ."""
+  kept, refused = [], Counter()
+  example = ""
+  for read, name in zip(readers, names, strict=True):
+    try:
+      kept.append(FRAMES[frames](decode(read())))
+    except FrameRefused as reason:
+      refused[str(reason)] += 1
+      example = example or name
+  if not kept:
+    reason = refused.most_common(1)[0][0]
+    raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
+  if len({frame.shape for frame in kept}) > 1:
+    raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
+  return np.stack(kept)
+
+
+class ImageSource:
+  """Walks found in a tree of images by `layout`, split by `partition` (split -> identities; None: all are "test")."""
+
+  def __init__(
+    self, raw: str | pathlib.Path, *, layout: str = "id/type/view", frames: str = "official",
+    partition: Mapping[str, Sequence[str]] | None = None,
+  ):
+    self.raw = pathlib.Path(raw)
+    self.layout = layout
+    self.frames = frames
+    self.partition = partition
+
+  def splits(self) -> dict[str, list[Walk]]:
+    tree = open_tree(self.raw)
+    walks = [self._walk(labels, names, tree) for labels, names in self._grouped(tree).items()]
+    if self.partition is None:
+      return {"test": walks}
+    return {
+      split: [walk for walk in walks if walk.subject in identities]
+      for split, identities in ((split, set(ids)) for split, ids in self.partition.items())
+    }
+
+  def _grouped(self, tree: Mapping[str, Callable[[], bytes]]) -> dict[tuple[str, str, str], list[str]]:
+    """Names of every (subject, condition, view), in name order."""
+    layouts = [(layout, re.compile(layout.pattern, re.IGNORECASE)) for layout in LAYOUTS[self.layout]]
+    groups = defaultdict(list)
+    for name in tree:
+      for layout, pattern in layouts:
+        if match := pattern.fullmatch(name):
+          found = match.groupdict()
+          groups[tuple(text.format(**found) for text in (layout.subject, layout.condition, layout.view))].append(name)
+          break
+    if not groups:
+      examples = ", ".join(layout.example for layout in LAYOUTS[self.layout])
+      seen = ", ".join(list(tree)[:3]) or "no files at all"
+      raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
+    return dict(sorted(_number_gallery(groups).items()))
+
+  def _walk(self, labels: tuple[str, str, str], names: list[str], tree: Mapping[str, Callable[[], bytes]]) -> Walk:
+    subject, condition, view = labels
+    key = "/".join(labels)
+    readers = [tree[name] for name in names]
+    where = f"{self.raw}: {key}"
+    read = functools.partial(read_walk, readers, names, frames=self.frames, where=where)
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+
+
+def _number_gallery(groups: dict[tuple[str, str, str], list[str]]) -> dict[tuple[str, str, str], list[str]]:
+  """GREW's gallery walks carry no condition: the first of a subject, by name, is "01", the next "02"."""
+  seen = Counter()
+  numbered = {}
+  for subject, condition, view in sorted(groups):
+    if condition == "gallery":
+      seen[subject] += 1
+    number = f"{seen[subject]:02d}" if condition == "gallery" else condition
+    numbered[subject, number, view] = groups[subject, condition, view]
+  return numbered

@@ -1,0 +1,118 @@
+"""Image folders: labels read off names in every layout, frames normalised, and every bad image named."""
+
+import pickle
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep.sources.base import Dropped
+from data_prep.sources.images import LAYOUTS, ImageSource
+from fgait_jax.errors import DataError
+
+
+def png(mask: np.ndarray) -> bytes:
+  return cv2.imencode(".png", mask)[1].tobytes()
+
+
+def body(width: int = 30, size=(120, 100)) -> np.ndarray:
+  mask = np.zeros(size, np.uint8)
+  mask[10:110, 50 - width // 2 : 50 + width // 2] = 255
+  return mask
+
+
+def write(root, name: str, content: bytes):
+  file = root / name
+  file.parent.mkdir(parents=True, exist_ok=True)
+  file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+  ("layout", "name", "labels"),
+  [
+    ("id/type/view", "GaitDatasetB-silh/001/nm-01/090/001-nm-01-090-001.png", ("001", "nm-01", "090")),
+    ("id/type/view", "2D_Silhouettes/0002/camid0_videoid2/seq0/0001.png", ("0002", "camid0_videoid2", "seq0")),
+    ("oumvlp", "Silhouette_090-01/00003/0001.png", ("00003", "01", "090")),
+    ("grew", "train/00001/4XPn5Z28/00001.png", ("00001train", "00", "4XPn5Z28")),
+    ("grew", "test/probe/etaGVnWf/00001.png", ("probe", "03", "etaGVnWf")),
+    ("casia_e", "forTrain/001/H/scene1/bg/000/1/a.jpg", ("001", "H-scene1-bg-1", "000")),
+    ("sustech1k", "0000/00-nm/000/Sils_aligned/a.png", ("0000", "00-nm", "000")),
+  ],
+)
+def test_layouts_read_the_labels_off_the_names(layout, name, labels, tmp_path):
+  write(tmp_path, name, png(body()))
+  (walk,) = ImageSource(tmp_path, layout=layout).splits()["test"]
+  assert (walk.subject, walk.condition, walk.view) == labels
+  assert walk.key == "/".join(labels)
+
+
+def test_every_layout_gives_an_example_of_itself():
+  for layouts in LAYOUTS.values():
+    for layout in layouts:
+      assert re.fullmatch(layout.pattern, layout.example.replace("*", "a"))
+
+
+def test_the_gallery_of_grew_is_numbered_by_name(tmp_path):
+  for name in ("zz", "aa"):
+    write(tmp_path, f"test/gallery/00007/{name}/1.png", png(body()))
+  walks = ImageSource(tmp_path, layout="grew").splits()["test"]
+  assert [(walk.condition, walk.view) for walk in walks] == [("01", "aa"), ("02", "zz")]
+
+
+def test_frames_come_in_name_order_normalised_and_from_a_worker(tmp_path):
+  for number, width in enumerate((20, 40, 60)):
+    write(tmp_path, f"001/nm 01/0ü0/{number:03d}.png", png(body(width)))
+  (walk,) = ImageSource(tmp_path).splits()["test"]
+  frames = pickle.loads(pickle.dumps(walk)).read()
+  assert frames.shape == (3, 64, 64)
+  widths = (frames > 128).any(axis=1).sum(axis=1)
+  assert list(widths) == sorted(widths)
+
+
+def test_a_partition_splits_by_subject(tmp_path):
+  for subject in ("001", "002", "003"):
+    write(tmp_path, f"{subject}/nm-01/090/1.png", png(body()))
+  splits = ImageSource(tmp_path, partition={"train": ["001", "003"], "test": ["002"]}).splits()
+  assert {split: [walk.subject for walk in walks] for split, walks in splits.items()} == {
+    "train": ["001", "003"], "test": ["002"],
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ("content", "reason"),
+  [
+    (b"not an image", "unreadable image"),
+    (b"", "unreadable image"),
+    (png(np.zeros((120, 100), np.uint8)), "all black"),
+    (png(np.full((120, 100), 60_000, np.uint16)), "16-bit image"),
+  ],
+)
+def test_a_walk_of_bad_images_is_dropped_by_name(content, reason, tmp_path):
+  write(tmp_path, "001/nm-01/090/bad.png", content)
+  (walk,) = ImageSource(tmp_path).splits()["test"]
+  with pytest.raises(Dropped, match=rf"001/nm-01/090: all 1 frames refused, mostly: {reason} \(as .*bad\.png\)"):
+    walk.read()
+  write(tmp_path, "001/nm-01/090/good.png", png(body()))
+  (walk,) = ImageSource(tmp_path).splits()["test"]
+  assert len(walk.read()) == 1
+
+
+def test_cut_frames_of_different_sizes_are_dropped_by_name(tmp_path):
+  write(tmp_path, "train/00001/aa/1.png", png(np.full((64, 64), 255, np.uint8)))
+  write(tmp_path, "train/00001/aa/2.png", png(np.full((64, 44), 255, np.uint8)))
+  (walk,) = ImageSource(tmp_path, layout="grew", frames="cut").splits()["test"]
+  with pytest.raises(Dropped, match="frames of different sizes"):
+    walk.read()
+
+
+def test_colour_masks_are_read_as_grey(tmp_path):
+  write(tmp_path, "001/nm-01/090/1.png", png(cv2.cvtColor(body(), cv2.COLOR_GRAY2BGR)))
+  (walk,) = ImageSource(tmp_path).splits()["test"]
+  assert walk.read().max() == 255
+
+
+def test_a_foreign_layout_says_what_was_expected_and_found(tmp_path):
+  write(tmp_path, "walks/one.png", png(body()))
+  with pytest.raises(DataError, match=r"no images in the layout 'oumvlp' \(such as Silhouette.*found walks/one\.png"):
+    ImageSource(tmp_path, layout="oumvlp").splits()
