@@ -1,0 +1,129 @@
+"""Motion capture: forward kinematics by hand, rigid bones on real recordings, and errors that name file and line."""
+
+import numpy as np
+import pytest
+
+from data_prep.sources.skeletons import Motion, read_amc, read_bvh
+from fgait_jax.errors import DataError
+
+ASF = """:version 1.10
+:units
+  length 0.0254
+:root
+  order TX TY TZ RX RY RZ
+:bonedata
+  begin
+    name thigh
+    direction 0 -1 0
+    length 2
+    axis 0 0 0 XYZ
+    dof rx ry rz
+  end
+  begin
+    name shin
+    direction 0 -1 0
+    length 1
+    axis 0 0 0 XYZ
+    dof rx
+  end
+:hierarchy
+  begin
+    root thigh
+    thigh shin
+  end
+"""
+AMC = """:FULLY-SPECIFIED
+1
+root 0 3 0 0 0 0
+thigh 0 0 0
+shin 0
+2
+root 0 3 0 0 0 90
+thigh 90 0 0
+shin 90
+"""
+BVH = """HIERARCHY
+ROOT hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT knee
+  {
+    OFFSET 0 -50 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site
+    {
+      OFFSET 0 -40 0
+    }
+  }
+}
+MOTION
+Frames: 2
+Frame Time: 0.04
+0 90 0 0 0 0 0 0 0
+0 90 0 0 90 0 0 -90 0
+"""
+
+
+@pytest.fixture
+def files(tmp_path):
+  for name, text in {"a.asf": ASF, "a.amc": AMC, "a.bvh": BVH}.items():
+    (tmp_path / name).write_text(text)
+  return tmp_path
+
+
+def test_acclaim_kinematics_by_hand(files):
+  joints = read_amc(files / "a.amc", files / "a.asf").joints
+  np.testing.assert_allclose(joints["thigh"][0], [0, 1, 0], atol=1e-12)  # units are metres here: 0.0254 inches each
+  np.testing.assert_allclose(joints["shin"][0], [0, 0, 0], atol=1e-12)
+  # Second frame: the body lies to +x, the thigh turns forward, and the shin turns back against it.
+  np.testing.assert_allclose(joints["thigh"][1], [0, 3, -2], atol=1e-12)
+  np.testing.assert_allclose(joints["shin"][1], [-1, 3, -2], atol=1e-12)
+
+
+def test_biovision_kinematics_by_hand(files):
+  motion = read_bvh(files / "a.bvh")
+  assert motion.rate == 25
+  np.testing.assert_allclose(motion.joints["knee"], [[0, 0.4, 0], [0, 0.9, -0.5]], atol=1e-12)
+  np.testing.assert_allclose(motion.joints["knee_end"], [[0, 0, 0], [0, 0.5, -0.5]], atol=1e-12)
+
+
+def test_resampling_keeps_straight_lines():
+  motion = Motion({"root": np.linspace(0, 1, 121)[:, None] * np.ones(3)}, 120.0)
+  slow = motion.resampled(25.0)
+  assert len(slow) == 26
+  np.testing.assert_allclose(slow.joints["root"][:, 0], np.linspace(0, 1, 26), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+  ("name", "old", "new", "message"),
+  [
+    ("a.amc", "shin 90", "shin 90 1", r"a\.amc:9: shin has 2 values, its skeleton says 1"),
+    ("a.amc", "thigh 90 0 0", "thigh 90 0 x", r"a\.amc: line 8 should be a number, found 'x'"),
+    ("a.amc", "shin 90\n", "", r"a\.amc: shin has 1 frames of 2; the file is cut short"),
+    ("a.amc", "shin 0", "tail 0", r"a\.amc:5: bone 'tail' is not in the skeleton"),
+    ("a.asf", "thigh shin", "shin shin", r"a\.asf: bones \['shin'\] hang on no root"),
+    ("a.asf", ":hierarchy", ":other", r"a\.asf: no :hierarchy section"),
+  ],
+)
+def test_errors_name_the_file_and_what_is_wrong(files, name, old, new, message):
+  (files / name).write_text((files / name).read_text().replace(old, new))
+  with pytest.raises(DataError, match=message):
+    read_amc(files / "a.amc", files / "a.asf")
+
+
+def test_a_biovision_file_cut_short_is_named(files):
+  (files / "a.bvh").write_text(BVH[:-10])
+  with pytest.raises(DataError, match=r"a\.bvh: \d+ motion values, expected 2 frames x 9 channels"):
+    read_bvh(files / "a.bvh")
+
+
+def test_real_walkers_have_rigid_bones_and_human_size(shared_data):
+  for asf in sorted((shared_data / "cmu_mocap").glob("*/*.asf")):
+    amc = sorted(asf.parent.glob("*.amc"))[0]
+    joints = read_amc(amc, asf).joints
+    shin = np.linalg.norm(joints["ltibia"] - joints["lfemur"], axis=1)
+    assert shin.std() < 1e-9
+    assert 0.3 < shin[0] < 0.5
+    height = joints["head"][:, 1] - np.minimum(joints["ltoes"][:, 1], joints["rtoes"][:, 1])
+    assert 1.35 < height.max() < 1.9, amc
