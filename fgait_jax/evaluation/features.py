@@ -1,0 +1,216 @@
+"""Embeds every sequence of a split once, over all devices, and keeps the result on disk.
+
+Whole sequences, in order, without augmentation. Sequences of like length share a batch and pad to one of a few
+lengths, so that few programs are compiled; the order of the split is kept. Never trains, never changes the network.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fnmatch
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+from jax.sharding import Mesh
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fgait_jax.data.schema import to_canvas
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.parallel.mesh import batch_divisor, make_mesh
+
+EMBEDDINGS = ("prediction", "projection", "pooled")
+_FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Features:
+  """Embeddings float32 [N, C, P] (P parts of C channels) and, for each, who walked, how, and from where it was seen."""
+
+  embeddings: np.ndarray
+  subjects: np.ndarray
+  conditions: np.ndarray
+  views: np.ndarray
+  keys: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.embeddings)
+
+  def take(self, rows: np.ndarray) -> "Features":
+    """The given rows (indices or booleans), in that order."""
+    return Features(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
+
+  def save(self, path: str | os.PathLike, *, identity: Mapping | None = None) -> None:
+    """Writes .npz with keys embeddings, labels, types, views, keys; in one move, so that no half file is ever read."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    columns = {k: np.asarray(v, np.str_) for k, v in (
+      ("labels", self.subjects), ("types", self.conditions), ("views", self.views), ("keys", self.keys))}
+    np.savez(half, embeddings=self.embeddings, identity=json.dumps(identity or {}, sort_keys=True), **columns)
+    half.replace(path)
+
+  @classmethod
+  def load(cls, path: str | os.PathLike) -> "Features":
+    """Reads `save`'s file, or one made by another tool; `keys` may be absent. Raises `DataError` naming the file."""
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        arrays = {k: file[k] for k in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      raise DataError(f"{path}: not a readable .npz of embeddings ({error})") from error
+    if missing := sorted({"embeddings", "labels", "types", "views"} - set(arrays)):
+      raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types, views")
+    count = len(arrays["embeddings"])
+    arrays.setdefault("keys", np.arange(count).astype(np.str_))
+    for name in ("labels", "types", "views", "keys"):
+      if len(arrays[name]) != count:
+        raise DataError(f"{path}: {len(arrays[name])} {name} for {count} embeddings")
+    return cls(embeddings=np.asarray(arrays["embeddings"], np.float32), subjects=arrays["labels"],
+               conditions=arrays["types"], views=arrays["views"], keys=arrays["keys"])
+
+
+def describe(split, embeddings: np.ndarray, rows: np.ndarray | None = None) -> Features:
+  """`embeddings` with the names that `split` gives to the same rows."""
+  rows = np.arange(len(split)) if rows is None else rows
+  text = {n: np.asarray(getattr(split, n))[rows].astype(np.str_) for n in ("subjects", "conditions", "views", "keys")}
+  return Features(embeddings=embeddings, **text)
+
+
+def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -> np.ndarray:
+  """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c]; flipped left to right
+  where its view matches one of the patterns of `mirror` (as "*-l")."""
+  frames = to_canvas(np.asarray(split.frames(row, np.arange(min(int(split.num_frames[row]), max_frames)))))
+  flip = any(fnmatch.fnmatchcase(str(split.views[row]), pattern) for pattern in mirror)
+  return frames[:, :, ::-1] if flip else frames
+
+
+def data_identity(split) -> str:
+  """Content hash of the built data set and the name of the split: changes when any walk of it does."""
+  return f"{split.manifest['content_hash']}/{split.name}"
+
+
+def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
+            embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
+            progress: str = "") -> Features:
+  """Embeddings of `rows` (default all) of `split`, L2-normalised per part, in the order of `rows`.
+
+  `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with `prediction`, `projection` and
+  `pooled`, each [b, p, d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
+  devices) over which `embed` cuts a batch. `progress` heads a progress bar; "" shows none. The default, the teacher's
+  predictor on the whole walk, is the inference of FoundationGait (A2).
+  """
+  if embedding not in EMBEDDINGS:
+    raise ConfigError(f"config.embedding is {embedding!r}; known: {', '.join(EMBEDDINGS)}")
+  rows = np.arange(len(split)) if rows is None else np.asarray(rows)
+  if not len(rows):
+    raise DataError(f"split {split.name!r} holds no sequences to embed; choose another config.split")
+  lengths = np.minimum(np.asarray(split.num_frames)[rows], max_frames)
+  divisor = batch_divisor(mesh or make_mesh())
+  plan = plan_batches(lengths, batch_frames=batch_frames, divisor=divisor)
+  result: list[np.ndarray | None] = [None] * len(rows)
+
+  def collect(places: np.ndarray, output) -> None:
+    values = np.asarray(getattr(output, embedding), np.float32)[:len(places)]
+    norm = np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    for place, value in zip(places, np.swapaxes(values / norm, 1, 2), strict=True):
+      result[place] = value
+
+  def load(job: tuple) -> tuple:
+    places, length, size = job
+    return places, *pad_batch([read_walk(split, r, max_frames=max_frames, mirror=mirror) for r in rows[places]],
+                              length=length, size=size)
+
+  waiting = None  # the device computes one batch while the host reads the next
+  with progress_bar(progress, len(rows)) as advance:
+    for places, frames, valid in _ahead(load, plan):
+      output = embed(frames, valid)
+      if waiting:
+        collect(*waiting)
+        advance(len(waiting[0]))
+      waiting = places, output
+    collect(*waiting)
+    advance(len(waiting[0]))
+  return describe(split, np.stack(result), rows)
+
+
+def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int) -> list[tuple]:
+  """Batches (places, padded length, rows) over sequences of the given lengths, longest first.
+
+  Lengths are sorted into steps 16, 24, 32, 48, 64, 96, ... and a step is padded to its longest sequence (rounded up to
+  4 frames). A step with fewer sequences than one batch joins the next longer one, which costs one batch of padding
+  instead of a compilation. `rows` is a multiple of `divisor`.
+  """
+  ladder = [_FIRST_LENGTH]
+  while ladder[-1] < lengths.max():
+    ladder.append(ladder[-1] * 3 // 2 if len(ladder) % 2 else ladder[-2] * 2)
+  step = np.searchsorted(ladder, lengths)
+  jobs, left = [], np.array([], int)
+  last = step.max()
+  for number in np.unique(step):
+    places = np.concatenate([left, np.flatnonzero(step == number)])
+    length = -(-int(lengths[places].max()) // 4) * 4
+    size = max(1, batch_frames // length) * divisor
+    if len(places) < size and number != last:
+      left = places
+      continue
+    left = np.array([], int)
+    size = min(size, -(-len(places) // divisor) * divisor)
+    jobs.extend((places[i:i + size], length, size) for i in range(0, len(places), size))
+  return jobs[::-1]
+
+
+def pad_batch(walks: list[np.ndarray], *, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+  """`walks` as frames [size, length, 64, 64, c] and valid [size, length]. Missing rows repeat the last walk: a row
+  without one valid frame has no embedding."""
+  frames = np.zeros((size, length, *walks[0].shape[1:]), np.uint8)
+  valid = np.zeros((size, length), bool)
+  for i in range(size):
+    walk = walks[min(i, len(walks) - 1)]
+    frames[i, :len(walk)], valid[i, :len(walk)] = walk, True
+  return frames, valid
+
+
+def cached(folder: str | os.PathLike | None, identity: Mapping,
+           compute: Callable[[], Features]) -> tuple[Features, bool]:
+  """Features under `identity` (checkpoint, data, options: JSON values), and whether they were read rather than
+  computed.
+
+  A damaged or foreign file is computed again. `folder` None keeps nothing.
+  """
+  if folder is None:
+    return compute(), False
+  text = json.dumps(identity, sort_keys=True)
+  path = pathlib.Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
+  if path.is_file():
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        if str(file["identity"]) == text:
+          return Features.load(path), True
+    except (DataError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+      pass
+  features = compute()
+  features.save(path, identity=identity)
+  return features, False
+
+
+def _ahead(load: Callable, jobs: list) -> Iterator:
+  """`load` of each job in order, the next one read in a thread meanwhile."""
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    following = pool.submit(load, jobs[0])
+    for job in jobs[1:]:
+      ready, following = following, pool.submit(load, job)
+      yield ready.result()
+    yield following.result()
+
+
+@contextlib.contextmanager
+def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
+  """A progress bar of `total` walks as a context that gives `advance(count)`; an empty title shows none."""
+  columns = BarColumn(), MofNCompleteColumn(), TextColumn("walks"), TimeRemainingColumn()
+  with Progress(TextColumn("{task.description}"), *columns, disable=not title, transient=True) as bar:
+    task = bar.add_task(title, total=total)
+    yield lambda count: bar.advance(task, count)
