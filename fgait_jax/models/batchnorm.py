@@ -32,8 +32,11 @@ class BatchNorm(nnx.Module):
     self.epsilon = epsilon
     self.use_running_average = False
 
-  def __call__(self, x: Float[Array, "*lead d"], *, valid: Bool[Array, "*lead"] | None = None) -> Array:
-    """Statistics in float32 whatever the dtype of `x`, which is also the dtype returned."""
+  def __call__(self, x: Float[Array, "*lead d"], *, valid: Bool[Array, "..."] | None = None) -> Array:
+    """Statistics in float32 whatever the dtype of `x`, which is also the dtype returned.
+
+    `valid` covers all leading axes of `x`, or the first of them: [b, t] says which frames of [b, t, h, w, d] count.
+    """
     if self.use_running_average:
       mean, var = self.mean[...], self.var[...]
     else:
@@ -43,10 +46,16 @@ class BatchNorm(nnx.Module):
 
   def _batch_statistics(self, x: Array, valid: Array | None) -> tuple[Array, Array]:
     axes = tuple(range(x.ndim - 1))
-    where = None if valid is None else valid[..., None]
-    count = jnp.float32(x.size // x.shape[-1]) if valid is None else jnp.sum(valid, dtype=jnp.float32)
-    mean = jnp.mean(x, axis=axes, where=where)
-    var = jnp.mean(jnp.square(x - mean), axis=axes, where=where)  # two passes: no cancellation in float32
+    entries = x.size // x.shape[-1]
+    if valid is None:
+      count = jnp.float32(entries)
+      mean = jnp.mean(x, axis=axes)
+      var = jnp.mean(jnp.square(x - mean), axis=axes)  # two passes: no cancellation in float32
+    else:
+      weight = valid.astype(jnp.float32).reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
+      count = jnp.maximum(jnp.sum(weight) * (entries // valid.size), 1)
+      mean = jnp.sum(x * weight, axis=axes) / count
+      var = jnp.sum(jnp.square(x - mean) * weight, axis=axes) / count
     unbiased = var * count / jnp.maximum(count - 1, 1)
     keep = self.momentum
     self.mean[...] = keep * self.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)

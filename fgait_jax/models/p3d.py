@@ -1,0 +1,171 @@
+"""The P3D network of FoundationGait (arXiv 2512.00691): the convolutional reference the transformer is measured against.
+
+Exact to the released network in float32, held so by `python -m fgait_jax.interop.check_golden`. One addition: frames
+that pad a short sequence are zeroed before every convolution in time, so that padding never reaches a real frame.
+"""
+
+import functools
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fgait_jax.models.batchnorm import BatchNorm
+from fgait_jax.models.convolution import SAVED, FrameConv, PointConv, TimeConv
+from fgait_jax.models.parts import FeatureMap
+from fgait_jax.typing import Array, Bool, Float
+
+_POLICIES = {
+  "dots": jax.checkpoint_policies.save_only_these_names(SAVED),
+  "full": jax.checkpoint_policies.nothing_saveable,
+}
+
+
+class FrameBlock(nnx.Module):
+  """Residual block within frames: conv, norm, ReLU, conv, norm, plus the input, ReLU. Sizes do not change."""
+
+  def __init__(self, features_in: int, features: int, *, stride: int = 1, dtype=jnp.float32, rngs: nnx.Rngs):
+    if features_in != features or stride != 1:
+      raise ValueError(f"a block within frames keeps its size; got {features_in} -> {features}, stride {stride}")
+    self.conv1 = FrameConv(features, features, dtype=dtype, rngs=rngs)
+    self.norm1 = BatchNorm(features, scale_std=0.02, rngs=rngs)
+    self.conv2 = FrameConv(features, features, dtype=dtype, rngs=rngs)
+    self.norm2 = BatchNorm(features, scale_std=0.02, rngs=rngs)
+
+  def __call__(self, x: Float[Array, "b t h w d"], valid: Bool[Array, "b t"]) -> Float[Array, "b t h w d"]:
+    a = jax.nn.relu(self.norm1(self.conv1(x), valid=valid))
+    return jax.nn.relu(self.norm2(self.conv2(a), valid=valid) + x)
+
+
+class P3DBlock(nnx.Module):
+  """Residual block whose convolution in time is itself a residual after the first convolution within frames."""
+
+  def __init__(self, features_in: int, features: int, *, stride: int = 1, dtype=jnp.float32, rngs: nnx.Rngs):
+    make = functools.partial(BatchNorm, features, scale_std=0.02, rngs=rngs)
+    self.conv1 = FrameConv(features_in, features, stride=stride, dtype=dtype, rngs=rngs)
+    self.norm1 = make()
+    self.temporal = TimeConv(features, features, dtype=dtype, rngs=rngs)
+    self.temporal_norm = make()
+    self.conv2 = FrameConv(features, features, dtype=dtype, rngs=rngs)
+    self.norm2 = make()
+    resizes = stride != 1 or features_in != features
+    self.shortcut = PointConv(features_in, features, stride=stride, dtype=dtype, rngs=rngs) if resizes else None
+    self.shortcut_norm = make() if resizes else None
+
+  def __call__(self, x: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t i j d"]:
+    a = jax.nn.relu(self.norm1(self.conv1(x), valid=valid))
+    a = jnp.where(valid[:, :, None, None, None], a, 0)  # what torch's zero padding gives a sequence that ends here
+    a = jax.nn.relu(a + self.temporal_norm(self.temporal(a), valid=valid))
+    a = self.norm2(self.conv2(a), valid=valid)
+    if self.shortcut is not None:
+      x = self.shortcut_norm(self.shortcut(x), valid=valid)
+    return jax.nn.relu(a + x)
+
+
+class Stage(nnx.Module):
+  """Blocks of one width: `first` may change size; the others are equal, stacked as `rest`, and run by a scan.
+
+  The scan keeps compile time independent of depth: each of the student's crops compiles its own copy of the network.
+  """
+
+  def __init__(self, block, features_in: int, features: int, *, blocks: int, stride: int, remat: str, dtype, rngs):
+    self.first = block(features_in, features, stride=stride, dtype=dtype, rngs=rngs)
+    create = nnx.vmap(lambda key: block(features, features, dtype=dtype, rngs=nnx.Rngs(key)))
+    self.rest = create(jax.random.split(rngs.params(), blocks - 1)) if blocks > 1 else None
+    self.remat = remat
+
+  def __call__(self, x: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t i j d"]:
+    run = lambda block, x, valid: block(x, valid)
+    if self.remat != "none":
+      run = nnx.remat(run, policy=_POLICIES[self.remat])
+    x = run(self.first, x, valid)
+    if self.rest is not None:
+      x = nnx.scan(run, in_axes=(0, nnx.Carry, None), out_axes=nnx.Carry)(self.rest, x, valid)
+    return x
+
+
+class P3D(nnx.Module):
+  """Encoder: a stem and four stages; rows and columns shrink by four, frames stay.
+
+  Args:
+    layers: blocks of each stage; the first stage works within frames only.
+    channels: features of each stage; the last is `features`.
+    remat: "none", "dots" (keeps the outputs of convolutions) or "full" (keeps the inputs of blocks).
+  """
+
+  def __init__(
+    self, *, layers=(1, 4, 8, 4), channels=(64, 128, 256, 512), in_channels: int = 1, dtype=jnp.float32,
+    remat: str = "none", rngs: nnx.Rngs,
+  ):
+    if len(layers) != 4 or len(channels) != 4:
+      raise ValueError(f"P3D has four stages; got layers {layers} and channels {channels}")
+    if remat != "none" and remat not in _POLICIES:
+      raise ValueError(f"remat {remat!r} is not one of none, {', '.join(_POLICIES)}")
+    self.features = channels[-1]
+    self.stem = FrameConv(in_channels, channels[0], dtype=dtype, rngs=rngs)
+    self.stem_norm = BatchNorm(channels[0], scale_std=0.02, rngs=rngs)
+    stage = functools.partial(Stage, remat=remat, dtype=dtype, rngs=rngs)
+    self.stage1 = stage(FrameBlock, channels[0], channels[0], blocks=layers[0], stride=1)
+    self.stage2 = stage(P3DBlock, channels[0], channels[1], blocks=layers[1], stride=2)
+    self.stage3 = stage(P3DBlock, channels[1], channels[2], blocks=layers[2], stride=2)
+    self.stage4 = stage(P3DBlock, channels[2], channels[3], blocks=layers[3], stride=1)
+
+  def stages(self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Iterator[Array]:
+    """The outputs of the stem and of each stage, in order: [b t h w d], h and w halved in stages two and three."""
+    x = jax.nn.relu(self.stem_norm(self.stem(frames), valid=valid))
+    yield x
+    for stage in (self.stage1, self.stage2, self.stage3, self.stage4):
+      x = stage(x, valid)
+      yield x
+
+  def encode(self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> FeatureMap:
+    """The whole body. `frames` in 0..1, any width that divides by four, 64 rows for the 16 rows of part pooling."""
+    *_, x = self.stages(frames, valid)
+    return FeatureMap(x, jnp.broadcast_to(valid[:, :, None, None], x.shape[:-1]))
+
+  def encode_parts(
+    self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], visible=None
+  ) -> FeatureMap:
+    """The batch in len(crop_list) equal groups, group i seen in crop_list[i] strips of rows ("diverse crop").
+
+    The first half of a group is cut into P aligned strips; the second into P + 1, shifted by half a strip. Strips are
+    encoded as images of their own (zeros around each, one call of every normalisation a group), then stitched.
+    """
+    if visible is not None:
+      raise ValueError("a convolutional network cannot leave tokens out; set objective.masked_fraction to 0")
+    if frames.shape[0] % len(crop_list):
+      raise ValueError(f"a batch of {frames.shape[0]} does not divide into {len(crop_list)} crops")
+    groups = zip(jnp.split(frames, len(crop_list)), jnp.split(valid, len(crop_list)), crop_list, strict=True)
+    maps = [self._encode_strips(*group) for group in groups]
+    return FeatureMap(
+      jnp.concatenate([m.features for m in maps]), jnp.concatenate([m.present for m in maps])
+    )
+
+  def _encode_strips(self, frames: Array, valid: Array, parts: int) -> FeatureMap:
+    if parts == 1:
+      return self.encode(frames, valid)
+    b, _, h, _, _ = frames.shape
+    if h % (8 * parts):
+      raise ValueError(f"{parts} strips need rows that divide by {8 * parts}; got {h}")
+    half, window = b // 2, h // parts
+    edge = ((0, 0), (0, 0), (window // 2, window // 2), (0, 0), (0, 0))
+    strips = jnp.concatenate([_cut(frames[:half], window), _cut(jnp.pad(frames[half:], edge), window)])
+    strip_valid = jnp.concatenate([jnp.repeat(valid[:half], parts, 0), jnp.repeat(valid[half:], parts + 1, 0)])
+    x = self.encode(strips, strip_valid).features
+    margin = window // 8  # half of half a strip's rows: what the shift added above and below, after two halvings
+    aligned = _stitch(x[: half * parts], parts)
+    shifted = _stitch(x[half * parts :], parts + 1)[:, :, margin:-margin]
+    features = jnp.concatenate([aligned, shifted])
+    return FeatureMap(features, jnp.broadcast_to(valid[:, :, None, None], features.shape[:-1]))
+
+
+def _cut(frames: Float[Array, "b t h w c"], window: int) -> Float[Array, "bp t {window} w c"]:
+  b, t, h, w, c = frames.shape
+  strips = frames.reshape(b, t, h // window, window, w, c)
+  return jnp.moveaxis(strips, 2, 1).reshape(-1, t, window, w, c)
+
+
+def _stitch(strips: Float[Array, "bp t r q d"], parts: int) -> Float[Array, "b t pr q d"]:
+  _, t, r, q, d = strips.shape
+  return jnp.moveaxis(strips.reshape(-1, parts, t, r, q, d), 1, 2).reshape(-1, t, parts * r, q, d)
