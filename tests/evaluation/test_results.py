@@ -1,0 +1,46 @@
+"""Result files: written whole, read back equal, refused by name."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation import results
+
+RESULT = {
+  "task": "zero_shot", "title": "Zero-shot", "data": {}, "notes": [], "pretraining": {}, "conditions": [],
+  "metrics": [], "config": {"seed": 0, "mirror_views": ("*-l",)},
+  "rows": [{"figures": {"nm": {"rank1": np.float32(12.5), "auc": float("nan"), "cmc": np.array([1, 2])}}}],
+}
+
+
+def test_written_results_come_back_with_date_and_versions(tmp_path):
+  path = results.write(tmp_path / "deep" / "zero_shot-walkers.json", RESULT)
+  back = results.read(path)
+  assert back["rows"][0]["figures"]["nm"] == {"rank1": 12.5, "auc": None, "cmc": [1, 2]}
+  assert back["config"]["mirror_views"] == ["*-l"]
+  assert back["date"].endswith("+00:00")
+  assert {"python", "jax", "numpy", "devices"} <= set(back["versions"])
+  assert [p.name for p in path.parent.iterdir()] == ["zero_shot-walkers.json"]
+
+
+def test_other_files_are_refused_by_name_and_passed_over_in_a_folder(tmp_path):
+  (tmp_path / "a.json").write_text("{")
+  (tmp_path / "b.json").write_text(json.dumps({"format": 99}))
+  with pytest.raises(DataError, match=r"a\.json: not a readable result file"):
+    results.read(tmp_path / "a.json")
+  with pytest.raises(DataError, match=r"b\.json: not a result file of format 1 \(found 99\)"):
+    results.read(tmp_path / "b.json")
+  with pytest.raises(DataError, match="no result files; run_eval.py"):
+    results.find(tmp_path)
+  with pytest.raises(DataError, match="absent"):
+    results.find(tmp_path / "absent")
+  results.write(tmp_path / "c.json", RESULT)
+  assert [p.name for p in results.find(tmp_path)] == ["c.json"]
+
+
+def test_a_result_without_what_tables_need_is_not_written(tmp_path):
+  with pytest.raises(ValueError, match="without \\['rows'\\]"):
+    results.write(tmp_path / "x.json", {k: v for k, v in RESULT.items() if k != "rows"})
+  assert not list(tmp_path.iterdir())
