@@ -1,0 +1,147 @@
+"""The command line that builds data sets: recordings in, array_record shards, index and manifest out.
+
+  python -m data_prep.build --list
+  python -m data_prep.build walkers --out built
+  python -m data_prep.build kth --raw recordings/kth --out built
+"""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Iterator
+
+from rich import progress as bars
+from rich.console import Console
+from rich.table import Table
+
+from data_prep import builder, datasets
+from fgait_jax.errors import FgaitError
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  args = _parse(argv)
+  console = Console()
+  try:
+    if args.list:
+      console.print(_records_table())
+      return 0
+    record = datasets.get(args.name)
+    with _progress(console, args.name) as progress:
+      built = builder.build(
+        record, raw=args.raw, out=args.out, workers=args.workers, limit_dropped=args.limit_dropped,
+        overwrite=args.overwrite, progress=progress,
+      )  # fmt: skip
+  except FgaitError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print("stopped; the same command goes on from the finished shards", file=sys.stderr)
+    return 130
+  for warning in built.warnings:
+    print(f"warning: {warning}", file=sys.stderr)
+  if not built.fresh:
+    console.print(f"{built.folder} is built already from the same recordings; nothing to do", soft_wrap=True)
+  else:
+    _print_summary(console, built)
+  return 0
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(prog="python -m data_prep.build", description=__doc__.split("\n\n")[0])
+  parser.add_argument("name", nargs="?", help="data set; --list shows them")
+  parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
+  parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
+  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("built"), help="folder of built data sets")
+  parser.add_argument("--workers", type=int, default=_cores(), help="processes (default: %(default)s, the cores)")
+  parser.add_argument(
+    "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
+  )
+  parser.add_argument("--overwrite", action="store_true", help="replace another build of the same name")
+  args = parser.parse_args(argv)
+  if not args.list and args.name is None:
+    parser.error("name a data set, or pass --list")
+  if args.workers < 1:
+    parser.error(f"--workers {args.workers}: at least 1")
+  if not 0 <= args.limit_dropped <= 1:
+    parser.error(f"--limit-dropped {args.limit_dropped}: a share from 0 to 1, 0.01 is one percent")
+  return args
+
+
+def _cores() -> int:
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _progress(console: Console, name: str) -> Iterator[builder.Progress]:
+  """A bar with rate and time left; where nobody watches a terminal, a line now and then."""
+  if not console.is_terminal:
+    yield _Lines(name)
+    return
+  columns = (
+    bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn(),
+    bars.TextColumn("{task.fields[rate]}"), bars.TimeElapsedColumn(), bars.TimeRemainingColumn(),
+  )  # fmt: skip
+  with bars.Progress(*columns, console=console) as bar:
+    task = bar.add_task(name, total=None, rate="")
+
+    def update(done: int, total: int) -> None:
+      speed = bar.tasks[0].speed
+      bar.update(task, completed=done, total=total, rate=f"{speed:,.0f} sequences/s" if speed else "")
+
+    yield update
+
+
+class _Lines:
+  """Progress as plain lines: every ten seconds at most."""
+
+  def __init__(self, name: str):
+    self._name = name
+    self._started = self._told = time.monotonic()
+    self._first = None
+
+  def __call__(self, done: int, total: int) -> None:
+    if self._first is None:  # what an earlier build has left does not count for the rate
+      self._first = done
+    now = time.monotonic()
+    if now - self._told < 10:
+      return
+    self._told = now
+    rate = (done - self._first) / (now - self._started)
+    left = f"{(total - done) / rate:,.0f} s left" if rate else "no rate yet"
+    print(f"{self._name}: {done:,} of {total:,} sequences, {rate:,.1f} sequences/s, {left}", flush=True)
+
+
+def _print_summary(console: Console, built: builder.Built) -> None:
+  manifest = built.manifest
+  table = Table(title=f"{manifest['name']} {manifest['version']} ({manifest['kind']})")
+  table.add_column("split")
+  for column in ("subjects", "sequences", "frames", "bytes"):
+    table.add_column(column, justify="right")
+  for split, facts in manifest["splits"].items():
+    size = sum(f["bytes"] for shard, f in manifest["shards"].items() if f"-{split}.array_record-" in shard)
+    table.add_row(split, *(f"{facts[name]:,}" for name in ("subjects", "sequences", "frames")), f"{size:,}")
+  console.print(table)
+  sequences = sum(facts["sequences"] for facts in manifest["splits"].values())
+  for reason, facts in manifest["dropped"].items():
+    console.print(f"dropped {facts['count']}: {reason}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
+  if not manifest["dropped"]:
+    console.print("dropped none")
+  rate = sequences / max(built.seconds, 1e-9)
+  console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)
+
+
+def _records_table() -> Table:
+  table = Table(title="data sets", show_lines=True)
+  for column in ("name", "what", "walkers", "raw layout", "how to obtain", "licence"):
+    table.add_column(column, overflow="fold")
+  for record in datasets.RECORDS.values():
+    table.add_row(record.name, record.title, record.kind, record.layout, record.obtain, record.licence)
+  return table
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,270 @@
+"""From a source to a finished data set: plan shards, write them in parallel, then index, metadata and manifest.
+
+Everything is written into a work folder beside the target and renamed at the end: what bears the version's name is
+whole. A killed build is continued by the next one from the shards that were finished, to the same bytes, whatever
+the number of workers. Shards are TFDS's array_record files; its own builders write them in one process only.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from data_prep import manifest as manifests
+from data_prep import partitions
+from data_prep.datasets.record import Record
+from data_prep.shards import Job, num_shards, write_shard
+from data_prep.sources.base import Source, Walk
+from fgait_jax.data import schema
+from fgait_jax.errors import DataError
+
+Progress = Callable[[int, int], None]  # (walks done, walks in all), called a few times a second
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Built:
+  """A data set on disk. `fresh` is False where a matching one was found; `warnings` are for the user's eyes."""
+
+  folder: pathlib.Path
+  manifest: dict
+  fresh: bool
+  seconds: float
+  warnings: tuple[str, ...] = ()
+
+
+def build(
+  record: Record,
+  *,
+  raw: pathlib.Path | None,
+  out: pathlib.Path,
+  workers: int,
+  limit_dropped: float,
+  overwrite: bool = False,
+  progress: Progress = lambda done, total: None,
+) -> Built:
+  """Builds `record` from `raw` into <out>/<name>/<version>, or finds it there.
+
+  Raises `DataError` where the recordings are missing or wrong, where more than the share `limit_dropped` of walks
+  cannot be stored, or where another build of the same name stands there and `overwrite` is False.
+  """
+  started = time.monotonic()
+  source = _open(record, raw)
+  folder = out / record.name / schema.BUILDER_VERSION
+  splits = {split: walks for split, walks in source.splits().items() if walks}
+  check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
+  fingerprint = _fingerprint(source, splits)
+  absent, unlisted = _compare_with_partition(record, source, splits)
+  warnings = _warnings(absent, unlisted)
+  if found := _matching(folder, fingerprint):
+    return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, warnings=warnings)
+  if folder.exists() and not overwrite:
+    raise DataError(f"{folder} holds another build of {record.name}; --overwrite replaces it, or choose another --out")
+  with _work_folder(folder, fingerprint) as work:
+    jobs = plan(record.name, splits, work)
+    _run([job for shards in jobs.values() for job in shards], workers=workers, progress=progress)
+    reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
+    _check_dropped(record.name, jobs, reports, limit=limit_dropped)
+    manifest = manifests.write(
+      work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, jobs=jobs, reports=reports
+    )
+    for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), work / "plan.json"):
+      leftover.unlink()
+    if folder.exists():
+      shutil.rmtree(folder)
+    os.replace(work, folder)
+  return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, warnings=warnings)
+
+
+def _open(record: Record, raw: pathlib.Path | None) -> Source:
+  if record.needs_raw and raw is None:
+    raise DataError(f"{record.name} is made from recordings: name their folder with --raw ({record.obtain})")
+  if not record.needs_raw and raw is not None:
+    raise DataError(f"{record.name} is made without recordings: leave out --raw {raw}")
+  if raw is not None and not raw.exists():
+    raise DataError(f"--raw {raw}: no such folder or archive; it must hold {record.layout} ({record.obtain})")
+  return record.source(raw)
+
+
+def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
+  """Raises `DataError` for no walks, a key used twice, or a subject in two splits."""
+  if not splits:
+    raise DataError(f"{where}: no walks found")
+  split_of: dict[str, str] = {}
+  shared = {}
+  for split, walks in splits.items():
+    for subject in {walk.subject for walk in walks}:
+      if (other := split_of.setdefault(subject, split)) != split:
+        shared[subject] = (other, split)
+  if shared:
+    named = _some(f"{subject} in {a} and {b}" for subject, (a, b) in sorted(shared.items()))
+    raise DataError(
+      f"{where}: {len(shared)} subjects stand in two splits ({named}); no person may be in both: correct the partition"
+    )
+  twice = [key for key, count in Counter(w.key for walks in splits.values() for w in walks).items() if count > 1]
+  if twice:
+    raise DataError(f"{where}: {len(twice)} keys are used by several walks ({_some(twice)}); each must be unique")
+
+
+def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) -> dict[str, list[Job]]:
+  """The shards of every split, from the walks alone: consecutive walks, evenly many in each."""
+  attributes = tuple(sorted({a for walks in splits.values() for walk in walks for a in walk.attributes}))
+  jobs = {}
+  for split, walks in splits.items():
+    count = num_shards(len(walks))
+    ends = [len(walks) * i // count for i in range(count + 1)]
+    jobs[split] = [
+      Job(
+        path=folder / f"{name}-{split}.array_record-{i:05d}-of-{count:05d}",
+        dataset=name, split=split, attributes=attributes, walks=walks[ends[i] : ends[i + 1]],
+      )
+      for i in range(count)
+    ]  # fmt: skip
+  return jobs
+
+
+def _fingerprint(source: Source, splits: Mapping[str, Sequence[Walk]]) -> str:
+  """Of what would be built: the source's own word on its files or parameters, and every walk's names, in order."""
+  content = hashlib.sha256(source.fingerprint().encode() if hasattr(source, "fingerprint") else b"")
+  for split, walks in splits.items():
+    for walk in walks:
+      line = [split, walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items())]
+      content.update(json.dumps(line).encode())
+  return content.hexdigest()
+
+
+def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> tuple[dict[str, list[str]], list[str]]:
+  """Subjects that the official partition lists and nobody found, by split; and subjects found that it does not list."""
+  if record.partition is None:
+    return {}, []
+  partition = partitions.load(record.partition)
+  present = {split: {walk.subject for walk in walks} for split, walks in splits.items()}
+  absent = {s: [i for i in listed if i not in present.get(s, ())] for s, listed in partition.items()}
+  listed = {identity for identities in partition.values() for identity in identities}
+  found = source.subjects() if hasattr(source, "subjects") else set().union(*present.values())
+  return {split: names for split, names in absent.items() if names}, sorted(found - listed)
+
+
+def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str]) -> tuple[str, ...]:
+  lines = [f"{len(names)} subjects of the {s} partition are absent: {_some(names)}" for s, names in absent.items()]
+  if unlisted:
+    lines.append(f"{len(unlisted)} subjects stand in no split of the partition and are left out: {_some(unlisted)}")
+  return tuple(lines)
+
+
+def _matching(folder: pathlib.Path, fingerprint: str) -> dict | None:
+  """The manifest in `folder` if it is of the same recordings and every file it lists is there in its size."""
+  try:
+    manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
+    same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
+    files = {**manifest["shards"], **manifest["indices"]}
+    whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
+  except (OSError, ValueError, KeyError):
+    return None
+  return manifest if same and whole else None
+
+
+@contextlib.contextmanager
+def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Path]:
+  """The folder in which to build, held by this process alone; kept as it is when the build ends early."""
+  work = folder.with_name(f".{folder.name}.building")
+  work.parent.mkdir(parents=True, exist_ok=True)
+  with open(folder.with_name(".lock"), "w") as lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+      raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
+    plan_file = work / "plan.json"
+    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint})
+    if not plan_file.is_file() or plan_file.read_text() != wanted:  # of other recordings, or killed before it began
+      shutil.rmtree(work, ignore_errors=True)
+      work.mkdir()
+      plan_file.write_text(wanted)
+    yield work
+
+
+def _run(jobs: Sequence[Job], *, workers: int, progress: Progress) -> None:
+  """Writes the shards that are not finished yet."""
+  total = sum(len(job.walks) for job in jobs)
+  left = [job for job in jobs if not (job.report_path.is_file() and job.path.is_file())]
+  finished = total - sum(len(job.walks) for job in left)
+  progress(finished, total)
+  context = multiprocessing.get_context("spawn")  # fork would copy threads' locks
+  counter = context.Value("q", finished)
+  if workers == 1 or len(left) <= 1:
+    for job in left:
+      write_shard(job, lambda: progress(_count(counter), total))
+    return
+  pool = ProcessPoolExecutor(
+    min(workers, len(left)), mp_context=context, initializer=_share_counter, initargs=(counter,)
+  )
+  try:
+    futures = {pool.submit(_write_shard, job): job for job in left}
+    pending = set(futures)
+    while pending:
+      done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
+      progress(counter.value, total)
+      for future in done:
+        future.result()
+  except BrokenProcessPool as error:
+    raise DataError(
+      "a worker process was killed from outside, mostly for want of memory; run the same command again to go on"
+      " from the finished shards, with fewer --workers"
+    ) from error
+  finally:
+    pool.shutdown(cancel_futures=True)
+
+
+_counter = None  # of walks done, in worker processes
+
+
+def _share_counter(counter) -> None:
+  global _counter
+  _counter = counter
+
+
+def _count(counter) -> int:
+  with counter.get_lock():
+    counter.value += 1
+    return counter.value
+
+
+def _write_shard(job: Job) -> None:
+  write_shard(job, lambda: _count(_counter))
+
+
+def _report(job: Job) -> dict:
+  return json.loads(job.report_path.read_text(encoding="utf-8"))
+
+
+def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) -> None:
+  """Raises `DataError` beyond the allowed share, or for a split of which nothing is left."""
+  dropped = manifests.count_dropped([report for each in reports.values() for report in each])
+  count = sum(facts["count"] for facts in dropped.values())
+  total = sum(len(job.walks) for each in jobs.values() for job in each)
+  reasons = "; ".join(f"{facts['count']} {reason}, such as {facts['examples'][0]}" for reason, facts in dropped.items())
+  if count > limit * total:
+    for split in jobs:  # they are read again next time: the trouble may have been passing
+      for job, report in zip(jobs[split], reports[split], strict=True):
+        if report["dropped"]:
+          job.report_path.unlink()
+    raise DataError(
+      f"{name}: {count} of {total} walks ({count / total:.1%}) cannot be stored, more than the allowed {limit:.1%}:"
+      f" {reasons}. Repair the recordings, or allow it with --limit-dropped {-(-count * 1000 // total) / 1000}"
+    )
+  if empty := [split for split in jobs if not any(report["rows"] for report in reports[split])]:
+    raise DataError(f"{name}: no walk of split {', '.join(empty)} can be stored: {reasons}")
+
+
+def _some(names, count: int = 10) -> str:
+  names = list(names)
+  return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

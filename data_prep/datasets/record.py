@@ -1,0 +1,36 @@
+"""What is said once about each public data set."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+
+from data_prep.sources.base import Source
+
+KINDS = ("real", "real motion, rendered", "synthetic")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+  """One data set: where it comes from, under which terms, how it is laid out and split.
+
+  `source(raw)` opens the recordings in folder `raw`; `raw` is None where `needs_raw` is False.
+  """
+
+  name: str
+  title: str
+  homepage: str
+  obtain: str  # what a person must do to get it
+  licence: str  # and terms of consent
+  citation: str
+  kind: str  # one of KINDS: what reports must say about the walkers
+  source: Callable[[pathlib.Path | None], Source]
+  layout: str  # of the raw folder
+  partition: str | None  # name in data_prep.partitions; None where the source makes its own splits
+  conditions: Mapping[str, str]  # condition -> what it means
+  frame_rate: float | None  # frames a second, where known
+  protocol: str  # of retrieval; see fgait_jax/evaluation/protocols
+  needs_raw: bool = True
+
+  def __post_init__(self):
+    if self.kind not in KINDS:
+      raise ValueError(f"{self.name}: kind {self.kind!r}, expected one of {KINDS}")

@@ -1,0 +1,122 @@
+"""What lies beside the shards: manifest, one index a split, and TFDS's own metadata. The same bytes for the same data.
+
+The manifest says what was stored, what was left out and why, and the hash by which runs name their data.
+"""
+
+import collections
+import hashlib
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_prep.datasets.record import Record
+from data_prep.shards import Job, features
+from fgait_jax.data import schema
+
+EXAMPLES = 20  # dropped walks named for each reason; all are counted
+
+
+def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
+  """Reason -> {count, examples}, most frequent first."""
+  by_reason = collections.defaultdict(list)
+  for report in reports:
+    for reason, detail in report["dropped"]:
+      by_reason[reason].append(detail)
+  ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
+  return {reason: {"count": len(details), "examples": details[:EXAMPLES]} for reason, details in ordered}
+
+
+def content_hash(rows_by_split: Mapping[str, Sequence[Sequence]]) -> str:
+  """SHA-256 over splits, keys, labels and frames in stored order; independent of packing and sharding."""
+  content = hashlib.sha256()
+  for split in sorted(rows_by_split):
+    content.update(f"{split}\n".encode())
+    for row in rows_by_split[split]:
+      content.update(f"{row[-1]}\n".encode())
+  return content.hexdigest()
+
+
+def write_index(folder: pathlib.Path, split: str, jobs: Sequence[Job], reports: Sequence[Mapping]) -> None:
+  """Writes index-<split>.npz: one row a sequence, in stored order, and the number of the shard that holds it."""
+  rows = [row for report in reports for row in report["rows"]]
+  names = jobs[0].attributes
+  texts = ("subject", "condition", "view", "key")
+  columns = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(texts)}
+  columns["num_frames"] = np.array([row[4] for row in rows], np.int32)
+  columns["shard"] = np.repeat(np.arange(len(jobs), dtype=np.int32), [len(report["rows"]) for report in reports])
+  for i, name in enumerate(names):
+    columns[f"attribute.{name}"] = np.array([row[5][i] for row in rows], np.float32)
+  np.savez_compressed(folder / schema.index_name(split), **columns)
+
+
+def write(
+  folder: pathlib.Path,
+  *,
+  record: Record,
+  fingerprint: str,
+  absent: Mapping[str, Sequence[str]],
+  unlisted: Sequence[str],
+  jobs: Mapping[str, Sequence[Job]],
+  reports: Mapping[str, Sequence[Mapping]],
+) -> dict:
+  """Writes everything but the shards into `folder`, the manifest last, and returns the manifest."""
+  rows = {split: [row for report in reports[split] for row in report["rows"]] for split in jobs}
+  for split in jobs:
+    write_index(folder, split, jobs[split], reports[split])
+  _write_tfds(folder, record=record, jobs=jobs, reports=reports)
+  each = [(job, report) for split in jobs for job, report in zip(jobs[split], reports[split], strict=True)]
+  manifest = {
+    "name": record.name,
+    "version": schema.BUILDER_VERSION,
+    "builder_version": schema.BUILDER_VERSION,
+    "kind": record.kind,
+    "splits": {
+      split: {"sequences": len(r), "subjects": len({row[0] for row in r}), "frames": sum(row[4] for row in r)}
+      for split, r in rows.items()
+    },
+    "dropped": count_dropped([report for _, report in each]),
+    "absent_subjects": {split: list(names) for split, names in absent.items()},
+    "subjects_outside_partition": list(unlisted),
+    "content_hash": content_hash(rows),
+    "source_fingerprint": fingerprint,
+    "licence": record.licence,
+    "citation": record.citation,
+    "homepage": record.homepage,
+    "shards": {job.path.name: {"bytes": report["bytes"], "sha256": report["sha256"]} for job, report in each},
+    "indices": {schema.index_name(split): file_facts(folder / schema.index_name(split)) for split in jobs},
+  }
+  (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+  return manifest
+
+
+def file_facts(path: pathlib.Path) -> dict:
+  """Size and hash of a file, as the manifest lists it."""
+  data = path.read_bytes()
+  return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _write_tfds(folder: pathlib.Path, *, record: Record, jobs: Mapping, reports: Mapping) -> None:
+  template = tfds.core.ShardedFileTemplate(data_dir=folder, dataset_name=record.name, filetype_suffix="array_record")
+  infos = [
+    tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=[len(report["rows"]) for report in reports[split]],
+      num_bytes=sum(report["bytes"] for report in reports[split]),
+      filename_template=template.replace(split=split),
+    )
+    for split in jobs
+  ]
+  tfds.folder_dataset.write_metadata(
+    data_dir=folder,
+    features=features(next(iter(jobs.values()))[0].attributes),
+    split_infos=infos,
+    version=schema.BUILDER_VERSION,
+    check_data=False,
+    description=record.title,
+    homepage=record.homepage,
+    citation=record.citation,
+    license=record.licence,
+  )

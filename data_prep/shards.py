@@ -1,0 +1,130 @@
+"""One shard of walks: read, checked, packed and written by one process, whole or not at all.
+
+A shard is the unit of parallel work and of restart: what is in it depends on the walks alone, never on who writes it.
+Beside a finished shard lies its report (rows, digests, refusals), from which index and manifest are put together.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from data_prep.sources.base import Dropped, Walk
+from fgait_jax.data import schema
+from fgait_jax.errors import DataError
+
+WRITER_OPTIONS = "group_size:1"  # random access pays for one record; compressed by zstd, array_record's default
+MAX_SHARDS = 512  # of a split: two million walks are then some 4,000 walks and 150 MB a shard
+MIN_WALKS = 32  # of a shard, so that small data sets also keep several cores busy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+  """A shard to be written to `path`. `attributes` are the data set's, in order; a walk without one stores nan."""
+
+  path: pathlib.Path
+  dataset: str
+  split: str
+  attributes: tuple[str, ...]
+  walks: Sequence[Walk]
+
+  @property
+  def report_path(self) -> pathlib.Path:
+    return self.path.with_name(f"{self.path.name}.report.json")
+
+
+def features(attributes: Sequence[str]) -> tfds.features.FeaturesDict:
+  """The one schema of all data sets; `attributes` names the float32 scalars that this one has."""
+  text, number = tfds.features.Text(), np.int32
+  tree = {
+    "frames": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
+    "num_frames": number, "height": number, "width": number, "channels": number,
+    "subject": text, "condition": text, "view": text, "dataset": text, "key": text,
+  }  # fmt: skip
+  if attributes:
+    tree["attributes"] = tfds.features.FeaturesDict(dict.fromkeys(attributes, np.float32))
+  return tfds.features.FeaturesDict(tree)
+
+
+def num_shards(walks: int) -> int:
+  """Shards of a split of that many walks; known before any of them is read."""
+  return -(-walks // max(MIN_WALKS, -(-walks // MAX_SHARDS)))
+
+
+def read_walk(walk: Walk) -> np.ndarray:
+  """Frames uint8 [time, height, width, channel]. Whatever goes wrong comes out as `Dropped` with a countable reason."""
+  try:
+    return schema.check_frames(np.asarray(walk.read()), walk.key)
+  except Dropped:
+    raise
+  except DataError as error:
+    raise Dropped("frames do not fit the contract", str(error)) from error
+  except OSError as error:
+    raise Dropped("unreadable file", f"{walk.key}: {error}") from error
+  except MemoryError:
+    raise
+  except Exception as error:  # one broken file must not end a long build, nor pass without its name
+    raise Dropped(f"reader failed ({type(error).__name__})", f"{walk.key}: {error}") from error
+
+
+def digest(walk: Walk, frames: np.ndarray) -> str:
+  """What of a walk the content hash covers: its names, attributes, shape and frames, whatever the packing."""
+  names = [walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items()), frames.shape]
+  return hashlib.sha256(json.dumps(names).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
+
+
+def write_shard(job: Job, progress: Callable[[], None]) -> None:
+  """Writes shard and report; an interrupted call leaves no report, and is then done again from the start."""
+  serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
+  unfinished = job.path.with_name(f"{job.path.name}.unfinished")
+  writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
+  rows, dropped = [], []
+  try:
+    for walk in job.walks:
+      try:
+        frames = read_walk(walk)
+      except Dropped as refusal:
+        dropped.append([refusal.reason, refusal.detail])
+      else:
+        example = connector.encode_example(_example(job, walk, frames))
+        # Not `serialize_example`: its map fields come in another order in every process.
+        writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
+        values = [float(walk.attributes.get(name, np.nan)) for name in job.attributes]
+        rows.append([walk.subject, walk.condition, walk.view, walk.key, len(frames), values, digest(walk, frames)])
+      progress()
+  finally:
+    writer.close()
+  report = {"rows": rows, "dropped": dropped, "bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
+  os.replace(unfinished, job.path)
+  _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
+
+
+def _example(job: Job, walk: Walk, frames: np.ndarray) -> dict:
+  num_frames, height, width, channels = frames.shape
+  example = {
+    "frames": schema.pack_frames(frames),
+    "num_frames": num_frames, "height": height, "width": width, "channels": channels,
+    "subject": walk.subject, "condition": walk.condition, "view": walk.view, "dataset": job.dataset, "key": walk.key,
+  }  # fmt: skip
+  if job.attributes:
+    example["attributes"] = {name: np.float32(walk.attributes.get(name, np.nan)) for name in job.attributes}
+  return example
+
+
+def hash_file(path: pathlib.Path) -> str:
+  """SHA-256 of a file, in hexadecimal."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_whole(path: pathlib.Path, text: str) -> None:
+  unfinished = path.with_name(f"{path.name}.unfinished")
+  unfinished.write_text(text, encoding="utf-8")
+  os.replace(unfinished, path)

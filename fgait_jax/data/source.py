@@ -1,0 +1,175 @@
+"""Built data sets, read back: any frame of any sequence, and who walks in it, without TensorFlow.
+
+Readers open when first used, are safe in threads, and travel to worker processes as a few paths.
+"""
+
+import functools
+import json
+import pathlib
+import re
+import zipfile
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from tensorflow_datasets.proto import tf_example_pb2
+
+from fgait_jax.data import schema
+from fgait_jax.errors import DataError
+
+_SHARD = re.compile(r".*-(?P<split>[^-]+)\.array_record-(?P<number>\d+)-of-\d+")
+
+
+class Split:
+  """One split of one built data set, or a TFDS slice of it. Rows are in stored order.
+
+  `subjects`, `conditions`, `views`, `keys` are arrays of str and `num_frames` is int32, all of length len(self);
+  `attributes` maps a name to float32, nan where a sequence lacks it. `manifest` is the data set's, as a dict.
+  A pickled split leaves index and open files behind and finds them again where it is used.
+  """
+
+  def __init__(self, *, name: str, instructions: list, folder: pathlib.Path, manifest: dict):
+    self.name = name
+    self.manifest = manifest
+    self._folder = folder
+    self._instructions = instructions
+    self._records = ArrayRecordDataSource(instructions)
+
+  def __getstate__(self) -> dict:
+    return {name: value for name, value in self.__dict__.items() if name != "_index"}
+
+  @functools.cached_property
+  def _index(self) -> dict[str, np.ndarray]:
+    return _read_index(self._folder, self._instructions)
+
+  @property
+  def num_frames(self) -> np.ndarray:
+    return self._index["num_frames"]
+
+  @property
+  def subjects(self) -> np.ndarray:
+    return self._index["subject"]
+
+  @property
+  def conditions(self) -> np.ndarray:
+    return self._index["condition"]
+
+  @property
+  def views(self) -> np.ndarray:
+    return self._index["view"]
+
+  @property
+  def keys(self) -> np.ndarray:
+    return self._index["key"]
+
+  @property
+  def attributes(self) -> dict[str, np.ndarray]:
+    return {k.removeprefix("attribute."): v for k, v in self._index.items() if k.startswith("attribute.")}
+
+  def __len__(self) -> int:
+    return len(self._records)
+
+  def __repr__(self) -> str:
+    return f"Split({self.name!r}, sequences={len(self)}, subjects={len(np.unique(self.subjects))})"
+
+  def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
+    """Frames `indices` of sequence `i` (all where None; repeats allowed), uint8 [time, 64, 44 or 64, channel].
+
+    Raises `DataError` where the record cannot be read: the shard was changed after it was built.
+    """
+    try:
+      example = tf_example_pb2.Example.FromString(self._records[i])
+      feature = example.features.feature
+      shape = {name: feature[name].int64_list.value[0] for name in ("num_frames", "height", "width", "channels")}
+      return schema.unpack_frames(feature["frames"].bytes_list.value[0], **shape, indices=indices)
+    except IndexError:
+      raise
+    except Exception as error:
+      raise DataError(
+        f"{self.name}: sequence {i} ({self.keys[i]}) cannot be read ({error});"
+        f" check the shards: python -m data_prep.verify DIR/{self.manifest['name']}"
+      ) from error
+
+
+def find_version(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
+  """Folder of the built data set `name`; raises `DataError` naming what is there and how to build it."""
+  root = pathlib.Path(data_dir)
+  if (folder := root / name / schema.BUILDER_VERSION).is_dir():
+    return folder
+  build = f"python -m data_prep.build {name} --out {root}"
+  if others := sorted(p.parent.name for p in root.glob(f"{name}/*/{schema.MANIFEST}")):
+    raise DataError(
+      f"{root / name} was built by builder {', '.join(others)}, this code reads {schema.BUILDER_VERSION};"
+      f" build it again: {build}"
+    )
+  built = sorted({p.parents[1].name for p in root.glob(f"*/*/{schema.MANIFEST}")})
+  raise DataError(
+    f"no data set {name!r} in {root}/ (built there: {', '.join(built) or 'none'});"
+    f" build it: {build} (python -m data_prep.build --list shows which need --raw), or change the data folder"
+  )
+
+
+def read_manifest(folder: pathlib.Path) -> dict:
+  """The manifest in `folder`, after checking that it is this builder's and that every shard has its size."""
+  path = folder / schema.MANIFEST
+  rebuild = f"build it again: python -m data_prep.build {folder.parent.name} --out {folder.parents[1]} --overwrite"
+  try:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+  except FileNotFoundError:
+    raise DataError(f"{path} is missing: this data set was not finished; {rebuild}") from None
+  except ValueError as error:
+    raise DataError(f"{path} is not readable ({error}); {rebuild}") from error
+  if manifest.get("builder_version") != schema.BUILDER_VERSION:
+    raise DataError(
+      f"{path} is of builder {manifest.get('builder_version')}, this code reads {schema.BUILDER_VERSION}; {rebuild}"
+    )
+  for shard, expected in manifest["shards"].items():
+    if not (folder / shard).is_file():
+      raise DataError(f"{folder / shard} is missing, the manifest lists it; {rebuild}")
+    if (size := (folder / shard).stat().st_size) != expected["bytes"]:
+      raise DataError(f"{folder / shard} has {size:,} bytes, the manifest says {expected['bytes']:,}; {rebuild}")
+  return manifest
+
+
+def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
+  """Opens `split` ("train", "test", or a TFDS slice such as "train[:10%]") of data set `name` built in `data_dir`.
+
+  Raises `DataError` where it is not built, not finished, of another builder, or lacks a shard or the split.
+  """
+  folder = find_version(data_dir, name)
+  manifest = read_manifest(folder)
+  info = tfds.builder_from_directory(folder).info
+  try:
+    instructions = list(info.splits[split].file_instructions)
+  except (KeyError, ValueError, AssertionError) as error:
+    raise DataError(
+      f"{folder} has no split {split!r}; it has {', '.join(sorted(manifest['splits']))}, and slices of them"
+      f' such as "train[:10%]" ({type(error).__name__})'
+    ) from error
+  if not any(instruction.take for instruction in instructions):
+    raise DataError(f"{folder}: split {split!r} is empty; take a larger slice")
+  opened = Split(name=f"{name}/{split}", instructions=instructions, folder=folder, manifest=manifest)
+  if len(opened.keys) != len(opened):
+    raise DataError(f"{folder}: the index has {len(opened.keys)} rows for {len(opened)} sequences; build it again")
+  return opened
+
+
+def _read_index(folder: pathlib.Path, instructions: list) -> dict[str, np.ndarray]:
+  """Rows of the index that `instructions` read, in their order."""
+  whole: dict[str, dict[str, np.ndarray]] = {}
+  parts = []
+  for instruction in instructions:
+    split, shard = _SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
+    if split not in whole:
+      whole[split] = _load_index(folder / schema.index_name(split))
+    start = int(np.searchsorted(whole[split]["shard"], int(shard))) + instruction.skip
+    parts.append({k: v[start : start + instruction.take] for k, v in whole[split].items() if k != "shard"})
+  return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _load_index(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return dict(file)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
