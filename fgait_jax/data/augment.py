@@ -1,0 +1,195 @@
+"""Random augmentation of silhouette clips, on the device and inside the jitted step.
+
+The six steps of FoundationGait (arXiv 2512.00691; DA4GaitSSB in its code): affine and perspective warp, cut to the
+model's width and scale to 0..1, flip, dilation and blur of a band of rows; plus the rotation of its fine-tuning recipe.
+One draw per clip serves all its frames and channels. Drawing (`draw`) and doing (`apply`) are separate, so that doing
+is tested against OpenCV for given parameters.
+
+Ways we differ: a 44-wide source is warped on its 64-wide canvas, where the reference warps the 44 columns; the rotation
+turns about the middle of the cut frame, where the reference swaps x and y and turns about (32, 22), and its result is
+rounded to grey levels like the other warps'.
+"""
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from fgait_jax.data import morphology, warps
+from fgait_jax.errors import ConfigError
+from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+
+SIZE = 64  # pixels, height and width of the canvas
+SHIFT = 10  # corners move by 0..SHIFT-1 pixels
+DEGREES = 10.0  # greatest rotation
+FIRST_ROWS = (9, 20)  # the band of rows starts at one of these, both included ...
+END_ROWS = (39, 50)  # ... and ends before one of these
+THRESHOLD = 0.2  # above it a blurred pixel is body
+
+
+@flax.struct.dataclass
+class AugmentParameters:
+  """What is done to each clip. A step that is None is left out of the program; the others hold a value for every clip,
+  neutral where the step was not drawn. Matrices map output to input pixels, see `warps`."""
+
+  affine: Float[Array, "b 3 3"] | None = None
+  perspective: Float[Array, "b 3 3"] | None = None
+  flip: Bool[Array, "b"] | None = None
+  rotate: Float[Array, "b 3 3"] | None = None  # in pixels of the cut frame
+  dilate: Int[Array, "b"] | None = None  # index into morphology.ELEMENTS, or NO_ELEMENT
+  dilate_rows: Int[Array, "b 2"] | None = None
+  blur: Bool[Array, "b"] | None = None
+  blur_rows: Int[Array, "b 2"] | None = None
+
+
+def augment(
+  key: PRNGKeyArray,
+  frames: UInt8[Array, "b t 64 64 c"],
+  *,
+  affine: float,
+  perspective: float,
+  flip: float,
+  dilate: float,
+  blur: float,
+  rotate: float,
+  width: int,
+) -> Float[Array, "b t 64 width c"]:
+  """Clips as the model sees them in training: each step done to each clip with the probability given.
+
+  Probabilities are Python floats: a step of probability 0 costs nothing. With all at 0 the result is `prepare`'s.
+  Raises `ConfigError` for a probability outside 0..1 and a width that does not leave equal margins.
+  """
+  parameters = draw(
+    key,
+    clips=frames.shape[0],
+    affine=affine,
+    perspective=perspective,
+    flip=flip,
+    dilate=dilate,
+    blur=blur,
+    rotate=rotate,
+    width=width,
+  )
+  return apply(frames, parameters, width=width)
+
+
+def prepare(frames: UInt8[Array, "*b 64 64 c"], *, width: int = 44) -> Float[Array, "*b 64 width c"]:
+  """Frames as the model sees them in evaluation: the middle `width` columns, scaled to 0..1."""
+  first, end = _columns(width)
+  return _scale(jnp.asarray(frames)[..., first:end, :])
+
+
+def draw(
+  key: PRNGKeyArray,
+  *,
+  clips: int,
+  affine: float = 0.0,
+  perspective: float = 0.0,
+  flip: float = 0.0,
+  dilate: float = 0.0,
+  blur: float = 0.0,
+  rotate: float = 0.0,
+  width: int = 44,
+) -> AugmentParameters:
+  """Parameters for `clips` clips, each step drawn by itself; turning one step on or off changes no other's draw."""
+  names = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
+  steps = dict(zip(names, (affine, perspective, flip, dilate, blur, rotate), strict=True))
+  if bad := {f"augment.{name}": p for name, p in steps.items() if not 0 <= p <= 1}:
+    raise ConfigError(f"{bad}: these are probabilities, from 0 (never) to 1 (every clip)")
+  done, how = {}, {}
+  for number, (name, probability) in enumerate(steps.items()):
+    chance, how[name] = jax.random.split(jax.random.fold_in(key, number))
+    done[name] = jax.random.bernoulli(chance, probability, (clips,)) if probability else None
+
+  def matrices(name, build):
+    if done[name] is None:
+      return None
+    return jnp.where(done[name][:, None, None], build(how[name], clips), jnp.eye(3)[None])
+
+  elements = rows = None
+  if dilate:
+    rows = _draw_rows(how["dilate"], clips)
+    elements = jax.random.randint(jax.random.fold_in(how["dilate"], 2), (clips,), 0, len(morphology.ELEMENTS))
+    elements = jnp.where(done["dilate"], elements, morphology.NO_ELEMENT)
+  return AugmentParameters(
+    affine=matrices("affine", _draw_affine),
+    perspective=matrices("perspective", _draw_perspective),
+    flip=done["flip"],
+    rotate=matrices("rotate", lambda key, clips: _draw_rotation(key, clips, width=width)),
+    dilate=elements,
+    dilate_rows=rows,
+    blur=done["blur"],
+    blur_rows=_draw_rows(how["blur"], clips) if blur else None,
+  )
+
+
+def apply(
+  frames: UInt8[Array, "b t 64 64 c"], parameters: AugmentParameters, *, width: int = 44
+) -> Float[Array, "b t 64 width c"]:
+  """Clips changed as `parameters` say, cut to the middle `width` columns and scaled to 0..1.
+
+  Affine and perspective are two samplings, not one by the product of their matrices: what the first moves off the
+  canvas must not come back by the second. Everything up to the blur works on grey levels, as bytes, which is exact
+  because cutting, flipping and dilating commute with the scaling.
+  """
+  p = parameters
+  first, end = _columns(width)
+  if p.affine is not None:
+    columns = None if p.perspective is not None else (first, end)
+    frames = warps.warp(frames, p.affine, columns=columns)
+  if p.perspective is not None:
+    frames = warps.warp(frames, p.perspective, columns=(first, end))
+  if frames.shape[-2] != width:
+    frames = frames[..., first:end, :]
+  if p.flip is not None:
+    frames = jnp.where(_per_clip(p.flip), frames[..., ::-1, :], frames)
+  if p.rotate is not None:
+    frames = warps.warp(frames, p.rotate)
+  if p.dilate is not None:
+    frames = morphology.dilate(frames, p.dilate, p.dilate_rows)
+  scaled = _scale(frames)
+  if p.blur is not None:
+    binary = (morphology.blur(scaled, p.blur_rows) > THRESHOLD).astype(jnp.float32)
+    scaled = jnp.where(_per_clip(p.blur) & morphology.in_band(p.blur_rows, SIZE), binary, scaled)
+  return scaled
+
+
+def _draw_affine(key: PRNGKeyArray, clips: int) -> Float[Array, "b 3 3"]:
+  """Three corners of the canvas move inwards, by themselves before and after the warp."""
+  inwards = jax.random.randint(key, (2, clips, 3, 2), 0, SHIFT).astype(jnp.float32)
+  corners = jnp.array([(0.0, 0.0), (SIZE, 0.0), (0.0, SIZE)])
+  signs = jnp.array([(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)])
+  source, target = corners + signs * inwards
+  return warps.affine_between(source, target)
+
+
+def _draw_perspective(key: PRNGKeyArray, clips: int) -> Float[Array, "b 3 3"]:
+  """The four corners move inwards along the top and bottom edge; what lies between spreads over the canvas."""
+  inwards = jax.random.randint(key, (2, clips, 2), 0, SHIFT).astype(jnp.float32)
+  return warps.trapezoid_to_canvas(inwards[0], SIZE - SHIFT + inwards[1], size=SIZE)
+
+
+def _draw_rotation(key: PRNGKeyArray, clips: int, *, width: int) -> Float[Array, "b 3 3"]:
+  degrees = jax.random.uniform(key, (clips,), minval=-DEGREES, maxval=DEGREES)
+  return warps.rotation(degrees, centre=(width / 2, SIZE / 2))
+
+
+def _draw_rows(key: PRNGKeyArray, clips: int) -> Int[Array, "b 2"]:
+  ends = (FIRST_ROWS, END_ROWS)
+  keys = (jax.random.fold_in(key, i) for i in range(2))
+  draws = [jax.random.randint(k, (clips,), low, high + 1) for k, (low, high) in zip(keys, ends, strict=True)]
+  return jnp.stack(draws, axis=-1)
+
+
+def _columns(width: int) -> tuple[int, int]:
+  if not 0 < width <= SIZE or (SIZE - width) % 2:
+    raise ConfigError(f"augment.width is {width}; expected an even number of columns from 2 to {SIZE}, such as 44")
+  return (SIZE - width) // 2, (SIZE + width) // 2
+
+
+def _scale(frames: Array) -> Array:
+  """A product, as compilers make of the quotient anyway: the same bits inside and outside of jit. 255 becomes 1."""
+  return frames.astype(jnp.float32) * jnp.float32(1 / 255)
+
+
+def _per_clip(values: Array) -> Array:
+  return values[:, None, None, None, None]

@@ -1,0 +1,34 @@
+"""Which frames of a sequence make a clip. NumPy only: this runs in reader threads and worker processes."""
+
+import numpy as np
+
+
+def sample_clip(rng: np.random.Generator, num_frames: int, *, clip_frames: int, window_frames: int) -> np.ndarray:
+  """Frame numbers int64 [clip_frames] of one random clip, in walking order.
+
+  A sequence shorter than the window is repeated whole until it is not; a window of consecutive frames starts uniformly
+  at random; `clip_frames` of its frames are drawn without replacement and kept in order. FoundationGait's rule with 16
+  of 20 ("fixed_ordered"): four frames in twenty are skipped at random places.
+  """
+  noise = rng.random((1, draws_per_clip(window_frames)))
+  return sample_clips(noise, np.array([num_frames]), clip_frames=clip_frames)[0]
+
+
+def draws_per_clip(window_frames: int) -> int:
+  """Uniform numbers one clip uses: one for the window's place, one for each of its frames."""
+  return window_frames + 1
+
+
+def sample_clips(noise: np.ndarray, num_frames: np.ndarray, *, clip_frames: int) -> np.ndarray:
+  """Frame numbers int64 [..., clip_frames] by the rule of `sample_clip`, for many clips at once.
+
+  `noise` [..., window_frames + 1] is uniform in [0, 1); `num_frames` [...] counts the frames of each clip's sequence,
+  at least one. Needs `clip_frames` <= window_frames.
+  """
+  window = noise.shape[-1] - 1
+  num_frames = np.asarray(num_frames, np.int64)
+  tiled = num_frames * -(-window // np.minimum(num_frames, window))
+  start = (noise[..., 0] * (tiled - window + 1)).astype(np.int64)
+  # The frames with the smallest numbers: every subset of the window is as likely as any other.
+  chosen = np.sort(np.argpartition(noise[..., 1:], clip_frames - 1, axis=-1)[..., :clip_frames], axis=-1)
+  return (start[..., None] + chosen) % num_frames[..., None]

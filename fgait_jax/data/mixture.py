@@ -1,0 +1,117 @@
+"""Which sequences batch n holds: shuffled epochs of each data set, mixed in given shares. Numbers only, no frames."""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Sequence
+
+import grain
+import numpy as np
+
+from fgait_jax.errors import ConfigError, DataError
+
+MIXES = ("per_batch", "per_sequence")
+_BLOCK = 1024  # draws within which the data sets' shares are exact
+
+
+def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: float) -> np.ndarray:
+  """Shares of the data sets, proportional to (factor * size) ** exponent (FoundationGait: exponent 1/3); sum 1."""
+  if len(factors) != len(sizes):
+    raise ConfigError(f"data.factors holds {len(factors)} numbers for {len(sizes)} data sets; give one per data.names")
+  if bad := [f for f in factors if not f > 0]:
+    raise ConfigError(f"data.factors holds {bad}; factors are positive. Leave a data set out through data.names")
+  weights = (np.asarray(factors, np.float64) * np.asarray(sizes, np.float64)) ** exponent
+  return weights / weights.sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class Interleave:
+  """A random order of data sets with exact shares: draw m -> (data set, how often it was drawn before).
+
+  Every run of `_BLOCK` draws holds each data set its share of times, to within one, in an order shuffled by the seed
+  and the run's number. There is no state: any draw can be looked up by its number.
+  """
+
+  shares: tuple[float, ...]
+  seed: int
+
+  def __getitem__(self, draw: int) -> tuple[int, int]:
+    block, place = divmod(draw, _BLOCK)
+    order, before = _block(self.shares, self.seed, block)
+    return int(order[place]), int(before[place])
+
+
+@functools.lru_cache(maxsize=64)
+def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
+  """The data sets of one block in their order, and for each draw how many of the same data set come before it."""
+  edges = np.concatenate([[0.0], np.cumsum(shares)])
+  edges[-1] = 1.0
+  begin, end = (np.rint(n * _BLOCK * edges).astype(np.int64) for n in (block, block + 1))
+  begin, end = np.diff(begin), np.diff(end)
+  order = np.repeat(np.arange(len(shares)), end - begin)
+  order = np.random.default_rng((seed, zlib.crc32(b"mixture"), block)).permutation(order)
+  before = np.empty(len(order), np.int64)
+  for dataset, count in enumerate(end - begin):
+    before[order == dataset] = begin[dataset] + np.arange(count)
+  return order, before
+
+
+class Mixture:
+  """Rows of every batch of a run: a pure function of the arguments and the batch's number.
+
+  Each data set is reshuffled every epoch. `mix` "per_batch": a batch holds sequences of one data set, all different; an
+  epoch is as many whole batches as the data set gives and the rest of its sequences wait for the next shuffle. A data
+  set smaller than a batch is repeated within it, so the same sequence meets itself as a negative: choose a smaller
+  data.batch_size if that share is large. "per_sequence": every place of a batch draws its data set by itself, and only
+  where an epoch ends within a batch can a sequence come twice.
+
+  Raises `ConfigError` for arguments that cannot work and `DataError` for an empty data set.
+  """
+
+  def __init__(
+    self,
+    sizes: Sequence[int],
+    *,
+    seed: int,
+    batch_size: int,
+    factors: Sequence[float],
+    exponent: float,
+    mix: str,
+  ):
+    if not sizes:
+      raise ConfigError("data.names is empty; name at least one data set")
+    if empty := [i for i, size in enumerate(sizes) if size < 1]:
+      raise DataError(f"no sequences in data sets number {empty} of data.names; check data.split")
+    if mix not in MIXES:
+      raise ConfigError(f"data.mix is {mix!r}; known: {', '.join(MIXES)}")
+    if batch_size < 1:
+      raise ConfigError(f"data.batch_size is {batch_size}; it must be positive")
+    if seed < 0:
+      raise ConfigError(f"seed is {seed}; it must not be negative")
+    self._sizes, self._batch_size, self._mix = tuple(sizes), batch_size, mix
+    shares = probabilities(sizes, factors=factors, exponent=exponent)
+    self._interleave = Interleave(tuple(shares.tolist()), seed)
+    self._rows = []
+    for position, size in enumerate(sizes):
+      own = np.random.SeedSequence((seed, zlib.crc32(b"rows"), position)).generate_state(1)[0]
+      self._rows.append(grain.MapDataset.range(size).seed(int(own)).shuffle().repeat())
+
+  def batch(self, number: int, places: range) -> tuple[np.ndarray, np.ndarray]:
+    """(position of the data set int32, row in it int64) of the given places of batch `number`."""
+    if self._mix == "per_sequence":
+      draws = [self._interleave[number * self._batch_size + place] for place in places]
+    else:
+      dataset, earlier = self._interleave[number]
+      first = self._first(dataset, earlier)
+      draws = [(dataset, first + place) for place in places]
+    datasets = np.array([d for d, _ in draws], np.int32)
+    return datasets, np.array([self._rows[d][i] for d, i in draws], np.int64)
+
+  def _first(self, dataset: int, earlier: int) -> int:
+    """Where in its endless shuffle a data set stands after `earlier` of its batches."""
+    size = self._sizes[dataset]
+    whole = size // self._batch_size
+    if not whole:
+      return earlier * self._batch_size
+    epoch, batch = divmod(earlier, whole)
+    return epoch * size + batch * self._batch_size

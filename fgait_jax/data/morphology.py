@@ -1,0 +1,84 @@
+"""Dilation and blur inside a band of rows, on the device, with a different band and element for every clip.
+
+As `cv2.dilate` and `cv2.GaussianBlur` on a copy of the band's rows: nothing outside the band is seen. Bands hold at
+least two rows and end within the frame.
+"""
+
+import jax.numpy as jnp
+import numpy as np
+
+from fgait_jax.typing import Array, Bool, Float, Int, UInt8
+
+# (shape, (width, height)) as OpenCV names structuring elements; three of each shape. The reference's choice.
+ELEMENTS = (
+  ("rect", (5, 3)),
+  ("rect", (5, 5)),
+  ("rect", (3, 5)),
+  ("cross", (3, 3)),
+  ("cross", (3, 5)),
+  ("cross", (5, 3)),
+  ("ellipse", (3, 3)),
+  ("ellipse", (3, 5)),
+  ("ellipse", (5, 3)),
+)
+NO_ELEMENT = len(ELEMENTS)  # leaves the frames as they are
+
+# Every element is a stack of centred runs: how far each of its rows -2..2 reaches to either side; -1 is no run.
+_REACH = np.array(
+  [
+    (-1, 2, 2, 2, -1),
+    (2, 2, 2, 2, 2),
+    (1, 1, 1, 1, 1),
+    (-1, 0, 1, 0, -1),
+    (0, 0, 1, 0, 0),
+    (-1, 0, 2, 0, -1),
+    (-1, 0, 1, 0, -1),
+    (0, 1, 1, 1, 0),
+    (-1, 0, 2, 0, -1),
+    (-1, -1, 0, -1, -1),
+  ],
+  np.int32,
+)
+
+
+def in_band(rows: Int[Array, "b 2"], height: int) -> Bool[Array, "b 1 h 1 1"]:
+  """True in rows first..end-1 of each clip."""
+  y = jnp.arange(height)
+  return ((y >= rows[:, :1]) & (y < rows[:, 1:]))[:, None, :, None, None]
+
+
+def dilate(
+  frames: UInt8[Array, "b t h w c"], element: Int[Array, "b"], rows: Int[Array, "b 2"]
+) -> UInt8[Array, "b t h w c"]:
+  """Greatest grey level under `ELEMENTS[element]`, within rows first..end-1 of each clip."""
+  height, width = frames.shape[2:4]
+  band = in_band(rows, height)
+  seen = jnp.where(band, frames, jnp.uint8(0))
+  wide = jnp.pad(seen, [(0, 0), (0, 0), (0, 0), (2, 2), (0, 0)])
+  column = [wide[:, :, :, i : i + width] for i in range(5)]
+  runs = [seen, jnp.maximum(jnp.maximum(column[1], column[3]), seen)]
+  runs.append(jnp.maximum(jnp.maximum(column[0], column[4]), runs[1]))
+  reach = jnp.asarray(_REACH)[element]
+  result = jnp.zeros_like(frames)
+  for row in range(5):
+    r = reach[:, row][:, None, None, None, None]
+    run = jnp.where(r < 0, jnp.uint8(0), jnp.where(r == 0, runs[0], jnp.where(r == 1, runs[1], runs[2])))
+    tall = jnp.pad(run, [(0, 0), (0, 0), (2, 2), (0, 0), (0, 0)])
+    result = jnp.maximum(result, tall[:, :, row : row + height])
+  return jnp.where(band, result, frames)
+
+
+def blur(frames: Float[Array, "b t h w c"], rows: Int[Array, "b 2"]) -> Float[Array, "b t h w c"]:
+  """3x3 Gaussian (1/4, 1/2, 1/4 in both directions) within rows first..end-1, mirrored at its edges.
+
+  Those weights are what `cv2.GaussianBlur(..., (3, 3), 0)` uses, although it names the width as sigma 0.8.
+  """
+  height, width = frames.shape[2:4]
+  row = jnp.arange(height)[None, :]
+  first, last = ((row == edge)[:, None, :, None, None] for edge in (rows[:, :1], rows[:, 1:] - 1))
+  tall = jnp.pad(frames, [(0, 0), (0, 0), (1, 1), (0, 0), (0, 0)])
+  above, below = tall[:, :, :height], tall[:, :, 2:]
+  blurred = 0.5 * frames + 0.25 * (jnp.where(first, below, above) + jnp.where(last, above, below))
+  wide = jnp.pad(blurred, [(0, 0), (0, 0), (0, 0), (1, 1), (0, 0)], mode="reflect")
+  blurred = 0.5 * blurred + 0.25 * (wide[:, :, :, :width] + wide[:, :, :, 2:])
+  return jnp.where(in_band(rows, height), blurred, frames)
