@@ -1,0 +1,76 @@
+"""Several processes as one program: joining them, and making global arrays of what each one read."""
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, PartitionSpec
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding
+
+
+def initialize(*, distributed: bool = False, coordinator: str = "", processes: int = 0, process: int = -1) -> None:
+  """Joins the processes of a run; must come before anything touches a device.
+
+  `distributed` alone lets jax find the others (SLURM, Open MPI, cloud TPUs); `coordinator` ("host:port" of process 0),
+  `processes` and `process` (0-based) say it by hand, and must then all be given. Without any, one process is the run.
+  """
+  by_hand = (bool(coordinator), processes > 0, process >= 0)
+  if any(by_hand):
+    if not all(by_hand) or process >= processes:
+      raise ConfigError(
+        "--coordinator=host:port, --processes=N and --process=0..N-1 go together;"
+        f" got coordinator {coordinator!r}, processes {processes}, process {process}"
+      )
+    jax.distributed.initialize(coordinator, processes, process)
+  elif distributed:
+    jax.distributed.initialize()
+
+
+def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+  """The global batch, cut over (data, fsdp), of the rows each process holds (process order is row order)."""
+  sharding = batch_sharding(mesh)
+  return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def is_first() -> bool:
+  """Whether this process is the one that writes what need be written once."""
+  return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+  """True everywhere when `flag` is in one process; all processes must call it together."""
+  return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
+
+
+def agree(text: str) -> str:
+  """Process 0's `text`, on every process."""
+  if jax.process_count() == 1:
+    return text
+  return bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8))).decode()
+
+
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
+  """Raises `ConfigError` unless the global batch divides over the mesh and over the processes, in order."""
+  divisor = batch_divisor(mesh)
+  if batch_size % divisor or batch_size % jax.process_count():
+    raise ConfigError(
+      f"config.data.batch_size={batch_size} does not divide over config.mesh.data x config.mesh.fsdp ="
+      f" {mesh.shape['data']} x {mesh.shape['fsdp']} devices in {jax.process_count()} processes;"
+      f" take a multiple of {np.lcm(divisor, jax.process_count())}"
+    )
+  if jax.process_count() > 1:
+    _check_process_order(batch_size, mesh)
+
+
+def _check_process_order(batch_size: int, mesh: Mesh) -> None:
+  """A process must hold the rows it read: those of its own turn, and no others."""
+  rows = batch_size // jax.process_count()
+  for device, (index, *_) in batch_sharding(mesh).devices_indices_map((batch_size,)).items():
+    start, stop, _ = index.indices(batch_size)
+    if start // rows != device.process_index or (stop - 1) // rows != device.process_index:
+      raise ConfigError(
+        f"config.mesh.tensor={mesh.shape['tensor']} spreads the batch axes {BATCH_AXES} over processes unevenly;"
+        f" {PartitionSpec(BATCH_AXES)} must give every process its own rows, so config.mesh.tensor must divide the"
+        f" devices of a process ({jax.local_device_count()})"
+      )

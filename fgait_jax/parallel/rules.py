@@ -1,0 +1,100 @@
+"""How every parameter is cut: one table from its path to logical axes, one from logical axes to mesh axes.
+
+Every parameter must match exactly one row, and every cut axis must divide: anything else is an error, never a silent
+replication. What cannot or need not be cut (biases, norms, positions, the first and last layers) says so in its row.
+Axes are named from the last one backwards, so that a stack of layers with a leading axis needs no row of its own.
+"""
+
+import re
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.parallel.mesh import replicated
+
+LOGICAL = {
+  "whole": None,  # never cut
+  "embed": "fsdp",  # features between blocks, and inputs of convolutions
+  "heads": "tensor",  # attention heads, or heads and their features in one axis
+  "hidden": "tensor",  # inner features of an MLP, and outputs of convolutions
+}
+
+# (pattern over the "/"-joined path, logical names of the last axes)
+TABLE = (
+  # Vectors, tables of positions, learned tokens: small.
+  (r"(.*/)?(bias|scale|[^/]*(position|token)[^/]*)", ()),
+  # Heads, any encoder: [part, in, out].
+  (r"(projector|predictor)/fc\d/kernel", ("whole", "embed", "hidden")),
+  # P3D: [.., in, out] in its stages; the first convolution has one input channel.
+  (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
+  (r"encoder/stem/kernel", ()),
+)
+
+
+def path_name(path: tuple) -> str:
+  """The "/"-joined name of a path of `jax.tree_util.tree_map_with_path`."""
+  return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
+
+
+def match(name: str, *, table=TABLE) -> tuple[str, ...]:
+  """The logical axes of the parameter `name`; raises `ConfigError` unless exactly one row matches."""
+  rows = [(pattern, axes) for pattern, axes in table if re.fullmatch(pattern, name)]
+  if len(rows) != 1:
+    found = "no row" if not rows else f"{len(rows)} rows ({', '.join(pattern for pattern, _ in rows)})"
+    raise ConfigError(f"parameter {name} matches {found} of fgait_jax/parallel/rules.py; it must match exactly one")
+  return rows[0][1]
+
+
+def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, table=TABLE) -> PartitionSpec:
+  """How `name` of `shape` lies on `mesh`; raises `ConfigError` for an axis that does not divide."""
+  axes = match(name, table=table)
+  if len(axes) > len(shape):
+    raise ConfigError(f"parameter {name} of shape {shape} has fewer axes than its sharding row {axes}")
+  if unknown := [axis for axis in axes if axis not in LOGICAL]:
+    raise ConfigError(f"parameter {name}: unknown logical axes {unknown}; known: {sorted(LOGICAL)}")
+  cuts = [None] * (len(shape) - len(axes)) + [LOGICAL[axis] for axis in axes]
+  for size, cut in zip(shape, cuts, strict=True):
+    if cut and size % mesh.shape[cut]:
+      raise ConfigError(
+        f"parameter {name} of shape {shape}: an axis of {size} does not divide over config.mesh.{cut}="
+        f"{mesh.shape[cut]}; choose a config.mesh.{cut} that divides it"
+      )
+  cuts = [cut if cut and mesh.shape[cut] > 1 else None for cut in cuts]
+  while cuts and cuts[-1] is None:
+    cuts.pop()
+  return PartitionSpec(*cuts)
+
+
+def shardings(params, mesh: Mesh, *, table=TABLE):
+  """A tree like `params` (arrays or shapes) of `NamedSharding`s."""
+  def of(path, leaf):
+    return NamedSharding(mesh, partition_spec(path_name(path), leaf.shape, mesh, table=table))
+
+  return jax.tree_util.tree_map_with_path(of, params)
+
+
+def follow(tree, params, params_shardings, mesh: Mesh):
+  """Shardings of an optimizer's state: a leaf whose path ends in a parameter's path, and has its shape, lies as that.
+
+  Everything else must be a scalar (a step count) and is replicated.
+  """
+  def names(path):
+    return tuple(path_name((entry,)) for entry in path)
+
+  leaves = zip(
+    jax.tree_util.tree_flatten_with_path(params)[0], jax.tree.leaves(params_shardings), strict=True
+  )
+  known = {names(path): (leaf.shape, sharding) for (path, leaf), sharding in leaves}
+
+  def of(path, leaf):
+    path = names(path)
+    for start in range(len(path)):
+      shape, sharding = known.get(path[start:], (None, None))
+      if sharding is not None and shape == leaf.shape:
+        return sharding
+    if leaf.shape:
+      raise ConfigError(f"optimizer state {'/'.join(path)} of shape {leaf.shape} follows no parameter")
+    return replicated(mesh)
+
+  return jax.tree_util.tree_map_with_path(of, tree)

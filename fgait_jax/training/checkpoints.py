@@ -1,0 +1,166 @@
+"""Checkpoints: the whole state and what is needed to use it again, written by Orbax while training goes on.
+
+  <workdir>/checkpoints/<step>/state   the state tree of `training.state`
+  <workdir>/checkpoints/<step>/meta    JSON: format, run, step, config, content hash of each data set, code version
+
+A checkpoint is restored onto any mesh of any number of devices. A run's name (`meta.run`) is drawn once and kept over
+restarts; with the step it identifies the weights.
+"""
+
+import hashlib
+import json
+import pathlib
+import subprocess
+import uuid
+
+import jax
+import orbax.checkpoint as ocp
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+import fgait_jax
+from fgait_jax.errors import CheckpointError
+from fgait_jax.parallel import hosts
+from fgait_jax.parallel import mesh as meshes
+from fgait_jax.training import configuration
+from fgait_jax.training import state as states
+from fgait_jax.training.pretrained import Pretrained
+
+FORMAT = 1
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+  """The checkpoints of one run; keeps the newest `keep`. The end of a `with` waits for what is being written."""
+
+  def __init__(self, workdir: str | pathlib.Path, *, keep: int):
+    self.folder = pathlib.Path(workdir).absolute() / FOLDER
+    self.folder.mkdir(parents=True, exist_ok=True)
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+    self.manager = ocp.CheckpointManager(self.folder, options=options)
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.manager.wait_until_finished()
+    self.manager.close()
+
+  def latest(self) -> int | None:
+    """Step of the newest complete checkpoint."""
+    return self.manager.latest_step()
+
+  def save(self, step: int, state, meta: dict) -> None:
+    """Starts writing unless this step is there already; the state may be donated as soon as this returns."""
+    if step != self.latest():
+      args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"step": step}))
+      self.manager.save(step, args=args, force=True)
+
+  def meta(self, step: int) -> dict:
+    """The JSON beside the state at `step`."""
+    return _read(self.folder / str(step), lambda: _restore(self.folder, step, meta=ocp.args.JsonRestore()))["meta"]
+
+  def restore(self, step: int, target):
+    """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
+    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
+    return _read(self.folder / str(step), lambda: self.manager.restore(step, args=args))["state"]
+
+
+def new_meta(config: ConfigDict, data: dict[str, str]) -> dict:
+  """What is stored beside a state; `data` maps each data set to the content hash of its manifest."""
+  run = hosts.agree(uuid.uuid4().hex[:16])
+  config = json.loads(json.dumps(config.to_dict()))
+  return {"format": FORMAT, "run": run, "config": config, "data": data, "code": code_version()}
+
+
+def code_version() -> str:
+  """The package's version, with the commit where the code is a checkout."""
+  root = pathlib.Path(fgait_jax.__file__).parents[1]
+  git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+  try:
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+  except (OSError, subprocess.CalledProcessError):
+    return fgait_jax.__version__
+  return f"{fgait_jax.__version__}+{commit}"
+
+
+def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
+  """Raises `CheckpointError` naming every key and data set in which `now` would be another run than `before`."""
+  changed = configuration.changes(before["config"], now["config"])
+  changed += [
+    f"data set {name}: built anew, its content differs" for name in now["data"]
+    if name in before["data"] and before["data"][name] != now["data"][name]
+  ]
+  if changed:
+    raise CheckpointError(
+      f"{folder} holds step {before['step']} of a run with other settings:\n  " + "\n  ".join(changed)
+      + "\nSet them back to continue it, or give another --workdir to start anew."
+    )
+
+
+def load_network(
+  path: str | pathlib.Path, *, mesh: Mesh | None = None, which: str = "teacher", trained: bool = True
+) -> Pretrained:
+  """The network of a run's folder (its newest checkpoint), of its `checkpoints` folder, or of one step in it.
+
+  Reads only the weights asked for, `which` = "teacher" or "student", onto `mesh` (default: all devices along `data`),
+  whatever mesh they were trained on. `trained=False` gives the same network as it was before the first step.
+  Raises `CheckpointError` for a folder that is missing, empty, partial, or of a later format.
+  """
+  if which not in ("teacher", "student"):
+    raise CheckpointError(f'which={which!r}; a checkpoint holds "teacher" and "student"')
+  mesh = meshes.make_mesh() if mesh is None else mesh
+  folder, step = _find(pathlib.Path(path).absolute())
+  meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
+  if meta["format"] > FORMAT:
+    raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")
+  config = ConfigDict(meta["config"]).lock()
+  graph, target, _ = states.abstract(config, mesh)
+  wanted = target["teacher"] if which == "teacher" else {key: target[key] for key in ("params", "stats")}
+  identity = f"{meta['run']}-{step}-{which}"
+  if trained:
+    item = {"teacher": wanted} if which == "teacher" else wanted
+    weights = _read(folder / str(step), lambda: _restore(folder, step, state=ocp.args.PyTreeRestore(
+      item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
+    )))["state"]
+    weights = weights["teacher"] if which == "teacher" else weights
+  else:
+    where = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+    weights = jax.jit(lambda: states.initial_weights(config), out_shardings=where)()
+    described = json.dumps([meta["config"]["model"], meta["config"]["seed"]], sort_keys=True)
+    identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
+  return Pretrained(
+    graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
+    identity=identity, mesh=mesh,
+  )
+
+
+def _restore(folder: pathlib.Path, step: int, **items):
+  # A fresh, read-only manager each time: one that has restored an item in one way refuses another.
+  with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+    return manager.restore(step, args=ocp.args.Composite(**items))
+
+
+def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+  """(folder of checkpoints, step) of a run's folder, a folder of checkpoints, or a checkpoint."""
+  if not path.is_dir():
+    raise CheckpointError(f"there is no folder {path}; give the --workdir of a run, or a folder in its {FOLDER}")
+  if path.name.isdigit() and (path / "state").exists():
+    return path.parent, int(path.name)
+  folder = path / FOLDER if (path / FOLDER).is_dir() else path
+  steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+  if not steps:
+    raise CheckpointError(f"{path} holds no checkpoint yet; a run writes its first at config.train.save_every")
+  return folder, max(steps)
+
+
+def _read(folder: pathlib.Path, read):
+  """What `read` gives; whatever a damaged folder makes Orbax raise becomes a `CheckpointError` naming the folder."""
+  try:
+    return read()
+  except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
+    reason = str(error).strip().split("\n")[0][:300]
+    raise CheckpointError(
+      f"cannot read {folder}: {reason}. The checkpoint is partial, damaged or of another model; remove it to use the"
+      " one before it"
+    ) from error

@@ -1,0 +1,138 @@
+"""Configurations as they are read, checked, compared and stored.
+
+Values that cannot work together are refused here, before anything compiles, in words that name the keys.
+"""
+
+import difflib
+import importlib.util
+import json
+import math
+import pathlib
+import sys
+
+from absl import flags
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.parallel.hosts import check_batch_size
+
+# Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
+FREE = (
+  "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
+  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "periodic.*",
+)
+
+
+def flat(config) -> dict[str, object]:
+  """{"data.batch_size": 32, ...} of a `ConfigDict` or of nested dicts; tuples as lists, as JSON has them."""
+  tree = config.to_dict() if isinstance(config, ConfigDict) else config
+
+  def walk(node, prefix):
+    if isinstance(node, dict):
+      for name, value in node.items():
+        yield from walk(value, f"{prefix}{name}.")
+    else:
+      yield prefix[:-1], json.loads(json.dumps(node))
+
+  return dict(walk(tree, ""))
+
+
+def lines(config) -> str:
+  """One sorted line a key: the golden and console form."""
+  return "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(flat(config).items()))
+
+
+def changes(before, now) -> list[str]:
+  """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
+  before, now = flat(before), flat(now)
+
+  def free(name):
+    return any(name == key or (key.endswith("*") and name.startswith(key[:-1])) for key in FREE)
+
+  return [
+    f"config.{name}: {before.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
+    for name in sorted(before.keys() | now.keys())
+    if not free(name) and before.get(name) != now.get(name)
+  ]
+
+
+def check(config, mesh: Mesh) -> None:
+  """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
+  data, objective, train = config.data, config.objective, config.train
+  check_batch_size(data.batch_size, mesh)
+  _check_crops(data.batch_size, objective.crop_list)
+  needs = [
+    (len(data.names) == len(data.factors) > 0,
+     f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
+    (data.clips == 2,
+     f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
+    (0 < data.clip_frames <= data.window_frames,
+     f"config.data.clip_frames={data.clip_frames} must be from 1 to config.data.window_frames={data.window_frames}"),
+    (0 <= objective.masked_fraction < 1,
+     f"config.objective.masked_fraction={objective.masked_fraction} must be at least 0 and below 1"),
+    (config.model.name == "transformer" or objective.masked_fraction == 0,
+     f"config.objective.masked_fraction={objective.masked_fraction}: only config.model.name=transformer masks tokens,"
+     f" not {config.model.name!r}; set it to 0"),
+    (objective.temperature > 0, f"config.objective.temperature={objective.temperature} must be above 0"),
+    (0 <= objective.ema_start <= 1, f"config.objective.ema_start={objective.ema_start} must be from 0 to 1"),
+    (train.steps > 0, f"config.train.steps={train.steps} must be at least 1"),
+    (-1 <= train.stop_at <= train.steps,
+     f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
+    (min(train.log_every, train.save_every, train.keep) > 0,
+     "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
+    (config.optim.peak_rate > 0, f"config.optim.peak_rate={config.optim.peak_rate} must be above 0"),
+  ]
+  for holds, message in needs:
+    if not holds:
+      raise ConfigError(message)
+
+
+def _check_crops(batch_size: int, crop_list) -> None:
+  crops = tuple(crop_list)
+  if not crops or any(parts not in (1, 2, 4, 8, 16) for parts in crops):
+    raise ConfigError(f"config.objective.crop_list={crops}: each must be a number of strips, 1, 2, 4, 8 or 16")
+  # Groups with strips are halved once more: aligned strips and shifted ones.
+  groups = len(crops) * (2 if max(crops) > 1 else 1)
+  if batch_size % groups:
+    below = math.floor(batch_size / groups) * groups
+    raise ConfigError(
+      f"config.data.batch_size={batch_size} does not divide into the {groups} equal groups (aligned and shifted) of"
+      f" config.objective.crop_list={crops}; take {below or groups} or {below + groups}"
+    )
+
+
+def load(argument: str) -> ConfigDict:
+  """The configuration of "path/to/file.py:variant"; raises `ConfigError` naming what is missing."""
+  path, _, variant = argument.partition(":")
+  if not pathlib.Path(path).is_file():
+    raise ConfigError(f"--config={argument}: there is no file {path}")
+  spec = importlib.util.spec_from_file_location("fgait_config", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  try:
+    return module.get_config(variant) if variant else module.get_config()
+  except ValueError as error:
+    raise ConfigError(f"--config={argument}: {error}") from None
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """`flags_parser` of `absl.app.run`: refuses unknown keys and wrong values in one line, and ends with status 1."""
+  try:
+    given = [a for a in argv[1:] if a.startswith(("--config=", "-config="))]
+    if given:
+      known = list(flat(load(given[-1].partition("=")[2])))
+      for word in argv[1:]:
+        if word.startswith(("--config.", "-config.")):
+          _check_key(word.split("config.", 1)[1].partition("=")[0], known)
+    return flags.FLAGS(argv)
+  except (flags.Error, FgaitError) as error:
+    sys.exit(f"error: {error}")
+
+
+def _check_key(name: str, known: list[str]) -> None:
+  if name in known:
+    return
+  last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
+  nearest = last or difflib.get_close_matches(name, known, n=1, cutoff=0)
+  raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in configs/base.py.")

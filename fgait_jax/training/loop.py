@@ -1,0 +1,193 @@
+"""The training loop, whole, in its one order:
+
+  before batch n: look at what batch n - 1 gave, log, evaluate, save, stop; then read batch n and step.
+
+Everything that happens "at step n" sees the state after n batches, so a run stopped at any step and started again does
+exactly what it would have done. Nothing about the data is saved: batch n is a function of the configuration and n.
+"""
+
+import json
+import pathlib
+import shlex
+import sys
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from fgait_jax.data.pipeline import batches as open_batches
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import NonFiniteLoss
+from fgait_jax.parallel import hosts
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import checkpoints, configuration
+from fgait_jax.training import state as states
+from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
+from fgait_jax.training.pretrained import Pretrained
+from fgait_jax.training.session import Clock, Profiler, Stop
+from fgait_jax.training.step import step_of
+
+
+def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None):
+  """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
+
+  Every evaluator has `due(step) -> bool` and `run(Pretrained, step) -> dict[str, float]`. `splits` stands in for the
+  data sets of `config.data`. SIGTERM and SIGINT save and return. Raises `ConfigError`, `DataError`, `CheckpointError`
+  before the first step, and `NonFiniteLoss` at a step whose loss is not a number.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  use_compilation_cache(config.train.compilation_cache)
+  mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
+  configuration.check(config, mesh)
+  if splits is None:
+    splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
+  graph, target, shardings = states.abstract(config, mesh)
+  optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
+  steps = config.train.steps
+  stop = steps if config.train.stop_at < 0 else config.train.stop_at
+
+  with checkpoints.Checkpoints(workdir, keep=config.train.keep) as saved, Stop() as asked:
+    # Where to begin.
+    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits})
+    start = saved.latest() or 0
+    if saved.latest() is None:
+      _, state, _ = states.create(config, mesh)
+    else:
+      before = saved.meta(start)
+      checkpoints.check_restart(saved.folder, before, meta)
+      meta["run"] = before["run"]
+      state = saved.restore(start, target)
+    if hosts.is_first():
+      (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
+    stop = max(stop, start)
+
+    train_step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
+    stream = batches(config, splits, start=start, stop=stop)
+    sums, pending, clock = Sums(), None, Clock()
+    with (
+      Writer(workdir, start=start) as writer, Display(start=start, steps=steps) as display,
+      Profiler(workdir, start=config.train.profile_at) as profiler,
+    ):
+      for line in opening(config, mesh, state, splits, workdir, start):
+        display.say(line)
+
+      step = start
+      while True:
+        asked_now = asked.at(step, every=config.train.log_every)
+        last = asked_now or step == stop
+        log_due = step > start and (last or step % config.train.log_every == 0)
+        save_due = last or (step > start and step % config.train.save_every == 0)
+        evaluators_due = [e for e in evaluators if e.due(step) and step not in writer.evaluated and not asked_now]
+
+        # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
+        if log_due or save_due or evaluators_due:
+          pending = settle(pending, sums, state, saved, meta, splits)
+
+        # Log.
+        if log_due:
+          values = sums.means() | clock.lap(config.data.batch_size * config.data.clips) | peak_memory()
+          writer.write(step, "train", values)
+          display.train(step, values)
+
+        # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
+        with clock.away():
+          for evaluator in evaluators_due:
+            values = evaluator.run(teacher_of(state, graph, config, mesh, workdir, meta, step), step)
+            writer.write(step, "evaluate", values)
+            display.evaluate(step, values)
+
+        # Save, and stop.
+        with clock.away():
+          if save_due:
+            saved.save(step, state, meta)
+        if last:
+          break
+
+        # Read batch `step`, and step.
+        with clock.waiting():
+          host_batch = next(stream)
+          batch = hosts.to_global({name: host_batch[name] for name in ("frames", "valid")}, mesh)
+        profiler.at(step)
+        with clock.stepping(compiles=step == start):
+          state, metrics = train_step(state, batch, np.int32(step))
+          settle(pending, sums, state, saved, meta, splits)
+        pending = (step, metrics, host_batch)
+        step += 1
+        display.advance(step)
+      stream.close()
+      display.say(closing(asked, step, steps, saved.folder))
+  return state
+
+
+def batches(config, splits, *, start: int, stop: int):
+  """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them."""
+  data = config.data
+  yield from open_batches(
+    splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
+    window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
+    stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
+    workers=data.workers, prefetch=data.prefetch,
+  )
+
+
+def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
+  """Waits for the metrics of one step and adds them; raises `NonFiniteLoss` if they are not numbers.
+
+  The state never took that step (see `training.step`): it is saved as it was before it.
+  """
+  if pending is None:
+    return
+  step, metrics, host_batch = pending
+  metrics = jax.device_get(metrics)
+  if metrics.pop("finite")[0]:
+    sums.add(metrics)
+    return
+  saved.save(step, state, meta)
+  rows = zip(host_batch["dataset"].tolist(), host_batch["index"].tolist(), strict=True)
+  keys = [f"{splits[dataset].name}/{splits[dataset].keys[index]}" for dataset, index in rows]
+  loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
+  raise NonFiniteLoss(
+    f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
+    f" step {step} in {saved.folder}. Its sequences: {', '.join(keys)}. Look at these sequences first; else lower"
+    " config.optim.peak_rate, raise config.optim.warmup_steps, or set config.model.dtype=float32."
+  )
+
+
+def teacher_of(state, graph, config, mesh, workdir, meta, step) -> Pretrained:
+  """What `checkpoints.load_network` would give for this step."""
+  return Pretrained(
+    graph=graph, **state["teacher"], config=config, step=step, path=workdir, identity=f"{meta['run']}-{step}-teacher",
+    mesh=mesh,
+  )
+
+
+def opening(config, mesh, state, splits, workdir, start) -> list[str]:
+  """The first lines of a run: devices, mesh, parameters, data, and where everything is written."""
+  device = jax.devices()[0]
+  total = states.count_parameters(state["params"])
+  parts = ", ".join(f"{name} {states.count_parameters(tree):,}" for name, tree in state["params"].items())
+  return [
+    f"devices     {jax.device_count()} x {device.device_kind} ({device.platform}) in {jax.process_count()} processes",
+    f"mesh        {', '.join(f'{name} {size}' for name, size in mesh.shape.items())}",
+    f"model       {config.model.name} {config.model.variant}: {total:,} parameters ({parts}), student and teacher each",
+    *(f"data        {split.name}: {len(split):,} sequences" for split in splits),
+    f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
+    f"written to  {workdir}: config.json, {LINES}, tensorboard/, {checkpoints.FOLDER}/",
+    f"steps       {start} to {config.train.steps}" + (" (continuing)" if start else ""),
+  ]
+
+
+def closing(asked, step: int, steps: int, folder: pathlib.Path) -> str:
+  """The last line: done, or how to go on."""
+  if step == steps:
+    return f"done: {steps} steps, saved in {folder}"
+  why = f"stopped by {asked.name}" if asked.name else "stopped as config.train.stop_at asks"
+  command = shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
+  return f"{why} at step {step} of {steps}, saved in {folder}. To continue as if never stopped: {command}"
+
+
+def use_compilation_cache(folder: str) -> None:
+  """Keeps compiled programs in `folder` for the next start; "" leaves jax as it is."""
+  if folder:
+    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -1,0 +1,83 @@
+"""Optimizers and schedules through optax, with decay and rate factors of every parameter given as data.
+
+A rule is (pattern over the "/"-joined parameter path, weight-decay factor, learning-rate factor); every parameter must
+match exactly one. SGD is torch's: the decay joins the gradient before the momentum, and the rate comes last.
+"""
+
+import re
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.parallel.rules import path_name
+
+Rule = tuple[str, float, float]
+
+
+def make_schedule(
+  *, schedule: str, peak_rate: float, final_rate: float, warmup_steps: int, step_at: Sequence[int], step_factor: float,
+  steps: int,
+) -> optax.Schedule:
+  """Learning rate of step 0..steps-1: linear from 0 over the warm-up, then a cosine that ends at `final_rate` in the
+  last step, or a product of `step_factor` for each of `step_at` that has come."""
+  if warmup_steps < 0 or (warmup_steps >= steps and warmup_steps > 0):
+    raise ConfigError(
+      f"config.optim.warmup_steps={warmup_steps} must be at least 0 and below config.train.steps={steps}"
+    )
+  if schedule == "cosine":
+    last = max(steps - 1 - warmup_steps, 1)
+    after = optax.cosine_decay_schedule(peak_rate, last, alpha=final_rate / peak_rate)
+  elif schedule == "step":
+    after = optax.piecewise_constant_schedule(peak_rate, {at - warmup_steps: step_factor for at in step_at})
+  else:
+    raise ConfigError(f'config.optim.schedule={schedule!r}; known: "cosine", "step"')
+  if not warmup_steps:
+    return after
+  return optax.join_schedules([optax.linear_schedule(0.0, peak_rate, warmup_steps), after], [warmup_steps])
+
+
+def factors(params, rules: Sequence[Rule]):
+  """Trees of the decay factor and the rate factor of every parameter; raises `ConfigError` naming one that matches
+  no rule, or several."""
+  def of(path, _):
+    name = path_name(path)
+    found = [rule for rule in rules if re.fullmatch(rule[0], name)]
+    if len(found) != 1:
+      which = "no rule" if not found else f"{len(found)} rules ({', '.join(rule[0] for rule in found)})"
+      raise ConfigError(f"parameter {name} matches {which} of config.optim.rules; it must match exactly one")
+    return found[0]
+
+  matched = jax.tree_util.tree_map_with_path(of, params)
+  pick = lambda column: jax.tree.map(lambda _, rule: float(rule[column]), params, matched)  # noqa: E731
+  return pick(1), pick(2)
+
+
+def _add_decay(weight_decay: float, decay_factors) -> optax.GradientTransformation:
+  def add(updates, params):
+    return jax.tree.map(lambda u, p, factor: u + weight_decay * factor * p, updates, params, decay_factors)
+
+  return optax.stateless(add)
+
+
+def _scale_rates(rate_factors) -> optax.GradientTransformation:
+  return optax.stateless(lambda updates, _: jax.tree.map(lambda u, factor: factor * u, updates, rate_factors))
+
+
+def make_optimizer(
+  params, *, name: str, rate: optax.Schedule, momentum: float, beta1: float, beta2: float, weight_decay: float,
+  clip_norm: float, rules: Sequence[Rule],
+) -> optax.GradientTransformation:
+  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing."""
+  decay_factors, rate_factors = factors(params, rules)
+  decay = _add_decay(weight_decay, decay_factors)
+  if name == "adamw":
+    core = [optax.scale_by_adam(b1=beta1, b2=beta2, mu_dtype=jnp.float32), decay]
+  elif name == "sgd":
+    core = [decay, optax.trace(decay=momentum)]
+  else:
+    raise ConfigError(f'config.optim.name={name!r}; known: "adamw", "sgd"')
+  clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
+  return optax.chain(*clip, *core, _scale_rates(rate_factors), optax.scale_by_learning_rate(rate))

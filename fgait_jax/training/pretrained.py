@@ -1,0 +1,52 @@
+"""A network with its weights, as evaluation sees it: frames in, embedding out."""
+
+import dataclasses
+import functools
+import pathlib
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from fgait_jax.data.augment import prepare
+from fgait_jax.models.network import Embedding, GaitNetwork
+from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
+from fgait_jax.training.state import Graph
+from fgait_jax.typing import Array, Bool, UInt8
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretrained:
+  """`identity` names the weights exactly: caches of embeddings are kept under it."""
+
+  graph: Graph
+  params: dict
+  stats: dict
+  config: ConfigDict
+  step: int
+  path: pathlib.Path | None
+  identity: str
+  mesh: Mesh
+
+  def network(self) -> GaitNetwork:
+    """The Flax module with its weights, in evaluation mode (running statistics)."""
+    network = self.graph.merge(self.params, self.stats)
+    network.eval()
+    return network
+
+  def embed(self, frames: UInt8[Array, "b t 64 64 c"], valid: Bool[Array, "b t"]) -> Embedding:
+    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it; the result
+    is whole on every device."""
+    even = len(frames) % batch_divisor(self.mesh) == 0
+    where = batch_sharding(self.mesh) if even else replicated(self.mesh)
+    frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
+    return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
+
+
+@functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))
+def _embed(params, stats, frames, valid, graph: Graph, width: int, mesh: Mesh) -> Embedding:
+  network = graph.merge(params, stats)
+  network.eval()
+  embedding = network.embed(prepare(frames, width=width), valid)
+  return jax.lax.with_sharding_constraint(embedding, replicated(mesh))

@@ -1,0 +1,126 @@
+"""The training state, a plain tree of arrays, and the graph that makes a network of it.
+
+  step     int32, batches used so far
+  params   the student's parameters
+  stats    its running batch statistics
+  teacher  {params, stats}: moving average of the parameters, and statistics of its own
+  opt      optax's state
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax.sharding import Mesh
+
+from fgait_jax import rng
+from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.variants import create_network
+from fgait_jax.parallel import rules
+from fgait_jax.parallel.mesh import replicated
+from fgait_jax.training.optimizers import make_optimizer, make_schedule
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Graph:
+  """A network without its arrays. Compared by identity, so that it can be a static argument of `jax.jit`."""
+
+  definition: nnx.GraphDef
+  params: nnx.State  # of shapes
+  stats: nnx.State  # of shapes
+
+  def merge(self, params, stats) -> GaitNetwork:
+    """The network with these arrays (plain nested dicts), in training mode."""
+    return nnx.merge(self.definition, _filled(self.params, params), _filled(self.stats, stats))
+
+
+def _filled(abstract: nnx.State, values) -> nnx.State:
+  state = jax.tree.map(lambda x: x, abstract)
+  nnx.replace_by_pure_dict(state, values)
+  return state
+
+
+def stats_of(network: GaitNetwork):
+  """The running statistics of a network as a plain nested dict."""
+  return nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+
+
+def new_network(config, key) -> GaitNetwork:
+  """The network that `config.model` names, in training mode."""
+  network = create_network(
+    name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
+    remat=config.model.remat, stem=config.model.stem, rngs=nnx.Rngs(key),
+  )
+  network.train()
+  return network
+
+
+def make_graph(config) -> Graph:
+  """The graph of `config.model`; allocates nothing."""
+  network = nnx.eval_shape(lambda: new_network(config, jax.random.key(0)))
+  return Graph(*nnx.split(network, nnx.Param, nnx.BatchStat))
+
+
+def initial_weights(config):
+  """The student's first {params, stats}: a function of `config.model` and `config.seed`."""
+  _, params, stats = nnx.split(new_network(config, rng.key(config.seed, "initialise")), nnx.Param, nnx.BatchStat)
+  return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+
+
+def schedule_of(config) -> optax.Schedule:
+  """The learning rate over the steps of `config.optim` and `config.train.steps`."""
+  optim = config.optim
+  return make_schedule(
+    schedule=optim.schedule, peak_rate=optim.peak_rate, final_rate=optim.final_rate, warmup_steps=optim.warmup_steps,
+    step_at=optim.step_at, step_factor=optim.step_factor, steps=config.train.steps,
+  )
+
+
+def optimizer_of(config, params) -> optax.GradientTransformation:
+  """The optimizer of `config.optim` over `params` (arrays or shapes)."""
+  optim = config.optim
+  return make_optimizer(
+    params, name=optim.name, rate=schedule_of(config), momentum=optim.momentum, beta1=optim.beta1, beta2=optim.beta2,
+    weight_decay=optim.weight_decay, clip_norm=optim.clip_norm, rules=optim.rules,
+  )
+
+
+def abstract(config, mesh: Mesh):
+  """(graph, tree of shapes, tree of shardings) of the state; allocates nothing, so any size can be asked for."""
+  graph = make_graph(config)
+  shapes = jax.eval_shape(_initialiser(config, nnx.to_pure_dict(graph.params)))
+  params = rules.shardings(shapes["params"], mesh)
+  stats = jax.tree.map(lambda _: replicated(mesh), shapes["stats"])
+  shardings = {
+    "step": replicated(mesh), "params": params, "stats": stats, "teacher": {"params": params, "stats": stats},
+    "opt": rules.follow(shapes["opt"], shapes["params"], params, mesh),
+  }
+  target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
+  return graph, target, shardings
+
+
+def _initialiser(config, abstract_params):
+  optimizer = optimizer_of(config, abstract_params)
+
+  def initialise():
+    student = initial_weights(config)
+    return {
+      "step": jnp.int32(0), **student, "teacher": jax.tree.map(jnp.copy, student),
+      "opt": optimizer.init(student["params"]),
+    }
+
+  return initialise
+
+
+def create(config, mesh: Mesh):
+  """(graph, state at step 0, its shardings); every array is born where it will live."""
+  graph, _, shardings = abstract(config, mesh)
+  initialise = _initialiser(config, nnx.to_pure_dict(graph.params))
+  return graph, jax.jit(initialise, out_shardings=shardings)(), shardings
+
+
+def count_parameters(params) -> int:
+  """Numbers in a tree of parameters."""
+  return sum(leaf.size for leaf in jax.tree.leaves(params))
