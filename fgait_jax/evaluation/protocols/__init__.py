@@ -1,0 +1,23 @@
+"""The public protocols by name: `get("casia_b").evaluate(embeddings, labels, types, views)`."""
+
+import difflib
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation.protocols.base import Protocol
+from fgait_jax.evaluation.protocols.records import RECORDS
+
+_BY_NAME = {record.name: record for record in RECORDS}
+
+
+def names() -> tuple[str, ...]:
+  """All protocols."""
+  return tuple(_BY_NAME)
+
+
+def get(name: str) -> Protocol:
+  """The protocol of that name; raises ConfigError that names the nearest known ones first."""
+  if name not in _BY_NAME:
+    close = difflib.get_close_matches(name, _BY_NAME, n=3, cutoff=0.4)
+    known = [*close, *sorted(set(_BY_NAME) - set(close))]
+    raise ConfigError(f"unknown protocol {name!r}; config.protocol is one of {', '.join(known)}")
+  return _BY_NAME[name]

@@ -1,0 +1,263 @@
+"""What all protocols share: the checks of what came in, the settings, and the figures of one condition.
+
+A protocol turns embeddings with labels, types (conditions) and views into a nested dict that goes to JSON as it is;
+its keys are documented in docs/evaluation.md. Figures are percent.
+"""
+
+import abc
+import collections
+import dataclasses
+import re
+
+import numpy as np
+
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation import retrieval, statistics
+from fgait_jax.evaluation.distances import BUDGET, check_metric, pairwise
+
+RANKS = (1, 5, 10, 20)
+MEASURES = (*(f"rank{k}" for k in RANKS), "map", "minp")
+CMC_LENGTH = 20
+VERIFICATION_PAIRS = 1_000_000  # probe-gallery pairs behind AUC and EER, at most; probes are drawn, seeded, beyond it
+NAMED = 20  # how many keys a message or a result names before it only counts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none."""
+
+  metric: str = "euclidean"
+  resamples: int = 1000
+  seed: int = 0
+  budget_bytes: int = BUDGET
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Walks:
+  """Checked rows: embeddings float32 [N, C, P], and str arrays [N]; `origin` names the file in messages."""
+
+  embeddings: np.ndarray
+  labels: np.ndarray
+  types: np.ndarray
+  views: np.ndarray
+  origin: str
+
+  def __len__(self) -> int:
+    return len(self.labels)
+
+  def take(self, rows: np.ndarray) -> "Walks":
+    """Some rows, by bool or integer index."""
+    picked = {f: getattr(self, f)[rows] for f in ("embeddings", "labels", "types", "views")}
+    return Walks(**picked, origin=self.origin)
+
+  def keys(self) -> np.ndarray:
+    """`label-type-view` of every row, as the public identity lists write it."""
+    return np.array([f"{a}-{b}-{c}" for a, b, c in zip(self.labels, self.types, self.views, strict=True)], dtype=str)
+
+  def matching(self, pattern: str) -> np.ndarray:
+    """Bool [N]: the type matches `pattern` from end to end."""
+    names, place = np.unique(self.types, return_inverse=True)
+    return np.array([re.fullmatch(pattern, n) is not None for n in names], bool)[place]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol(abc.ABC):
+  """One way of scoring. `wants` says in words which types and views it needs; `source` who defined it."""
+
+  name: str
+  title: str
+  source: str
+  wants: str
+
+  def evaluate(
+    self,
+    embeddings: np.ndarray,
+    labels: np.ndarray,
+    types: np.ndarray,
+    views: np.ndarray,
+    *,
+    metric: str = "euclidean",
+    bootstrap: int = 1000,
+    seed: int = 0,
+    subjects: tuple[str, ...] | None = None,
+    budget_bytes: int = BUDGET,
+    origin: str = "embeddings",
+  ) -> dict:
+    """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
+
+    subjects: score only these labels. budget_bytes: device memory the ranking may take. origin: file named in errors.
+    Raises DataError on input the protocol cannot use and ConfigError on an unknown metric.
+    """
+    walks = check(embeddings, labels, types, views, origin=origin)
+    if subjects is not None:
+      walks = walks.take(np.isin(walks.labels, np.asarray(subjects, str)))
+      if not len(walks):
+        raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
+    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes)
+    result = {
+      "protocol": self.name,
+      "title": self.title,
+      "source": self.source,
+      "metric": metric,
+      "sequences": len(walks),
+      "subjects": len(np.unique(walks.labels)),
+      "bootstrap": {"resamples": bootstrap, "level": statistics.LEVEL, "over": "probe subjects", "seed": seed},
+    }
+    return plain(result | self._evaluate(walks, settings) | {"embeddings": self._health(walks, seed)})
+
+  @abc.abstractmethod
+  def _evaluate(self, walks: Walks, settings: Settings) -> dict:
+    """The protocol's own keys."""
+
+  def _health(self, walks: Walks, seed: int) -> dict:
+    return statistics.health(walks.embeddings, seed=seed) | {
+      "channels": walks.embeddings.shape[1],
+      "parts": walks.embeddings.shape[2],
+    }
+
+  def refuse(self, walks: Walks, what: str) -> DataError:
+    """An error that says what the protocol wants and what came."""
+    return DataError(f"{walks.origin}: {what}. Protocol {self.name} wants {self.wants}; {describe(walks)}")
+
+
+def describe(walks: Walks) -> str:
+  """What came, in a line."""
+  types, views = (collections.Counter(column.tolist()) for column in (walks.types, walks.views))
+  return f"came: {len(walks)} sequences, types {_some(types)}, views {_some(views)}"
+
+
+def _some(counter) -> str:
+  names = sorted(counter)
+  return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+
+
+def check(embeddings, labels, types, views, *, origin: str) -> Walks:
+  """Rows that can be scored; raises DataError on wrong shapes, dtypes, NaN, or embeddings that are all the same."""
+  embeddings = np.asarray(embeddings)
+  if embeddings.ndim != 3 or not all(embeddings.shape):
+    raise DataError(f"{origin}: embeddings have shape {embeddings.shape}; wanted [sequences, channels, parts], no 0")
+  if embeddings.dtype.kind != "f":
+    raise DataError(f"{origin}: embeddings are {embeddings.dtype}; wanted floating point")
+  columns = {}
+  for name, column in (("labels", labels), ("types", types), ("views", views)):
+    column = np.asarray(column)
+    if column.shape != embeddings.shape[:1]:
+      raise DataError(f"{origin}: {name} have shape {column.shape}; wanted one for each of {len(embeddings)} embeddings")
+    if column.dtype.kind not in "UO" or any(not isinstance(x, str) for x in column.tolist()):
+      raise DataError(f"{origin}: {name} are {column.dtype}; wanted text, as the data set writes it (leading zeros too)")
+    columns[name] = column.astype(str)
+  embeddings = embeddings.astype(np.float32, copy=False)
+  walks = Walks(embeddings=embeddings, origin=origin, **columns)
+  with np.errstate(over="ignore", invalid="ignore"):
+    suspect = not np.isfinite(embeddings.sum(axis=(1, 2))).all()
+  if suspect and (bad := ~np.isfinite(embeddings).all(axis=(1, 2))).any():
+    named = ", ".join(walks.take(bad).keys()[:NAMED])
+    raise DataError(f"{origin}: {bad.sum()} of {len(bad)} embeddings are not finite: {named}")
+  if len(embeddings) > 1 and (embeddings[0] == embeddings[-1]).all() and (embeddings == embeddings[:1]).all():
+    raise DataError(f"{origin}: all {len(embeddings)} embeddings are the same; the network behind them has collapsed")
+  return walks
+
+
+def figures(
+  ranking: retrieval.Ranking,
+  *,
+  labels: np.ndarray,
+  keys: np.ndarray,
+  rows: np.ndarray,
+  allowed: np.ndarray,
+  reading: str,
+  settings: Settings,
+) -> dict:
+  """The figures of one condition from the ranking of its probes.
+
+  labels, keys [n]; rows int [n]: the row of cells (probe view) of each probe; allowed bool [rows, v]: cells that count.
+  reading: "error" or "excluded", what the official evaluator makes of probes without a mate in a cell.
+  """
+  counted = allowed[rows] & (ranking.sizes > 0)  # [n, v]
+  values = np.stack([ranking.hits(k) for k in RANKS] + [ranking.precision, ranking.inp], axis=-1).astype(np.float32)
+  chance = ranking.mates / np.maximum(ranking.sizes, 1)
+  curve = np.stack([ranking.hits(k) for k in range(1, CMC_LENGTH + 1)] + [chance], axis=-1).astype(np.float32)
+  names, subject = np.unique(labels, return_inverse=True)
+  shape = {"subject": subject, "row": rows, "subjects": len(names), "rows": len(allowed)}
+  result, by_reading, resampled = {}, {}, None
+  for kind in ("error", "excluded"):
+    weight = (counted & ((ranking.mates > 0) | (kind == "error"))).astype(np.float32)[..., None]
+    sums, counts = (statistics.cell_sums(x, **shape) for x in (values * weight, weight))
+    means = 100 * statistics.mean_of_cells(sums.sum(0), counts.sum(0), allowed)
+    by_reading[kind] = dict(zip(MEASURES, means, strict=True))
+    if kind != reading:
+      continue
+    result |= by_reading[kind]
+    total = statistics.cell_sums(curve * weight, **shape).sum(0)
+    *steps, chance_rank1 = 100 * statistics.mean_of_cells(total, counts.sum(0), allowed)
+    result |= {"chance_rank1": chance_rank1, "cmc": steps}
+    with np.errstate(invalid="ignore", divide="ignore"):
+      result["cells"] = 100 * sums[..., 0].sum(0) / counts[..., 0].sum(0)
+      share = 100 * sums.sum((1, 2)) / counts.sum((1, 2))
+    chosen = {"rank1": share[:, 0], "map": share[:, MEASURES.index("map")]}
+    result["by_subject"] = {"subjects": names, **chosen, "trials": counts.sum((1, 2, 3))}
+    if settings.resamples and len(names) > 1:
+      resampled = 100 * statistics.bootstrap_cells(
+        sums, counts, allowed, resamples=settings.resamples, seed=settings.seed
+      )
+  mated = (counted & (ranking.mates > 0)).sum(1)
+  nowhere, lacking = mated == 0, mated < counted.sum(1)
+  return result | {
+    "ci": {} if resampled is None else {m: statistics.interval(x) for m, x in zip(MEASURES, resampled.T, strict=True)},
+    "probes": len(labels),
+    "probe_subjects": len(names),
+    "without_mate": int(nowhere.sum()),
+    "without_mate_probes": keys[nowhere][:NAMED],
+    "without_mate_somewhere": int(lacking.sum()),
+    "reading": reading,
+    "readings": by_reading,
+  }
+
+
+def verified(probe: Walks, gallery: Walks, *, keep, settings: Settings) -> dict:
+  """`auc`, `eer`, their intervals and the pairs they rest on; `keep(probe, gallery)` says which pairs count, [n, m]."""
+  most = max(1, VERIFICATION_PAIRS // len(gallery))
+  rng = np.random.default_rng((settings.seed, 2))
+  rows = np.sort(rng.choice(len(probe), most, replace=False)) if most < len(probe) else np.arange(len(probe))
+  drawn = probe.take(rows)
+  distances = pairwise(
+    drawn.embeddings, gallery.embeddings, metric=settings.metric, budget_bytes=settings.budget_bytes
+  )
+  genuine, used = drawn.labels[:, None] == gallery.labels[None, :], keep(drawn, gallery)
+  subject = np.broadcast_to(np.unique(drawn.labels, return_inverse=True)[1][:, None], used.shape)
+  found = statistics.verification(distances[used], genuine[used])
+  result = {"auc": 100 * found.auc, "eer": 100 * found.eer}
+  pairs = {"used": int(used.sum()), "genuine": int(genuine[used].sum()), "probes": len(rows), "of": len(probe)}
+  intervals = {}
+  if settings.resamples and np.isfinite(found.auc) and subject.max() > 0:
+    samples = 100 * statistics.bootstrap_verification(
+      distances[used], genuine[used], subject=subject[used], resamples=settings.resamples, seed=settings.seed
+    )
+    intervals = {"auc": statistics.interval(samples[:, 0]), "eer": statistics.interval(samples[:, 1])}
+  return result | {"pairs": pairs, "ci": intervals}
+
+
+def merged(first: dict, second: dict) -> dict:
+  """Both dicts, their intervals joined."""
+  return first | second | {"ci": first["ci"] | second["ci"]}
+
+
+def mean_of(conditions: dict[str, dict]) -> dict:
+  """Mean of each figure over conditions."""
+  keys = (*MEASURES, "auc", "eer", "chance_rank1")
+  return {k: float(np.mean([c[k] for c in conditions.values()])) for k in keys}
+
+
+def plain(value):
+  """`value` as JSON takes it: Python numbers and lists; not-a-number becomes null."""
+  if isinstance(value, dict):
+    return {str(k): plain(v) for k, v in value.items()}
+  if isinstance(value, list | tuple):
+    return [plain(v) for v in value]
+  if isinstance(value, np.ndarray):
+    return plain(value.tolist())
+  if isinstance(value, np.generic):
+    return plain(value.item())
+  if isinstance(value, float) and not np.isfinite(value):
+    return None
+  return value

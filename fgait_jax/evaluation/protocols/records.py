@@ -1,0 +1,170 @@
+"""The protocols themselves, as data. Patterns are regular expressions that match a whole type."""
+
+from fgait_jax.evaluation.protocols.base import Protocol
+from fgait_jax.evaluation.protocols.ccpg import Ccpg
+from fgait_jax.evaluation.protocols.classify import Attributes, Classify
+from fgait_jax.evaluation.protocols.crossview import CrossView, CrossViewGallery
+from fgait_jax.evaluation.protocols.pooled import Listed, Own, Pooled
+
+OPENGAIT = "OpenGait's evaluator (Fan et al., CVPR 2023)"
+CASIA_TYPES = r"nm-0[1-6]|(bg|cl)-0[12]"
+SUSTECH = {"Normal": "01-nm", "Bag": "bg", "Clothing": "cl", "Carrying": "cr", "Umbrella": "ub", "Uniform": "uf"}
+SUSTECH |= {"Occlusion": "oc", "Night": "nt"}
+
+RECORDS: tuple[Protocol, ...] = (
+  CrossView(
+    name="casia_b",
+    title="CASIA-B",
+    source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Yu et al., ICPR 2006",
+    wants="types nm-01..nm-06, bg-01, bg-02, cl-01, cl-02 (gallery nm-01..nm-04) and views 000..180",
+    gallery=r"nm-0[1-4]",
+    conditions={"NM": r"nm-0[56]", "BG": r"bg-0[12]", "CL": r"cl-0[12]"},
+    known=CASIA_TYPES,
+    known_views=r"\d{3}",
+  ),
+  CrossViewGallery(
+    name="casia_b_cross_view_gallery",
+    title="CASIA-B, gallery of all views",
+    source=f"{OPENGAIT}, cross_view_gallery_evaluation",
+    wants="types nm-01, nm-02, bg-01, bg-02, cl-01, cl-02 (gallery: the 02 ones) and views 000..180",
+    gallery=r"(nm|bg|cl)-02",
+    conditions={"NM": r"nm-01", "BG": r"bg-01", "CL": r"cl-01"},
+    known=CASIA_TYPES,
+    known_views=r"\d{3}",
+  ),
+  CrossView(
+    name="oumvlp",
+    title="OU-MVLP",
+    source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Takemura et al., IPSJ CVA 2018",
+    wants="types 00 (probe) and 01 (gallery) and views 000..270",
+    gallery=r"01",
+    conditions={"NM": r"00"},
+    known=r"0[01]",
+    known_views=r"\d{3}",
+  ),
+  CrossViewGallery(
+    name="oumvlp_cross_view_gallery",
+    title="OU-MVLP, gallery of all views",
+    source=f"{OPENGAIT}, cross_view_gallery_evaluation",
+    wants="types 00 (probe) and 01 (gallery) and views 000..270",
+    gallery=r"01",
+    conditions={"NM": r"00"},
+    known=r"0[01]",
+    known_views=r"\d{3}",
+  ),
+  CrossView(
+    name="casia_e",
+    title="CASIA-E",
+    source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Song et al., T-PAMI 2023",
+    wants="types {H,L}-{scene1,scene2,scene3,scene3_s}-{nm,bg,cl}-{1,2} (gallery scene1-nm) and views other than 270",
+    gallery=r"[HL]-scene1-nm-[12]",
+    conditions={c.upper(): rf"[HL]-(scene2|scene3|scene3_s)-{c}-[12]" for c in ("nm", "bg", "cl")},
+    known=r"[HL]-(scene1|scene2|scene3|scene3_s)-(nm|bg|cl)-[12]",
+    known_views=r"\d{3}",
+    drop_views=("270",),
+  ),
+  CrossView(
+    name="sustech1k",
+    title="SUSTech1K",
+    source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Shen et al., CVPR 2023",
+    wants="types such as 00-nm (gallery), 01-nm, 01-bg, 02-cl, 03-uf, 04-nt and their views",
+    gallery=r".*00-nm.*",
+    conditions={name: f".*{part}.*" for name, part in SUSTECH.items()} | {"Overall": r".*(01|02|03|04).*"},
+    known=r"0\d-.*",
+    summary="Overall",
+  ),
+  Ccpg(
+    name="ccpg",
+    title="CCPG",
+    source=f"{OPENGAIT}, evaluate_CCPG, and its issue 242 on the two readings; data: Li et al., CVPR 2023",
+    wants="types U<i>_D<j> and U0_D0_BG, views <camera>_<number>",
+    pairs={
+      "CL": (r"U0_D0_BG|U0_D0", r"U1_D1|U2_D2|U3_D3"),
+      "UP": (r"U3_D3", r"U0_D3"),
+      "DN": (r"U1_D0", r"U1_D1"),
+      "BG": (r"U0_D0_BG", r"U0_D0"),
+    },
+    known=r"U\d_D\d(_BG)?",
+  ),
+  Listed(
+    name="gait3d",
+    title="Gait3D",
+    source=f"{OPENGAIT}, evaluate_Gait3D; data and probe list: Zheng et al., CVPR 2022",
+    wants="labels, types camid<i>_videoid<j> and views seq<k> of the test set; probes are the official 1,000",
+    role="probe",
+    names="gait3d",
+  ),
+  Listed(
+    name="freegait",
+    title="FreeGait",
+    source=f"{OPENGAIT}, evaluate_FreeGait; data and lists: Han et al., ECCV 2024",
+    wants="labels, types devid_<i> and views seq_<k> of the test set; the gallery is the official list of 691",
+    role="gallery",
+    names="freegait",
+  ),
+  Listed(
+    name="ccgr_mini",
+    title="CCGR-MINI",
+    source=f"{OPENGAIT}, evaluate_CCGR_MINI; data and gallery list: Zou et al., AAAI 2024 and later",
+    wants="labels, types (covariate) and views <angle>.avi of the test set; the gallery is the official list of 795",
+    role="gallery",
+    names="ccgr_mini",
+  ),
+  Pooled(
+    name="grew_validation",
+    title="GREW, gallery 01 and probe 02 of the test identities (not the server's figure)",
+    source=f"{OPENGAIT}, evaluate_real_scene; data: Zhu et al., ICCV 2021",
+    wants="types 01 (gallery) and 02 (probe)",
+    gallery=r"01",
+    conditions={"all": r"02"},
+    known=r"0[123]",
+    reading="error",
+  ),
+  Classify(
+    name="scoliosis1k",
+    title="Scoliosis1K",
+    source=f"{OPENGAIT}, evaluate_scoliosis; data: Zhou et al., MICCAI 2024",
+    wants="logits [N, 3, parts] in the order negative, neutral, positive, and these three as types",
+    classes={"negative": r"-negative$", "neutral": r"-neutral$", "positive": r"-positive$"},
+  ),
+  Classify(
+    name="d_gait",
+    title="D-Gait, depression",
+    source="this project: no evaluator is released; class 1 where label-type holds a D, as OpenGait's model reads it",
+    wants="logits [N, 2, parts] in the order healthy, depressed; labels N_<i> and D_<i>",
+    classes={"healthy": r"^[^D]*$", "depressed": r"D"},
+    binary="depressed",
+  ),
+  Attributes(
+    name="ragar",
+    title="RAGAR, attributes",
+    source="this project: no evaluator is released; types carry the values as OpenGait's model reads them",
+    wants="types <any>_<value>_<value>..., integers, and logits [N, sum of values per attribute, parts]",
+  ),
+  CrossView(
+    name="walkers",
+    title="Synthetic walkers",
+    source="this project, after CASIA-B",
+    wants="types nm-01, nm-02 (gallery), nm-03 and on, bg-.., cl-.. (probes), and views",
+    gallery=r"nm-0[12]",
+    conditions={"NM": r"nm-(0[3-9]|[1-9]\d)", "BG": r"bg-\d+", "CL": r"cl-\d+"},
+    known=r"(nm|bg|cl)-\d+",
+  ),
+  Pooled(
+    name="kth",
+    title="KTH walking, across scenes and clothes",
+    source="this project; data: Schuldt, Laptev, Caputo, ICPR 2004",
+    wants="types d1 (gallery), d2, d3, d4 (probes)",
+    gallery=r"d1",
+    conditions={"d4": r"d4", "d3": r"d3", "d2": r"d2"},
+    known=r"d[1-4]",
+    reading="error",
+  ),
+  Own(
+    name="own",
+    title="Own data",
+    source="this project",
+    wants="types gallery and probe, or several sequences per label, of which the first is the gallery",
+    reading="excluded",
+  ),
+)
