@@ -1,0 +1,151 @@
+"""Batch n is a pure function of (arguments, n), whoever reads it and from wherever it starts."""
+
+import contextlib
+import threading
+
+import numpy as np
+import pytest
+
+from fgait_jax.data.pipeline import batches
+from fgait_jax.errors import ConfigError, DataError
+
+ARGUMENTS = {
+  "seed": 3,
+  "batch_size": 6,
+  "clips": 2,
+  "clip_frames": 4,
+  "window_frames": 6,
+  "factors": (1.0, 1.0),
+  "exponent": 1 / 3,
+  "mix": "per_batch",
+  "start": 0,
+  "stop": 8,
+  "threads": 0,
+  "workers": 0,
+  "prefetch": 2,
+}
+
+
+@pytest.fixture
+def splits(memory_split):
+  return [memory_split("long", tuple(range(3, 33))), memory_split("cut", (12,) * 8, width=44)]
+
+
+def read(splits, **changes):
+  return list(batches(splits, **{**ARGUMENTS, **changes}))
+
+
+def assert_equal(ours, theirs):
+  assert len(ours) == len(theirs)
+  for a, b in zip(ours, theirs, strict=True):
+    assert a.keys() == b.keys()
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_arrays_are_those_of_the_contract(splits):
+  for batch in read(splits):
+    shapes = {name: (array.shape, array.dtype) for name, array in batch.items()}
+    assert shapes == {
+      "frames": ((6, 2, 4, 64, 64, 1), np.uint8),
+      "valid": ((6, 2, 4), bool),
+      "subject": ((6,), np.int32),
+      "dataset": ((6,), np.int32),
+      "index": ((6,), np.int64),
+    }
+    assert batch["valid"].all()
+
+
+def test_frames_are_the_sequences_own_and_in_order(splits):
+  """The fake's frames hold their number and their row."""
+  seen = set()
+  for batch in read(splits):
+    assert len(set(batch["dataset"])) == 1
+    for d, row, subject, frames in zip(*(batch[k] for k in ("dataset", "index", "subject", "frames")), strict=True):
+      assert (frames[:, :, 0, 32, 0] == row).all()
+      times = frames[:, :, 5, 32, 0].astype(int)
+      assert times.max() < splits[d].num_frames[row]
+      if splits[d].num_frames[row] >= 6:
+        assert (np.diff(times, axis=1) > 0).all()
+        assert (times[:, -1] - times[:, 0] < 6).all()
+      assert subject == row // 2 + 15 * d  # the first split has 15 subjects
+      seen.add(int(d))
+  assert seen == {0, 1}
+
+
+def test_a_cut_source_lies_in_the_middle_of_the_canvas(splits):
+  for batch in read(splits):
+    if batch["dataset"][0] == 1:
+      assert not batch["frames"][..., :10, :].any()
+      assert not batch["frames"][..., 54:, :].any()
+      assert (batch["frames"][..., 5, 10:54, :] == batch["frames"][..., 5, 32:33, :]).all()
+
+
+def test_the_two_clips_of_a_sequence_are_drawn_apart(memory_split):
+  frames = np.stack([b["frames"] for b in read([memory_split("a", (200,) * 20)], factors=(1.0,))])
+  same = (frames[:, :, 0] == frames[:, :, 1]).all((2, 3, 4, 5))
+  assert same.mean() < 0.05
+
+
+@pytest.mark.parametrize("mix", ["per_batch", "per_sequence"])
+def test_start_threads_and_hosts_do_not_change_a_batch(splits, mix):
+  reference = read(splits, mix=mix)
+  assert_equal(read(splits, mix=mix, start=5), reference[5:])
+  assert_equal(read(splits, mix=mix, threads=3, prefetch=4), reference)
+  hosts = [read(splits, mix=mix, process_index=i, process_count=3) for i in range(3)]
+  for parts, batch in zip(zip(*hosts, strict=True), reference, strict=True):
+    assert_equal([{name: np.concatenate([part[name] for part in parts]) for name in batch}], [batch])
+
+
+def test_worker_processes_do_not_change_a_batch(splits):
+  assert_equal(read(splits, workers=2, threads=1, start=1, stop=6), read(splits, start=1, stop=6))
+
+
+def test_another_seed_gives_other_batches(splits):
+  a, b = read(splits), read(splits, seed=4)
+  assert any(not np.array_equal(x["index"], y["index"]) for x, y in zip(a, b, strict=True))
+
+
+def test_closing_ends_the_reader_threads(splits):
+  before = threading.active_count()
+  with contextlib.closing(batches(splits, **{**ARGUMENTS, "stop": 10_000, "threads": 3})) as iterator:
+    next(iterator)
+    assert threading.active_count() > before
+  for thread in threading.enumerate():
+    if thread.name.startswith("grain"):
+      thread.join(timeout=10)
+  assert threading.active_count() <= before
+  with pytest.raises(StopIteration):
+    next(iterator)
+
+
+@pytest.mark.parametrize("reading", [{"threads": 0}, {"threads": 2}, {"threads": 1, "workers": 1}])
+def test_a_sequence_that_cannot_be_read_is_named(memory_split, reading):
+  broken = memory_split("torn", (9,) * 6, broken=4)
+  with pytest.raises(DataError, match=r"torn: sequence 002/nm/4 cannot be read.*bad sector"):
+    read([broken], factors=(1.0,), **reading)
+
+
+def test_sequences_of_other_channels_are_named(memory_split):
+  mixed = [memory_split("grey", (9,) * 6), memory_split("parsed", (9,) * 6, channels=3)]
+  with pytest.raises(DataError, match=r"sequence 00\d/nm/\d has \d channels.*model\.channels"):
+    read(mixed, mix="per_sequence")
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"process_count": 4}, r"data\.batch_size is 6, not divisible by the 4 processes"),
+    ({"process_count": 2, "process_index": 2}, r"process_index is 2 of 2"),
+    ({"clip_frames": 7}, r"data\.clip_frames is 7, more than data\.window_frames, 6"),
+    ({"clips": 0}, r"data\.clips is 0"),
+    ({"start": 9}, r"batches 9 to 8"),
+    ({"threads": -1}, r"data\.threads is -1"),
+    ({"workers": -1}, r"data\.workers is -1"),
+    ({"prefetch": 0}, r"data\.prefetch is 0"),
+    ({"mix": "none"}, r"data\.mix is 'none'"),
+  ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_read(splits, change, message):
+  with pytest.raises(ConfigError, match=message):
+    batches(splits, **{**ARGUMENTS, **change})
