@@ -1,0 +1,108 @@
+"""What a segmenter makes of a body: ragged and biased edges, holes, lost feet and hands, specks.
+
+A camera's segmenter has a standing bias, every recording has its own besides, and every frame its accidents: two views
+of one walk share the motion and not the errors.
+"""
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+from data_prep.walkers.randomness import around_one, generator
+
+FIELD = 384  # pixels of a side of the noise pictures
+FIELDS = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmenter:
+  """Strengths of the errors of one recording; all zero is a perfect mask."""
+
+  bias: float = 0.0  # grey levels of 255 by which the threshold moves: positive thickens
+  ragged: float = 0.0  # grey levels of the noise on the blurred mask
+  blur: int = 3  # pixels of the blur, odd
+  holes: float = 0.0  # probability of a hole a frame
+  specks: float = 0.0  # probability of a spurious blob at the body a frame
+  lose_hand: float = 0.0  # share of frames without a given hand
+  lose_foot: float = 0.0
+  shadow: float = 0.0  # thickness of a remnant of shadow at the feet, as a fraction of the body's height
+
+
+def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segmenter:
+  """The camera's standing bias and what this recording adds."""
+  camera, own = generator(seed, "segmenter", view), generator(seed, "segmenter", view, *recording)
+  ragged, holes, specks, hand, foot = np.split(around_one(camera, 0.3, 5) * around_one(own, 0.3, 5), 5)
+  return Segmenter(
+    bias=float(np.clip(camera.normal(6, 20) + own.normal(0, 14), -50, 60)),
+    ragged=min(20 * float(ragged[0]), 40.0),
+    blur=int(own.choice([3, 5, 7])),
+    holes=0.03 * float(holes[0]),
+    specks=0.03 * float(specks[0]),
+    lose_hand=0.04 * float(hand[0]),
+    lose_foot=0.02 * float(foot[0]),
+    shadow=float(camera.uniform(0.0, 0.02) * own.uniform(0, 1.5)) if camera.random() < 0.5 else 0.0,
+  )
+
+
+@functools.cache
+def _fields() -> np.ndarray:
+  """Smooth noise of unit deviation [FIELDS, FIELD, FIELD], the same for all: only places in it are drawn."""
+  rng = generator(0, "noise fields")
+  fields = np.stack([
+    cv2.GaussianBlur(rng.standard_normal((FIELD, FIELD)).astype(np.float32), (0, 0), sigma) for sigma in (1.5, 2, 3, 4)
+  ])
+  return np.clip(fields / fields.std(axis=(1, 2), keepdims=True), -2, 2)
+
+
+def lost_parts(segmenter: Segmenter, names: tuple[str, ...], frames: int, rng: np.random.Generator) -> np.ndarray:
+  """Which solids are missing when, bool [solid, time]; a part stays lost for a few frames."""
+  share = np.array([{"hand": segmenter.lose_hand, "foot": segmenter.lose_foot}.get(name, 0.0) for name in names])
+  starts = rng.random((len(names), frames)) < share[:, None] / 3
+  lost = starts.copy()
+  for delay in (1, 2):
+    lost[:, delay:] |= starts[:, :-delay]
+  return lost
+
+
+def degrade(mask: np.ndarray, segmenter: Segmenter, rng: np.random.Generator) -> np.ndarray:
+  """A binary mask uint8 [height, width] as the segmenter hands it out, binary again."""
+  height, width = mask.shape
+  chance = rng.random(3)
+  if segmenter.shadow:
+    _add_shadow(mask, segmenter.shadow, rng)
+  if chance[0] < segmenter.holes:
+    _blob(mask, 0, rng, 0.05)
+  if chance[1] < segmenter.specks:
+    _blob(mask, 255, rng, 0.035)
+  if not segmenter.ragged and not segmenter.bias:
+    return mask
+  soft = cv2.blur(mask, (segmenter.blur, segmenter.blur))
+  fields = _fields()
+  top, left = rng.integers(0, FIELD - np.minimum((height, width), FIELD) + 1)
+  noise = fields[rng.integers(FIELDS), top : top + height, left : left + width]
+  if noise.shape != mask.shape:
+    noise = cv2.resize(noise, (width, height))
+  # A positive bias thickens: background is at 0, body at 255, and the edge lies where their mixture passes the middle.
+  limit = np.clip(127.5 - segmenter.bias - segmenter.ragged * noise, 8, 247)
+  return cv2.compare(soft, limit.astype(np.uint8), cv2.CMP_GT)
+
+
+def _blob(mask: np.ndarray, value: int, rng: np.random.Generator, size: float) -> None:
+  rows, columns = np.nonzero(mask[::4, ::4])
+  if len(rows):
+    at = rng.integers(len(rows))
+    axes = np.maximum(1, mask.shape[0] * size * rng.uniform(0.3, 1.0, 2)).astype(int)
+    centre = int(columns[at]) * 4, int(rows[at]) * 4
+    cv2.ellipse(mask, centre, tuple(int(a) for a in axes), rng.uniform(0, 180), 0, 360, value, -1)
+
+
+def _add_shadow(mask: np.ndarray, thickness: float, rng: np.random.Generator) -> None:
+  """A flat ellipse under the body, as wide as the feet stand apart."""
+  height = mask.shape[0]
+  lowest = np.flatnonzero(mask.any(1))[-1]
+  columns = np.flatnonzero(mask[max(lowest - 4, 0) : lowest + 1].any(0))
+  centre = int(columns.mean()), int(lowest)
+  axes = int(0.55 * np.ptp(columns) + 4), max(1, int(thickness * height * rng.uniform(0.6, 1.2)))
+  cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1)
