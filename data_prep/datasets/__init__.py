@@ -2,11 +2,13 @@
 
 import difflib
 
-from data_prep.datasets import kth, walkers
+from data_prep.datasets import health, identification, kth, walkers
 from data_prep.datasets.record import Record
 from fgait_jax.errors import DataError
 
-RECORDS: dict[str, Record] = {module.RECORD.name: module.RECORD for module in (walkers, kth)}
+RECORDS: dict[str, Record] = {
+  record.name: record for record in (walkers.RECORD, kth.RECORD, *identification.RECORDS, *health.RECORDS)
+}
 
 
 def get(name: str) -> Record:

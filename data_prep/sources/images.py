@@ -16,7 +16,7 @@ import numpy as np
 
 from data_prep.normalise import SIZE, FrameRefused, normalise_frame
 from data_prep.sources.base import Dropped, Walk
-from data_prep.sources.trees import open_tree
+from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.errors import DataError
 
 IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
@@ -122,6 +122,7 @@ class ImageSource:
     self.partition = partition
 
   def splits(self) -> dict[str, list[Walk]]:
+    """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
     tree = open_tree(self.raw)
     walks = [self._walk(labels, names, tree) for labels, names in self._grouped(tree).items()]
     if self.partition is None:
@@ -130,6 +131,14 @@ class ImageSource:
       split: [walk for walk in walks if walk.subject in identities]
       for split, identities in ((split, set(ids)) for split, ids in self.partition.items())
     }
+
+  def subjects(self) -> set[str]:
+    """All subjects found, in the partition or not."""
+    return {subject for subject, _, _ in self._grouped(open_tree(self.raw))}
+
+  def fingerprint(self) -> str:
+    """Changes with any file's name or size, and with how the images are read."""
+    return fingerprint(self.raw, self.layout, self.frames)
 
   def _grouped(self, tree: Mapping[str, Callable[[], bytes]]) -> dict[tuple[str, str, str], list[str]]:
     """Names of every (subject, condition, view), in name order."""

@@ -6,7 +6,6 @@ What OpenGait's own pretreatment writes for every data set it knows. Width 44 is
 import dataclasses
 import fnmatch
 import functools
-import hashlib
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from data_prep.sources.base import Dropped, Walk
 from data_prep.sources.pickles import load_array
-from data_prep.sources.trees import open_tree
+from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
@@ -65,10 +64,7 @@ class OpenGaitSource:
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the choice of pickles; not with dates or the folder's place."""
-    root = pathlib.Path(self.root)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-    lines = [self.pickles, *(f"{p.relative_to(root).as_posix()} {p.stat().st_size}" for p in files)]
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return fingerprint(self.root, self.pickles)
 
   def _files(self) -> dict[str, Callable[[], bytes]]:
     tree = open_tree(self.root)

@@ -5,6 +5,7 @@ Nothing is unpacked to disk. Names are relative, with forward slashes; a name th
 
 import functools
 import gzip
+import hashlib
 import pathlib
 import tarfile
 import zipfile
@@ -102,3 +103,11 @@ def open_tree(path: str | pathlib.Path) -> dict[str, Callable[[], bytes]]:
         raise DataError(f"{name} is found twice, in {origin[name]} and in {file}; remove one")
       found[name], origin[name] = read, file
   return dict(sorted(found.items()))
+
+
+def fingerprint(path: str | pathlib.Path, *choices: str) -> str:
+  """Changes with any file's name or size below `path`, and with `choices`; not with dates or the folder's place."""
+  path = pathlib.Path(path)
+  files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+  lines = [*choices, *(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)]
+  return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

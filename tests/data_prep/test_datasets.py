@@ -1,0 +1,80 @@
+"""Records of public data sets: complete, and each opens a small tree of its own layout."""
+
+import json
+import pickle
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep import build, datasets, partitions
+from fgait_jax.errors import DataError
+
+# One file name of a training subject, in the raw layout its makers hand out.
+RAW = {
+  "casia_b": "GaitDatasetB-silh/001/nm-01/090/001-nm-01-090-001.png",
+  "casia_e": "forTrain/001/H/scene1/bg/000/1/0001.png",
+  "oumvlp": "Silhouette_090-01/00003/0001.png",
+  "gait3d": "2D_Silhouettes/1234/camid0_videoid2/seq0/0001.png",
+  "grew": "train/00001/4XPn5Z28/00001.png",
+  "ccpg": "000/U0_D0/00_0/0001.png",
+  "ccgr": "1/NM1/90_1/0001.png",
+  "sustech1k": "0000/00-nm/000/Sils_aligned/0001.png",
+}
+
+
+def mask(name: str) -> bytes:
+  size = (64, 64) if name in ("grew", "sustech1k") else (120, 90)
+  image = np.zeros(size, np.uint8)
+  image[4:-4, size[1] // 3 : -size[1] // 3] = 255
+  return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.mark.parametrize("name", datasets.RECORDS)
+def test_a_record_says_what_a_user_must_know(name):
+  record = datasets.get(name)
+  assert record.title
+  assert record.licence
+  assert record.obtain
+  assert record.layout
+  assert record.partition is None or partitions.load(record.partition)["train"]
+
+
+@pytest.mark.parametrize("name", RAW)
+def test_raw_images_are_found_and_split(name, tmp_path):
+  with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+    archive.writestr(RAW[name], mask(name))
+  splits = datasets.get(name).source(tmp_path / "raw.zip").splits()
+  (walk,) = splits["train"]
+  assert not splits["test"]
+  assert walk.subject in partitions.load(datasets.get(name).partition)["train"]
+  assert walk.read().shape == (1, 64, 64)
+
+
+def test_the_pickle_of_silhouettes_is_chosen_among_others(tmp_path):
+  folder = tmp_path / "0000" / "00-nm" / "000"
+  folder.mkdir(parents=True)
+  for name, value in {"05-000-Camera-Sils_raw.pkl": 1, "06-000-Camera-Sils_aligned.pkl": 255}.items():
+    (folder / name).write_bytes(pickle.dumps(np.full((3, 64, 64), value, np.uint8)))
+  (walk,) = datasets.get("sustech1k").source(tmp_path).splits()["train"]
+  assert (walk.read() == 255).all()
+
+
+def test_a_public_set_is_built_from_its_archive(tmp_path, capsys):
+  with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+    for subject in ("001", "074", "075", "124"):
+      for frame in range(3):
+        archive.writestr(f"silh/{subject}/nm-01/090/{frame}.png", mask("casia_b"))
+  args = ["casia_b", "--raw", str(tmp_path / "raw.zip"), "--out", str(tmp_path / "built"), "--workers", "1"]
+  assert build.main(args) == 0
+  assert "72 subjects of the train partition are absent" in capsys.readouterr().err
+  (file,) = (tmp_path / "built" / "casia_b").glob("*/manifest.json")
+  manifest = json.loads(file.read_text())
+  assert {split: facts["subjects"] for split, facts in manifest["splits"].items()} == {"train": 2, "test": 2}
+  assert len(manifest["absent_subjects"]["test"]) == 48
+
+
+def test_an_unknown_name_suggests_the_nearest():
+  with pytest.raises(DataError, match="did you mean casia_b"):
+    datasets.get("casia-b")
