@@ -142,9 +142,9 @@ def check(embeddings, labels, types, views, *, origin: str) -> Walks:
   for name, column in (("labels", labels), ("types", types), ("views", views)):
     column = np.asarray(column)
     if column.shape != embeddings.shape[:1]:
-      raise DataError(f"{origin}: {name} have shape {column.shape}; wanted one for each of {len(embeddings)} embeddings")
+      raise DataError(f"{origin}: {name} have shape {column.shape}; wanted one for each of {len(embeddings)} rows")
     if column.dtype.kind not in "UO" or any(not isinstance(x, str) for x in column.tolist()):
-      raise DataError(f"{origin}: {name} are {column.dtype}; wanted text, as the data set writes it (leading zeros too)")
+      raise DataError(f"{origin}: {name} are {column.dtype}; wanted text, as the data set writes them")
     columns[name] = column.astype(str)
   embeddings = embeddings.astype(np.float32, copy=False)
   walks = Walks(embeddings=embeddings, origin=origin, **columns)

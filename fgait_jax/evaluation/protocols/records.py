@@ -5,6 +5,7 @@ from fgait_jax.evaluation.protocols.ccpg import Ccpg
 from fgait_jax.evaluation.protocols.classify import Attributes, Classify
 from fgait_jax.evaluation.protocols.crossview import CrossView, CrossViewGallery
 from fgait_jax.evaluation.protocols.pooled import Listed, Own, Pooled
+from fgait_jax.evaluation.protocols.servers import Server
 
 OPENGAIT = "OpenGait's evaluator (Fan et al., CVPR 2023)"
 CASIA_TYPES = r"nm-0[1-6]|(bg|cl)-0[12]"
@@ -119,6 +120,29 @@ RECORDS: tuple[Protocol, ...] = (
     conditions={"all": r"02"},
     known=r"0[123]",
     reading="error",
+  ),
+  Server(
+    name="grew",
+    title="GREW, submission to the server",
+    source=f"{OPENGAIT}, GREW_submission; data: Zhu et al., ICCV 2021",
+    wants='gallery sequences (types 01, 02) with labels, and probes under the label "probe", their video as view',
+    columns=("videoId", *(f"rank{k}" for k in range(1, 21))),
+  ),
+  Server(
+    name="hid",
+    title="HID, submission to the server, re-ranked",
+    source=f"{OPENGAIT}, HID_submission; k-reciprocal re-ranking of Zhong et al., CVPR 2017",
+    wants='gallery sequences under their labels, and probes under the label "probe", their video as view',
+    columns=("videoID", "label"),
+    reranked=True,
+  ),
+  Listed(
+    name="ccgr",
+    title="CCGR, gallery as in CCGR-MINI",
+    source="this project: OpenGait has no evaluator of the full set; data: Zou et al., AAAI 2024",
+    wants="labels, types (covariate) and views <angle>.avi of the test set; the gallery is CCGR-MINI's list",
+    role="gallery",
+    names="ccgr_mini",
   ),
   Classify(
     name="scoliosis1k",

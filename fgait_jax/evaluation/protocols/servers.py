@@ -1,0 +1,57 @@
+"""Submissions to evaluation servers that keep the probes' identities to themselves: GREW and HID."""
+
+import csv
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from fgait_jax.evaluation import retrieval
+from fgait_jax.evaluation.distances import pairwise
+from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
+from fgait_jax.evaluation.rerank import rerank
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Server(Protocol):
+  """Ranked gallery labels per probe video, no figures. Probes carry the label "probe" and their video id as view.
+
+  columns: the CSV's header, the video and then one column per rank; reranked: k-reciprocal re-ranking first.
+  """
+
+  columns: tuple[str, ...]
+  reranked: bool = False
+
+  def _evaluate(self, walks: Walks, settings: Settings) -> dict:
+    hidden = walks.labels == "probe"
+    if not hidden.any():
+      raise self.refuse(walks, "there are no probes")
+    if hidden.all():
+      raise self.refuse(walks, "the gallery is empty")
+    probe, gallery = walks.take(hidden), walks.take(~hidden)
+    if self.reranked:
+      both = np.concatenate([probe.embeddings, gallery.embeddings])
+      distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
+      order = np.argsort(rerank(distances, num_probes=len(probe)), axis=1, kind="stable")
+    else:
+      order, _ = retrieval.nearest(
+        probe.embeddings,
+        gallery.embeddings,
+        count=len(self.columns) - 1,
+        metric=settings.metric,
+        budget_bytes=settings.budget_bytes,
+      )
+    rows = [
+      [video, *gallery.labels[line[: len(self.columns) - 1]]] for video, line in zip(probe.views, order, strict=True)
+    ]
+    return {"submission": {"columns": self.columns, "rows": rows, "reranked": self.reranked}}
+
+
+def write_csv(result: dict, path: str | pathlib.Path) -> pathlib.Path:
+  """Writes the submission in a result of a `Server` as the CSV the server takes; returns its path."""
+  path = pathlib.Path(path)
+  with path.open("w", newline="") as file:
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(result["submission"]["columns"])
+    writer.writerows(result["submission"]["rows"])
+  return path
