@@ -65,7 +65,7 @@ def model() -> ConfigDict:
 
 def objective() -> ConfigDict:
   c = ConfigDict()
-  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64/crop_list[i] rows
+  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64 / P_i rows
   c.masked_fraction = 0.5  # share of tokens the student does not see; 0 turns masked modelling off
   c.reconstruction_weight = 1.0  # times binary cross-entropy on masked tubelets, nats per pixel
   c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
@@ -89,7 +89,7 @@ def optim() -> ConfigDict:
   c.beta2 = 0.95  # AdamW
   c.weight_decay = 0.05  # decoupled for AdamW; added to the gradient for SGD, as torch does
   c.clip_norm = 1.0  # global gradient norm above which gradients are scaled down; 0 turns it off
-  # (pattern over the parameter path, weight-decay factor, learning-rate factor): every parameter must match exactly one.
+  # (pattern over the parameter path, weight-decay factor, rate factor): every parameter must match exactly one.
   c.rules = (
     (r".*/(bias|scale)|.*position.*|.*token", 0.0, 1.0),
     (r".*/kernel", 1.0, 1.0),
@@ -124,7 +124,11 @@ def periodic() -> ConfigDict:
   c.name = "walkers"  # data set, inside data.dir
   c.split = "test"
   c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
-  c.max_sequences = 512  # sequences embedded, spread evenly over the split; 0 takes all
+  c.max_sequences = 512  # sequences embedded, of whole subjects spread evenly over the split; 0 takes all
+  c.max_frames = 720  # first frames of a sequence that are embedded
+  c.batch_frames = 512  # frames embedded at a time, per device
+  c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
+  c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   return c
 
 
@@ -134,6 +138,9 @@ def evaluation() -> ConfigDict:
   c.task = "zero_shot"  # "zero_shot", "linear_probe", "score", ...
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
+  c.network = "teacher"  # "teacher" or "student"
+  c.embedding = "prediction"  # "prediction", "projection" or "pooled"; each is L2-normalised per part
+  c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
   c.data_dir = "built"  # folder of built data sets
   c.dataset = "walkers"
@@ -141,11 +148,13 @@ def evaluation() -> ConfigDict:
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
   c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
   c.bootstrap = 1000  # resamples of subjects behind every confidence interval; 0 gives none
   c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
+  c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.probe = probe()
   return c.lock()
 
@@ -155,7 +164,9 @@ def probe() -> ConfigDict:
   c = ConfigDict()
   c.target = "subject"  # "subject", or the name of an attribute
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
+  c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
   c.steps = 500
+  c.batch_size = 4096  # walks seen at a step; all of them where there are no more
   c.rate = 1e-2  # AdamW, cosine to zero
   c.weight_decay = 1e-4
   return c

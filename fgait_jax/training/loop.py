@@ -28,16 +28,16 @@ from fgait_jax.training.session import Clock, Profiler, Stop
 from fgait_jax.training.step import step_of
 
 
-def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None):
+def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None, devices=None):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
   Every evaluator has `due(step) -> bool` and `run(Pretrained, step) -> dict[str, float]`. `splits` stands in for the
-  data sets of `config.data`. SIGTERM and SIGINT save and return. Raises `ConfigError`, `DataError`, `CheckpointError`
+  data sets of `config.data`, `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`, `DataError`, `CheckpointError`
   before the first step, and `NonFiniteLoss` at a step whose loss is not a number.
   """
   workdir = pathlib.Path(workdir).absolute()
   use_compilation_cache(config.train.compilation_cache)
-  mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
+  mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
   if splits is None:
     splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]

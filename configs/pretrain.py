@@ -1,0 +1,119 @@
+"""Pretrains a gait network: transformer sizes `test`, `tiny` .. `giant`, and the reference's `p3d_0.03b`, `p3d_0.13b`.
+
+  python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first
+  python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
+    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)'
+
+variant    meant for                            hours
+test       the tests: seconds, learns nothing   -
+tiny       2 CPU cores, the embedded walkers    not measured
+small      1 accelerator                        not measured
+base       8 accelerators                       not measured
+large      16 accelerators                      not measured
+huge       64 accelerators                      not measured
+giant      256 accelerators                     not measured
+p3d_*      8 accelerators                       not measured
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "tiny"):
+  """The locked configuration of a variant; raises `ValueError` naming the known ones."""
+  if variant not in VARIANTS:
+    raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
+  config = base.pretrain()
+  VARIANTS[variant](config)
+  return config
+
+
+def test(config):
+  config.model.variant = "test"
+  config.data.batch_size = 8
+  config.data.clip_frames = 4
+  config.data.window_frames = 5
+  config.objective.crop_list = (2, 1)
+  config.optim.warmup_steps = 1
+  config.train.steps = 4
+  config.train.log_every = 1
+  config.train.save_every = 2
+  config.periodic.every = 0
+
+
+def tiny(config):
+  """As `configs/base.py` has it."""
+
+
+def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate: float):
+  config.model.variant = variant
+  config.model.dtype = "bfloat16"
+  config.data.batch_size = batch_size
+  config.data.threads = 16
+  config.data.workers = 8
+  config.data.prefetch = 16
+  config.optim.peak_rate = peak_rate
+  config.optim.warmup_steps = steps // 20
+  config.train.steps = steps
+  config.train.log_every = 50
+  config.train.save_every = 2000
+  config.periodic.every = 2000
+  config.periodic.max_sequences = 4096
+
+
+def small(config):
+  _accelerator(config, variant="small", batch_size=256, steps=20_000, peak_rate=5e-4)
+
+
+def base_size(config):
+  _accelerator(config, variant="base", batch_size=512, steps=40_000, peak_rate=3e-4)
+
+
+def large(config):
+  _accelerator(config, variant="large", batch_size=1024, steps=80_000, peak_rate=2e-4)
+  config.model.remat = "dots"
+  config.mesh.fsdp = 8
+
+
+def huge(config):
+  large(config)
+  config.model.variant = "huge"
+  config.data.batch_size = 2048
+  config.model.remat = "full"
+
+
+def giant(config):
+  huge(config)
+  config.model.variant = "giant"
+  config.data.batch_size = 4096
+  config.mesh.tensor = 4
+  config.optim.peak_rate = 1e-4
+
+
+def _reference(config, *, variant: str, steps: int):
+  """The recipe of FoundationGait (A2): SGD on every parameter, no warm-up, no clipping, no masking."""
+  _accelerator(config, variant=variant, batch_size=512, steps=steps, peak_rate=0.05)
+  config.model.name = "p3d"
+  config.objective.masked_fraction = 0.0
+  config.objective.reconstruction_weight = 0.0
+  config.optim.name = "sgd"
+  config.optim.weight_decay = 5e-4
+  config.optim.warmup_steps = 0
+  config.optim.clip_norm = 0.0
+  config.optim.rules = ((r".*", 1.0, 1.0),)
+
+
+def p3d_small(config):
+  _reference(config, variant="0.03b", steps=40_000)
+  config.optim.schedule = "step"
+  config.optim.step_at = (20_000, 30_000)
+
+
+def p3d_large(config):
+  _reference(config, variant="0.13b", steps=80_000)
+  config.model.remat = "full"
+
+
+VARIANTS = {
+  "test": test, "tiny": tiny, "small": small, "base": base_size, "large": large, "huge": huge, "giant": giant,
+  "p3d_0.03b": p3d_small, "p3d_0.13b": p3d_large,
+}

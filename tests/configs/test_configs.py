@@ -1,0 +1,60 @@
+"""Every resolved configuration is as recorded: a changed default shows in the diff. UPDATE_GOLDEN=1 rewrites."""
+
+import importlib.util
+import os
+import pathlib
+import re
+
+import pytest
+
+from configs import base, pretrain
+from fgait_jax.training import configuration
+
+ROOT = pathlib.Path(__file__).parents[2]
+GOLDEN = ROOT / "tests" / "golden" / "configs"
+OTHERS = [p.stem for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in ("__init__", "base", "pretrain")]
+
+
+def check_golden(path: pathlib.Path, text: str) -> None:
+  if os.environ.get("UPDATE_GOLDEN"):
+    path.write_text(text)
+  assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
+
+
+@pytest.mark.parametrize("variant", pretrain.VARIANTS)
+def test_pretraining_is_as_recorded(variant):
+  check_golden(GOLDEN / f"pretrain_{variant}.txt", configuration.lines(pretrain.get_config(variant)))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_others_are_as_recorded(name):
+  spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  check_golden(GOLDEN / f"{name}.txt", configuration.lines(module.get_config()))
+
+
+def test_unknown_variant_names_the_known():
+  with pytest.raises(ValueError, match=r"unknown variant 'tinny'; known: test, tiny, small"):
+    pretrain.get_config("tinny")
+
+
+def test_configurations_are_locked():
+  config = pretrain.get_config("tiny")
+  with pytest.raises(AttributeError, match="batch_size"):
+    config.data.bacth_size = 3
+  with pytest.raises(TypeError):
+    config.data.batch_size = "many"
+
+
+def test_every_key_says_what_it_is():
+  """A line that sets a key in base.py carries a comment, or is an obvious continuation of the line before."""
+  text = (ROOT / "configs" / "base.py").read_text()
+  keys = re.findall(r"^  c\.(\w+) = .*?(#.*)?$", text, re.MULTILINE)
+  bare = [name for name, comment in keys if not comment]
+  assert len(bare) <= len(keys) / 4, f"keys without unit and meaning: {bare}"
+
+
+def test_base_holds_a_whole_pretraining_configuration():
+  flat = configuration.flat(base.pretrain())
+  assert {name.partition(".")[0] for name in flat} >= {"seed", "data", "model", "objective", "optim", "mesh", "train"}

@@ -1,0 +1,84 @@
+"""Values that cannot work together end in one message that names the keys, before anything compiles."""
+
+import jax
+import pytest
+from absl import flags
+from ml_collections import config_flags
+
+from configs import pretrain
+from fgait_jax.errors import ConfigError
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import configuration
+
+PATH = "configs/pretrain.py"
+
+
+def changed(**values):
+  config = pretrain.get_config("test")
+  config.update_from_flattened_dict({key.replace("__", "."): value for key, value in values.items()})
+  return config
+
+
+@pytest.mark.parametrize("variant", pretrain.VARIANTS)
+def test_every_variant_is_accepted(variant):
+  configuration.check(pretrain.get_config(variant), make_mesh(devices=jax.devices()[:4]))
+
+
+@pytest.mark.parametrize(
+  "values, message",
+  [
+    ({"data__batch_size": 6}, r"config.data.batch_size=6 does not divide over config.mesh.data x config.mesh.fsdp = 4"),
+    ({"objective__crop_list": (8, 4, 2, 1, 1)}, r"config.data.batch_size=8 does not divide into the 10 equal groups"),
+    ({"objective__crop_list": (3,)}, r"config.objective.crop_list=\(3,\): each must be a number of strips"),
+    ({"data__names": ("a", "b")}, r"config.data.factors \(1.0,\) needs one value per config.data.names"),
+    ({"data__clips": 1}, r"config.data.clips=1: pretraining takes 2 clips"),
+    ({"data__clip_frames": 6}, r"config.data.clip_frames=6 must be from 1 to config.data.window_frames=5"),
+    ({"objective__masked_fraction": 1.0}, r"config.objective.masked_fraction=1.0 must be at least 0 and below 1"),
+    ({"model__name": "p3d"}, r"config.objective.masked_fraction=0.5: only config.model.name=transformer masks"),
+    ({"objective__temperature": 0.0}, r"config.objective.temperature=0.0 must be above 0"),
+    ({"objective__ema_start": 1.5}, r"config.objective.ema_start=1.5 must be from 0 to 1"),
+    ({"train__steps": 0}, r"config.train.steps=0 must be at least 1"),
+    ({"train__stop_at": 5}, r"config.train.stop_at=5 must be -1 or at most config.train.steps=4"),
+    ({"train__keep": 0}, r"config.train.keep must be at least 1"),
+    ({"optim__peak_rate": 0.0}, r"config.optim.peak_rate=0.0 must be above 0"),
+  ],
+)
+def test_what_cannot_work_is_refused(values, message):
+  with pytest.raises(ConfigError, match=message):
+    configuration.check(changed(**values), make_mesh(devices=jax.devices()[:4]))
+
+
+def test_a_restart_may_change_what_does_not_alter_the_run():
+  before = changed()
+  now = changed(train__log_every=3, train__stop_at=2, data__workers=1, mesh__fsdp=2, periodic__every=7)
+  assert configuration.changes(before, now) == []
+  assert configuration.changes(before.to_dict(), changed(optim__peak_rate=0.5, seed=3)) == [
+    "config.optim.peak_rate: 0.001 -> 0.5", "config.seed: 0 -> 3"
+  ]
+
+
+def test_load_names_what_is_missing():
+  assert configuration.load(f"{PATH}:test").data.batch_size == 8
+  with pytest.raises(ConfigError, match="there is no file configs/nowhere.py"):
+    configuration.load("configs/nowhere.py:tiny")
+  with pytest.raises(ConfigError, match="unknown variant 'x'; known: test, tiny"):
+    configuration.load(f"{PATH}:x")
+
+
+@pytest.mark.parametrize(
+  "word, message",
+  [
+    ("--config.data.bacth_size=4", r"unknown key config.data.bacth_size; did you mean config.data.batch_size\?"),
+    ("--config.batch_size=4", r"unknown key config.batch_size; did you mean config.data.batch_size\?"),
+    ("--config.dta.mix=x", r"unknown key config.dta.mix; did you mean config.data.mix\?"),
+    ("--config.data.batch_size=many", r"flag --config.data.batch_size=many: invalid literal for int"),
+    ("--confg.seed=1", r"Unknown command line flag 'confg.seed'"),
+  ],
+)
+def test_wrong_words_on_the_command_line_end_in_one_line(word, message, monkeypatch):
+  argv = ["run_pretrain.py", f"--config={PATH}:test", word]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+  monkeypatch.setattr(flags, "FLAGS", values)
+  with pytest.raises(SystemExit, match=message):
+    configuration.parse_flags(argv)

@@ -1,0 +1,114 @@
+"""Schedules and optimizers against closed forms and by-hand updates."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.training.optimizers import factors, make_optimizer, make_schedule
+
+RULES = ((r".*/bias", 0.0, 1.0), (r".*/kernel", 1.0, 0.5))
+SCHEDULE = {
+  "schedule": "cosine", "peak_rate": 1.0, "final_rate": 0.1, "warmup_steps": 0, "step_at": (), "step_factor": 0.1,
+  "steps": 11,
+}
+OPTIMIZER = {
+  "name": "sgd", "rate": lambda _: 0.1, "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.01,
+  "clip_norm": 0.0, "rules": RULES,
+}
+
+
+def params():
+  return {"a": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}}
+
+
+def gradients():
+  return {"a": {"kernel": jnp.array([0.5, 0.5]), "bias": jnp.array([-1.0])}}
+
+
+def updated(optimizer, p, *, steps):
+  state = optimizer.init(p)
+  for _ in range(steps):
+    updates, state = optimizer.update(gradients(), state, p)
+    p = optax.apply_updates(p, updates)
+  return jax.tree.map(np.asarray, p)
+
+
+def test_cosine_ends_at_the_final_rate_in_the_last_step():
+  rate = make_schedule(**SCHEDULE)
+  expected = [0.1 + 0.9 * (1 + np.cos(np.pi * t / 10)) / 2 for t in range(11)]
+  np.testing.assert_allclose([rate(t) for t in range(11)], expected, rtol=1e-6)
+
+
+def test_warm_up_is_linear_from_zero():
+  rate = make_schedule(**SCHEDULE | {"warmup_steps": 4})
+  np.testing.assert_allclose([rate(t) for t in (0, 1, 2, 4, 10)], [0, 0.25, 0.5, 1, 0.1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 2])
+def test_steps_drop_where_asked(warmup_steps):
+  rate = make_schedule(**SCHEDULE | {"schedule": "step", "step_at": (4, 8), "warmup_steps": warmup_steps})
+  np.testing.assert_allclose([rate(t) for t in (3, 5, 9)], [1, 0.1, 0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"schedule": "linear"}, r"config.optim.schedule='linear'; known: \"cosine\", \"step\""),
+    ({"warmup_steps": 11}, r"config.optim.warmup_steps=11 must be .* below config.train.steps=11"),
+  ],
+)
+def test_schedules_that_cannot_be_are_refused(change, message):
+  with pytest.raises(ConfigError, match=message):
+    make_schedule(**SCHEDULE | change)
+
+
+def test_sgd_is_torch_sgd():
+  """buffer = momentum * buffer + gradient + decay * p; p -= rate * buffer."""
+  after = updated(make_optimizer(params(), **OPTIMIZER), params(), steps=2)
+  kernel, buffer = np.array([1.0, -2.0]), 0.0
+  for _ in range(2):
+    buffer = 0.9 * buffer + 0.5 + 0.01 * kernel
+    kernel = kernel - 0.1 * 0.5 * buffer
+  np.testing.assert_allclose(after["a"]["kernel"], kernel, rtol=1e-6)
+  np.testing.assert_allclose(after["a"]["bias"], [3.0 + 0.1 + 0.19], rtol=1e-6)
+
+
+def test_adamw_first_step_is_the_sign_and_the_decay():
+  after = updated(make_optimizer(params(), **OPTIMIZER | {"name": "adamw"}), params(), steps=1)
+  expected = np.array([1.0, -2.0]) - 0.1 * 0.5 * (1 + 0.01 * np.array([1.0, -2.0]))
+  np.testing.assert_allclose(after["a"]["kernel"], expected, rtol=1e-5)
+  np.testing.assert_allclose(after["a"]["bias"], [3.1], rtol=1e-5)
+
+
+def test_clipping_scales_the_global_norm():
+  free = OPTIMIZER | {"weight_decay": 0.0, "momentum": 0.0}
+  whole = updated(make_optimizer(params(), **free), params(), steps=1)
+  clipped = updated(make_optimizer(params(), **free | {"clip_norm": 0.1}), params(), steps=1)
+  norm = np.sqrt(1.5)
+  np.testing.assert_allclose(3.0 - clipped["a"]["bias"], (3.0 - whole["a"]["bias"]) * 0.1 / norm, rtol=1e-4)
+
+
+def test_every_parameter_has_its_factors():
+  decay, rate = factors(params(), RULES)
+  assert decay == {"a": {"kernel": 1.0, "bias": 0.0}}
+  assert rate == {"a": {"kernel": 0.5, "bias": 1.0}}
+
+
+@pytest.mark.parametrize(
+  "rules, message",
+  [
+    (RULES[:1], r"parameter a/kernel matches no rule of config.optim.rules; it must match exactly one"),
+    ((*RULES, (r"a/k.*", 1.0, 1.0)), r"parameter a/kernel matches 2 rules \(\.\*/kernel, a/k\.\*\) of config"),
+  ],
+)
+def test_a_parameter_under_no_rule_or_two_is_refused(rules, message):
+  with pytest.raises(ConfigError, match=message):
+    make_optimizer(params(), **OPTIMIZER | {"rules": rules})
+
+
+def test_unknown_optimizer_is_refused():
+  with pytest.raises(ConfigError, match=r"config.optim.name='lion'; known: \"adamw\", \"sgd\""):
+    make_optimizer(params(), **OPTIMIZER | {"name": "lion"})
