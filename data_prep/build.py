@@ -7,7 +7,6 @@
 
 import argparse
 import contextlib
-import os
 import pathlib
 import sys
 import time
@@ -56,7 +55,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
   parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("built"), help="folder of built data sets")
-  parser.add_argument("--workers", type=int, default=_cores(), help="processes (default: %(default)s, the cores)")
+  parser.add_argument("--workers", type=int, default=builder.usable_cores(), help="processes (default: %(default)s, the cores)")
   parser.add_argument(
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
@@ -69,10 +68,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   if not 0 <= args.limit_dropped <= 1:
     parser.error(f"--limit-dropped {args.limit_dropped}: a share from 0 to 1, 0.01 is one percent")
   return args
-
-
-def _cores() -> int:
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextlib.contextmanager
@@ -122,7 +117,7 @@ def _print_summary(console: Console, built: builder.Built) -> None:
   for column in ("subjects", "sequences", "frames", "bytes"):
     table.add_column(column, justify="right")
   for split, facts in manifest["splits"].items():
-    size = sum(f["bytes"] for shard, f in manifest["shards"].items() if f"-{split}.array_record-" in shard)
+    size = sum(shard["bytes"] for shard in manifest["shards"].values() if shard["split"] == split)
     table.add_row(split, *(f"{facts[name]:,}" for name in ("subjects", "sequences", "frames")), f"{size:,}")
   console.print(table)
   sequences = sum(facts["sequences"] for facts in manifest["splits"].values())

@@ -85,6 +85,11 @@ def build(
   return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, warnings=warnings)
 
 
+def usable_cores() -> int:
+  """Cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _open(record: Record, raw: pathlib.Path | None) -> Source:
   if record.needs_raw and raw is None:
     raise DataError(f"{record.name} is made from recordings: name their folder with --raw ({record.obtain})")

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_prep.datasets.record import Record
-from data_prep.shards import Job, features
+from data_prep.shards import TEXTS, Job, features
 from fgait_jax.data import schema
 
 EXAMPLES = 20  # dropped walks named for each reason; all are counted
@@ -29,13 +29,13 @@ def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
   return {reason: {"count": len(details), "examples": details[:EXAMPLES]} for reason, details in ordered}
 
 
-def content_hash(rows_by_split: Mapping[str, Sequence[Sequence]]) -> str:
-  """SHA-256 over splits, keys, labels and frames in stored order; independent of packing and sharding."""
+def content_hash(digests: Mapping[str, Sequence[str]]) -> str:
+  """SHA-256 over splits, keys, labels and frames in stored order, from the walks' digests; independent of packing."""
   content = hashlib.sha256()
-  for split in sorted(rows_by_split):
+  for split in sorted(digests):
     content.update(f"{split}\n".encode())
-    for row in rows_by_split[split]:
-      content.update(f"{row[-1]}\n".encode())
+    for digest in digests[split]:
+      content.update(f"{digest}\n".encode())
   return content.hexdigest()
 
 
@@ -43,8 +43,7 @@ def write_index(folder: pathlib.Path, split: str, jobs: Sequence[Job], reports: 
   """Writes index-<split>.npz: one row a sequence, in stored order, and the number of the shard that holds it."""
   rows = [row for report in reports for row in report["rows"]]
   names = jobs[0].attributes
-  texts = ("subject", "condition", "view", "key")
-  columns = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(texts)}
+  columns = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(TEXTS)}
   columns["num_frames"] = np.array([row[4] for row in rows], np.int32)
   columns["shard"] = np.repeat(np.arange(len(jobs), dtype=np.int32), [len(report["rows"]) for report in reports])
   for i, name in enumerate(names):
@@ -80,12 +79,17 @@ def write(
     "dropped": count_dropped([report for _, report in each]),
     "absent_subjects": {split: list(names) for split, names in absent.items()},
     "subjects_outside_partition": list(unlisted),
-    "content_hash": content_hash(rows),
+    "content_hash": content_hash({split: [row[-1] for row in r] for split, r in rows.items()}),
     "source_fingerprint": fingerprint,
     "licence": record.licence,
     "citation": record.citation,
     "homepage": record.homepage,
-    "shards": {job.path.name: {"bytes": report["bytes"], "sha256": report["sha256"]} for job, report in each},
+    "shards": {
+      job.path.name: {
+        "split": job.split, "sequences": len(report["rows"]), "bytes": report["bytes"], "sha256": report["sha256"],
+      }
+      for job, report in each
+    },  # fmt: skip
     "indices": {schema.index_name(split): file_facts(folder / schema.index_name(split)) for split in jobs},
   }
   (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,6 +21,7 @@ from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
 WRITER_OPTIONS = "group_size:1"  # random access pays for one record; compressed by zstd, array_record's default
+TEXTS = ("subject", "condition", "view", "key")  # of a walk, in the order of index and reports
 MAX_SHARDS = 512  # of a split: two million walks are then some 4,000 walks and 150 MB a shard
 MIN_WALKS = 32  # of a shard, so that small data sets also keep several cores busy
 
@@ -74,9 +75,10 @@ def read_walk(walk: Walk) -> np.ndarray:
     raise Dropped(f"reader failed ({type(error).__name__})", f"{walk.key}: {error}") from error
 
 
-def digest(walk: Walk, frames: np.ndarray) -> str:
-  """What of a walk the content hash covers: its names, attributes, shape and frames, whatever the packing."""
-  names = [walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items()), frames.shape]
+def digest(texts: Sequence[str], attributes: Mapping[str, float], frames: np.ndarray) -> str:
+  """What of a walk the content hash covers: `texts` (TEXTS in order), attributes as stored, shape and frames."""
+  present = sorted((name, float(np.float32(value))) for name, value in attributes.items() if not np.isnan(value))
+  names = [*texts, present, frames.shape]
   return hashlib.sha256(json.dumps(names).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
@@ -96,8 +98,9 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
+        texts = [getattr(walk, name) for name in TEXTS]
         values = [float(walk.attributes.get(name, np.nan)) for name in job.attributes]
-        rows.append([walk.subject, walk.condition, walk.view, walk.key, len(frames), values, digest(walk, frames)])
+        rows.append([*texts, len(frames), values, digest(texts, walk.attributes, frames)])
       progress()
   finally:
     writer.close()

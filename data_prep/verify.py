@@ -1,0 +1,189 @@
+"""Reads a built data set back and checks every file and every walk against its manifest.
+
+  python -m data_prep.verify built/kth
+
+Prints what is wrong, one line each, and exits 1; or a summary, and exits 0. Changes nothing.
+"""
+
+import argparse
+import functools
+import json
+import multiprocessing
+import pathlib
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from rich.console import Console
+from rich.progress import track
+
+from data_prep import datasets, partitions
+from data_prep.builder import usable_cores
+from data_prep.manifest import content_hash
+from data_prep.shards import TEXTS, digest, features, hash_file
+from fgait_jax.data import schema
+from fgait_jax.errors import DataError, FgaitError
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  parser = argparse.ArgumentParser(prog="python -m data_prep.verify", description=__doc__.split("\n\n")[0])
+  parser.add_argument("folder", type=pathlib.Path, help="a built data set, such as built/kth")
+  parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s, the cores)")
+  args = parser.parse_args(argv)
+  console = Console()
+  try:
+    folder = find(args.folder)
+    manifest, problems = verify(folder, workers=args.workers, console=console)
+  except FgaitError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  if problems:
+    for problem in problems:
+      print(f"wrong: {problem}")
+    print(f"{folder}: {len(problems)} problems; build it again with --overwrite: python -m data_prep.build")
+    return 1
+  splits = ", ".join(f"{split} {facts['sequences']:,} sequences" for split, facts in manifest["splits"].items())
+  print(f"{folder}: all as its manifest says: {splits}, {len(manifest['shards'])} shards")
+  print(f"content {manifest['content_hash']}")
+  return 0
+
+
+def find(folder: pathlib.Path) -> pathlib.Path:
+  """The version folder of a built data set; raises `DataError` where there is none."""
+  for candidate in (folder, folder / schema.BUILDER_VERSION):
+    if (candidate / schema.MANIFEST).is_file():
+      return candidate
+  raise DataError(f"no {schema.MANIFEST} in {folder} or {folder / schema.BUILDER_VERSION}: not a finished data set")
+
+
+def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = None) -> tuple[dict, list[str]]:
+  """The manifest of `folder` and all that contradicts it, one sentence each, naming the file."""
+  try:
+    manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
+    shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
+  except (ValueError, KeyError) as error:
+    raise DataError(f"{folder / schema.MANIFEST} is not a manifest of this builder: {error!r}") from error
+  problems = [
+    f"{path} is foreign: the manifest does not list it"
+    for path in sorted(folder.iterdir())
+    if (".array_record" in path.name or path.name.startswith("index-")) and path.name not in {**shards, **indices}
+  ]
+  problems += filter(None, (_compare_file(folder / name, facts) for name, facts in indices.items()))
+  index = {split: _load_index(folder / schema.index_name(split)) for split in splits}
+  problems += _check_tfds(folder, manifest) + _check_partition(folder, index)
+  names = sorted(shards)
+  tasks = [(folder / name, shards[name], _rows_of_shard(index[shards[name]["split"]], name)) for name in names]
+  digests: dict[str, list[str]] = {split: [] for split in splits}
+  for name, (found, of_shard) in zip(names, _check_shards(tasks, workers=workers, console=console), strict=True):
+    problems += found
+    digests[shards[name]["split"]] += of_shard
+  if not problems:  # every walk was read
+    for split, facts in splits.items():
+      if facts["sequences"] != len(digests[split]):
+        problems.append(f"{folder}: split {split} holds {len(digests[split])} walks, not {facts['sequences']}")
+    if content_hash(digests) != manifest["content_hash"]:
+      problems.append(f"{folder / schema.MANIFEST}: the content hash is not that of the stored walks")
+  return manifest, problems
+
+
+def _compare_file(path: pathlib.Path, facts: Mapping) -> str | None:
+  if not path.is_file():
+    return f"{path} is missing"
+  if (size := path.stat().st_size) != facts["bytes"]:
+    return f"{path} has {size:,} bytes instead of {facts['bytes']:,}"
+  if hash_file(path) != facts["sha256"]:
+    return f"{path} was changed: its bytes do not have the manifest's hash"
+  return None
+
+
+def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return dict(file)
+  except Exception:  # its hash has told already that it is damaged
+    return None
+
+
+def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
+  """TFDS's own metadata must count the same walks in the same shards."""
+  path = folder / "dataset_info.json"
+  expected = {split: [] for split in manifest["splits"]}
+  for _, facts in sorted(manifest["shards"].items()):
+    expected[facts["split"]].append(facts["sequences"])
+  try:
+    told = {s["name"]: [int(n) for n in s["shardLengths"]] for s in json.loads(path.read_text())["splits"]}
+  except (OSError, ValueError, KeyError) as error:
+    return [f"{path} cannot be read: {error!r}"]
+  return [] if told == expected else [f"{path} counts walks by shard as {told}, the manifest as {expected}"]
+
+
+def _check_partition(folder: pathlib.Path, index: Mapping[str, Mapping | None]) -> list[str]:
+  """No subject in two splits, and each in the split where the official partition has it today."""
+  name = folder.parent.name
+  record = datasets.RECORDS.get(name)
+  official = partitions.load(record.partition) if record and record.partition else {}
+  split_of = {identity: split for split, identities in official.items() for identity in identities}
+  problems, seen = [], {}
+  for split, columns in index.items():
+    for subject in sorted(set(columns["subject"].tolist())) if columns else ():
+      if (other := seen.setdefault(subject, split)) != split:
+        problems.append(f"{folder}: subject {subject} stands in {other} and in {split}")
+      elif official and split_of.get(subject) != split:
+        problems.append(
+          f"{folder}: subject {subject} is stored in {split}, the partition {record.partition} has it in"
+          f" {split_of.get(subject, 'no split')}: it was changed after the build"
+        )
+  return problems
+
+
+def _rows_of_shard(columns: Mapping[str, np.ndarray] | None, name: str) -> dict[str, np.ndarray] | None:
+  if columns is None:
+    return None
+  rows = columns["shard"] == int(name.split(".array_record-")[1].split("-")[0])
+  return {column: values[rows] for column, values in columns.items()}
+
+
+def _check_shards(tasks: Sequence[tuple], *, workers: int, console: Console | None) -> list[tuple[list, list]]:
+  watch = functools.partial(track, description="shards", total=len(tasks), console=console, disable=console is None)
+  workers = min(workers, len(tasks))
+  if workers <= 1:
+    return [_check_shard(*task) for task in watch(tasks)]
+  with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    return list(watch(pool.map(_check_shard, *zip(*tasks, strict=True))))
+
+
+def _check_shard(path: pathlib.Path, facts: Mapping, index: Mapping | None) -> tuple[list[str], list[str]]:
+  """What is wrong with one shard, and the digests of its walks. A shard of other bytes is not read any further."""
+  if problem := _compare_file(path, facts):
+    return [problem], []
+  if not facts["sequences"]:
+    return [], []
+  names = [] if index is None else [c.removeprefix("attribute.") for c in index if c.startswith("attribute.")]
+  connector = features(names) if index is not None else None
+  problems, digests = [], []
+  records = ArrayRecordDataSource([str(path)])
+  if len(records) != facts["sequences"]:
+    problems.append(f"{path} holds {len(records)} walks instead of {facts['sequences']}")
+  if connector is None:
+    return problems, digests
+  for i in range(len(records)):
+    try:
+      example = connector.deserialize_example_np(records[i])
+      shape = {name: int(example[name]) for name in ("num_frames", "height", "width", "channels")}
+      frames = schema.unpack_frames(example["frames"], **shape)
+      texts = [example[name].decode() for name in TEXTS]
+      expected = [index[name][i] for name in TEXTS]
+    except Exception as error:
+      problems.append(f"{path}: walk {i} cannot be read ({error})")
+      continue
+    if texts != expected or len(frames) != index["num_frames"][i]:
+      problems.append(f"{path}: walk {i} is {texts} of {len(frames)} frames, the index says {expected}")
+    digests.append(digest(texts, example.get("attributes", {}), frames))
+  return problems, digests
+
+
+if __name__ == "__main__":
+  sys.exit(main())
