@@ -5,7 +5,6 @@ import functools
 import zlib
 from collections.abc import Sequence
 
-import grain
 import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
@@ -91,21 +90,42 @@ class Mixture:
     self._sizes, self._batch_size, self._mix = tuple(sizes), batch_size, mix
     shares = probabilities(sizes, factors=factors, exponent=exponent)
     self._interleave = Interleave(tuple(shares.tolist()), seed)
-    self._rows = []
-    for position, size in enumerate(sizes):
-      own = np.random.SeedSequence((seed, zlib.crc32(b"rows"), position)).generate_state(1)[0]
-      self._rows.append(grain.MapDataset.range(size).seed(int(own)).shuffle().repeat())
+    self._seed = seed
+    self._epochs: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
 
   def batch(self, number: int, places: range) -> tuple[np.ndarray, np.ndarray]:
     """(position of the data set int32, row in it int64) of the given places of batch `number`."""
-    if self._mix == "per_sequence":
-      draws = [self._interleave[number * self._batch_size + place] for place in places]
-    else:
+    places = np.arange(places.start, places.stop)
+    if self._mix == "per_batch":
       dataset, earlier = self._interleave[number]
-      first = self._first(dataset, earlier)
-      draws = [(dataset, first + place) for place in places]
-    datasets = np.array([d for d, _ in draws], np.int32)
-    return datasets, np.array([self._rows[d][i] for d, i in draws], np.int64)
+      datasets = np.full(len(places), dataset, np.int32)
+      return datasets, self._rows(dataset, self._first(dataset, earlier) + places)
+    draws = np.array([self._interleave[number * self._batch_size + int(place)] for place in places])
+    datasets, rows = draws[:, 0].astype(np.int32), np.empty(len(places), np.int64)
+    for dataset in np.unique(datasets):
+      rows[datasets == dataset] = self._rows(int(dataset), draws[datasets == dataset, 1])
+    return datasets, rows
+
+  def _rows(self, dataset: int, draws: np.ndarray) -> np.ndarray:
+    """Rows that a data set's endless shuffle holds at `draws`."""
+    epochs, places = np.divmod(draws, self._sizes[dataset])
+    rows = np.empty(len(draws), np.int64)
+    for epoch in np.unique(epochs):
+      rows[epochs == epoch] = self._order(dataset, int(epoch))[places[epochs == epoch]]
+    return rows
+
+  def _order(self, dataset: int, epoch: int) -> np.ndarray:
+    """The shuffled rows of one epoch.
+
+    The newest odd and even epoch of a data set are kept: reader threads may be on both sides of an epoch's end. Grain's
+    own index shuffle keeps nothing, but took 250 us for a row of a data set of 113 and 14 us for one of 10,000.
+    """
+    kept, order = self._epochs.get((dataset, epoch % 2), (-1, None))
+    if kept != epoch:
+      rng = np.random.default_rng((self._seed, zlib.crc32(b"rows"), dataset, epoch))
+      order = rng.permutation(self._sizes[dataset]).astype(np.int32)
+      self._epochs[dataset, epoch % 2] = epoch, order
+    return order
 
   def _first(self, dataset: int, earlier: int) -> int:
     """Where in its endless shuffle a data set stands after `earlier` of its batches."""
