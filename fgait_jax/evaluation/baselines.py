@@ -5,6 +5,7 @@ normalisation. The untrained network is a baseline too, but a network: `load_net
 like any other.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation.distances import centre
 from fgait_jax.evaluation.features import Features, describe, progress_bar, read_walk
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
@@ -43,8 +45,7 @@ def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
   """
   count, pixels, _ = gei.embeddings.shape
   parts = gei.embeddings.reshape(count, bands, pixels // bands).swapaxes(1, 2)
-  return Features(embeddings=np.ascontiguousarray(parts), subjects=gei.subjects, conditions=gei.conditions,
-                  views=gei.views, keys=gei.keys)
+  return dataclasses.replace(gei, embeddings=np.ascontiguousarray(parts))
 
 
 def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:
@@ -66,11 +67,7 @@ def centred(features: Features, by: str) -> Features:
   if by not in ("condition", "view"):
     raise ConfigError(f'config.centre_by is {by!r}; known: "none", "condition", "view"')
   groups = features.conditions if by == "condition" else features.views
-  values = features.embeddings.copy()
-  for group in np.unique(groups):
-    values[groups == group] -= values[groups == group].mean(axis=0, keepdims=True)
-  return Features(embeddings=values, subjects=features.subjects, conditions=features.conditions, views=features.views,
-                  keys=features.keys)
+  return dataclasses.replace(features, embeddings=centre(features.embeddings, groups))
 
 
 def _scale(tree, factor: float):

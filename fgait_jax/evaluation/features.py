@@ -88,11 +88,6 @@ def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -
   return frames[:, :, ::-1] if flip else frames
 
 
-def data_identity(split) -> str:
-  """Content hash of the built data set and the name of the split: changes when any walk of it does."""
-  return f"{split.manifest['content_hash']}/{split.name}"
-
-
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
             progress: str = "") -> Features:

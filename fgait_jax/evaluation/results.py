@@ -3,14 +3,16 @@
 Tables and reports read these files only. The layout (FORMAT 1):
 
   format, task, title, date            what was done, in plain words, and when (UTC)
-  protocol, metric, embedding, notes   how distances were taken; notes are sentences for the caption
+  notes       sentences for the caption: protocol, metric, what an interval is
   data        name, split, kind ("synthetic" or "real"), walks, subjects, content_hash
-  checkpoint  path, step, identity, model; absent where none took part
-  pretraining names and content hashes of the data sets the checkpoint has seen; whether the evaluated one is among them
-  conditions  [{name, title, probes, gallery, ...}]: sections of the table, in order
-  metrics     [{key, title, interval, best, digits}]: columns, in order; `interval` is the key of [low, high], or ""
-  rows        [{name, title, centred, figures: {condition: {metric: number}}}]: the model, then its baselines
-  config      the whole configuration as nested dicts;  versions  of Python and of the libraries that compute
+  checkpoint  path, step, identity, model
+  pretraining data sets the checkpoint has seen, and whether the evaluated one is among them
+  conditions  [{name, title}]: sections of the table, in order
+  metrics     [{key, title, interval, best, digits}]: columns; `interval`: has one; `best`: the value of a full bar
+  rows        [{name, title, centred, figures: {condition: {metric: number, "ci": {metric: [low, high]}}}, ...}]:
+              the model, then its baselines; further keys of a row are those of docs/evaluation.md
+  config      the whole configuration as nested dicts
+  versions    of Python and of the libraries that compute, and the devices
 """
 
 import datetime

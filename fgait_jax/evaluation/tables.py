@@ -4,8 +4,8 @@ figures."""
 import os
 from collections.abc import Iterable
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -22,34 +22,45 @@ def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) 
     result = results.read(path)
     for centring in dict.fromkeys(row["centred"] for row in result["rows"]):
       console.print(table(result, centring))
-    console.print(Text(caption(result), style="dim"), "", sep="\n")
+    console.print(Text(caption(result), style="dim"), "", sep="\n", width=100)
 
 
-def table(result: dict, centring: str = "none") -> Table:
+def table(result: dict, centring: str = "none") -> Group:
   """The rows of one way of centring ("none": plain figures). Plain and centred figures never share a table.
 
-  The best figure of a section is bold among the rows that learn or see nothing of the labels, chance included.
+  A section is a condition; the best figure of each column of a section is bold.
   """
-  title = result["title"] + ("" if centring == "none" else f", centred by {centring}")
-  grid = Table(title=title, box=SIMPLE_HEAD, title_style="bold", title_justify="left", pad_edge=False, min_width=92)
-  grid.add_column("", min_width=22, no_wrap=True)
-  for position, metric in enumerate(result["metrics"]):
-    if position == 0:
-      grid.add_column("", width=_BAR, no_wrap=True)
-    grid.add_column(metric["title"], justify="right", no_wrap=True)
-    if metric["interval"]:
-      grid.add_column("95 % interval", justify="right", style="dim", no_wrap=True)
   rows = [row for row in result["rows"] if row["centred"] == centring]
+  title = result["title"] + ("" if centring == "none" else f", centred by {centring}")
+  widest = max([len(row["title"]) for row in rows], default=0)
+  head = _grid(result["metrics"], min(max(widest + 2, 20), 34))
+  head.add_row("", "", *[Text(t, style="bold") for m in result["metrics"] for t in _headings(m)])
+  parts = [Text(title, style="bold"), head, Rule(style="dim", characters="─")]
   for condition in result["conditions"]:
-    grid.add_row(Text(condition["title"], style="bold cyan"), *[""] * (len(grid.columns) - 1))
     figures = [row["figures"][condition["name"]] for row in rows]
-    for place, (row, values) in enumerate(zip(rows, figures, strict=True)):
-      grid.add_row(*_cells(row, values, figures, result["metrics"]), end_section=place == len(rows) - 1)
+    section = _grid(result["metrics"], head.columns[0].width)
+    for row, values in zip(rows, figures, strict=True):
+      section.add_row(*_cells(row, values, figures, result["metrics"]))
+    parts += [Text(condition["title"], style="bold cyan"), section, Text("")]
+  return Group(*parts)
+
+
+def _grid(metrics: list[dict], first: int) -> Table:
+  """An empty grid whose columns have the same widths in every section."""
+  grid = Table.grid(padding=(0, 2, 0, 0))
+  grid.add_column(width=first, no_wrap=True)
+  grid.add_column(width=_BAR, no_wrap=True)
+  for heading in [heading for metric in metrics for heading in _headings(metric)]:
+    grid.add_column(width=max(len(heading), 6), justify="right", no_wrap=True)
   return grid
 
 
+def _headings(metric: dict) -> list[str]:
+  return [metric["title"], "95 % interval"] if metric["interval"] else [metric["title"]]
+
+
 def _cells(row: dict, values: dict, section: list[dict], metrics: list[dict]) -> list[Text]:
-  style = "" if row["name"] == "model" else "dim" if row["name"] == "chance" else "default"
+  style = "dim" if row["name"] == "chance" else ""
   cells = [Text("  " + row["title"], style="bold" if row["name"] == "model" else style)]
   for position, metric in enumerate(metrics):
     value = _number(values, metric)
@@ -59,8 +70,8 @@ def _cells(row: dict, values: dict, section: list[dict], metrics: list[dict]) ->
     text = "-" if value is None else f"{value:.{metric['digits']}f}"
     cells.append(Text(text, style="bold" if value is not None and value == best else style))
     if metric["interval"]:
-      low_high = values.get(metric["interval"])
-      cells.append(Text("" if not low_high or None in low_high else "{:.1f} to {:.1f}".format(*low_high)))
+      low_high = values["ci"].get(metric["key"]) if "ci" in values else None
+      cells.append(Text("" if not low_high or None in low_high else "{:.1f} to {:.1f}".format(*low_high), style="dim"))
   return cells
 
 

@@ -1,0 +1,18 @@
+"""A softmax layer on the frozen network's embeddings, beside the same layer on the GEI. Minutes on two CPU cores.
+
+python run_eval.py --config=configs/linear_probe.py --config.checkpoint=runs/first --out=runs/first/results
+
+By default it learns who walks from the protocol's gallery and is asked in the other conditions. For an attribute give
+its name, which is learnt from other people: --config.probe.target=scoliosis --config.dataset=scoliosis1k
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "walkers"):
+  config = base.evaluation()
+  config.task = "linear_probe"
+  config.dataset = config.protocol = variant
+  if variant == "kth":
+    config.mirror_views = ("*-l",)
+  return config.lock()

@@ -1,0 +1,21 @@
+"""Zero-shot recognition with a pretrained network, beside the baselines it must beat. Minutes on two CPU cores.
+
+python run_eval.py --config=configs/zero_shot.py --config.checkpoint=runs/first --out=runs/first/results
+
+Variants: walkers (the embedded synthetic population, the default), kth (real people; gallery d1, probes d2, d3 and
+d4, walks to the left mirrored, also centred by condition), casia_b, and by name any protocol of a built data set of
+that name.
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "walkers"):
+  config = base.evaluation()
+  config.task = "zero_shot"
+  config.dataset = config.protocol = variant
+  if variant == "kth":
+    config.split = "test"
+    config.mirror_views = ("*-l",)
+    config.centre_by = "condition"
+  return config.lock()

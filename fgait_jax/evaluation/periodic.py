@@ -1,0 +1,88 @@
+"""Zero-shot evaluation while training goes on: the rank-1 that a checkpoint of this step would have, and signs of
+collapse.
+
+A subset of whole subjects, embedded anew each time and never kept. No baselines, intervals or pictures: `run_eval.py`
+has them.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import features, protocols
+from fgait_jax.evaluation.protocols.base import Protocol
+from fgait_jax.evaluation.roles import roles
+from fgait_jax.training.pretrained import Pretrained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZeroShot:
+  """Retrieval among the walks `rows` of `split`, at step 0, every `every` steps and at the `last`."""
+
+  split: object
+  rows: np.ndarray
+  protocol: Protocol
+  every: int
+  last: int
+  max_frames: int
+  batch_frames: int
+  metric: str
+  mirror: tuple[str, ...]
+
+  def due(self, step: int) -> bool:
+    return step % self.every == 0 or step == self.last
+
+  def run(self, pretrained: Pretrained, step: int) -> dict[str, float]:
+    """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings."""
+    del step
+    found = features.extract(
+      pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
+      mirror=self.mirror, rows=self.rows)
+    scored = self.protocol.evaluate(
+      found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
+      origin=self.split.name)
+    conditions = scored["conditions"] | {"mean": scored["summary"]}
+    values = {f"{name}/{key}": figures[key] for name, figures in conditions.items() for key in ("rank1", "auc")}
+    values |= {key: scored["embeddings"][key] for key in ("effective_rank", "mean_cosine")}
+    return {f"zero_shot/{name}": float("nan") if value is None else float(value) for name, value in values.items()}
+
+
+def zero_shot(config) -> list[ZeroShot]:
+  """The evaluators of a pretraining configuration: one, or none where `config.periodic.every` is 0.
+
+  Raises `DataError` where its data set is not built, and `ConfigError` where the protocol does not fit it: before
+  training.
+  """
+  settings = config.periodic
+  if not settings.every:
+    return []
+  if settings.every < 0 or settings.max_sequences < 0:
+    raise ConfigError(f"config.periodic.every={settings.every} and config.periodic.max_sequences="
+                      f"{settings.max_sequences} must be 0 or more")
+  protocol = protocols.get(settings.protocol)
+  split = open_split(config.data.dir, settings.name, settings.split)
+  rows = spread(split.subjects, settings.max_sequences)
+  columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
+  roles(protocol, *columns)
+  return [ZeroShot(
+    split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
+    max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,
+    mirror=tuple(settings.mirror_views))]
+
+
+def spread(subjects: np.ndarray, most: int) -> np.ndarray:
+  """Rows of at most `most` sequences (0: all): of whole subjects, as many as fit, spread evenly over their sorted
+  names.
+
+  Half a subject's walks would make its retrieval another task. Where not even two subjects fit, rows are spread evenly.
+  """
+  if not most or most >= len(subjects):
+    return np.arange(len(subjects))
+  names, counts = np.unique(subjects, return_counts=True)
+  for number in range(len(names) - 1, 1, -1):
+    chosen = np.linspace(0, len(names) - 1, number).round().astype(int)
+    if counts[chosen].sum() <= most:
+      return np.flatnonzero(np.isin(subjects, names[chosen]))
+  return np.linspace(0, len(subjects) - 1, most).round().astype(int)

@@ -1,0 +1,24 @@
+"""The evaluation program: a configuration in, result files and pictures out. One function a task, named in `TASKS`.
+
+Tables come from the files it writes (tables.py), never from here.
+"""
+
+import difflib
+import pathlib
+from collections.abc import Callable
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import linear_probe, score, zero_shot
+
+TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
+
+
+def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
+  """Does `config.task` and returns the result files written to `out`.
+
+  Raises `ConfigError`, `DataError` or `CheckpointError` for anything the user can mend.
+  """
+  if config.task not in TASKS:
+    nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
+    raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
+  return TASKS[config.task](config, pathlib.Path(out))

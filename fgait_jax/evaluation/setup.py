@@ -1,0 +1,105 @@
+"""What every evaluation of a checkpoint starts from: data opened, network loaded, embeddings at hand, all of it
+described.
+
+Reads a checkpoint and never writes to it.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import baselines, features
+from fgait_jax.evaluation.features import Features
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import Pretrained
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+  """What every task on a checkpoint starts from."""
+
+  config: object
+  out: pathlib.Path
+  split: object
+  trained: Pretrained
+  untrained: Pretrained | None
+
+  def embeddings_of(self, network: Pretrained, title: str, split=None) -> Features:
+    """Of the whole split (default: the evaluated one), from the cache where they are there."""
+    config, split = self.config, self.split if split is None else split
+    options = {"max_frames": config.max_frames, "embedding": config.embedding, "mirror": list(config.mirror_views)}
+    identity = {"weights": network.identity, "data": split.manifest["content_hash"], "split": split.name} | options
+    folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
+    return features.cached(folder, identity, lambda: features.extract(
+      network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
+      embedding=config.embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}"))[0]
+
+  def silhouettes_of(self, split=None) -> Features:
+    split = self.split if split is None else split
+    return baselines.mean_silhouettes(split, max_frames=self.config.max_frames, mirror=self.config.mirror_views,
+                                      progress=f"mean silhouettes of {split.name}")
+
+  def described(self) -> dict:
+    """`data`, `checkpoint`, `pretraining`, `config` and `pictures` of a result file: what the figures are figures
+    of."""
+    return describe(self.config, self.split, self.trained)
+
+  @property
+  def title(self) -> str:
+    """The model in a table's row."""
+    model = self.trained.config.model
+    return f"{model.name} {model.variant}, {self.trained.step} steps"
+
+  @property
+  def data_title(self) -> str:
+    """The data in a picture's subtitle."""
+    kind = {"real": "real people", "synthetic": "synthetic walkers"}[self.split.manifest["kind"]]
+    return f"{self.config.dataset} ({kind}), {self.config.split} split"
+
+
+def prepare(config, out: pathlib.Path) -> Setup:
+  """Checks the configuration, opens the data and loads the network, cheapest first."""
+  if not config.checkpoint:
+    raise ConfigError("config.checkpoint is empty; give --config.checkpoint=FOLDER, the --workdir of a pretraining run")
+  if config.embedding not in features.EMBEDDINGS:
+    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(features.EMBEDDINGS)}")
+  if min(config.max_frames, config.batch_frames) < 1:
+    raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
+                      " at least 1")
+  if config.centre_by not in ("none", "condition", "view"):
+    raise ConfigError(f'config.centre_by is {config.centre_by!r}; known: "none", "condition", "view"')
+  split = open_split(config.data_dir, config.dataset, config.split)
+  mesh = make_mesh()
+  trained = load_network(config.checkpoint, mesh=mesh, which=config.network)
+  channels = split.frames(0, np.arange(1)).shape[-1]
+  if channels != trained.config.model.channels:
+    raise ConfigError(
+      f"config.dataset {config.dataset!r} has frames of {channels} channels, the network of {config.checkpoint} was"
+      f" pretrained on {trained.config.model.channels}; choose another data set or checkpoint")
+  untrained = load_network(config.checkpoint, mesh=mesh, trained=False) if config.baselines else None
+  return Setup(config=config, out=out, split=split, trained=trained, untrained=untrained)
+
+
+def describe(config, split, network: Pretrained) -> dict:
+  """`data`, `checkpoint`, `pretraining` and `config` of a result file."""
+  seen, model = network.config.data, network.config.model
+  return {
+    "data": {
+      "name": config.dataset, "split": config.split, "kind": split.manifest["kind"], "walks": len(split),
+      "subjects": len(np.unique(split.subjects)), "content_hash": split.manifest["content_hash"],
+    },
+    "checkpoint": {
+      "path": str(config.checkpoint), "step": network.step, "identity": network.identity,
+      "model": f"{model.name} {model.variant}", "network": config.network,
+    },
+    "pretraining": {
+      "datasets": [f"{name} ({seen.split})" for name in seen.names], "steps": network.step,
+      "evaluated_data_among_them": config.dataset in seen.names,
+    },
+    "config": config.to_dict(),
+    "pictures": [],
+  }

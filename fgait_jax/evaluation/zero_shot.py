@@ -1,0 +1,102 @@
+"""Zero-shot retrieval: the model and what it must beat, by the data set's protocol, nothing trained."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import baselines, protocols, results
+from fgait_jax.evaluation.features import Features
+from fgait_jax.evaluation.protocols.crossview import CrossView
+from fgait_jax.evaluation.protocols.pooled import Pooled
+from fgait_jax.evaluation.report import neighbours, reconstructions
+from fgait_jax.evaluation.setup import Setup, prepare
+
+METRICS = (
+  {"key": "rank1", "title": "rank-1 %", "interval": True, "best": 100, "digits": 1},
+  {"key": "rank5", "title": "rank-5 %", "interval": False, "best": 100, "digits": 1},
+  {"key": "map", "title": "mAP %", "interval": False, "best": 100, "digits": 1},
+  {"key": "minp", "title": "mINP %", "interval": False, "best": 100, "digits": 1},
+  {"key": "auc", "title": "AUC %", "interval": False, "best": 100, "digits": 1},
+)
+_CHANCE_WALKS = 20_000  # walks scored at random behind the chance row, over all draws
+
+
+def run(config, out: pathlib.Path) -> list[pathlib.Path]:
+  """Retrieval by the data set's protocol, without training: the model, then what it must beat."""
+  protocol = protocols.get(config.protocol)
+  setup = prepare(config, out)
+  systems = [("model", setup.title, setup.embeddings_of(setup.trained, "model"))]
+  if config.baselines:
+    gei = setup.silhouettes_of()
+    systems += [
+      ("untrained", "untrained network", setup.embeddings_of(setup.untrained, "untrained network")),
+      ("row_bands", "row-band GEI", baselines.in_row_bands(gei)),
+      ("raw_gei", "raw GEI", gei),
+    ]
+  rows = [_row(setup, protocol, *system) for system in systems]
+  if config.centre_by != "none":
+    rows += [_row(setup, protocol, name, title, baselines.centred(found, config.centre_by), centred=config.centre_by)
+             for name, title, found in systems]
+  if config.baselines:
+    rows += _chance(config, protocol, systems[0][2], dict.fromkeys(row["centred"] for row in rows))
+  first = rows[0]["figures"]
+  metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
+  notes = [f"Protocol {protocol.name}: {protocol.title.lower()} ({protocol.source}); {metric}, mean over parts.",
+           "No labels were used." if config.centre_by == "none" else
+           f"No labels were used; centred rows know which {config.centre_by} each walk comes from."]
+  if config.bootstrap:
+    notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
+  result = setup.described() | {
+    "task": "zero_shot", "title": f"Zero-shot recognition on {config.dataset}", "notes": notes, "rows": rows,
+    "protocol": {"name": protocol.name, "title": protocol.title, "source": protocol.source, "metric": config.metric},
+    "conditions": [{"name": name, "title": f"{name}: {found['probes']} probes of {found['probe_subjects']} subjects, "
+                    f"gallery of {found['gallery']} walks"} for name, found in first.items()],
+    "metrics": METRICS,
+  }
+  if config.pictures:
+    result["pictures"] = _pictures(setup, protocol, systems[0][2])
+  return [results.write(out / f"zero_shot-{config.dataset}.json", result)]
+
+
+def _row(setup: Setup, protocol, name: str, title: str, found: Features, centred: str = "none") -> dict:
+  config = setup.config
+  scored = evaluate(protocol, found, config, origin=f"{config.data_dir}/{config.dataset}", bootstrap=config.bootstrap)
+  row = {"name": name, "title": title, "centred": centred, "figures": scored["conditions"]}
+  return row | {"embeddings": scored["embeddings"]} | {k: scored[k] for k in ("cmc", "per_view") if k in scored}
+
+
+def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) -> dict:
+  """The protocol's result for `found`; raises `ConfigError` where the protocol is not one of retrieval."""
+  if not isinstance(protocol, (CrossView, Pooled)):
+    raise ConfigError(f"config.protocol={protocol.name} scores classes, not who walks; use task linear_probe or score")
+  return protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=config.metric,
+                           bootstrap=bootstrap, seed=config.seed, origin=origin)
+
+
+def _chance(config, protocol, found: Features, centrings) -> list[dict]:
+  draws = int(np.clip(_CHANCE_WALKS // len(found), 3, 20))
+
+  def scored(embeddings: np.ndarray) -> dict:
+    return evaluate(protocol, dataclasses.replace(found, embeddings=embeddings), config, origin="chance", bootstrap=0)
+
+  level = baselines.chance_level(lambda e: scored(e)["conditions"], len(found), seed=config.seed, draws=draws)
+  keys = [metric["key"] for metric in METRICS]
+  exact = {name: {k: values[k] for k in keys} | {"rank1": values["chance_rank1"], "auc": 50.0}
+           for name, values in level.items()}
+  return [{"name": "chance", "title": "chance", "centred": how, "figures": exact, "draws": draws} for how in centrings]
+
+
+def _pictures(setup: Setup, protocol, found: Features) -> list[str]:
+  config, network = setup.config, setup.trained
+  made = [neighbours.of_features(
+    setup.out / f"neighbours-{config.dataset}.png", split=setup.split, found=found, protocol=protocol,
+    metric=config.metric, count=config.pictures, seed=config.seed, mirror=config.mirror_views,
+    subtitle=f"{setup.data_title}; {setup.title}; {config.metric} distance. Probes drawn at random, nothing picked"
+             " out. Green frame: the same person. Red: someone else.")]
+  if network.config.objective.masked_fraction > 0:
+    made.append(reconstructions.of_network(
+      setup.out / f"reconstructions-{config.dataset}.png", network=network, split=setup.split, count=config.pictures,
+      seed=config.seed, mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}"))
+  return [path.name for path in made]

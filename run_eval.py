@@ -1,0 +1,47 @@
+"""Evaluates a pretrained network, or embeddings made by any tool.
+
+  python run_eval.py --config=configs/zero_shot.py --config.checkpoint=runs/first --out=runs/first/results
+  python run_eval.py --config=configs/linear_probe.py:kth --config.checkpoint=runs/first --out=runs/first/results
+  python run_eval.py --config=configs/score.py --config.embeddings=FILE.npz --config.protocol=casia_b --out=DIR
+  python run_eval.py --show=runs/first/results     prints the tables of finished evaluations again
+
+Writes one JSON file an evaluation, and pictures, into --out, and prints the tables of those files.
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.training.configuration import parse_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/zero_shot.py:kth")
+OUT = flags.DEFINE_string("out", None, "folder for result files and pictures")
+SHOW = flags.DEFINE_string("show", None, "folder or file of results: print its tables and do nothing else")
+
+
+def main(_):
+  from fgait_jax.evaluation import results, tables  # late: importing takes seconds, and a wrong flag should not
+
+  try:
+    if SHOW.value is not None:
+      tables.show(results.find(SHOW.value))
+      return
+    if CONFIG.value is None or OUT.value is None:
+      raise ConfigError("give --config=configs/zero_shot.py (or another file) and --out=FOLDER, or --show=FOLDER")
+    from fgait_jax.evaluation import program
+    from fgait_jax.training.loop import use_compilation_cache
+
+    use_compilation_cache(CONFIG.value.compilation_cache)
+    written = program.run(CONFIG.value, OUT.value)
+    found = [path for path in written if path.suffix == ".json"]
+    tables.show(found)
+    pictures = [path.parent / name for path in found for name in results.read(path)["pictures"]]
+    print("written:", *written, *pictures, sep="\n  ")
+  except FgaitError as error:
+    sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,95 @@
+"""Tables and captions, from result files alone."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation import results, tables
+
+METRICS = [
+  {"key": "rank1", "title": "rank-1 %", "interval": True, "best": 100, "digits": 1},
+  {"key": "map", "title": "mAP %", "interval": False, "best": 100, "digits": 1},
+]
+
+
+def row(name, title, rank1, *, centred="none", interval=True):
+  figures = {"rank1": rank1, "map": rank1 / 2}
+  return {"name": name, "title": title, "centred": centred,
+          "figures": {"CL": figures | ({"ci": {"rank1": [rank1 - 5, rank1 + 5]}} if interval else {})}}
+
+
+RESULT = {
+  "task": "zero_shot", "title": "Zero-shot recognition on walkers", "notes": ["Protocol walkers."], "metrics": METRICS,
+  "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 480, "subjects": 40},
+  "pretraining": {"datasets": ["walkers (train)"]}, "config": {}, "pictures": [],
+  "conditions": [{"name": "CL", "title": "CL: 80 probes of 40 subjects, gallery of 160 walks"}],
+  "rows": [
+    row("model", "transformer tiny, 400 steps", 62.5), row("untrained", "untrained network", 31.25),
+    row("raw_gei", "raw GEI", 75), row("chance", "chance", 2.5, interval=False),
+    row("model", "transformer tiny, 400 steps", 80, centred="condition"),
+  ],
+}
+
+EXPECTED = """
+Zero-shot recognition on walkers
+                                                  rank-1 %  95 % interval  mAP %
+ ───────────────────────────────────────────────────────────────────────────────
+  CL: 80 probes of 40 subjects, gallery of 160 walks
+    transformer tiny, 400 steps ██████████            62.5   57.5 to 67.5   31.2
+    untrained network           █████                 31.2   26.2 to 36.2   15.6
+    raw GEI                     ████████████          75.0   70.0 to 80.0   37.5
+    chance                      ▍                      2.5                   1.2
+"""
+
+
+def shown(path):
+  stream = io.StringIO()
+  tables.show([path], console=Console(file=stream, width=110))
+  return stream.getvalue()
+
+
+def words(text):
+  return [line.split() for line in text.splitlines() if line.strip(" ─")]
+
+
+def test_a_table_is_as_recorded(tmp_path):
+  text = shown(results.write(tmp_path / "zero_shot-walkers.json", RESULT))
+  plain, rest = text.split("Zero-shot recognition on walkers, centred by condition")
+  rest = rest.split("Data:")[0]
+  assert words(plain) == words(EXPECTED)
+  assert "80.0" in rest
+  assert "raw GEI" not in rest  # centred and plain figures never share a table
+  assert all(len(line) <= 110 for line in text.splitlines())
+
+
+def test_the_caption_says_what_the_figures_are_figures_of(tmp_path):
+  text = " ".join(shown(results.write(tmp_path / "r.json", RESULT)).split())
+  assert "Data: walkers, split test, synthetic walkers, no real people; 480 walks of 40 subjects." in text
+  assert "The model was pretrained on walkers (train), without labels." in text
+  real = RESULT | {"data": RESULT["data"] | {"kind": "real"}}
+  assert "recordings of real people" in tables.caption(real)
+
+
+def test_the_best_of_a_section_is_bold():
+  cells = tables._cells(RESULT["rows"][2], RESULT["rows"][2]["figures"]["CL"],
+                        [r["figures"]["CL"] for r in RESULT["rows"][:4]], METRICS)
+  assert [str(c.style) for c in cells if str(c) == "75.0"] == ["bold"]
+
+
+def test_figures_that_are_missing_show_as_a_dash(tmp_path):
+  rows = [row("model", "m", 50), row("chance", "c", 1)]
+  rows[1]["figures"]["CL"] = {"rank1": None}
+  text = shown(results.write(tmp_path / "r.json", RESULT | {"rows": rows}))
+  assert words(text)[4] == ["c", "-", "-"]
+
+
+@pytest.mark.parametrize("value,text", [(0, ""), (100, "█" * 16), (150, "█" * 16), (None, ""), (3.125, "▌")])
+def test_bars(value, text):
+  assert tables.bar(value, 100) == text
+
+
+def test_a_missing_file_is_named(tmp_path):
+  with pytest.raises(DataError, match=r"gone\.json"):
+    tables.show([tmp_path / "gone.json"])
