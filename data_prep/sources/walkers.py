@@ -22,7 +22,7 @@ from data_prep.walkers.randomness import generator
 from data_prep.walkers.renderer import render
 from fgait_jax.errors import DataError
 
-VIEWS = ("000", "036", "072", "090", "108", "144", "180")
+VIEWS = ("000", "030", "060", "090", "120", "150")
 FRAME_RATES = (25.0, 30.0)  # pictures per second; each recording lies between
 
 
@@ -56,7 +56,7 @@ def render_walk(
   solids = build_body(person, outfit, pose)
   segmenter = Segmenter() if clean else draw_segmenter(view, (subject, condition), seed=seed)
   lost = lost_parts(segmenter, solids.capsules.names, len(travel), recording)
-  masks = (degrade(mask, segmenter, recording) for mask in render(solids, camera, lost=lost))
+  masks = degrade(render(solids, camera, lost=lost), segmenter, recording)
   walked, refused = normalise(masks)
   if not len(walked):
     raise Dropped(next(iter(refused), "no frames"), f"walkers {subject}/{condition}/{view}")

@@ -14,7 +14,7 @@ from data_prep.walkers.randomness import around_one, generator
 SECTIONS = np.array([-0.17, 0.0, 0.2, 0.42, 0.72, 0.9, 1.0, 1.07])
 # Half-widths and half-depths of those sections and how far before the spine they lie, in statures: women, men.
 HALF_WIDTHS = np.array(
-  [[0.070, 0.104, 0.094, 0.076, 0.084, 0.088, 0.062, 0.032], [0.066, 0.096, 0.090, 0.082, 0.094, 0.102, 0.072, 0.036]]
+  [[0.070, 0.104, 0.094, 0.076, 0.084, 0.082, 0.052, 0.032], [0.066, 0.096, 0.090, 0.082, 0.092, 0.092, 0.058, 0.036]]
 )
 HALF_DEPTHS = np.array(
   [[0.052, 0.070, 0.066, 0.056, 0.068, 0.056, 0.044, 0.032], [0.050, 0.064, 0.063, 0.060, 0.066, 0.058, 0.046, 0.034]]
@@ -87,15 +87,15 @@ def draw_subject(name: str, *, seed: int) -> Subject:
     ankle_height=length(0.040),
     upper_arm=length(0.180),
     forearm=length(0.146),
-    hand=length(0.085),
+    hand=length(0.076),
     trunk=length(0.290 * (2 - legs)),
     neck=length(0.112, 0.06),
     hip_half=length(0.050, 0.05),
-    shoulder_half=length((0.104, 0.112)[sex], 0.05),
-    skull=length(0.0500, 0.05),
-    jaw=length(0.0400, 0.05),
-    thigh_radii=girths(0.050, 0.046, 0.036),
-    shank_radii=girths(0.034, 0.036, 0.024),
+    shoulder_half=length((0.096, 0.104)[sex], 0.05),
+    skull=length(0.0550, 0.05),
+    jaw=length(0.0430, 0.05),
+    thigh_radii=girths(0.046, 0.042, 0.032),
+    shank_radii=girths(0.031, 0.033, 0.022),
     arm_radii=girths(0.032, 0.026, 0.019),
     foot_radii=girths(0.025, 0.017, share=0.2),
     widths=height * HALF_WIDTHS[sex] * stout * hips * shoulders * around_one(rng, 0.02, 8),

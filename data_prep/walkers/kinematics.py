@@ -64,12 +64,12 @@ def draw_gait(subject: Subject, *, seed: int) -> Gait:
   """The subject's own gait; the same in all walks."""
   rng = generator(seed, "gait", subject.name)
   uneven = rng.gamma(1.5, 0.4)  # most walk nearly evenly, some do not
-  stride = around_one(rng, 0.10)
+  stride = 0.92 * around_one(rng, 0.08)
   curves = {}
   for joint, average in AVERAGE.items():
     own = average * around_one(rng, 0.08) * (stride if joint == "hip" else 1.0)
     own[1:] *= np.exp(1j * rng.normal(0, 0.06) * np.arange(1, HARMONICS + 1))
-    own[1:] += np.abs(average[1:]) * 0.14 * _complex_normal(rng, HARMONICS)
+    own[1:] += np.abs(average[1:]) * 0.12 * _complex_normal(rng, HARMONICS)
     own[0] = average[0] + np.radians(rng.normal(0, {"hip": 2.0, "knee": 3.5, "ankle": 3.0}[joint]))
     both = np.stack([own, own])
     both[:, 1:] *= 1 + 0.06 * uneven * rng.normal(0, 1, (2, 1))
@@ -90,7 +90,7 @@ def draw_gait(subject: Subject, *, seed: int) -> Gait:
     arm_swing=tuple(np.radians(swing * np.exp(0.2 * uneven * rng.normal(0, 1, 2)))),
     arm_rest=pair(-4, 6, 2),
     arm_lag=tuple(rng.normal(0.15, 0.2) + 0.1 * uneven * rng.normal(0, 1, 2)),
-    arm_out=pair(5 + 7 * (subject.stoutness - 0.9), 2.5, 1),
+    arm_out=pair(8 + 7 * (subject.stoutness - 0.9), 2.5, 1),
     elbow=pair(20, 8, 4),
     elbow_swing=pair(12, 6, 3),
     pelvis_turn=np.radians(5 * around_one(rng, 0.4)),
@@ -212,7 +212,7 @@ class _Parts:
     upper = gait.arm_rest[side] + 2 * mood + gait.arm_swing[side] * swing * wave
     bend = np.maximum(gait.elbow[side] + 2 * mood + gait.elbow_swing[side] * swing * wave, np.radians(3))
     outwards = sign * gait.arm_out[side]
-    shoulder = chest + sign * subject.shoulder_half * across - 0.03 * subject.height * np.array([0.0, 0.0, 1.0])
+    shoulder = chest + sign * subject.shoulder_half * across - 0.045 * subject.height * np.array([0.0, 0.0, 1.0])
     elbow = shoulder + subject.upper_arm * _hanging(upper, outwards)
     wrist = elbow + subject.forearm * _hanging(upper + bend, 0.2 * outwards)
     joints[f"shoulder{side}"], joints[f"elbow{side}"], joints[f"wrist{side}"] = shoulder, elbow, wrist

@@ -6,6 +6,7 @@ of one walk share the motion and not the errors.
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -36,7 +37,7 @@ def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segme
   ragged, holes, specks, hand, foot = np.split(around_one(camera, 0.3, 5) * around_one(own, 0.3, 5), 5)
   return Segmenter(
     bias=float(np.clip(camera.normal(6, 20) + own.normal(0, 14), -50, 60)),
-    ragged=min(20 * float(ragged[0]), 40.0),
+    ragged=min(20 * float(ragged[0]), 32.0),
     blur=int(own.choice([3, 5, 7])),
     holes=0.03 * float(holes[0]),
     specks=0.03 * float(specks[0]),
@@ -66,27 +67,31 @@ def lost_parts(segmenter: Segmenter, names: tuple[str, ...], frames: int, rng: n
   return lost
 
 
-def degrade(mask: np.ndarray, segmenter: Segmenter, rng: np.random.Generator) -> np.ndarray:
-  """A binary mask uint8 [height, width] as the segmenter hands it out, binary again."""
-  height, width = mask.shape
-  chance = rng.random(3)
-  if segmenter.shadow:
-    _add_shadow(mask, segmenter.shadow, rng)
-  if chance[0] < segmenter.holes:
-    _blob(mask, 0, rng, 0.05)
-  if chance[1] < segmenter.specks:
-    _blob(mask, 255, rng, 0.035)
-  if not segmenter.ragged and not segmenter.bias:
-    return mask
-  soft = cv2.blur(mask, (segmenter.blur, segmenter.blur))
-  fields = _fields()
-  top, left = rng.integers(0, FIELD - np.minimum((height, width), FIELD) + 1)
-  noise = fields[rng.integers(FIELDS), top : top + height, left : left + width]
-  if noise.shape != mask.shape:
-    noise = cv2.resize(noise, (width, height))
+def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Generator) -> Iterator[np.ndarray]:
+  """Binary masks uint8 [height, width] of one recording as the segmenter hands them out, binary again.
+
+  Draws in the spots into the masks it is given.
+  """
   # A positive bias thickens: background is at 0, body at 255, and the edge lies where their mixture passes the middle.
-  limit = np.clip(127.5 - segmenter.bias - segmenter.ragged * noise, 8, 247)
-  return cv2.compare(soft, limit.astype(np.uint8), cv2.CMP_GT)
+  limits = 127.5 - segmenter.bias - segmenter.ragged * _fields()[rng.integers(FIELDS)]
+  limits = np.clip(limits, 8, 247).astype(np.uint8)
+  for mask in masks:
+    chance = rng.random(4)
+    if segmenter.shadow:
+      _add_shadow(mask, segmenter.shadow, rng)
+    if chance[0] < segmenter.holes:
+      _blob(mask, 0, rng, 0.05)
+    if chance[1] < segmenter.specks:
+      _blob(mask, 255, rng, 0.035)
+    if not segmenter.ragged and not segmenter.bias:
+      yield mask
+      continue
+    height, width = mask.shape
+    top, left = (chance[2:] * (FIELD - np.minimum((height, width), FIELD))).astype(int)
+    limit = limits[top : top + height, left : left + width]
+    if limit.shape != mask.shape:
+      limit = cv2.resize(limit, (width, height))
+    yield cv2.compare(cv2.blur(mask, (segmenter.blur, segmenter.blur)), limit, cv2.CMP_GT)
 
 
 def _blob(mask: np.ndarray, value: int, rng: np.random.Generator, size: float) -> None:
@@ -100,9 +105,10 @@ def _blob(mask: np.ndarray, value: int, rng: np.random.Generator, size: float) -
 
 def _add_shadow(mask: np.ndarray, thickness: float, rng: np.random.Generator) -> None:
   """A flat ellipse under the body, as wide as the feet stand apart."""
-  height = mask.shape[0]
-  lowest = np.flatnonzero(mask.any(1))[-1]
+  _, top, _, height = cv2.boundingRect(mask)
+  lowest = top + height - 1
   columns = np.flatnonzero(mask[max(lowest - 4, 0) : lowest + 1].any(0))
-  centre = int(columns.mean()), int(lowest)
+  if not len(columns):
+    return
   axes = int(0.55 * np.ptp(columns) + 4), max(1, int(thickness * height * rng.uniform(0.6, 1.2)))
-  cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1)
+  cv2.ellipse(mask, (int(columns.mean()), lowest), axes, 0, 0, 360, 255, -1)
