@@ -26,6 +26,7 @@ ALLOWED = {
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
   "configs": {"configs"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.errors"},
+  "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.source", "fgait_jax.errors"},
   "run_pretrain": {"fgait_jax", "configs"},
   "run_eval": {"fgait_jax", "configs"},
 }
@@ -59,7 +60,8 @@ def test_imports_run_downward(path):
     assert not imports(path)
     return
   allowed = ALLOWED[place] | {place}
-  upward = sorted(i for i in imports(path) if not any(within(i, a) for a in allowed))
+  # The package's own page holds nothing but its version.
+  upward = sorted(i for i in imports(path) - {"fgait_jax"} if not any(within(i, a) for a in allowed))
   assert not upward, f"{name} imports {upward}; {place} may import only {sorted(allowed)}"
 
 

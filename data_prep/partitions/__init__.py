@@ -1,7 +1,8 @@
 """Official identity partitions, as data: which subjects of a public data set train and which test.
 
 `official.json` holds each list in runs: "001-074" is 74 identities, "00001-10305/2" every second one, a bare word
-is itself. Facts of the data sets' authors, as OpenGait distributes them; `kth` is this project's own split.
+is itself. Facts of the data sets' authors, as OpenGait distributes them; `kth` and `cmu_mocap` are this project's
+own splits.
 """
 
 import functools

@@ -1,0 +1,38 @@
+"""The contact sheet shows what was stored; the film has a picture a frame."""
+
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_prep import build, preview
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+  out = tmp_path_factory.mktemp("preview")
+  for subject in ("11", "19"):
+    folder = out / "raw" / subject / "d1" / "p1-l"
+    folder.mkdir(parents=True)
+    frames = np.zeros((7, 64, 64), np.uint8)
+    for time, frame in enumerate(frames):
+      frame[10:60, 20 : 40 + time] = 255
+    (folder / "walk.pkl").write_bytes(pickle.dumps(frames))
+  assert build.main(["kth", "--raw", str(out / "raw"), "--out", str(out / "built"), "--workers", "1"]) == 0
+  return out
+
+
+def test_pictures_show_the_walks(built, capsys):
+  assert preview.main([str(built / "built" / "kth"), "--out", str(built / "pictures")]) == 0
+  sheet, film = capsys.readouterr().out.split()
+  picture = np.asarray(Image.open(sheet).convert("L"))
+  assert 0.05 < (picture == 255).mean() < 0.95
+  with Image.open(film) as moving:
+    assert moving.n_frames == 7
+    assert moving.size == (6 * 64, 64)
+
+
+def test_an_unknown_set_is_one_clean_line(built, capsys):
+  assert preview.main([str(built / "built" / "casia_b"), "--out", str(built / "pictures")]) == 1
+  assert "kth" in capsys.readouterr().err
