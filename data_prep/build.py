@@ -55,7 +55,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
   parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("built"), help="folder of built data sets")
-  parser.add_argument("--workers", type=int, default=builder.usable_cores(), help="processes (default: %(default)s, the cores)")
+  cores = builder.usable_cores()
+  parser.add_argument("--workers", type=int, default=cores, help="processes (default: %(default)s, the cores)")
   parser.add_argument(
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )

@@ -139,7 +139,7 @@ def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) 
 
 def _fingerprint(source: Source, splits: Mapping[str, Sequence[Walk]]) -> str:
   """Of what would be built: the source's own word on its files or parameters, and every walk's names, in order."""
-  content = hashlib.sha256(source.fingerprint().encode() if hasattr(source, "fingerprint") else b"")
+  content = hashlib.sha256((source.fingerprint() if hasattr(source, "fingerprint") else repr(source)).encode())
   for split, walks in splits.items():
     for walk in walks:
       line = [split, walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items())]

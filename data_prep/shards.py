@@ -23,7 +23,7 @@ from fgait_jax.errors import DataError
 WRITER_OPTIONS = "group_size:1"  # random access pays for one record; compressed by zstd, array_record's default
 TEXTS = ("subject", "condition", "view", "key")  # of a walk, in the order of index and reports
 MAX_SHARDS = 512  # of a split: two million walks are then some 4,000 walks and 150 MB a shard
-MIN_WALKS = 32  # of a shard, so that small data sets also keep several cores busy
+MIN_WALKS = 128  # of a shard: a small data set still keeps several cores busy, and files do not get too many
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -175,7 +175,7 @@ def _check_shard(path: pathlib.Path, facts: Mapping, index: Mapping | None) -> t
       shape = {name: int(example[name]) for name in ("num_frames", "height", "width", "channels")}
       frames = schema.unpack_frames(example["frames"], **shape)
       texts = [example[name].decode() for name in TEXTS]
-      expected = [index[name][i] for name in TEXTS]
+      expected = [str(index[name][i]) for name in TEXTS]
     except Exception as error:
       problems.append(f"{path}: walk {i} cannot be read ({error})")
       continue

@@ -34,7 +34,7 @@ class OpenGaitSource:
   def splits(self) -> Mapping[str, Sequence[Walk]]:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
     walks: dict[str, Walk] = {}
-    for name, read in self._files().items():
+    for name, read in self._files.items():
       if len(parts := name.split("/")) != 4:
         raise DataError(f"{self.root}: expected {LAYOUT}, found {name}; --raw must name the folder that holds the ids")
       key = "/".join(parts[:3])
@@ -44,7 +44,7 @@ class OpenGaitSource:
         )
       walks[key] = Walk(
         subject=parts[0], condition=parts[1], view=parts[2], key=key,
-        read=functools.partial(read_walk, read, f"{self.root}/{name}"),
+        read=functools.partial(read_walk, read, name),
       )  # fmt: skip
     split_of = {identity: split for split, identities in self.partition.items() for identity in identities}
     found = {split: [] for split in self.partition}
@@ -60,12 +60,13 @@ class OpenGaitSource:
 
   def subjects(self) -> set[str]:
     """All ids of the folder, in the partition or not."""
-    return {name.split("/")[0] for name in self._files()}
+    return {name.split("/")[0] for name in self._files}
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the choice of pickles; not with dates or the folder's place."""
     return fingerprint(self.root, self.pickles)
 
+  @functools.cached_property
   def _files(self) -> dict[str, Callable[[], bytes]]:
     tree = open_tree(self.root)
     files = {name: read for name, read in tree.items() if fnmatch.fnmatch(name.rsplit("/", 1)[-1], self.pickles)}

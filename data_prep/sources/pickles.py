@@ -31,7 +31,7 @@ def _frombuffer(data, dtype, shape, order, *axes) -> np.ndarray:
 def _dtype(code, *_) -> np.dtype:
   if not isinstance(code, str) or not _DTYPE.fullmatch(code):
     raise pickle.UnpicklingError(f"dtype {code!r}, expected a number type")
-  return np.dtype(code)
+  return np.dtype(code, False, True)  # a copy: the pickle goes on to set its byte order
 
 
 def _encode(text, encoding) -> bytes:  # how protocol 2 writes bytes

@@ -1,0 +1,89 @@
+"""OpenGait's layout is read as it lies; another layout is told from it by name."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from data_prep.sources.base import Dropped
+from data_prep.sources.opengait import OpenGaitSource
+from fgait_jax.errors import DataError
+
+PARTITION = {"train": ["001", "002"], "test": ["003"]}
+
+
+def put(root, key, frames, name="sils.pkl"):
+  path = root / key / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_bytes(pickle.dumps(frames))
+
+
+def frames(value=255, shape=(3, 64, 64), dtype=np.uint8):
+  return np.full(shape, value, dtype)
+
+
+def test_walks_come_sorted_and_by_partition(tmp_path):
+  for key in ("003/nm-01/090", "001/bg-01/090", "001/nm-01/000", "999/nm-01/090"):
+    put(tmp_path, key, frames())
+  source = OpenGaitSource(root=tmp_path, partition=PARTITION)
+  splits = source.splits()
+  assert [walk.key for walk in splits["train"]] == ["001/bg-01/090", "001/nm-01/000"]
+  (walk,) = splits["test"]
+  assert (walk.subject, walk.condition, walk.view) == ("003", "nm-01", "090")
+  assert source.subjects() == {"001", "003", "999"}
+  np.testing.assert_array_equal(pickle.loads(pickle.dumps(walk)).read(), frames())
+
+
+def test_narrow_and_many_channelled_frames_are_taken_as_they_are(tmp_path):
+  put(tmp_path, "001/nm/0", frames(shape=(2, 64, 44)))
+  put(tmp_path, "001/nm/1", frames(shape=(2, 64, 64, 3)))
+  shapes = [walk.read().shape for walk in OpenGaitSource(root=tmp_path, partition=PARTITION).splits()["train"]]
+  assert shapes == [(2, 64, 44), (2, 64, 64, 3)]
+
+
+@pytest.mark.parametrize(
+  ("array", "reason"),
+  [
+    (frames(shape=(3, 128, 88)), r"wrong shape: 001/nm/0/sils.pkl: \(3, 128, 88\), expected \[frames, 64, 64 or 44\]"),
+    (frames(shape=(64, 64)), "wrong shape: 001/nm/0/sils.pkl"),
+    (frames(1, dtype=np.float32), "wrong dtype: 001/nm/0/sils.pkl: float32"),
+    (frames(shape=(0, 64, 64)), "no frames: 001/nm/0/sils.pkl"),
+  ],
+  ids=["size", "flat", "float", "none"],
+)
+def test_a_bad_walk_is_dropped_by_reason(tmp_path, array, reason):
+  put(tmp_path, "001/nm/0", array)
+  (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION).splits()["train"]
+  with pytest.raises(Dropped, match=reason):
+    walk.read()
+
+
+def test_one_of_several_pickles_is_chosen_by_name(tmp_path):
+  put(tmp_path, "001/nm/0", frames(1), "0-sils.pkl")
+  put(tmp_path, "001/nm/0", frames(2), "0-pose.pkl")
+  with pytest.raises(DataError, match=r"001/nm/0 holds several pickles.*'\*-sils.pkl'"):
+    OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
+  (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*-sils.pkl").splits()["train"]
+  assert walk.read().max() == 1
+
+
+def test_another_layout_says_what_was_expected_and_found(tmp_path):
+  put(tmp_path, "kth/001/nm/0", frames())
+  with pytest.raises(DataError, match=r"expected <id>/<type>/<view>/<name>.pkl, found kth/001/nm/0/sils.pkl"):
+    OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
+  with pytest.raises(DataError, match=r"no walks found: expected <id>.*found kth/001"):
+    OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*.npy").splits()
+  with pytest.raises(DataError, match=r"none of its ids \(001\) stands in the partition \(a\)"):
+    OpenGaitSource(root=tmp_path / "kth", partition={"train": ["a"]}).splits()
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(DataError, match="empty: no walks found.*found nothing"):
+    OpenGaitSource(root=tmp_path / "empty", partition=PARTITION).splits()
+
+
+def test_fingerprint_follows_files_not_places(tmp_path):
+  for place in ("a", "b"):
+    put(tmp_path / place, "001/nm/0", frames())
+  one, other = (OpenGaitSource(root=tmp_path / place, partition=PARTITION).fingerprint() for place in ("a", "b"))
+  assert one == other
+  put(tmp_path / "b", "001/nm/0", frames(shape=(4, 64, 64)))
+  assert OpenGaitSource(root=tmp_path / "b", partition=PARTITION).fingerprint() != one
