@@ -1,7 +1,7 @@
 """Who walks: stature, limb proportions, girths and hair of a subject.
 
 Segment lengths are fractions of stature after Drillis and Contini (Body Segment Parameters, 1966), statures roughly
-those of European adults; spreads of 3 to 5 % (lengths) and 6 to 12 % (girths) are chosen to be of the published order.
+those of European adults; spreads of 3 to 6 % (lengths) and 8 to 12 % (girths) are chosen to be of the published order.
 """
 
 import dataclasses
@@ -62,20 +62,20 @@ def draw_subject(name: str, *, seed: int) -> Subject:
   stoutness = float(np.clip(np.sqrt(rng.gamma(36, 24.0 / 36) / 23.0), 0.84, 1.35))  # body mass index 24 +- 4
   legs = around_one(rng, 0.03)
 
-  def length(fraction: float, spread: float = 0.03) -> float:
+  def length(fraction: float, spread: float = 0.035) -> float:
     return float(height * fraction * around_one(rng, spread))
 
-  def girths(*fractions: float, spread: float = 0.06, share: float = 0.8) -> tuple[float, ...]:
+  def girths(*fractions: float, spread: float = 0.08, share: float = 0.8) -> tuple[float, ...]:
     common = around_one(rng, spread) * stoutness**share
-    return tuple(float(height * f * common * around_one(rng, 0.03)) for f in fractions)
+    return tuple(float(height * f * common * around_one(rng, 0.04)) for f in fractions)
 
   belly = max(0.0, stoutness - 1.0) * rng.uniform(0.3, 1.6)
   bulge = 1 + belly * np.array([0, 0.2, 0.8, 1.0, 0.4, 0, 0, 0])
-  hips = around_one(rng, 0.06) ** np.array([1, 1, 0.7, 0, 0, 0, 0, 0])
-  shoulders = around_one(rng, 0.06) ** np.array([0, 0, 0, 0.2, 0.8, 1, 1, 0.3])
+  hips = around_one(rng, 0.08) ** np.array([1, 1, 0.7, 0, 0, 0, 0, 0])
+  shoulders = around_one(rng, 0.08) ** np.array([0, 0, 0, 0.2, 0.8, 1, 1, 0.3])
   stout = stoutness ** np.array([0.7, 0.9, 1, 1, 0.9, 0.6, 0.5, 0.6])
   long_hair = rng.random() < (0.6, 0.08)[sex]
-  posture = rng.normal(0, 0.006, 3)  # buttocks, belly, chest, as fractions of stature
+  posture = rng.normal(0, 0.008, 3)  # buttocks, belly, chest, as fractions of stature
   return Subject(
     name=name,
     sex=sex,
@@ -98,8 +98,8 @@ def draw_subject(name: str, *, seed: int) -> Subject:
     shank_radii=girths(0.031, 0.033, 0.022),
     arm_radii=girths(0.032, 0.026, 0.019),
     foot_radii=girths(0.025, 0.017, share=0.2),
-    widths=height * HALF_WIDTHS[sex] * stout * hips * shoulders * around_one(rng, 0.02, 8),
-    depths=height * HALF_DEPTHS[sex] * stout * bulge * around_one(rng, 0.04, 8),
+    widths=height * HALF_WIDTHS[sex] * stout * hips * shoulders * around_one(rng, 0.03, 8),
+    depths=height * HALF_DEPTHS[sex] * stout * bulge * around_one(rng, 0.05, 8),
     forward=height * (FORWARD + np.array([0.5, 1, 0.4, 0, 0, 0, 0, 0]) * posture[0]
                       + np.array([0, 0, 0.7, 1, 0.4, 0, 0, 0]) * (posture[1] + 0.05 * belly)
                       + np.array([0, 0, 0, 0.2, 1, 0.6, 0.2, 0]) * posture[2]),

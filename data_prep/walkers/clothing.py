@@ -51,9 +51,13 @@ def kind_of(condition: str) -> str:
 def dress(subject: Subject, condition: str, *, seed: int) -> Outfit:
   """What the subject wears in `condition`: the wardrobe by (subject, kind), its fit by (subject, condition)."""
   kind = kind_of(condition)
-  wardrobe = generator(seed, "wardrobe", subject.name, "cl" if kind == "cl" else "")
+  wardrobe = generator(seed, "wardrobe", subject.name)
   fit = generator(seed, "fit", subject.name, condition)
-  daily = _coat(wardrobe) if kind == "cl" else _casual(wardrobe, subject)
+  daily = _casual(wardrobe, subject)
+  if kind == "cl":
+    coat = _coat(wardrobe)
+    # Half of them put the coat over the same clothes, the others have changed trousers and shoes too.
+    daily = coat | {name: daily[name] for name in ("trousers", "hem", "shoe")} if wardrobe.random() < 0.5 else coat
   daily = {name: value * float(around_one(fit, 0.12)) for name, value in daily.items()}
   bag = BAGS[fit.integers(len(BAGS))] if kind == "bg" else ""
   sizes = {"backpack": (0.095, 0.135, 0.21), "shoulder bag": (0.16, 0.055, 0.13), "hand bag": (0.15, 0.05, 0.13)}

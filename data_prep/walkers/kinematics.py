@@ -134,7 +134,8 @@ def walk(
   time = np.arange(frames) / rate
   wander = 0.012 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * time + rng.random())) * rng.normal()
   phase = rng.random() + gait.cadence * pace * time + wander
-  mood = np.radians(rng.normal(0, 1, 8))  # degrees of a day's posture
+  mood = np.radians(rng.normal(0, 1.4, 8))  # degrees of a day's posture
+  liveliness = around_one(rng, 0.18)  # of the arms
   parts = _Parts(subject, gait, phase, rng)
   joints: dict[str, np.ndarray] = {}
   cycle = np.cos(2 * np.pi * phase)
@@ -155,7 +156,7 @@ def walk(
   gaze = _along(-np.radians(14) + 0.5 * nod + 2 * mood[4], 0.3 * thorax_turn)
   joints["jaw"] = joints["skull"] + subject.height * (0.022 * gaze - 0.036 * up)
   for side, sign in enumerate((1.0, -1.0)):
-    parts.arm(joints, side, sign, chest, thorax_turn, length * carrying[side], mood[5 + side])
+    parts.arm(joints, side, sign, chest, thorax_turn, length * carrying[side] * liveliness, mood[5 + side])
   lowest = np.minimum.reduce([
     joints[f"{place}{side}"][:, 2] - radius
     for side in (0, 1) for place, radius in zip(("heel", "toe"), subject.foot_radii, strict=True)
@@ -179,9 +180,9 @@ class _Parts:
   def _angle(self, joint: str, side: int, length: float) -> np.ndarray:
     """Radians over the walk, with this walk's own deviation and unsteadiness."""
     own = self.gait.curves[joint][side].copy()
-    own[1:] += np.abs(own[1:]) * 0.05 * _complex_normal(self.rng, HARMONICS)
+    own[1:] += np.abs(own[1:]) * 0.08 * _complex_normal(self.rng, HARMONICS)
     own[1] *= length
-    own[0] += np.radians(0.8) * self.rng.normal()
+    own[0] += np.radians(1.3) * self.rng.normal()
     at = self.phase - (side * self.gait.half_cycle)
     waves = np.exp(2j * np.pi * at[:, None] * np.arange(HARMONICS + 1))
     return (waves @ own).real + np.radians(0.5) * self.rng.standard_normal(len(at))
