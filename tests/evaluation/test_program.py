@@ -1,0 +1,211 @@
+"""The tasks on a checkpoint, with a stand-in for the network: what is written, cached, frozen and refused."""
+
+import dataclasses
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import base
+from fgait_jax.errors import CheckpointError, ConfigError, DataError
+from fgait_jax.evaluation import linear_probe, program, results, setup
+from fgait_jax.parallel.mesh import make_mesh
+
+TYPES = ("nm-01", "nm-02", "nm-03", "cl-01")
+
+
+class Walks:
+  """Two views of each type of a few subjects, whose width is who they are."""
+
+  def __init__(self, name="walkers/test", subjects=6, first=0, kind="synthetic"):
+    rows = [(s, t, v) for s in range(first, first + subjects) for t in TYPES for v in ("000", "090")]
+    self.name = name
+    self.manifest = {"name": "walkers", "kind": kind, "content_hash": "d" * 64}
+    self.who = np.array([s for s, *_ in rows])
+    self.subjects = np.array([f"{s:03d}" for s in self.who])
+    self.conditions = np.array([t for _, t, _ in rows])
+    self.views = np.array([v for *_, v in rows])
+    self.keys = np.array([f"{i}" for i in range(len(rows))])
+    self.num_frames = np.full(len(rows), 12, np.int32)
+    self.attributes = {"tall": np.where(self.who % 2, 1.0, 0.0), "empty": np.full(len(rows), np.nan)}
+
+  def __len__(self):
+    return len(self.who)
+
+  def frames(self, i, indices=None):
+    rng = np.random.default_rng(int(self.who[i]) * 1000 + i)
+    walk = np.zeros((12, 64, 64, 1), np.uint8)
+    walk[:, :, 32 - self.who[i] - 1 : 33 + self.who[i], :] = 255
+    walk[:, rng.integers(0, 64, 4)] = rng.integers(0, 255)
+    return walk[indices]
+
+
+@dataclasses.dataclass
+class Output:
+  prediction: object
+  projection: object
+  pooled: object
+
+
+class Network:
+  """Embeds a walk as its column sums; counts its calls."""
+
+  def __init__(self, trained=True):
+    self.config = base.pretrain()
+    with self.config.unlocked():
+      self.config.objective.masked_fraction = 0.0
+    self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
+    self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
+    self.mesh = make_mesh()
+    self.trained, self.calls = trained, 0
+
+  def embed(self, frames, valid):
+    self.calls += 1
+    columns = jnp.asarray(frames, jnp.float32)[:, 0, :, :, 0].reshape(len(frames), 4, 16, 64).mean(2) / 255
+    return Output(columns if self.trained else columns[:, ::-1] + 5, columns, columns)
+
+
+@pytest.fixture
+def world(monkeypatch):
+  """The networks and splits that the program will find."""
+  networks = {True: Network(), False: Network(trained=False)}
+  splits = {"test": Walks(), "train": Walks("walkers/train", first=6)}
+
+  def open_split(folder, name, split):
+    if split not in splits:
+      raise DataError(f"{folder}/{name} has no split {split!r}")
+    return splits[split]
+
+  monkeypatch.setattr(setup, "open_split", open_split)
+  monkeypatch.setattr(linear_probe, "open_split", open_split)
+  monkeypatch.setattr(setup, "load_network", lambda path, *, mesh, which="teacher", trained=True: networks[trained])
+  return networks, splits
+
+
+def config_of(task="zero_shot", **values):
+  config = base.evaluation()
+  config.unlock()
+  config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
+  config.probe.steps = 60
+  config.update_from_flattened_dict(values)
+  return config.lock()
+
+
+def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
+  (path,) = program.run(config_of(pictures=1), tmp_path)
+  assert path == tmp_path / "zero_shot-walkers.json"
+  found = results.read(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei", "chance"]
+  assert found["rows"][0]["title"] == "transformer tiny, 400 steps"
+  model = found["rows"][0]["figures"]["CL"]
+  assert model["rank1"] == 100
+  assert set(model["ci"]) >= {"rank1", "auc"}
+  # One gallery view of 6 subjects x 2 walks: a random nearest neighbour is right one time in six.
+  chance = found["rows"][-1]["figures"]["CL"]
+  assert chance["rank1"] == pytest.approx(100 / 6)
+  assert chance["auc"] == 50
+  assert found["data"] == {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 48, "subjects": 6,
+                           "content_hash": "d" * 64}
+  assert found["checkpoint"]["identity"] == "run-400-teacher"
+  assert found["pretraining"]["evaluated_data_among_them"] is True
+  assert found["config"]["metric"] == "euclidean"
+  assert found["pictures"] == ["neighbours-walkers.png"]
+  assert (tmp_path / "neighbours-walkers.png").stat().st_size > 10_000
+  assert {"effective_rank", "mean_cosine"} <= set(found["rows"][0]["embeddings"])
+
+
+def test_embeddings_are_extracted_once_for_all_tasks(world, tmp_path):
+  networks, _ = world
+  program.run(config_of(), tmp_path)
+  calls = networks[True].calls
+  assert calls > 0
+  program.run(config_of("linear_probe"), tmp_path)
+  program.run(config_of(metric="cosine"), tmp_path)
+  assert networks[True].calls == calls
+  program.run(config_of(embedding="pooled", baselines=False), tmp_path)
+  assert networks[True].calls > calls
+  assert len(list((tmp_path / "features").glob("*.npz"))) == 3
+
+
+def test_centred_figures_are_added_and_named(world, tmp_path):
+  (path,) = program.run(config_of(centre_by="condition", cache="off"), tmp_path)
+  found = results.read(path)
+  assert [row["centred"] for row in found["rows"]] == ["none"] * 4 + ["condition"] * 4 + ["none", "condition"]
+  assert not (tmp_path / "features").exists()
+  assert any("which condition each walk comes from" in note for note in found["notes"])
+
+
+def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone(world, tmp_path):
+  (path,) = program.run(config_of("linear_probe"), tmp_path)
+  found = results.read(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "untrained", "raw_gei", "chance"]
+  assert set(found["rows"][0]["figures"]) == {"NM", "CL"}
+  assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
+  assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
+  assert found["frozen"]["unchanged"] is True
+  (path,) = program.run(config_of("linear_probe", **{"probe.train_conditions": ("cl-01",)}), tmp_path)
+  assert set(results.read(path)["rows"][0]["figures"]) == {"nm-01", "nm-02", "nm-03"}
+
+
+def test_a_network_that_changes_under_the_probe_is_an_error(world, tmp_path):
+  networks, _ = world
+  embed = networks[True].embed
+
+  def drifting(frames, valid):
+    networks[True].stats["mean"] += 1e-6
+    return embed(frames, valid)
+
+  networks[True].embed = drifting
+  with pytest.raises(RuntimeError, match="frozen network changed"):
+    program.run(config_of("linear_probe"), tmp_path)
+
+
+def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
+  (path,) = program.run(config_of("linear_probe", **{"probe.target": "tall"}), tmp_path)
+  found = results.read(path)
+  assert found["title"] == "Linear probe of tall on walkers"
+  assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50
+  _, splits = world
+  splits["train"] = Walks("walkers/train", first=5)
+  with pytest.raises(ConfigError, match=r"share 1 subjects \(005, ...\): the probe would know"):
+    program.run(config_of("linear_probe", **{"probe.target": "tall"}), tmp_path)
+
+
+@pytest.mark.parametrize("error,message,task,values", [
+  (ConfigError, "config.task is 'zeroshot'; did you mean 'zero_shot'", "zeroshot", {}),
+  (ConfigError, "config.checkpoint is empty", "zero_shot", {"checkpoint": ""}),
+  (ConfigError, r"unknown protocol 'casia-b'; config.protocol is one of casia_b,", "zero_shot",
+   {"protocol": "casia-b"}),
+  (ConfigError, "config.protocol=scoliosis1k scores classes", "zero_shot", {"protocol": "scoliosis1k"}),
+  (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
+  (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),
+  (ConfigError, "config.centre_by is 'camera'; known:", "zero_shot", {"centre_by": "camera"}),
+  (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
+  (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
+  (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
+  (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
+   {"probe.target": "sex"}),
+  (DataError, "'empty' is given for 0 walks", "linear_probe", {"probe.target": "empty"}),
+  (ConfigError, r"train_conditions names \['nm'\]; walkers has \['cl-01', 'nm-01'", "linear_probe",
+   {"probe.train_conditions": ("nm",)}),
+  (DataError, "no walks left to test the probe on", "linear_probe", {"probe.train_conditions": TYPES}),
+])
+def test_what_cannot_be_evaluated_is_said_in_words(world, tmp_path, error, message, task, values):
+  with pytest.raises(error, match=message):
+    program.run(config_of(task, **values), tmp_path)
+  assert not list(tmp_path.glob("*.json"))
+
+
+def test_frames_of_another_modality_are_refused(world, tmp_path):
+  networks, _ = world
+  with networks[True].config.unlocked():
+    networks[True].config.model.channels = 2
+  with pytest.raises(ConfigError, match="frames of 1 channels, the network of runs/x was pretrained on 2"):
+    program.run(config_of(), tmp_path)
+
+
+def test_a_missing_checkpoint_is_named(monkeypatch, tmp_path):
+  monkeypatch.setattr(setup, "open_split", lambda *_: Walks())
+  with pytest.raises(CheckpointError, match="absent"):
+    program.run(config_of(checkpoint=str(pathlib.Path(tmp_path) / "absent")), tmp_path)
