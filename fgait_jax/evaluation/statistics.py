@@ -175,7 +175,7 @@ def hubness(nearest: np.ndarray, *, gallery_labels: np.ndarray) -> dict:
   }
 
 
-def health(embeddings: np.ndarray, *, seed: int = 0, most: int = 4096) -> dict:
+def health(embeddings: np.ndarray, *, seed: int = 0, most: int = 2048) -> dict:
   """Signs of collapse: `effective_rank` and `mean_cosine`, means over parts of [N, C, P], from at most `most` rows.
 
   effective_rank: exp of the entropy of the covariance's normalised eigenvalues (Roy and Vetterli 2007), at most C.
@@ -186,7 +186,9 @@ def health(embeddings: np.ndarray, *, seed: int = 0, most: int = 4096) -> dict:
   ranks, cosines, num = [], [], len(embeddings)
   for part in np.moveaxis(np.asarray(embeddings, np.float32), -1, 0):
     centred = part - part.mean(axis=0)
-    values = np.clip(np.linalg.eigvalsh((centred.T @ centred).astype(np.float64)), 0, None)
+    few = len(centred) < centred.shape[1]  # the smaller of the two products has the same non-zero eigenvalues
+    product = centred @ centred.T if few else centred.T @ centred
+    values = np.clip(np.linalg.eigvalsh(product.astype(np.float64)), 0, None)
     shares = values[values > values.sum() * 1e-12] / max(values.sum(), 1e-30)
     ranks.append(np.exp(-np.sum(shares * np.log(shares))) if shares.size else 0.0)
     unit = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
