@@ -10,6 +10,8 @@ turns about the middle of the cut frame, where the reference swaps x and y and t
 rounded to grey levels like the other warps'.
 """
 
+from functools import partial
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -133,24 +135,42 @@ def apply(
   """
   p = parameters
   first, end = _columns(width)
+
+  def cut(frames):
+    return frames[..., first:end, :]
+
   if p.affine is not None:
-    columns = None if p.perspective is not None else (first, end)
-    frames = warps.warp(frames, p.affine, columns=columns)
+    frames = _if_any(_moved(p.affine), lambda f: warps.warp(f, p.affine), lambda f: f, frames)
   if p.perspective is not None:
-    frames = warps.warp(frames, p.perspective, columns=(first, end))
-  if frames.shape[-2] != width:
-    frames = frames[..., first:end, :]
+    warp_and_cut = partial(warps.warp, matrix=p.perspective, columns=(first, end))
+    frames = _if_any(_moved(p.perspective), warp_and_cut, cut, frames)
+  else:
+    frames = cut(frames)
   if p.flip is not None:
     frames = jnp.where(_per_clip(p.flip), frames[..., ::-1, :], frames)
   if p.rotate is not None:
-    frames = warps.warp(frames, p.rotate)
+    frames = _if_any(_moved(p.rotate), lambda f: warps.warp(f, p.rotate), lambda f: f, frames)
   if p.dilate is not None:
-    frames = morphology.dilate(frames, p.dilate, p.dilate_rows)
+    drawn = p.dilate != morphology.NO_ELEMENT
+    frames = _if_any(drawn, lambda f: morphology.dilate(f, p.dilate, p.dilate_rows), lambda f: f, frames)
   scaled = _scale(frames)
   if p.blur is not None:
     binary = (morphology.blur(scaled, p.blur_rows) > THRESHOLD).astype(jnp.float32)
     scaled = jnp.where(_per_clip(p.blur) & morphology.in_band(p.blur_rows, SIZE), binary, scaled)
   return scaled
+
+
+def _if_any(drawn: Bool[Array, "b"], step, otherwise, frames: Array) -> Array:
+  """`step` where at least one clip of the batch drew it.
+
+  The branch is also a wall for the compiler: without it XLA on CPU fuses each warp into whatever reads its pixels and
+  samples every one of them again for each reader, 20 times in all; it drops `lax.optimization_barrier` before it fuses.
+  """
+  return jax.lax.cond(jnp.any(drawn), step, otherwise, frames)
+
+
+def _moved(matrices: Float[Array, "b 3 3"]) -> Bool[Array, "b"]:
+  return jnp.any(matrices != jnp.eye(3)[None], axis=(1, 2))
 
 
 def _draw_affine(key: PRNGKeyArray, clips: int) -> Float[Array, "b 3 3"]:

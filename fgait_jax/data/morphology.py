@@ -23,21 +23,10 @@ ELEMENTS = (
 )
 NO_ELEMENT = len(ELEMENTS)  # leaves the frames as they are
 
-# Every element is a stack of centred runs: how far each of its rows -2..2 reaches to either side; -1 is no run.
+# How far an element reaches to either side in its middle row, one row away and two rows away; -1: not at all. Elements
+# are symmetric, and every row of one is a single run.
 _REACH = np.array(
-  [
-    (-1, 2, 2, 2, -1),
-    (2, 2, 2, 2, 2),
-    (1, 1, 1, 1, 1),
-    (-1, 0, 1, 0, -1),
-    (0, 0, 1, 0, 0),
-    (-1, 0, 2, 0, -1),
-    (-1, 0, 1, 0, -1),
-    (0, 1, 1, 1, 0),
-    (-1, 0, 2, 0, -1),
-    (-1, -1, 0, -1, -1),
-  ],
-  np.int32,
+  [(2, 2, -1), (2, 2, 2), (1, 1, 1), (1, 0, -1), (1, 0, 0), (2, 0, -1), (1, 0, -1), (1, 1, 0), (2, 0, -1), (0, -1, -1)]
 )
 
 
@@ -53,18 +42,21 @@ def dilate(
   """Greatest grey level under `ELEMENTS[element]`, within rows first..end-1 of each clip."""
   height, width = frames.shape[2:4]
   band = in_band(rows, height)
-  seen = jnp.where(band, frames, jnp.uint8(0))
-  wide = jnp.pad(seen, [(0, 0), (0, 0), (0, 0), (2, 2), (0, 0)])
-  column = [wide[:, :, :, i : i + width] for i in range(5)]
-  runs = [seen, jnp.maximum(jnp.maximum(column[1], column[3]), seen)]
-  runs.append(jnp.maximum(jnp.maximum(column[0], column[4]), runs[1]))
-  reach = jnp.asarray(_REACH)[element]
-  result = jnp.zeros_like(frames)
-  for row in range(5):
-    r = reach[:, row][:, None, None, None, None]
-    run = jnp.where(r < 0, jnp.uint8(0), jnp.where(r == 0, runs[0], jnp.where(r == 1, runs[1], runs[2])))
-    tall = jnp.pad(run, [(0, 0), (0, 0), (2, 2), (0, 0), (0, 0)])
-    result = jnp.maximum(result, tall[:, :, row : row + height])
+  seen = jnp.pad(jnp.where(band, frames, jnp.uint8(0)), [(0, 0), (0, 0), (2, 2), (2, 2), (0, 0)])
+  away = [seen[:, :, 2:-2]]  # greatest of the two pixels 0, 1 and 2 rows away
+  away += [jnp.maximum(seen[:, :, 2 - i : height + 2 - i], seen[:, :, 2 + i : height + 2 + i]) for i in (1, 2)]
+
+  def column(offset):
+    """Greatest pixel of the element's column at `offset` and, by symmetry, at its mirror image."""
+    included = jnp.asarray(np.where(offset <= _REACH, 255, 0).astype(np.uint8))[element][:, :, None, None, None, None]
+    parts = [away[i] & included[:, i] for i in range(3)]
+    return jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+
+  result = column(0)[:, :, :, 2:-2]
+  for offset in (1, 2):
+    both = column(offset)
+    left, right = both[:, :, :, 2 - offset : width + 2 - offset], both[:, :, :, 2 + offset : width + 2 + offset]
+    result = jnp.maximum(result, jnp.maximum(left, right))
   return jnp.where(band, result, frames)
 
 

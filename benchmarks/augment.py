@@ -1,0 +1,55 @@
+"""Milliseconds that augmenting a batch of clips takes on this machine's device, step by step.
+
+  python benchmarks/augment.py --clips 64 --frames 16
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import jax
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from fgait_jax.data import augment  # noqa: E402
+
+RECIPE = {"affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.0}
+FINE_TUNE = {"affine": 0.0, "perspective": 0.2, "flip": 0.2, "dilate": 0.0, "blur": 0.0, "rotate": 0.2}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--clips", type=int, default=64)
+  parser.add_argument("--frames", type=int, default=16)
+  parser.add_argument("--channels", type=int, default=1)
+  parser.add_argument("--repeats", type=int, default=20)
+  arguments = parser.parse_args()
+  shape = (arguments.clips, arguments.frames, 64, 64, arguments.channels)
+  frames = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+  nothing = dict.fromkeys(RECIPE, 0.0)
+  lines = {"cut and scale": nothing}
+  lines |= {f"{step} only": {**nothing, step: p} for step, p in RECIPE.items() if p}
+  lines |= {"pretraining recipe": RECIPE, "fine-tuning recipe": FINE_TUNE}
+  device = jax.devices()[0].device_kind
+  table = Table(title=f"{arguments.clips} clips x {arguments.frames} frames x {arguments.channels} channels, {device}")
+  for column in ("what", "median ms", "least ms", "us a clip"):
+    table.add_column(column, justify="left" if column == "what" else "right")
+  for name, steps in lines.items():
+    function = jax.jit(lambda key, frames, steps=steps: augment.augment(key, frames, **steps, width=44))
+    times = []
+    for number in range(arguments.repeats + 1):
+      key = jax.random.key(number)
+      begin = time.perf_counter()
+      jax.block_until_ready(function(key, frames))
+      times.append(1e3 * (time.perf_counter() - begin))
+    median, least = np.median(times[1:]), min(times[1:])
+    table.add_row(name, f"{median:.1f}", f"{least:.1f}", f"{1e3 * median / arguments.clips:.0f}")
+  Console().print(table)
+
+
+if __name__ == "__main__":
+  main()
