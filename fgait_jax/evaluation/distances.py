@@ -13,8 +13,9 @@ import numpy as np
 from fgait_jax.errors import ConfigError, DataError
 
 METRICS = ("euclidean", "cosine")
-BUDGET = 1 << 30  # bytes a ranking may take on the device beside its inputs on the host, when nothing else is said
+BUDGET = 4 << 30  # bytes a ranking may take on the device, when nothing else is said
 MAX_BLOCK = 1024  # a block of 1024 x 1024 float32 still lies in a CPU's caches; larger ones gain nothing anywhere
+MIN_BLOCK = 64
 _BYTES = 4
 
 
@@ -22,13 +23,15 @@ _BYTES = 4
 class Blocks:
   """How a ranking is cut: `probes` rows see the whole gallery at once, which passes by `gallery` rows at a time.
 
-  `bytes` is the estimate of what then lies on the device; `transfers` counts the passes of the gallery to the device.
+  Both are powers of two, so that few shapes are compiled. resident: the gallery stays on the device; otherwise it is
+  sent again for each of `passes` blocks of probes. `bytes` is the estimate of what lies on the device.
   """
 
   probes: int
   gallery: int
+  resident: bool
+  passes: int
   bytes: int
-  transfers: int
 
 
 def plan_blocks(
@@ -36,25 +39,41 @@ def plan_blocks(
 ) -> Blocks:
   """Block sizes for `num_probes` against `num_gallery` embeddings within `budget_bytes` of device memory.
 
-  On the device lie: a row of distances per probe of the block (twice, while it is being written), the probe block,
-  and two gallery blocks (one in use, one on its way). Raises ConfigError where not even one probe fits.
+  On the device lie: the gallery, or two blocks of it (one in use, one on its way), each also as it came; the block of
+  probes, the same way; and its rows of distances, twice, while they are put together. Raises ConfigError where not even
+  the smallest blocks fit.
   """
   item = channels * parts * _BYTES
-  gallery = min(num_gallery, MAX_BLOCK)
-  while gallery > 16 and 2 * gallery * item > budget_bytes // 2:
-    gallery //= 2
-  columns = -(-num_gallery // gallery) * gallery
-  per_probe = 2 * columns * _BYTES + item + gallery * _BYTES * 2
-  probes = (budget_bytes - 2 * gallery * item) // per_probe
-  if probes < 1:
-    needed = 2 * gallery * item + per_probe
+  most_probes, most_gallery = (min(MAX_BLOCK, max(MIN_BLOCK, _power_above(n))) for n in (num_probes, num_gallery))
+  choices = [
+    _blocks(num_probes, num_gallery, probes, gallery, resident, item)
+    for resident in (True, False)
+    for gallery in _halves(most_gallery)
+    for probes in _halves(most_probes)
+  ]
+  fitting = [plan for plan in choices if plan.bytes <= budget_bytes]
+  if not fitting:
+    needed = min(plan.bytes for plan in choices)
     raise ConfigError(
-      f"a gallery of {num_gallery} embeddings [{channels}, {parts}] needs at least {needed} bytes on the device for "
-      f"one probe, the budget is {budget_bytes}; raise the budget"
+      f"a gallery of {num_gallery} embeddings [{channels}, {parts}] needs at least {needed} bytes on the device, the "
+      f"budget is {budget_bytes}; raise budget_bytes"
     )
-  probes = int(min(probes, num_probes, MAX_BLOCK))
-  used = 2 * gallery * item + probes * per_probe
-  return Blocks(probes=probes, gallery=gallery, bytes=int(used), transfers=-(-num_probes // probes))
+  return max(fitting, key=lambda plan: (plan.resident, plan.probes, plan.gallery))
+
+
+def _blocks(num_probes, num_gallery, probes, gallery, resident, item) -> Blocks:
+  columns = -(-num_gallery // gallery) * gallery
+  held = columns + gallery if resident else 3 * gallery
+  used = held * item + 2 * probes * item + 2 * probes * columns * _BYTES
+  return Blocks(probes=probes, gallery=gallery, resident=resident, passes=-(-num_probes // probes), bytes=used)
+
+
+def _power_above(number: int) -> int:
+  return 1 << max(0, number - 1).bit_length()
+
+
+def _halves(size: int) -> list[int]:
+  return [size >> k for k in range(size.bit_length()) if size >> k >= 1]
 
 
 def check_metric(metric: str) -> str:
@@ -64,18 +83,26 @@ def check_metric(metric: str) -> str:
   return metric
 
 
-def part_major(embeddings: np.ndarray, *, metric: str) -> np.ndarray:
-  """Rows as the blocks take them: [N, C, P] to [P, N, C] (euclidean) or [1, N, P * C] of unit parts (cosine).
+def check_shapes(probe: np.ndarray, gallery: np.ndarray) -> None:
+  """Raises DataError unless both are [sequences, channels, parts] with the same channels and parts."""
+  if probe.ndim != 3 or gallery.ndim != 3 or probe.shape[1:] != gallery.shape[1:]:
+    raise DataError(
+      f"embeddings have shapes {probe.shape} and {gallery.shape}; wanted [sequences, channels, parts] twice, with "
+      "the same channels and parts"
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("metric",))
+def part_major(rows: jax.Array, *, metric: str) -> jax.Array:
+  """Rows as the blocks take them: [b, C, P] to [P, b, C] (euclidean) or [1, b, C * P] of unit parts (cosine).
 
   Cosine over parts is one inner product of the parts scaled to length 1, so it needs one matrix product, not P.
   """
-  if embeddings.ndim != 3:
-    raise DataError(f"embeddings have shape {embeddings.shape}; wanted [sequences, channels, parts]")
-  rows = np.ascontiguousarray(embeddings.transpose(2, 0, 1), dtype=np.float32)
-  if check_metric(metric) == "cosine":
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-    rows = np.ascontiguousarray(rows.transpose(1, 0, 2)).reshape(1, rows.shape[1], -1)
-  return rows
+  rows = rows.astype(jnp.float32)
+  if metric == "euclidean":
+    return jnp.transpose(rows, (2, 0, 1))
+  norm = jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True))
+  return (rows / jnp.maximum(norm, 1e-12)).reshape(1, len(rows), -1)
 
 
 @functools.partial(jax.jit, static_argnames=("metric", "parts"))
@@ -100,18 +127,30 @@ def block_distances(probe: jax.Array, gallery: jax.Array, *, metric: str, parts:
   return total / parts
 
 
+def send(embeddings: np.ndarray, rows: np.ndarray, *, length: int, metric: str) -> jax.Array:
+  """Some rows of embeddings [N, C, P] on the device, laid out by `part_major`; the first is repeated up to `length`."""
+  rows = np.concatenate([rows, np.repeat(rows[:1], length - len(rows))])
+  contiguous = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all()
+  picked = embeddings[rows[0] : rows[-1] + 1] if contiguous else embeddings[rows]
+  return part_major(jnp.asarray(picked), metric=metric)
+
+
 def pairwise(
   probe: np.ndarray, gallery: np.ndarray, *, metric: str = "euclidean", budget_bytes: int = BUDGET
 ) -> np.ndarray:
   """Distances [N, M] of embeddings [N, C, P] and [M, C, P] on the host, computed block by block."""
+  check_shapes(probe, gallery)
+  check_metric(metric)
   plan = plan_blocks(len(probe), len(gallery), channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes)
-  x, y, parts = part_major(probe, metric=metric), part_major(gallery, metric=metric), probe.shape[2]
   out = np.empty((len(probe), len(gallery)), np.float32)
-  for start in range(0, len(probe), plan.probes):
-    rows = jnp.asarray(x[:, start : start + plan.probes])
-    for left in range(0, len(gallery), plan.gallery):
-      block = block_distances(rows, jnp.asarray(y[:, left : left + plan.gallery]), metric=metric, parts=parts)
-      out[start : start + plan.probes, left : left + plan.gallery] = block
+  for left in range(0, len(gallery), plan.gallery):
+    columns = np.arange(left, min(left + plan.gallery, len(gallery)))
+    y = send(gallery, columns, length=plan.gallery, metric=metric)
+    for start in range(0, len(probe), plan.probes):
+      rows = np.arange(start, min(start + plan.probes, len(probe)))
+      x = send(probe, rows, length=plan.probes, metric=metric)
+      block = block_distances(x, y, metric=metric, parts=probe.shape[2])
+      out[rows[0] : rows[-1] + 1, left : left + len(columns)] = np.asarray(block)[: len(rows), : len(columns)]
   return out
 
 

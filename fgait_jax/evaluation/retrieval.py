@@ -5,13 +5,22 @@ keep the gallery's order, as a stable sort of the distances would; `nearest` fol
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation.distances import BUDGET, Blocks, block_distances, part_major, plan_blocks
+from fgait_jax.evaluation.distances import (
+  BUDGET,
+  Blocks,
+  block_distances,
+  check_metric,
+  check_shapes,
+  plan_blocks,
+  send,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,19 +79,19 @@ def rank(
   groups = np.zeros(len(gallery), np.int64) if gallery_groups is None else np.asarray(gallery_groups)
   members = _cells(groups, np.arange(len(gallery)), count=int(groups.max()) + 1, fill=-1)  # [v, g]
   mates, dropped = _mates(members, probe_labels, gallery_labels, probe_cameras, gallery_cameras)
-  plan = plan_blocks(
-    len(probe), members.size, channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes
-  )
   columns = members.reshape(-1)
+  plan = _plan(probe, gallery, columns, budget_bytes)
   ranks, nearest = [], []
   for rows, distances in _distance_rows(probe, gallery, columns, plan=plan, metric=metric):
-    block = _rank_block(distances, _fit(mates[rows], plan.probes), _fit(dropped[rows], plan.probes))
+    left_out = None if dropped is None else _fit(dropped[rows], plan.probes)
+    block = _rank_block(distances, jnp.asarray(members < 0), _fit(mates[rows], plan.probes), left_out)
     ranks.append(np.asarray(block[0])[: len(rows)])
     nearest.append(np.asarray(block[1])[: len(rows)])
   nearest = np.concatenate(nearest)
   picked = np.take_along_axis(members, np.maximum(nearest, 0).T, axis=1).T
-  absent = members.shape[1]
-  sizes = np.sum(members >= 0, axis=1)[None, :] - np.sum(dropped < absent, axis=-1)
+  sizes = np.sum(members >= 0, axis=1)[None, :]
+  if dropped is not None:
+    sizes = sizes - np.sum(dropped < members.shape[1], axis=-1)
   return _from_ranks(np.concatenate(ranks), sizes=sizes, nearest=np.where(sizes > 0, picked, -1))
 
 
@@ -93,14 +102,13 @@ def nearest(
   if not len(gallery):
     raise DataError("the gallery is empty")
   count = min(count, len(gallery))
-  plan = plan_blocks(
-    len(probe), len(gallery), channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes
-  )
+  columns = np.arange(len(gallery))
+  plan = _plan(probe, gallery, columns, budget_bytes)
   indices, values = [], []
-  for rows, distances in _distance_rows(probe, gallery, np.arange(len(gallery)), plan=plan, metric=metric):
-    value, index = jax.lax.top_k(-distances, count)
+  for rows, distances in _distance_rows(probe, gallery, columns, plan=plan, metric=metric):
+    value, index = _closest(distances, length=len(gallery), count=count)
     indices.append(np.asarray(index)[: len(rows)])
-    values.append(-np.asarray(value)[: len(rows)])
+    values.append(np.asarray(value)[: len(rows)])
   return np.concatenate(indices), np.concatenate(values)
 
 
@@ -109,39 +117,56 @@ def cmc(ranking: Ranking, *, length: int = 20) -> np.ndarray:
   return np.stack([ranking.hits(k).mean() for k in range(1, length + 1)])
 
 
+def _plan(probe, gallery, columns, budget_bytes) -> Blocks:
+  check_shapes(probe, gallery)
+  return plan_blocks(
+    len(probe), len(columns), channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes
+  )
+
+
 def _distance_rows(probe, gallery, columns, *, plan: Blocks, metric):
-  """Yields (probe rows, device array [plan.probes, len(columns)]); columns of -1 and rows past the end pad."""
-  parts = probe.shape[2]
-  y = part_major(gallery, metric=metric)
-  resident = len(columns) <= plan.gallery * 64
-  blocks = [columns[left : left + plan.gallery] for left in range(0, len(columns), plan.gallery)]
-  held = [jnp.asarray(y[:, _fit(np.maximum(b, 0), plan.gallery)]) for b in blocks] if resident else None
-  padding = jnp.asarray(columns < 0)
+  """Yields (probe rows, blocks [plan.probes, plan.gallery] side by side); columns of -1 and rows past the end pad."""
+  check_metric(metric)
+  blocks = [np.maximum(columns[left : left + plan.gallery], 0) for left in range(0, len(columns), plan.gallery)]
+
+  def there(block):
+    return send(gallery, block, length=plan.gallery, metric=metric)
+
+  held = [there(block) for block in blocks] if plan.resident else None
   for start in range(0, len(probe), plan.probes):
     rows = np.arange(start, min(start + plan.probes, len(probe)))
-    x = jnp.asarray(part_major(probe[_fit(rows, plan.probes)], metric=metric))
+    x = send(probe, rows, length=plan.probes, metric=metric)
     parted = []
     for number, block in enumerate(blocks):
-      there = held[number] if resident else jnp.asarray(y[:, _fit(np.maximum(block, 0), plan.gallery)])
-      parted.append(block_distances(x, there, metric=metric, parts=parts))
-    yield rows, _join(parted, padding)
+      y = held[number] if plan.resident else there(block)
+      parted.append(block_distances(x, y, metric=metric, parts=probe.shape[2]))
+      if not plan.resident:
+        parted[-1].block_until_ready()  # or blocks sent ahead would pile up on the device
+    yield rows, parted
+
+
+@functools.partial(jax.jit, static_argnames=("length", "count"))
+def _closest(parted, *, length, count):
+  value, index = jax.lax.top_k(-jnp.concatenate(parted, axis=1)[:, :length], count)
+  return -value, index
 
 
 @jax.jit
-def _join(parted, padding):
-  return jnp.where(padding, jnp.inf, jnp.concatenate(parted, axis=1)[:, : padding.shape[0]])
+def _rank_block(parted, padding, mates, dropped):
+  """Ranks int32 [b, v, m] of mates (0 where padded) and the closest column [b, v].
 
-
-@jax.jit
-def _rank_block(distances, mates, dropped):
-  """Ranks int32 [b, v, m] of mates (0 where padded) and the closest column [b, v] of distances [b, v * g]."""
-  num, groups, _ = mates.shape
-  distances = distances.reshape(num, groups, -1)
-  row, group = jnp.arange(num)[:, None, None], jnp.arange(groups)[None, :, None]
-  distances = distances.at[row, group, dropped].set(jnp.inf, mode="drop")
-  there = mates < distances.shape[-1]
+  parted: distances in blocks side by side, [b, v * g] and more; padding bool [v, g]; mates [b, v, m] and dropped
+  [b, v, e] (or None) are columns of a group, g where there is none.
+  """
+  num, (groups, width) = len(mates), padding.shape
+  distances = jnp.concatenate(parted, axis=1)[:, : groups * width].reshape(num, groups, width)
+  distances = jnp.where(padding, jnp.inf, distances)
+  if dropped is not None:
+    row, group = jnp.arange(num)[:, None, None], jnp.arange(groups)[None, :, None]
+    distances = distances.at[row, group, dropped].set(jnp.inf, mode="drop")
+  there = mates < width
   own = jnp.where(there, jnp.take_along_axis(distances, jnp.where(there, mates, 0), axis=-1), jnp.inf)
-  column = jnp.arange(distances.shape[-1], dtype=mates.dtype)
+  column = jnp.arange(width, dtype=mates.dtype)
 
   def closer(_, mate):
     distance, index = mate
@@ -159,18 +184,19 @@ def _mates(members, probe_labels, gallery_labels, probe_cameras, gallery_cameras
   gallery, probe = labels[: len(gallery_labels)], labels[len(gallery_labels) :]
   group, column = np.nonzero(members >= 0)
   cell = gallery[members[group, column]] * groups + group  # a cell holds one label's items in one group
-  table = _cells(cell, column, count=(labels.max() + 1) * groups, fill=width).reshape(-1, groups, _most(cell))
-  mates = table[probe]
+  table = _cells(cell, column, count=(labels.max() + 1) * groups, fill=width)
+  mates = table.reshape(labels.max() + 1, groups, -1)[probe]
   if probe_cameras is None:
-    return mates, np.full((len(probe), groups, 1), width, np.int32)
+    return mates, None
   there = mates < width
   item = np.take_along_axis(members[None], np.where(there, mates, 0), axis=2)
   dropped = there & (np.asarray(gallery_cameras)[item] == np.asarray(probe_cameras)[:, None, None])
   return np.where(dropped, width, mates), np.where(dropped, mates, width)
 
 
-def _most(cell):
-  return int(np.bincount(cell).max())
+def _rounded(size):
+  """A little more than `size`: a power of two, or a multiple of 16 above 64, so that few shapes are compiled."""
+  return 1 << (size - 1).bit_length() if size <= 64 else -(-size // 16) * 16
 
 
 def _cells(cell, value, *, count, fill):
@@ -178,7 +204,7 @@ def _cells(cell, value, *, count, fill):
   order = np.argsort(cell, kind="stable")
   sizes = np.bincount(cell, minlength=count)
   within = np.arange(len(cell)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-  out = np.full((count, int(sizes.max())), fill, np.int32)
+  out = np.full((count, _rounded(int(sizes.max()))), fill, np.int32)
   out[cell[order], within] = value[order]
   return out
 

@@ -18,7 +18,7 @@ from fgait_jax.evaluation.distances import BUDGET, check_metric, pairwise
 RANKS = (1, 5, 10, 20)
 MEASURES = (*(f"rank{k}" for k in RANKS), "map", "minp")
 CMC_LENGTH = 20
-VERIFICATION_PAIRS = 1_000_000  # probe-gallery pairs behind AUC and EER, at most; probes are drawn, seeded, beyond it
+VERIFICATION_PAIRS = 500_000  # probe-gallery pairs behind AUC and EER, at most; subjects are drawn, seeded, beyond it
 NAMED = 20  # how many keys a message or a result names before it only counts
 
 
@@ -47,6 +47,8 @@ class Walks:
 
   def take(self, rows: np.ndarray) -> "Walks":
     """Some rows, by bool or integer index."""
+    if rows.dtype == bool and rows.all():
+      return self  # spares a copy of what may be gigabytes
     picked = {f: getattr(self, f)[rows] for f in ("embeddings", "labels", "types", "views")}
     return Walks(**picked, origin=self.origin)
 
@@ -191,8 +193,8 @@ def figures(
     total = statistics.cell_sums(curve * weight, **shape).sum(0)
     *steps, chance_rank1 = 100 * statistics.mean_of_cells(total, counts.sum(0), allowed)
     result |= {"chance_rank1": chance_rank1, "cmc": steps}
+    result["cells"] = _cells(ranking, values[..., :1], shape=shape, reading=kind)
     with np.errstate(invalid="ignore", divide="ignore"):
-      result["cells"] = 100 * sums[..., 0].sum(0) / counts[..., 0].sum(0)
       share = 100 * sums.sum((1, 2)) / counts.sum((1, 2))
     chosen = {"rank1": share[:, 0], "map": share[:, MEASURES.index("map")]}
     result["by_subject"] = {"subjects": names, **chosen, "trials": counts.sum((1, 2, 3))}
@@ -214,12 +216,22 @@ def figures(
   }
 
 
+def _cells(ranking, hits, *, shape, reading) -> np.ndarray:
+  """Rank-1 percent of every cell [rows, v], those that do not count in the average too; nan where a cell is empty."""
+  weight = ((ranking.sizes > 0) & ((ranking.mates > 0) | (reading == "error"))).astype(np.float32)[..., None]
+  sums, counts = (statistics.cell_sums(x, **shape).sum(0)[..., 0] for x in (hits * weight, weight))
+  with np.errstate(invalid="ignore", divide="ignore"):
+    return 100 * sums / counts
+
+
 def verified(probe: Walks, gallery: Walks, *, keep, settings: Settings) -> dict:
   """`auc`, `eer`, their intervals and the pairs they rest on; `keep(probe, gallery)` says which pairs count, [n, m]."""
-  most = max(1, VERIFICATION_PAIRS // len(gallery))
-  rng = np.random.default_rng((settings.seed, 2))
-  rows = np.sort(rng.choice(len(probe), most, replace=False)) if most < len(probe) else np.arange(len(probe))
-  drawn = probe.take(rows)
+  labels = _drawn_subjects(probe.labels, gallery.labels, seed=settings.seed)
+  subjects_of = len(np.union1d(probe.labels, gallery.labels))
+  drawn, gallery = (side.take(np.isin(side.labels, labels)) for side in (probe, gallery))
+  if not len(drawn) or not len(gallery):
+    drawn_none = {"used": 0, "genuine": 0, "subjects": len(labels), "subjects_of": subjects_of}
+    return {"auc": np.nan, "eer": np.nan, "pairs": drawn_none, "ci": {}}
   distances = pairwise(
     drawn.embeddings, gallery.embeddings, metric=settings.metric, budget_bytes=settings.budget_bytes
   )
@@ -227,7 +239,8 @@ def verified(probe: Walks, gallery: Walks, *, keep, settings: Settings) -> dict:
   subject = np.broadcast_to(np.unique(drawn.labels, return_inverse=True)[1][:, None], used.shape)
   found = statistics.verification(distances[used], genuine[used])
   result = {"auc": 100 * found.auc, "eer": 100 * found.eer}
-  pairs = {"used": int(used.sum()), "genuine": int(genuine[used].sum()), "probes": len(rows), "of": len(probe)}
+  pairs = {"used": int(used.sum()), "genuine": int(genuine[used].sum()), "subjects": len(labels)}
+  pairs["subjects_of"] = subjects_of
   intervals = {}
   if settings.resamples and np.isfinite(found.auc) and subject.max() > 0:
     samples = 100 * statistics.bootstrap_verification(
@@ -235,6 +248,15 @@ def verified(probe: Walks, gallery: Walks, *, keep, settings: Settings) -> dict:
     )
     intervals = {"auc": statistics.interval(samples[:, 0]), "eer": statistics.interval(samples[:, 1])}
   return result | {"pairs": pairs, "ci": intervals}
+
+
+def _drawn_subjects(probe: np.ndarray, gallery: np.ndarray, *, seed: int) -> np.ndarray:
+  """As many subjects, in drawn order, as keep the pairs of their sequences within `VERIFICATION_PAIRS` (2 at least)."""
+  names, place = np.unique(np.concatenate([probe, gallery]), return_inverse=True)
+  order = np.random.default_rng((seed, 2)).permutation(len(names))
+  counts = [np.bincount(side, minlength=len(names))[order] for side in (place[: len(probe)], place[len(probe) :])]
+  pairs = np.cumsum(counts[0]) * np.cumsum(counts[1])
+  return names[order[: max(2, np.searchsorted(pairs, VERIFICATION_PAIRS, side="right"))]]
 
 
 def merged(first: dict, second: dict) -> dict:

@@ -1,0 +1,126 @@
+"""The official evaluator's recorded results are met within 0.01 points, one test a file, through the task "score".
+
+The smallest files travel with the tests; the others are read from beside the checkout, where they are.
+"""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from fgait_jax.evaluation import retrieval
+from fgait_jax.evaluation.distances import pairwise
+from fgait_jax.evaluation.rerank import rerank
+from fgait_jax.evaluation.score import score
+
+CARRIED = pathlib.Path(__file__).parents[1] / "golden" / "protocols"
+WITHIN = 0.01  # points
+LISTED = {"Rank-1": "rank1", "Rank-5": "rank5", "Rank-10": "rank10", "mAP": "map", "mINP": "minp"}
+
+
+@pytest.fixture
+def golden(request):
+  """name -> path of a recorded file; skips where it does not travel along and is not beside the checkout."""
+
+  def find(name):
+    carried = CARRIED / f"{name}.npz"
+    return carried if carried.exists() else request.getfixturevalue("shared_data") / "golden/protocols" / f"{name}.npz"
+
+  return find
+
+
+def scored(path, protocol, *, metric="euclidean"):
+  with np.load(path) as file:
+    recorded = {k.removeprefix("test_accuracy/"): v for k, v in json.loads(str(file["results"])).items()}
+    log = str(file["log"])
+  return score(path, protocol=protocol, metric=metric, bootstrap=0), recorded, log
+
+
+def agree(ours, theirs):
+  assert theirs
+  for key, value in theirs.items():
+    assert ours[key] == pytest.approx(value, abs=WITHIN), key
+
+
+def by_condition(result, measure="rank1", label="@R1", rename=()):
+  return {dict(rename).get(name, name) + label: found[measure] for name, found in result["conditions"].items()}
+
+
+@pytest.mark.parametrize("name", ["casia_b", "casia_b_cosine", "oumvlp", "casia_e"])
+def test_cross_view(golden, name):
+  metric = "cosine" if name.endswith("_cosine") else "euclidean"
+  result, recorded, _ = scored(golden(name), name.removesuffix("_cosine"), metric=metric)
+  agree(by_condition(result), recorded)
+
+
+def test_casia_b_per_view(golden):
+  result, _, log = scored(golden("casia_b"), "casia_b")
+  for name, table in result["per_view"].items():
+    cells = np.array(table["rank1"], float)
+    np.fill_diagonal(cells, np.nan)
+    recorded = re.search(rf"{name}@R1: \[([^\]]*)\]", log)[1].split()
+    np.testing.assert_allclose(np.nanmean(cells, axis=1), np.array(recorded, float), atol=WITHIN)
+
+
+def test_casia_b_cross_view_gallery(golden):
+  result, recorded, _ = scored(golden("casia_b_cross_view_gallery"), "casia_b_cross_view_gallery")
+  agree(by_condition(result, label="-Rank@1") | by_condition(result, "map", "-mAP"), recorded)
+
+
+def test_sustech1k(golden):
+  result, recorded, log = scored(golden("sustech1k"), "sustech1k")
+  rename = {"Umbrella": "Umberalla"}
+  agree(by_condition(result, rename=rename.items()), recorded)
+  rank5 = {f"{k}@R5": float(v) for k, v in re.findall(r"(\w+)@R5: ([\d.]+)%", log)}
+  agree(by_condition(result, "rank5", "@R5", rename.items()), rank5)
+  assert result["summary"]["rank1"] == pytest.approx(recorded["Overall@R1"], abs=WITHIN)
+
+
+@pytest.mark.parametrize("name", ["gait3d", "freegait", "ccgr_mini", "grew_validation"])
+def test_one_ranking(golden, name):
+  result, recorded, _ = scored(golden(name), name)
+  agree({k: result["conditions"]["all"][v] for k, v in LISTED.items()}, recorded)
+
+
+def test_grew_validation_ranks_10_and_20(golden):
+  result, _, log = scored(golden("grew_validation"), "grew_validation")
+  recorded = dict(re.findall(r"==Rank-(\d+)==\s+([\d.]+)", log))
+  agree({k: result["conditions"]["all"][f"rank{k}"] for k in recorded}, {k: float(v) for k, v in recorded.items()})
+
+
+def test_ccpg(golden):
+  result, recorded, _ = scored(golden("ccpg"), "ccpg")
+  ours = {}
+  for name, found in result["readings"]["reid"]["conditions"].items():
+    for title, key in (("Rank-1", "rank1"), ("mAP", "map"), ("mINP", "minp")):
+      ours[f"{title} (Exclude identical-view cases for Person Re-Identification) | {name}"] = found[key]
+  for name, found in result["readings"]["gait"]["conditions"].items():
+    ours[f"Rank-1 (Exclude identical-view cases) | {name}"] = found["rank1"]
+    every = np.array(result["per_view"][name]["rank1"], float)
+    ours[f"Rank-1 (Include identical-view cases) | {name}"] = every.mean()
+  agree(ours, recorded)
+
+
+def test_scoliosis1k(golden):
+  result, recorded, _ = scored(golden("scoliosis1k"), "scoliosis1k")
+  agree({f"{k}/": v for k, v in result["summary"].items() if k != "ci"},
+        {{"": "accuracy/"}.get(k, k.removeprefix("test_")): 100 * v for k, v in recorded.items()})
+
+
+def test_rerank(golden):
+  """The recorded distances went through half precision, ours did not: 1e-3, and the same first neighbours."""
+  with np.load(golden("rerank")) as file:
+    arrays = {k: file[k] for k in file.files}
+  distances = pairwise(arrays["embeddings"], arrays["embeddings"])
+  np.testing.assert_allclose(distances, arrays["distances"], atol=2e-2)
+  num = int(arrays["num_query"])
+  ours = rerank(arrays["distances"], num_probes=num)
+  np.testing.assert_allclose(ours, arrays["reranked"], atol=1e-3)
+  np.testing.assert_array_equal(ours.argmin(1), arrays["reranked"].argmin(1))
+  labels = arrays["labels"]
+  ranking = retrieval.rank(arrays["embeddings"][:num], arrays["embeddings"][num:], probe_labels=labels[:num],
+                           gallery_labels=labels[num:])
+  assert ranking.hits(1).mean() == pytest.approx(float(arrays["rank1_before"]))
+  assert (labels[num:][ours.argmin(1)] == labels[:num]).mean() == pytest.approx(float(arrays["rank1_after"]))
