@@ -1,16 +1,18 @@
-"""The P3D network of FoundationGait (arXiv 2512.00691): the convolutional reference the transformer is measured against.
+"""The P3D network of FoundationGait (arXiv 2512.00691), the convolutional reference beside the transformer.
 
 Exact to the released network in float32, held so by `python -m fgait_jax.interop.check_golden`. One addition: frames
 that pad a short sequence are zeroed before every convolution in time, so that padding never reaches a real frame.
 """
 
 import functools
+import re
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.errors import ConfigError
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.models.convolution import SAVED, FrameConv, PointConv, TimeConv
 from fgait_jax.models.parts import FeatureMap
@@ -20,6 +22,44 @@ _POLICIES = {
   "dots": jax.checkpoint_policies.save_only_these_names(SAVED),
   "full": jax.checkpoint_policies.nothing_saveable,
 }
+
+
+CHANNELS = (64, 128, 256, 512)
+# Named sizes -> (blocks, features) of the four stages. Names count the backbone; the heads add 32,601,088 parameters.
+SIZES = {
+  "0.03b": ((1, 4, 8, 4), CHANNELS),  # 33,134,272
+  "0.13b": ((1, 4, 32, 16), CHANNELS),  # 132,298,432
+  "1-1-1-1": ((1, 1, 1, 1), CHANNELS),
+  "1-4-4-1": ((1, 4, 4, 1), CHANNELS),
+  "test": ((1, 1, 1, 1), (4, 8, 8, 16)),
+}
+
+
+def sizes(variant: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+  """(layers, channels) of a variant: a name of `SIZES`, or the layers written out as "1-4-4-1", with other channels
+  than 64-128-256-512 after an @, as in "1-1-1-1@8-8-16-16". Raises `ConfigError`."""
+  if variant in SIZES:
+    return SIZES[variant]
+  four = r"\d+-\d+-\d+-\d+"
+  if not re.fullmatch(f"{four}(@{four})?", variant) or "0" in re.split("[-@]", variant):
+    raise ConfigError(
+      f"model.variant={variant!r} is not known; known: {', '.join(SIZES)}, or any blocks a stage such as 1-2-2-1, with"
+      " other channels as 1-1-1-1@8-8-16-16"
+    )
+  layers, _, channels = variant.partition("@")
+  def numbers(text):
+    return tuple(int(n) for n in text.split("-"))
+  return numbers(layers), numbers(channels) if channels else CHANNELS
+
+
+def variant_of(layers, channels) -> str:
+  """The inverse of `sizes`."""
+  layers, channels = tuple(layers), tuple(channels)
+  for name, size in SIZES.items():
+    if size == (layers, channels):
+      return name
+  text = "-".join(map(str, layers))
+  return text if channels == CHANNELS else f"{text}@{'-'.join(map(str, channels))}"
 
 
 class FrameBlock(nnx.Module):
@@ -76,7 +116,8 @@ class Stage(nnx.Module):
     self.remat = remat
 
   def __call__(self, x: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t i j d"]:
-    run = lambda block, x, valid: block(x, valid)
+    def run(block, x, valid):
+      return block(x, valid)
     if self.remat != "none":
       run = nnx.remat(run, policy=_POLICIES[self.remat])
     x = run(self.first, x, valid)

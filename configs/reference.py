@@ -1,0 +1,87 @@
+"""Pretrains the P3D network by the released recipe of FoundationGait (docs/reference.md): `0.03b`, `0.13b`, `small`.
+
+  python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built \\
+    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)'
+
+variant    network          meant for                                     hours
+0.03b      1-4-8-4          8 accelerators, batch 512, 40,000 steps       not measured
+0.13b      1-4-32-16        8 accelerators, batch 512, 80,000 steps       not measured
+small      1-1-1-1          2 CPU cores, the embedded walkers             not measured
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "0.03b"):
+  """The locked configuration of a variant; raises `ValueError` naming the known ones."""
+  if variant not in VARIANTS:
+    raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
+  config = base.pretrain()
+  _recipe(config)
+  VARIANTS[variant](config)
+  return config
+
+
+def _recipe(config):
+  config.model.name = "p3d"
+  config.data.mix = "per_batch"  # one data set a batch, p ~ (factor * sequences) ** (1/3); GaitLU-1M has factor 0.1
+  config.data.exponent = 1 / 3
+  config.data.batch_size = 512
+  config.data.clip_frames = 16
+  config.data.window_frames = 20
+  config.objective.crop_list = (8, 4, 2, 1)
+  config.objective.masked_fraction = 0.0  # the reference has no masked modelling
+  config.objective.reconstruction_weight = 0.0
+  config.objective.contrastive_weight = 1.0
+  config.objective.temperature = 1 / 16
+  config.objective.label_smoothing = 0.1
+  config.objective.ema_start = 0.99
+  config.optim.name = "sgd"
+  config.optim.peak_rate = 0.05
+  config.optim.warmup_steps = 0
+  config.optim.momentum = 0.9
+  config.optim.weight_decay = 5e-4
+  config.optim.clip_norm = 0.0
+  config.optim.rules = ((r".*", 1.0, 1.0),)  # decay on every parameter, those of normalisation too
+  config.train.save_every = 2000
+  config.periodic.every = 2000
+
+
+def _accelerator(config):
+  config.model.dtype = "bfloat16"
+  config.data.threads = 16
+  config.data.workers = 8
+  config.data.prefetch = 16
+  config.train.log_every = 50
+  config.periodic.max_sequences = 4096
+
+
+def small_network(config):
+  _accelerator(config)
+  config.model.variant = "0.03b"
+  config.optim.schedule = "step"
+  config.optim.step_at = (20_000, 30_000)
+  config.optim.step_factor = 0.1
+  config.train.steps = 40_000
+
+
+def large_network(config):
+  _accelerator(config)
+  config.model.variant = "0.13b"
+  config.model.remat = "full"
+  config.optim.schedule = "cosine"
+  config.optim.final_rate = 1e-5
+  config.train.steps = 80_000
+
+
+def small(config):
+  config.model.variant = "1-1-1-1"
+  config.data.batch_size = 32
+  config.optim.schedule = "step"
+  config.optim.step_at = (500, 750)
+  config.train.steps = 1000
+  config.train.save_every = 500
+  config.periodic.every = 500
+
+
+VARIANTS = {"0.03b": small_network, "0.13b": large_network, "small": small}
