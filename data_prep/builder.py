@@ -11,9 +11,12 @@ import fcntl
 import hashlib
 import json
 import multiprocessing
+import multiprocessing.connection
 import os
 import pathlib
 import shutil
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,7 +213,7 @@ def _run(jobs: Sequence[Job], *, workers: int, progress: Progress) -> None:
       write_shard(job, lambda: progress(_count(counter), total))
     return
   pool = ProcessPoolExecutor(
-    min(workers, len(left)), mp_context=context, initializer=_share_counter, initargs=(counter,)
+    min(workers, len(left)), mp_context=context, initializer=_start_worker, initargs=(counter,)
   )
   try:
     futures = {pool.submit(_write_shard, job): job for job in left}
@@ -232,9 +235,17 @@ def _run(jobs: Sequence[Job], *, workers: int, progress: Progress) -> None:
 _counter = None  # of walks done, in worker processes
 
 
-def _share_counter(counter) -> None:
+def _start_worker(counter) -> None:
   global _counter
   _counter = counter
+  signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; the parent alone speaks
+  threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+  """A killed build must not leave workers behind, which would go on writing beside the next one."""
+  multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+  os._exit(1)
 
 
 def _count(counter) -> int:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from data_prep import builder, shards
 from data_prep.datasets.record import Record
@@ -90,6 +91,15 @@ def test_slices_and_sums_of_splits(built):
     np.testing.assert_array_equal(part.frames(i), make_frames(int(subject), int(view)))
   with pytest.raises(DataError, match="split 'train.:0.' is empty"):
     open_split(built, "fake", "train[:0]")
+
+
+def test_tfds_reads_what_we_wrote(built):
+  rows = tfds.builder_from_directory(find_version(built, "fake")).as_data_source("test")
+  assert len(rows) == 6
+  row, expected = rows[1], make_frames(6, 1)
+  assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)
+  shape = {name: int(row[name]) for name in ("num_frames", "height", "width", "channels")}
+  np.testing.assert_array_equal(schema.unpack_frames(row["frames"], **shape), expected)
 
 
 def test_threads_and_pickles_read_the_same(built):

@@ -1,0 +1,150 @@
+"""Packings of frames compared: bytes on disk, and sequences a second and core when 16 frames of 90 are wanted.
+
+  python benchmarks/packing.py --data_dir built --name kth --split train
+
+All are lossless and lie in array_record files of one record a group, as built data sets do. The sixteen frames come
+from a random window of twenty, as a clip's do. Times are of the processor, not of the clock, best of three rounds.
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import sys
+import tempfile
+import time
+import zlib
+
+import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
+from array_record.python.array_record_module import ArrayRecordWriter
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from fgait_jax.data import schema  # noqa: E402
+from fgait_jax.data.source import open_split  # noqa: E402
+
+FRAMES, WANTED, WINDOW = 90, 16, 20
+HEIGHT = WIDTH = 64
+PIXELS = HEIGHT * WIDTH
+READS = 1000
+
+
+def unpack_plain(packed, indices):
+  return np.frombuffer(packed, np.uint8).reshape(-1, HEIGHT, WIDTH)[indices]
+
+
+def pack_deflate(frames):
+  each = [zlib.compress(frame.tobytes(), 6) for frame in frames]
+  return np.cumsum([0, *map(len, each)], dtype="<u4").tobytes() + b"".join(each)
+
+
+def unpack_deflate(packed, indices):
+  ends = np.frombuffer(packed, "<u4", FRAMES + 1) + 4 * (FRAMES + 1)
+  each = [zlib.decompress(packed[ends[i] : ends[i + 1]]) for i in indices]
+  return np.frombuffer(b"".join(each), np.uint8).reshape(-1, HEIGHT, WIDTH)
+
+
+def pack_planes(frames):
+  flat = frames.reshape(FRAMES, -1)
+  grey = (flat != 0) & (flat != 255)
+  planes = [np.packbits(bits, axis=1).tobytes() for bits in (flat >= 128, grey)]
+  return b"".join([grey.sum(axis=1, dtype="<u4").tobytes(), *planes, flat[grey].tobytes()])
+
+
+def unpack_planes(packed, indices):
+  packed = np.frombuffer(packed, np.uint8)
+  counts, size = packed[: 4 * FRAMES].view("<u4"), FRAMES * PIXELS // 8
+  values = packed[4 * FRAMES + 2 * size :]
+  planes = packed[4 * FRAMES : 4 * FRAMES + 2 * size].reshape(2, FRAMES, -1)[:, indices]
+  frames, grey = np.unpackbits(planes, axis=-1)
+  frames *= 255
+  ends = np.cumsum(counts, dtype=np.int64)
+  frames[grey.view(bool)] = np.concatenate([values[ends[i] - counts[i] : ends[i]] for i in indices])
+  return frames.reshape(-1, HEIGHT, WIDTH)
+
+
+def pack_runs(frames):
+  return schema.pack_frames(frames[..., None]).tobytes()
+
+
+unpack_runs = functools.partial(schema.unpack_frames, num_frames=FRAMES, height=HEIGHT, width=WIDTH, channels=1)
+
+PACKINGS = (
+  ("plain frames", "zstd:3", lambda frames: frames.tobytes(), unpack_plain),
+  ("plain frames", "zstd:9", lambda frames: frames.tobytes(), unpack_plain),
+  ("deflated frames", "uncompressed", pack_deflate, unpack_deflate),
+  ("bit planes", "zstd:3", pack_planes, unpack_planes),
+  ("column runs", "zstd:3", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
+  ("column runs", "zstd:9", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
+  ("column runs", "uncompressed", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
+)
+
+
+def sequences(split, count):
+  """Walks joined end to end and cut into sequences of `FRAMES`, uint8 [FRAMES, 64, 64]."""
+  joined, needed = [], count * FRAMES
+  for i in range(len(split)):
+    joined.append(schema.to_canvas(split.frames(i))[..., 0])
+    if sum(map(len, joined)) >= needed:
+      break
+  joined = np.concatenate(joined)
+  return [joined[i : i + FRAMES] for i in range(0, min(len(joined) - FRAMES + 1, needed), FRAMES)]
+
+
+def seconds(work):
+  """Processor time of `work()`, best of three."""
+  best = float("inf")
+  for _ in range(3):
+    started = time.process_time()
+    work()
+    best = min(best, time.process_time() - started)
+  return best
+
+
+def measure(walks, compression, pack, unpack, folder):
+  """Bytes a sequence; sequences a second to pack, to read whole, and to read and unpack `WANTED` frames of."""
+  path = os.path.join(folder, "walks.array_record")
+  packed = []
+  pack_seconds = seconds(lambda: packed.append([pack(walk) for walk in walks]))
+  writer = ArrayRecordWriter(path, f"group_size:1,{compression}")
+  for walk in packed[0]:
+    writer.write(walk)
+  writer.close()
+  records = ArrayRecordDataSource([path])
+  for i, walk in enumerate(walks):
+    np.testing.assert_array_equal(unpack(records[i], np.arange(FRAMES)), walk)
+  rng = np.random.default_rng(0)
+  draws = [
+    (i % len(walks), rng.integers(FRAMES - WINDOW) + np.sort(rng.choice(WINDOW, WANTED, replace=False)))
+    for i in range(READS)
+  ]
+  read = seconds(lambda: [records[i] for i, _ in draws])
+  clip = seconds(lambda: [unpack(records[i], indices) for i, indices in draws])
+  return os.path.getsize(path) / len(walks), len(walks) / pack_seconds, READS / read, READS / clip
+
+
+def main():
+  parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+  parser.add_argument("--data_dir", default="built")
+  parser.add_argument("--name", default="walkers")
+  parser.add_argument("--split", default="train")
+  parser.add_argument("--sequences", type=int, default=100)
+  args = parser.parse_args()
+  walks = sequences(open_split(args.data_dir, args.name, args.split), args.sequences)
+  grey = np.mean([((walk != 0) & (walk != 255)).mean() for walk in walks])
+  table = Table(title=f"{len(walks)} x {FRAMES} frames of {args.name}/{args.split}, {grey:.1%} of pixels grey")
+  columns = ("packing", "array_record", "bytes/sequence", "packed/s", "read/s", f"{WANTED} frames/s")
+  for column in columns:
+    table.add_column(column, justify="left" if column in columns[:2] else "right")
+  with tempfile.TemporaryDirectory() as folder:
+    for name, compression, pack, unpack in PACKINGS:
+      figures = measure(walks, compression, pack, unpack, folder)
+      table.add_row(name, compression, *(f"{figure:,.0f}" for figure in figures))
+  Console().print(table)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,50 @@
+"""Packing loses nothing, whatever the pixels, and damage is told."""
+
+import numpy as np
+import pytest
+
+from fgait_jax.data import schema
+from fgait_jax.errors import DataError
+
+RNG = np.random.default_rng(0)
+
+
+def unpack(packed, frames, **options):
+  names = ("num_frames", "height", "width", "channels")
+  return schema.unpack_frames(packed, **dict(zip(names, frames.shape, strict=True)), **options)
+
+
+@pytest.mark.parametrize(
+  "frames",
+  [
+    np.zeros((2, 64, 64, 1), np.uint8),
+    np.full((1, 64, 44, 1), 255, np.uint8),
+    RNG.integers(0, 256, (3, 64, 44, 3), np.uint8),
+    RNG.choice([0, 255, 7], (30, 64, 64, 1), p=[0.6, 0.35, 0.05]).astype(np.uint8),
+  ],
+  ids=["black", "white", "noise in three channels", "silhouettes"],
+)
+def test_frames_come_back_whole_and_in_part(frames):
+  packed = schema.pack_frames(frames)
+  np.testing.assert_array_equal(unpack(packed.tobytes(), frames), frames)
+  last = len(frames) - 1
+  for indices in ([], [0], [last], [last, 0, 0], [0, last], list(range(len(frames)))[::-1]):
+    np.testing.assert_array_equal(unpack(packed, frames, indices=indices), frames[np.array(indices, int)])
+
+
+def test_still_frames_pack_small():
+  assert len(schema.pack_frames(np.zeros((10, 64, 64, 1), np.uint8))) < 0.01 * 10 * 64 * 64
+
+
+def test_damage_and_other_shapes_are_told():
+  frames = RNG.choice([0, 255], (4, 64, 64, 1)).astype(np.uint8)
+  packed = schema.pack_frames(frames)
+  for damaged in (packed[:-2], packed[:3], np.append(packed, 0).astype(np.uint8)):
+    with pytest.raises(DataError, match="not 4 x 64 x 64 x 1"):
+      unpack(damaged, frames)
+  with pytest.raises(DataError, match="packed"):
+    unpack(packed, frames[:3])
+  with pytest.raises(DataError, match="do not fill 4 x 64 x 44 x 1"):
+    unpack(packed, frames[:, :, :44])
+  with pytest.raises(IndexError, match="frames 4 to 4 are asked of a sequence of 4"):
+    unpack(packed, frames, indices=[4])
