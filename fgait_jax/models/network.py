@@ -1,0 +1,94 @@
+"""Encoder, part pooling and per-part heads: the network that is trained, averaged, saved and evaluated."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models.decoder import Decoder
+from fgait_jax.models.heads import PartMLP
+from fgait_jax.models.parts import NUM_PARTS, FeatureMap, part_pool, temporal_max
+from fgait_jax.models.transformer import check_groups
+from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+  """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part."""
+
+  pooled: Float[Array, "b p d"]
+  projection: Float[Array, "b p e"]
+  prediction: Float[Array, "b p e"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PretrainOutput:
+  """What the student gives. `logits` and `targets` are None where nothing is masked; `masked` says where loss is."""
+
+  prediction: Float[Array, "b p e"]
+  projection: Float[Array, "b p e"]
+  logits: Float[Array, "b n v"] | None
+  targets: Float[Array, "b n v"] | None
+  masked: Bool[Array, "b n"] | None
+
+
+class GaitNetwork(nnx.Module):
+  """An encoder with its heads. `train()` and `eval()` choose between batch and running statistics.
+
+  Args:
+    encoder: `GaitTransformer` or `P3D`, anything with `features`, `encode` and `encode_parts`.
+    embed_features: channels of a part's embedding, and of the hidden layers of both heads.
+    decoder: of masked modelling; without one, masked_fraction must be 0.
+  """
+
+  def __init__(
+    self, encoder, *, embed_features: int, decoder: Decoder | None = None, dtype=jnp.float32, rngs: nnx.Rngs
+  ):
+    e = embed_features
+    self.encoder = encoder
+    self.projector = PartMLP(NUM_PARTS, encoder.features, e, e, final_norm=True, dtype=dtype, rngs=rngs)
+    self.predictor = PartMLP(NUM_PARTS, e, e, e, final_norm=False, dtype=dtype, rngs=rngs)
+    self.decoder = decoder
+
+  def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
+    """The whole body: encoder, maximum over time, 31 parts, projector, predictor. `frames` in 0..1."""
+    return self._heads(self.encoder.encode(frames, valid))
+
+  def pretrain(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    masked_fraction: float, key: PRNGKeyArray,
+  ) -> PretrainOutput:
+    """The student's view: group by group in strips of rows, `masked_fraction` of the tokens hidden.
+
+    With a fraction of 0 nothing is hidden and the decoder is not run. Raises `ConfigError` where the groups do not
+    divide the batch, or where the encoder cannot leave tokens out.
+    """
+    crop_list = tuple(crop_list)
+    check_groups(frames.shape[0], crop_list)
+    if not masked_fraction:
+      embedding = self._heads(self.encoder.encode_parts(frames, valid, crop_list=crop_list))
+      return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)
+    if self.decoder is None:
+      raise ConfigError(
+        f"objective.masked_fraction={masked_fraction}, but this model has no decoder and cannot leave tokens out; "
+        f"set objective.masked_fraction to 0"
+      )
+    visible = self.encoder.choose_visible(
+      key, valid, crop_list=crop_list, masked_fraction=masked_fraction, width=frames.shape[3]
+    )
+    features = self.encoder.encode_parts(
+      frames, valid, crop_list=crop_list, visible=visible, masked_fraction=masked_fraction
+    )
+    embedding = self._heads(features)
+    targets, token_valid = self.encoder.patchify(frames, valid)
+    logits = self.decoder(features, token_valid)
+    return PretrainOutput(embedding.prediction, embedding.projection, logits, targets, token_valid & ~visible)
+
+  def _heads(self, feature_map: FeatureMap) -> Embedding:
+    pooled = part_pool(*temporal_max(feature_map))
+    projection = self.projector(pooled)
+    return Embedding(pooled, projection, self.predictor(projection))

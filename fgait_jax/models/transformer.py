@@ -1,0 +1,237 @@
+"""The gait transformer: the main encoder. Frames to tokens, attention within windows of time, a grid of features.
+
+Time is folded into windows of `window_frames` on the batch axis, so the cost is linear in the length of a sequence and
+a training clip is one window; temporal pooling then spans all windows. Frames that pad a sequence never reach a real
+one: they are zeroed before the stem and their slots have no weight in attention.
+
+Masked encoding drops masked tokens before the blocks (MAE). The convolutional stem sees a little beyond a token's own
+pixels; so that nothing of a masked patch reaches a visible token, the pixels of masked patches are zeroed before it.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models import strips as strip_tools
+from fgait_jax.models import tokenizer as tokens
+from fgait_jax.models.blocks import POLICIES, LayerNorm, create_blocks, run_blocks
+from fgait_jax.models.parts import FeatureMap
+from fgait_jax.models.strips import Strips
+from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
+
+ROWS = 16
+
+
+class GaitTransformer(nnx.Module):
+  """Encoder of any number of frames of 64 rows and any width.
+
+  Args:
+    width: features of a token, and of the output.
+    layers, heads: of the blocks; width must divide by heads.
+    patch_time: frames of a token; divides `window_frames`.
+    merge_columns: a token is 4 rows x 4 * merge_columns columns.
+    window_frames: frames that attend to each other.
+    stem: "conv" or "tubelet"; `stem_channels` are those of the first two convolutions.
+    remat: "none", "dots" (keeps products with weights) or "full" (keeps inputs of blocks).
+  """
+
+  def __init__(
+    self, *, width: int, layers: int, heads: int, patch_time: int = 4, merge_columns: int = 1,
+    window_frames: int = 16, stem: str = "conv", stem_channels: tuple[int, int] = (32, 64), in_channels: int = 1,
+    dtype=jnp.float32, remat: str = "none", rngs: nnx.Rngs,
+  ):
+    if window_frames % patch_time:
+      raise ValueError(f"windows of {window_frames} frames do not divide into slots of {patch_time}")
+    if remat != "none" and remat not in POLICIES:
+      raise ConfigError(f"model.remat={remat!r} is not known; known: none, {', '.join(POLICIES)}")
+    self.features = width
+    self.window_frames = window_frames
+    self.patch_time = patch_time
+    self.patch_columns = 4 * merge_columns
+    self.channels = in_channels
+    self.dtype = dtype
+    self.remat = remat
+    if stem == "conv":
+      self.tokenizer = tokens.ConvTokenizer(
+        width, channels=stem_channels, patch_time=patch_time, merge_columns=merge_columns, in_channels=in_channels,
+        dtype=dtype, rngs=rngs,
+      )
+    elif stem == "tubelet":
+      self.tokenizer = tokens.TubeletTokenizer(
+        width, patch_time=patch_time, patch_columns=self.patch_columns, in_channels=in_channels, dtype=dtype, rngs=rngs
+      )
+    else:
+      raise ConfigError(f"model.stem={stem!r} is not known; known: conv, tubelet")
+    self.row_position = nnx.Param(0.02 * nnx.initializers.normal(1.0)(rngs.params(), (ROWS, width)))
+    self.blocks = create_blocks(width, layers=layers, heads=heads, dtype=dtype, rngs=rngs)
+    self.norm = LayerNorm(width)
+
+  @property
+  def window_slots(self) -> int:
+    """Temporal slots of a window."""
+    return self.window_frames // self.patch_time
+
+  @property
+  def pixels(self) -> int:
+    """Numbers in a patch."""
+    return self.patch_time * tokens.PATCH_ROWS * self.patch_columns * self.channels
+
+  def grid(self, t: int, w: int) -> tuple[int, int, int]:
+    """(slots, rows, columns) of `t` frames of width `w`; beyond one window, slots are those of whole windows."""
+    unit = self.patch_time if t <= self.window_frames else self.window_frames
+    return -(-t // unit) * unit // self.patch_time, ROWS, -(-w // self.patch_columns)
+
+  def num_tokens(self, t: int, w: int) -> int:
+    """Tokens of `t` frames of width `w`, padding included."""
+    s, r, q = self.grid(t, w)
+    return s * r * q
+
+  def encode(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> FeatureMap:
+    """The whole body, nothing masked. `frames` in 0..1."""
+    frames, valid = self._padded(frames, valid)
+    return self._encode_group(frames, valid, None, parts=1, masked_fraction=0.0)
+
+  def encode_parts(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
+  ) -> FeatureMap:
+    """The batch in len(crop_list) equal groups, in order; tokens of group i attend within their own of crop_list[i]
+    strips of rows, and see only its pixels. The first half of a group is cut aligned, the second shifted by half a strip.
+
+    `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens are kept. With a
+    fraction of 0 all tokens are carried along and those not visible have no weight: the same result, only slower.
+    Raises `ConfigError` where the groups do not divide the batch.
+    """
+    check_groups(frames.shape[0], crop_list)
+    frames, valid = self._padded(frames, valid)
+    if visible is not None:
+      visible = visible.reshape(frames.shape[0], *self.grid(frames.shape[1], frames.shape[3]))
+    maps = []
+    for group, parts in zip(_groups(frames.shape[0], crop_list), crop_list, strict=True):
+      seen = None if visible is None else visible[group]
+      maps.append(self._encode_group(frames[group], valid[group], seen, parts=parts, masked_fraction=masked_fraction))
+    return FeatureMap(jnp.concatenate([m.features for m in maps]), jnp.concatenate([m.present for m in maps]))
+
+  def choose_visible(
+    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
+    width: int = 44,
+  ) -> Bool[Array, "b n"]:
+    """Draws what the student sees: in every strip the same share of its valid tokens (see `strips.choose_visible`)."""
+    check_groups(valid.shape[0], crop_list)
+    if not 0 <= masked_fraction < 1:
+      raise ConfigError(f"objective.masked_fraction={masked_fraction} is not within 0 and 1")
+    b, t = valid.shape
+    s, r, q = self.grid(t, width)
+    windows = max(s // self.window_slots, 1)
+    grid = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b, s, r, q))
+    chosen = []
+    for i, (group, parts) in enumerate(zip(_groups(b, crop_list), crop_list, strict=True)):
+      here = grid[group].reshape(-1, s // windows, r, q)
+      strips = _strips(len(here), windows, parts)
+      drawn = strip_tools.choose_visible(
+        jax.random.fold_in(key, i), here, strips=strips, masked_fraction=masked_fraction
+      )
+      chosen.append(drawn.reshape(-1, s * r * q))
+    return jnp.concatenate(chosen)
+
+  def patchify(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]
+  ) -> tuple[Float[Array, "b n v"], Bool[Array, "b n"]]:
+    """The pixels of every token (order: frame, row, column, channel) and whether any of its frames is real."""
+    frames, valid = self._padded(frames, valid)
+    pixels = tokens.patchify(frames, patch_time=self.patch_time, patch_columns=self.patch_columns)
+    b, s, r, q, v = pixels.shape
+    token_valid = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b, s, r, q))
+    return pixels.reshape(b, -1, v), token_valid.reshape(b, -1)
+
+  def unpatchify(self, pixels: Float[Array, "b n v"], *, t: int, w: int) -> Float[Array, "b t 64 w c"]:
+    """The inverse of `patchify` for clips of `t` frames of width `w`; [b n 1] spreads one number over a patch."""
+    pixels = jnp.broadcast_to(pixels, (*pixels.shape[:2], self.pixels))
+    grid = pixels.reshape(pixels.shape[0], *self.grid(t, w), -1)
+    frames = tokens.unpatchify(grid, patch_time=self.patch_time, patch_columns=self.patch_columns)
+    left = (frames.shape[3] - w) // 2
+    return frames[:, :t, :, left : left + w]
+
+  def _padded(self, frames: Array, valid: Array) -> tuple[Array, Array]:
+    """Frames to whole slots (or windows), columns to whole patches, invalid frames to zero."""
+    b, t, h, w, _ = frames.shape
+    if h != tokens.PATCH_ROWS * ROWS:
+      raise ValueError(f"frames have {h} rows; the transformer needs {tokens.PATCH_ROWS * ROWS}")
+    missing = self.grid(t, w)[0] * self.patch_time - t
+    frames = jnp.where(valid[:, :, None, None, None], frames, 0)
+    frames = jnp.pad(frames, ((0, 0), (0, missing), (0, 0), (0, 0), (0, 0)))
+    return tokens.pad_columns(frames, self.patch_columns), jnp.pad(valid, ((0, 0), (0, missing)))
+
+  def _slots(self, valid: Bool[Array, "b t"]) -> Bool[Array, "b s"]:
+    b, t = valid.shape
+    missing = self.grid(t, 1)[0] * self.patch_time - t
+    return jnp.any(jnp.pad(valid, ((0, 0), (0, missing))).reshape(b, -1, self.patch_time), axis=2)
+
+  def _encode_group(self, frames, valid, visible, *, parts: int, masked_fraction: float) -> FeatureMap:
+    b, t, _, w, c = frames.shape
+    s, r, q = self.grid(t, w)
+    windows = max(s // self.window_slots, 1)
+    s = s // windows
+    frames, valid = frames.reshape(-1, t // windows, *frames.shape[2:]), valid.reshape(-1, t // windows)
+    present = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b * windows, s, r, q))
+    if visible is not None:
+      visible = visible.reshape(present.shape)
+      seen = visible.astype(frames.dtype)
+      for axis, size in ((1, self.patch_time), (2, tokens.PATCH_ROWS), (3, self.patch_columns)):
+        seen = jnp.repeat(seen, size, axis=axis)
+      frames, present = frames * seen[..., None], present & visible
+    strips = _strips(b * windows, windows, parts)
+    pieces = strips.fold(frames)
+    real = jnp.broadcast_to(valid[:, :, None], (*valid.shape, r))  # of every row, so that it folds as frames do
+    x = self._tokenize(pieces, jnp.any(strips.fold(real), axis=2))
+    rows = strips.fold_rows(self.row_position[...], batch=b * windows)
+    x = x + self._positions(s, q, rows).astype(x.dtype)
+    x = strips.unfold(self._attend(x, strips.fold(present), masked_fraction))
+    features = jnp.where(present[..., None], x, 0).reshape(b, s * windows, r, q, -1)
+    return FeatureMap(features, present.reshape(b, s * windows, r, q))
+
+  def _tokenize(self, frames, valid):
+    run = lambda tokenizer, frames, valid: tokenizer(frames, valid)
+    if self.remat == "full":
+      run = nnx.remat(run, policy=POLICIES["full"])
+    return run(self.tokenizer, frames.astype(self.dtype), valid)
+
+  def _positions(self, slots: int, columns: int, rows: Float[Array, "b r d"]) -> Float[Array, "b s r q d"]:
+    time = tokens.time_positions(slots, patch_time=self.patch_time, features=self.features)
+    across = tokens.column_positions(columns, patch_columns=self.patch_columns, features=self.features)
+    return time[:, None, None] + rows[:, None, :, None] + across
+
+  def _attend(self, x: Float[Array, "b s r q d"], present: Bool[Array, "b s r q"], masked_fraction: float) -> Array:
+    shape = x.shape
+    x, present = x.reshape(shape[0], -1, shape[-1]), present.reshape(shape[0], -1)
+    count = strip_tools.kept(x.shape[1], masked_fraction=masked_fraction)
+    if count == x.shape[1]:
+      x = run_blocks(self.blocks, x, present, remat=self.remat)
+    else:
+      order, place = strip_tools.visible_first(present)
+      x = strip_tools.gather(x, order, place, count)
+      x = run_blocks(self.blocks, x, jnp.take_along_axis(present, order[:, :count], axis=1), remat=self.remat)
+      x = strip_tools.scatter(x, order, place)
+    return self.norm(x).reshape(shape)
+
+
+def check_groups(batch: int, crop_list: tuple[int, ...]) -> None:
+  """Raises `ConfigError` where a batch does not divide into the groups of a crop list, or a crop into rows."""
+  if not crop_list or batch % len(crop_list):
+    raise ConfigError(
+      f"a batch of {batch} does not divide into the {len(crop_list)} groups of objective.crop_list={tuple(crop_list)}; "
+      f"change data.batch_size or objective.crop_list"
+    )
+  if wrong := [p for p in crop_list if p not in (1, 2, 4, 8)]:
+    raise ConfigError(f"objective.crop_list={tuple(crop_list)} has {wrong}; a body is cut into 1, 2, 4 or 8 strips")
+
+
+def _groups(batch: int, crop_list: tuple[int, ...]) -> list[slice]:
+  size = batch // len(crop_list)
+  return [slice(i * size, (i + 1) * size) for i in range(len(crop_list))]
+
+
+def _strips(batch: int, windows: int, parts: int) -> Strips:
+  """All windows of a sample are cut alike."""
+  return Strips(parts=parts, aligned=batch // windows // 2 * windows)
