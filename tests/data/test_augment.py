@@ -13,6 +13,11 @@ from fgait_jax.errors import ConfigError
 
 STEPS = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
 NONE = dict.fromkeys(STEPS, 0.0)
+# Compiled as in training; op by op every test would compile dozens of small programs.
+WARP = jax.jit(warps.warp, static_argnames="columns")
+DRAW = jax.jit(augment.draw, static_argnames=("clips", "width", *STEPS))
+APPLY = jax.jit(augment.apply, static_argnames="width")
+AUGMENT = jax.jit(augment.augment, static_argnames=("width", *STEPS))
 SHAPES = {"rect": cv2.MORPH_RECT, "cross": cv2.MORPH_CROSS, "ellipse": cv2.MORPH_ELLIPSE}
 
 
@@ -54,7 +59,7 @@ def triangles(rng, number):
 def test_affine_warp_is_opencvs():
   rng, frames = np.random.default_rng(1), clips(channels=2)
   source, target = triangles(rng, 4), triangles(rng, 4)
-  ours = jax.jit(warps.warp)(frames, warps.affine_between(jnp.asarray(source), jnp.asarray(target)))
+  ours = WARP(frames, warps.affine_between(jnp.asarray(source), jnp.asarray(target)))
   matrices = [cv2.getAffineTransform(s, t) for s, t in zip(source, target, strict=True)]
   assert_same_grey_levels(ours, per_frame(lambda f, i: cv2.warpAffine(f, matrices[i], (64, 64)), frames))
 
@@ -68,13 +73,13 @@ def test_perspective_warp_is_opencvs():
     matrices.append(cv2.getPerspectiveTransform(np.float32([(tl, 0), (tr, 0), (br, 64), (bl, 64)]), canvas))
   ours = warps.trapezoid_to_canvas(jnp.asarray(left, jnp.float32), jnp.asarray(right, jnp.float32), size=64)
   np.testing.assert_allclose(ours, [np.linalg.inv(m) / np.linalg.inv(m)[2, 2] for m in matrices], atol=1e-5)
-  warped = jax.jit(warps.warp)(frames, ours)
+  warped = WARP(frames, ours)
   assert_same_grey_levels(warped, per_frame(lambda f, i: cv2.warpPerspective(f, matrices[i], (64, 64)), frames))
 
 
 def test_rotation_of_the_cut_frame_is_opencvs():
   frames, degrees = clips(width=44), np.array([-10.0, -3.3, 0.0, 9.0], np.float32)
-  ours = jax.jit(warps.warp)(frames, warps.rotation(jnp.asarray(degrees), centre=(22.0, 32.0)))
+  ours = WARP(frames, warps.rotation(jnp.asarray(degrees), centre=(22.0, 32.0)))
   turn = [cv2.getRotationMatrix2D((22, 32), float(d), 1.0) for d in degrees]
   assert_same_grey_levels(ours, per_frame(lambda f, i: cv2.warpAffine(f, turn[i], (44, 64)), frames))
 
@@ -82,14 +87,14 @@ def test_rotation_of_the_cut_frame_is_opencvs():
 def test_warp_of_some_columns_is_the_cut_of_the_whole():
   frames = clips()
   matrix = warps.rotation(jnp.array([5.0, 0.0, 33.0, -90.0]), centre=(32.0, 32.0))
-  whole = warps.warp(frames, matrix)
-  np.testing.assert_array_equal(warps.warp(frames, matrix, columns=(10, 54)), whole[..., 10:54, :])
+  whole = WARP(frames, matrix)
+  np.testing.assert_array_equal(WARP(frames, matrix, columns=(10, 54)), whole[..., 10:54, :])
   np.testing.assert_array_equal(whole[1], frames[1])  # the identity leaves every bit
 
 
 def test_what_is_moved_far_outside_leaves_zeros():
   shift = jnp.eye(3)[None].at[0, 0, 2].set(jnp.array(1000.0))
-  assert not warps.warp(clips(number=1), shift).any()
+  assert not WARP(clips(number=1), shift).any()
 
 
 def test_dilation_is_opencvs_for_every_element():
@@ -135,7 +140,7 @@ def test_all_steps_in_the_recipes_order():
     blur=jnp.array([True]),
     blur_rows=jnp.array([[20, 39]]),
   )
-  ours = np.asarray(augment.apply(frames, parameters, width=44))[0, 0, ..., 0]
+  ours = np.asarray(APPLY(frames, parameters, width=44))[0, 0, ..., 0]
 
   image = cv2.warpAffine(frames[0, 0, ..., 0], cv2.getAffineTransform(source[0], target[0]), (64, 64))
   corners = np.float32([(3, 0), (60, 0), (55, 64), (7, 64)])
@@ -159,18 +164,17 @@ def test_without_any_step_it_is_the_cut():
 def test_steps_not_drawn_change_no_bit():
   """All steps are in the program, none is done: the neutral parameters are neutral."""
   frames = clips(number=1)
-  parameters = augment.draw(jax.random.key(0), clips=1, **dict.fromkeys(STEPS, 1e-9))
-  np.testing.assert_array_equal(augment.apply(frames, parameters), augment.prepare(frames))
+  parameters = DRAW(jax.random.key(0), clips=1, **dict.fromkeys(STEPS, 1e-9))
+  np.testing.assert_array_equal(APPLY(frames, parameters), augment.prepare(frames))
 
 
 def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
   frames = np.broadcast_to(clips(number=1, frames=1), (16, 3, 64, 64, 2))
   steps = {**dict.fromkeys(STEPS, 0.5), "width": 44}
-  once = np.asarray(jax.jit(lambda k, f: augment.augment(k, f, **steps))(jax.random.key(1), frames))
+  once = np.asarray(AUGMENT(jax.random.key(1), frames, **steps))
   np.testing.assert_array_equal(once, np.broadcast_to(once[:, :1, :, :, :1], once.shape))
   assert len(np.unique(once.reshape(16, -1), axis=0)) > 12
-  again = jax.jit(lambda k, f: augment.augment(k, f, **steps))(jax.random.key(1), frames)
-  np.testing.assert_array_equal(once, again)
+  np.testing.assert_array_equal(once, AUGMENT(jax.random.key(1), frames, **steps))
   assert once.dtype == np.float32
   assert once.min() >= 0
   assert once.max() <= 1
@@ -179,7 +183,7 @@ def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
 @pytest.fixture(scope="module")
 def drawn():
   steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3), strict=True))
-  return jax.tree.map(np.asarray, augment.draw(jax.random.key(5), clips=20_000, **steps))
+  return jax.tree.map(np.asarray, DRAW(jax.random.key(5), clips=20_000, **steps))
 
 
 def test_steps_are_drawn_with_their_probabilities(drawn):
@@ -226,8 +230,8 @@ def test_warps_stay_in_their_ranges(drawn):
 
 
 def test_turning_a_step_off_changes_no_other_draw():
-  everything = augment.draw(jax.random.key(6), clips=50, **dict.fromkeys(STEPS, 0.5))
-  some = augment.draw(jax.random.key(6), clips=50, **{**dict.fromkeys(STEPS, 0.5), "affine": 0.0, "dilate": 0.0})
+  everything = DRAW(jax.random.key(6), clips=50, **dict.fromkeys(STEPS, 0.5))
+  some = DRAW(jax.random.key(6), clips=50, **{**dict.fromkeys(STEPS, 0.5), "affine": 0.0, "dilate": 0.0})
   assert some.affine is None
   np.testing.assert_array_equal(some.perspective, everything.perspective)
   np.testing.assert_array_equal(some.blur_rows, everything.blur_rows)
@@ -238,12 +242,12 @@ def test_sharded_clips_give_the_same_result_without_moving_frames():
   mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
   sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
   frames = clips(number=8, frames=1)
-  function = jax.jit(lambda k, f: augment.augment(k, f, **dict.fromkeys(STEPS, 0.5), width=44))
-  one = function(jax.random.key(7), frames)
-  many = function(jax.random.key(7), jax.device_put(frames, sharding))
+  steps = {**dict.fromkeys(STEPS, 0.5), "width": 44}
+  one = AUGMENT(jax.random.key(7), frames, **steps)
+  many = AUGMENT(jax.random.key(7), jax.device_put(frames, sharding), **steps)
   np.testing.assert_array_equal(one, many)
   assert many.sharding.is_equivalent_to(sharding, many.ndim)
-  program = function.lower(jax.random.key(7), jax.device_put(frames, sharding)).compile().as_text()
+  program = AUGMENT.lower(jax.random.key(7), jax.device_put(frames, sharding), **steps).compile().as_text()
   exchanges = [line for line in program.splitlines() if re.search(r"all-(gather|to-all)|collective-permute", line)]
   assert not [line for line in exchanges if "u8[" in line]
 
