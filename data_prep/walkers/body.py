@@ -77,7 +77,7 @@ def _limbs(subject: Subject, outfit: Outfit, pose: Pose) -> Capsules:
   skull, jaw, chest = joints["skull"], joints["jaw"], joints["chest"]
   nape = skull - 0.5 * (jaw - skull) * (1.0, 1.0, 0.0) - (0.0, 0.0, 0.02 * subject.height)
   add("head", skull, subject.skull, jaw, subject.jaw)
-  add("neck", chest, 0.036 * subject.height + outfit.hood, nape, 0.033 * subject.height + 0.8 * outfit.hood)
+  add("neck", chest, 0.038 * subject.height + outfit.hood, nape, 0.036 * subject.height + 0.8 * outfit.hood)
   if subject.hair:
     loose = nape - (0.01 * subject.height, 0.0, subject.hair_drop)
     add("hair", skull - (0.015, 0.0, 0.0), subject.skull * 1.04, loose, subject.hair)
