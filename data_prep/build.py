@@ -60,7 +60,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
-  parser.add_argument("--overwrite", action="store_true", help="replace another build of the same name")
+  parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
   args = parser.parse_args(argv)
   if not args.list and args.name is None:
     parser.error("name a data set, or pass --list")

@@ -55,7 +55,7 @@ def build(
   overwrite: bool = False,
   progress: Progress = lambda done, total: None,
 ) -> Built:
-  """Builds `record` from `raw` into <out>/<name>/<version>, or finds it there.
+  """Builds `record` from `raw` into <out>/<name>/<version>, or finds it there; `overwrite` builds in any case.
 
   Raises `DataError` where the recordings are missing or wrong, where more than the share `limit_dropped` of walks
   cannot be stored, or where another build of the same name stands there and `overwrite` is False.
@@ -68,10 +68,13 @@ def build(
   fingerprint = _fingerprint(source, splits)
   absent, unlisted = _compare_with_partition(record, source, splits)
   warnings = _warnings(absent, unlisted)
-  if found := _matching(folder, fingerprint):
+  if not overwrite and (found := _matching(folder, fingerprint)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, warnings=warnings)
   if folder.exists() and not overwrite:
-    raise DataError(f"{folder} holds another build of {record.name}; --overwrite replaces it, or choose another --out")
+    raise DataError(
+      f"{folder} holds another build of {record.name}, from other recordings or code, or it is damaged;"
+      " --overwrite replaces it, or choose another --out"
+    )
   with _work_folder(folder, fingerprint) as work:
     jobs = plan(record.name, splits, work)
     _run([job for shards in jobs.values() for job in shards], workers=workers, progress=progress)

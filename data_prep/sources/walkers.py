@@ -6,6 +6,8 @@ of (seed, subject, condition, view) and of the ranges given to `WalkersSource`.
 
 import dataclasses
 import functools
+import hashlib
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -103,6 +105,12 @@ class WalkersSource:
     """`train` and `test`, with no person in both."""
     names = [f"{number:04d}" for number in range(1, self.subjects + self.test_subjects + 1)]
     return {"train": self._walks(names[: self.subjects]), "test": self._walks(names[self.subjects :])}
+
+  def fingerprint(self) -> str:
+    """Changes with any parameter and with the code that makes the walkers."""
+    code = [pathlib.Path(__file__), pathlib.Path(normalise.__code__.co_filename)]
+    code += sorted(pathlib.Path(render.__code__.co_filename).parent.glob("*.py"))
+    return hashlib.sha256(repr(self).encode() + b"".join(file.read_bytes() for file in code)).hexdigest()
 
   def _walks(self, subjects: list[str]) -> list[Walk]:
     walks = []

@@ -143,13 +143,18 @@ def test_a_matching_build_is_found_and_another_is_not_overwritten_unasked(tmp_pa
   again = run(tmp_path, {"train": walks(["1"])})
   assert first.fresh
   assert not again.fresh
-  with pytest.raises(DataError, match="holds another build of fake; --overwrite replaces it"):
+  with pytest.raises(DataError, match="holds another build of fake, .*--overwrite replaces it"):
     run(tmp_path, {"train": walks(["2"])})
   other = run(tmp_path, {"train": walks(["2"])}, overwrite=True)
   assert other.manifest["content_hash"] != first.manifest["content_hash"]
-  next(first.folder.glob("*.array_record*")).unlink()
-  with pytest.raises(DataError, match="--overwrite"):
+  shard = next(first.folder.glob("*.array_record*"))
+  whole = shard.read_bytes()
+  shard.unlink()
+  with pytest.raises(DataError, match="or it is damaged; --overwrite"):
     run(tmp_path, {"train": walks(["2"])})
+  shard.write_bytes(bytes(len(whole)))
+  run(tmp_path, {"train": walks(["2"])}, overwrite=True)
+  assert shard.read_bytes() == whole
 
 
 def test_one_bad_walk_among_many_is_dropped_counted_and_named(tmp_path):
