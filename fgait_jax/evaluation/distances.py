@@ -58,7 +58,7 @@ def plan_blocks(
       f"a gallery of {num_gallery} embeddings [{channels}, {parts}] needs at least {needed} bytes on the device, the "
       f"budget is {budget_bytes}; raise budget_bytes"
     )
-  return max(fitting, key=lambda plan: (plan.resident, plan.probes, plan.gallery))
+  return max(fitting, key=lambda plan: (min(plan.probes, 256), plan.resident, plan.probes, plan.gallery))
 
 
 def _blocks(num_probes, num_gallery, probes, gallery, resident, item) -> Blocks:

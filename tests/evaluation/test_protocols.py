@@ -1,0 +1,250 @@
+"""Protocols on data made by hand: what counts, what is left out, what is refused and how it says so."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation.protocols import lists
+from fgait_jax.evaluation.protocols.base import MEASURES
+from fgait_jax.evaluation.protocols.servers import write_csv
+from fgait_jax.evaluation.score import score
+
+
+def rows(*table):
+  """(place, label, type, view) rows as a protocol takes them; a place is an embedding of one channel and one part."""
+  places, labels, types, views = zip(*table, strict=True)
+  return np.array(places, np.float32)[:, None, None], *(np.array(c, str) for c in (labels, types, views))
+
+
+def evaluate(name, *table, **options):
+  return protocols.get(name).evaluate(*rows(*table), **{"bootstrap": 0} | options)
+
+
+# Two subjects, two views. In view 0 the gallery stands at a: 0, b: 10; in view 1 at a: 1, b: 11.
+GALLERY = [(0, "a", "nm-01", "000"), (10, "b", "nm-01", "000"), (1, "a", "nm-02", "090"), (11, "b", "nm-02", "090")]
+PROBES = [
+  (2, "a", "nm-05", "000"),  # nearest in view 090: a, right
+  (12, "b", "nm-05", "090"),  # nearest in view 000: b, right
+  (9, "a", "bg-01", "000"),  # nearest in view 090: b, wrong
+  (3, "b", "bg-01", "090"),  # nearest in view 000: a, wrong
+  (9, "b", "cl-01", "000"),  # right
+  (9, "a", "cl-01", "090"),  # wrong
+]
+
+
+@pytest.mark.parametrize("name, renamed", [("casia_b", {}), ("walkers", {"nm-05": "nm-03"})])
+def test_cross_view_by_hand(name, renamed):
+  table = [(p, label, renamed.get(kind, kind), view) for p, label, kind, view in GALLERY + PROBES]
+  result = evaluate(name, *table)
+  assert [result["conditions"][c]["rank1"] for c in ("NM", "BG", "CL")] == [100, 0, 50]
+  assert result["conditions"]["BG"]["map"] == 50
+  assert result["summary"]["rank1"] == 50
+  assert result["conditions"]["CL"]["chance_rank1"] == 50
+  assert result["per_view"]["CL"]["rank1"] == [[100, 100], [0, 0]]
+  assert result["cmc"]["BG"][:2] == [0, 100]
+  assert result["absent"] == []
+  json.dumps(result, allow_nan=False)
+
+
+def test_identical_views_do_not_count():
+  """A probe that only its own view recognises is wrong."""
+  result = evaluate("casia_b", *GALLERY, (0, "a", "nm-05", "000"), (10.5, "a", "nm-06", "000"))
+  assert result["per_view"]["NM"]["rank1"][0] == [50, 50]
+  moved = evaluate("casia_b", (0, "a", "nm-01", "000"), (9, "b", "nm-01", "090"), (99, "a", "nm-01", "090"),
+                   (0, "a", "nm-05", "000"))
+  assert moved["conditions"]["NM"]["rank1"] == 0
+
+
+def test_gallery_of_all_views_leaves_out_the_own_view():
+  table = [(0, "a", "nm-02", "000"), (5, "a", "bg-02", "090"), (1, "b", "cl-02", "000"), (0, "a", "nm-01", "000")]
+  found = evaluate("casia_b_cross_view_gallery", *table)["conditions"]["NM"]
+  assert (found["rank1"], found["map"], found["gallery"]) == (0, 50, 3)
+
+
+def test_probes_without_a_mate_have_both_readings():
+  table = [(0, "a", "d1", "p1-l"), (10, "b", "d1", "p1-l"), (1, "a", "d4", "p1-l"), (2, "c", "d4", "p1-l")]
+  found = evaluate("kth", *table)["conditions"]["d4"]
+  assert found["without_mate"] == 1
+  assert found["without_mate_probes"] == ["c-d4-p1-l"]
+  assert found["reading"] == "error"
+  assert found["rank1"] == found["readings"]["error"]["rank1"] == 50
+  assert found["readings"]["excluded"]["rank1"] == 100
+
+
+def test_kth_ranks_every_condition_and_names_the_absent():
+  table = [(0, "a", "d1", "l"), (10, "b", "d1", "l"), (1, "a", "d2", "l"), (2, "b", "d3", "l"), (9, "b", "d3", "r")]
+  result = evaluate("kth", *table)
+  assert result["conditions"]["d2"]["rank1"] == 100
+  assert result["conditions"]["d3"]["rank1"] == 50
+  assert result["conditions"]["d3"]["hubness"]["largest_share"] == 50
+  assert result["absent"] == ["d4"]
+
+
+def test_own_data_takes_the_first_of_each_subject_or_the_types():
+  table = [(0, "a", "x", "v"), (1, "a", "y", "v"), (10, "b", "x", "v"), (9, "b", "z", "w"), (2, "b", "z", "w")]
+  first = evaluate("own", *table)["conditions"]["all"]
+  assert (first["probes"], first["gallery"]) == (3, 2)
+  assert first["rank1"] == pytest.approx(200 / 3)
+  typed = evaluate("own", (0, "a", "gallery", ""), (9, "b", "gallery", ""), (8, "a", "probe", ""))
+  assert typed["conditions"]["all"]["rank1"] == 0
+
+
+def test_intervals_surround_the_figure_and_repeat():
+  rng = np.random.default_rng(0)
+  num = 40
+  labels = np.tile(np.arange(20).astype(str), 3)
+  types = np.repeat(["d1", "d4", "d3"], 20)
+  centres = rng.normal(size=(20, 4, 2))
+  x = (np.tile(centres, (3, 1, 1)) + 0.7 * rng.normal(size=(60, 4, 2))).astype(np.float32)
+  found, again = (
+    protocols.get("kth").evaluate(x, labels, types, np.full(60, "l"), bootstrap=num, seed=3)["conditions"]["d4"]
+    for _ in range(2)
+  )
+  assert found == again
+  assert set(found["ci"]) == {*MEASURES, "auc", "eer"}
+  for name, (low, high) in found["ci"].items():
+    assert low <= found[name] <= high, name
+  assert found["by_subject"]["subjects"] == sorted({*labels.tolist()})
+  assert np.mean(found["by_subject"]["rank1"]) == pytest.approx(found["rank1"])
+
+
+def test_only_the_subjects_asked_for():
+  table = GALLERY + PROBES
+  result = evaluate("casia_b", *table, subjects=("a",))
+  assert result["subjects"] == 1
+  assert result["conditions"]["BG"]["rank1"] == 100
+  with pytest.raises(DataError, match="none of the 1 subjects"):
+    evaluate("casia_b", *table, subjects=("z",))
+
+
+def test_servers_rank_gallery_labels(tmp_path):
+  gallery = [(k, f"{k:05d}", "01", "v") for k in range(30)]
+  result = evaluate("grew", *gallery, (7.2, "probe", "03", "video9"))
+  closest = sorted(range(30), key=lambda k: abs(k - 7.2))[:20]
+  assert result["submission"]["rows"] == [["video9", *(f"{k:05d}" for k in closest)]]
+  text = write_csv(result, tmp_path / "grew.csv").read_text().splitlines()
+  assert text[0].startswith("videoId,rank1,rank2")
+  assert text[1].startswith("video9,00007,00008")
+  hid = evaluate("hid", *gallery, (7.2, "probe", "x", "video9"), (20.1, "probe", "x", "video8"))
+  assert hid["submission"]["columns"] == ["videoID", "label"]
+  assert [row[0] for row in hid["submission"]["rows"]] == ["video9", "video8"]
+  with pytest.raises(DataError, match="there are no probes.*grew wants"):
+    evaluate("grew", *gallery)
+
+
+def test_scoliosis_by_hand():
+  logits = np.eye(3, dtype=np.float32)[[0, 0, 2, 2, 1]][:, :, None]
+  types = ["negative", "neutral", "positive", "positive", "neutral"]
+  result = protocols.get("scoliosis1k").evaluate(logits, list("12345"), types, ["v"] * 5, bootstrap=30)
+  assert result["summary"]["accuracy"] == 80
+  assert result["summary"]["recall"] == pytest.approx(100 * (1 + 0.5 + 1) / 3)
+  assert result["summary"]["precision"] == pytest.approx(100 * (0.5 + 1 + 1) / 3)
+  assert result["classes"]["negative"]["specificity"] == 75
+  assert result["classes"]["neutral"]["sensitivity"] == 50
+  assert result["confusion"]["true_by_predicted"] == [[1, 0, 0], [1, 1, 0], [0, 0, 2]]
+  assert result["summary"]["ci"]["accuracy"][0] < 80
+
+
+def test_depression_is_the_d():
+  logits = np.array([[2, 1], [2, 0], [0, 2], [1, 2]], np.float32)[:, :, None]
+  labels = ["N_001", "N_002", "D_001", "D_002"]
+  result = protocols.get("d_gait").evaluate(logits, labels, ["x"] * 4, ["v"] * 4, bootstrap=0)
+  assert (result["summary"]["accuracy"], result["summary"]["auc"]) == (100, 100)
+  turned = protocols.get("d_gait").evaluate(-logits, labels, ["x"] * 4, ["v"] * 4, bootstrap=0)
+  assert (turned["summary"]["accuracy"], turned["summary"]["auc"]) == (0, 0)
+
+
+def test_attributes_read_their_values_from_the_type():
+  logits = np.array([[1, 0, 0, 0, 9], [0, 1, 0, 9, 0], [0, 1, 9, 0, 0]], np.float32)[:, :, None]
+  result = protocols.get("ragar").evaluate(logits, list("abc"), ["t_0_2", "t_1_1", "t_0_0"], ["v"] * 3, bootstrap=0)
+  assert result["attributes"]["attribute0"]["summary"]["accuracy"] == pytest.approx(200 / 3)
+  assert result["attributes"]["attribute1"]["summary"]["accuracy"] == 100
+  with pytest.raises(DataError, match=r"5 logits do not fit attributes of \[2, 2\] values"):
+    protocols.get("ragar").evaluate(logits, list("abc"), ["t_0_1", "t_1_1", "t_0_0"], ["v"] * 3, bootstrap=0)
+
+
+@pytest.mark.parametrize("name, count", [("gait3d", 1000), ("ccgr_mini", 795), ("freegait", 691)])
+def test_official_lists_are_whole(name, count):
+  assert len(set(lists.load(name))) == count
+
+
+def test_listed_gallery_and_probes():
+  gallery = lists.load("ccgr_mini")[0].split("-", 2)
+  result = evaluate("ccgr_mini", (0, *gallery), (1, gallery[0], "NM1", "0.avi"), (0, "999999", "NM1", "0.avi"))
+  assert result["conditions"]["all"]["gallery"] == 1
+  assert result["conditions"]["all"]["without_mate"] == 1
+  with pytest.raises(DataError, match="official list of the gallery"):
+    evaluate("ccgr_mini", (0, "x", "NM1", "v"), (1, "y", "NM1", "v"))
+
+
+def test_unknown_protocol_names_the_nearest():
+  with pytest.raises(ConfigError, match="unknown protocol 'casiab'.*one of casia_b, .*walkers"):
+    protocols.get("casiab")
+
+
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"types": "nm-99"}, "unknown types: nm-99. Protocol casia_b wants types nm-01..nm-06"),
+    ({"views": "front"}, "unknown views: front"),
+    ({"embeddings": np.nan}, "1 of 10 embeddings are not finite: a-nm-01-000"),
+  ],
+)
+def test_bad_rows_are_named(change, message):
+  columns = dict(zip(("embeddings", "labels", "types", "views"), rows(*GALLERY, *PROBES), strict=True))
+  for name, value in change.items():
+    columns[name] = columns[name].astype(columns[name].dtype if name == "embeddings" else object)
+    columns[name][0] = value
+  with pytest.raises(DataError, match=message):
+    protocols.get("casia_b").evaluate(**columns, bootstrap=0)
+
+
+def test_bad_shapes_are_named():
+  x, labels, types, views = rows(*GALLERY, *PROBES)
+  kth = protocols.get("casia_b")
+  with pytest.raises(DataError, match=r"shape \(10, 1\); wanted \[sequences, channels, parts\]"):
+    kth.evaluate(x[..., 0], labels, types, views)
+  with pytest.raises(DataError, match=r"labels have shape \(9,\)"):
+    kth.evaluate(x, labels[:-1], types, views)
+  with pytest.raises(DataError, match="labels are int64; wanted text"):
+    kth.evaluate(x, np.arange(10), types, views)
+  with pytest.raises(DataError, match="wanted floating point"):
+    kth.evaluate(x.astype(int), labels, types, views)
+  with pytest.raises(DataError, match="all 10 embeddings are the same"):
+    kth.evaluate(np.ones_like(x), labels, types, views)
+  with pytest.raises(ConfigError, match="unknown metric"):
+    kth.evaluate(x, labels, types, views, metric="l1")
+
+
+def test_empty_sides_are_named():
+  with pytest.raises(DataError, match="the gallery is empty.*casia_b wants.*came: 6 sequences"):
+    evaluate("casia_b", *PROBES)
+  with pytest.raises(DataError, match="there are no probes"):
+    evaluate("casia_b", *GALLERY)
+
+
+def test_score_names_the_file(tmp_path):
+  x, labels, types, views = rows(*GALLERY, *PROBES)
+  path = tmp_path / "e.npz"
+  np.savez(path, embeddings=x, labels=labels, types=types, views=views)
+  plain = score(path, protocol="casia_b", bootstrap=0)
+  assert plain["conditions"]["CL"]["rank1"] == 50
+  assert score(path, protocol="casia_b", bootstrap=0, centre_by="view")["centred"] == "view"
+  with pytest.raises(ConfigError, match="centre_by is 'camera'"):
+    score(path, protocol="casia_b", centre_by="camera")
+  with pytest.raises(DataError, match=r"e.npz: unknown types"):
+    score(path, protocol="oumvlp", bootstrap=0)
+  np.savez(path, embeddings=x, labels=labels, views=views)
+  with pytest.raises(DataError, match=r"e.npz: has no array types; expected embeddings, labels"):
+    score(path, protocol="casia_b")
+  np.savez(path, embeddings=x, labels=labels.astype(object), types=types, views=views)
+  with pytest.raises(DataError, match=r"e.npz: not a readable .npz of plain arrays"):
+    score(path, protocol="casia_b")
+  path.write_bytes(b"PK")
+  with pytest.raises(DataError, match=r"e.npz: not a readable"):
+    score(path, protocol="casia_b")
+  with pytest.raises(DataError, match=r"absent.npz: not a readable"):
+    score(tmp_path / "absent.npz", protocol="casia_b")
