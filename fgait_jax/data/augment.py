@@ -10,6 +10,7 @@ turns about the middle of the cut frame, where the reference swaps x and y and t
 rounded to grey levels like the other warps'.
 """
 
+import itertools
 from functools import partial
 
 import flax.struct
@@ -26,6 +27,18 @@ DEGREES = 10.0  # greatest rotation
 FIRST_ROWS = (9, 20)  # the band of rows starts at one of these, both included ...
 END_ROWS = (39, 50)  # ... and ends before one of these
 THRESHOLD = 0.2  # above it a blurred pixel is body
+
+# Uniform numbers a clip's draw takes, by what they are for.
+_COLUMNS = {
+  "chances": 6,
+  "affine": 12,
+  "perspective": 4,
+  "rotate": 1,
+  "element": 1,
+  "dilate_rows": 2,
+  "blur_rows": 2,
+}
+_ENDS = tuple(itertools.accumulate(_COLUMNS.values()))[:-1]
 
 
 @flax.struct.dataclass
@@ -97,30 +110,24 @@ def draw(
   steps = dict(zip(names, (affine, perspective, flip, dilate, blur, rotate), strict=True))
   if bad := {f"augment.{name}": p for name, p in steps.items() if not 0 <= p <= 1}:
     raise ConfigError(f"{bad}: these are probabilities, from 0 (never) to 1 (every clip)")
-  done, how = {}, {}
-  for number, (name, probability) in enumerate(steps.items()):
-    chance, how[name] = jax.random.split(jax.random.fold_in(key, number))
-    done[name] = jax.random.bernoulli(chance, probability, (clips,)) if probability else None
+  # One call for all numbers, each in its own column: every further call would add seconds of compilation.
+  uniform = jax.random.uniform(key, (clips, sum(_COLUMNS.values())))
+  number = dict(zip(_COLUMNS, jnp.split(uniform, _ENDS, axis=1), strict=True))
+  done = {name: number["chances"][:, i] < p if p else None for i, (name, p) in enumerate(steps.items())}
 
   def matrices(name, build):
-    if done[name] is None:
-      return None
-    return jnp.where(done[name][:, None, None], build(how[name], clips), jnp.eye(3)[None])
+    return None if done[name] is None else jnp.where(done[name][:, None, None], build(number[name]), jnp.eye(3)[None])
 
-  elements = rows = None
-  if dilate:
-    rows = _draw_rows(how["dilate"], clips)
-    elements = jax.random.randint(jax.random.fold_in(how["dilate"], 2), (clips,), 0, len(morphology.ELEMENTS))
-    elements = jnp.where(done["dilate"], elements, morphology.NO_ELEMENT)
+  elements = jnp.floor(number["element"][:, 0] * len(morphology.ELEMENTS)).astype(jnp.int32)
   return AugmentParameters(
-    affine=matrices("affine", _draw_affine),
-    perspective=matrices("perspective", _draw_perspective),
+    affine=matrices("affine", _affine),
+    perspective=matrices("perspective", _perspective),
     flip=done["flip"],
-    rotate=matrices("rotate", lambda key, clips: _draw_rotation(key, clips, width=width)),
-    dilate=elements,
-    dilate_rows=rows,
+    rotate=matrices("rotate", partial(_rotation, width=width)),
+    dilate=jnp.where(done["dilate"], elements, morphology.NO_ELEMENT) if dilate else None,
+    dilate_rows=_rows(number["dilate_rows"]) if dilate else None,
     blur=done["blur"],
-    blur_rows=_draw_rows(how["blur"], clips) if blur else None,
+    blur_rows=_rows(number["blur_rows"]) if blur else None,
   )
 
 
@@ -173,31 +180,28 @@ def _moved(matrices: Float[Array, "b 3 3"]) -> Bool[Array, "b"]:
   return jnp.any(matrices != jnp.eye(3)[None], axis=(1, 2))
 
 
-def _draw_affine(key: PRNGKeyArray, clips: int) -> Float[Array, "b 3 3"]:
+def _affine(number: Float[Array, "b 12"]) -> Float[Array, "b 3 3"]:
   """Three corners of the canvas move inwards, by themselves before and after the warp."""
-  inwards = jax.random.randint(key, (2, clips, 3, 2), 0, SHIFT).astype(jnp.float32)
+  inwards = jnp.floor(number * SHIFT).reshape(-1, 2, 3, 2)
   corners = jnp.array([(0.0, 0.0), (SIZE, 0.0), (0.0, SIZE)])
   signs = jnp.array([(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)])
-  source, target = corners + signs * inwards
-  return warps.affine_between(source, target)
+  moved = corners[None, None] + signs[None, None] * inwards
+  return warps.affine_between(moved[:, 0], moved[:, 1])
 
 
-def _draw_perspective(key: PRNGKeyArray, clips: int) -> Float[Array, "b 3 3"]:
+def _perspective(number: Float[Array, "b 4"]) -> Float[Array, "b 3 3"]:
   """The four corners move inwards along the top and bottom edge; what lies between spreads over the canvas."""
-  inwards = jax.random.randint(key, (2, clips, 2), 0, SHIFT).astype(jnp.float32)
-  return warps.trapezoid_to_canvas(inwards[0], SIZE - SHIFT + inwards[1], size=SIZE)
+  inwards = jnp.floor(number * SHIFT)
+  return warps.trapezoid_to_canvas(inwards[:, :2], SIZE - SHIFT + inwards[:, 2:], size=SIZE)
 
 
-def _draw_rotation(key: PRNGKeyArray, clips: int, *, width: int) -> Float[Array, "b 3 3"]:
-  degrees = jax.random.uniform(key, (clips,), minval=-DEGREES, maxval=DEGREES)
-  return warps.rotation(degrees, centre=(width / 2, SIZE / 2))
+def _rotation(number: Float[Array, "b 1"], *, width: int) -> Float[Array, "b 3 3"]:
+  return warps.rotation((2 * number[:, 0] - 1) * DEGREES, centre=(width / 2, SIZE / 2))
 
 
-def _draw_rows(key: PRNGKeyArray, clips: int) -> Int[Array, "b 2"]:
-  ends = (FIRST_ROWS, END_ROWS)
-  keys = (jax.random.fold_in(key, i) for i in range(2))
-  draws = [jax.random.randint(k, (clips,), low, high + 1) for k, (low, high) in zip(keys, ends, strict=True)]
-  return jnp.stack(draws, axis=-1)
+def _rows(number: Float[Array, "b 2"]) -> Int[Array, "b 2"]:
+  low, high = (jnp.array(ends)[None] for ends in zip(FIRST_ROWS, END_ROWS, strict=True))
+  return low + jnp.floor(number * (high - low + 1)).astype(jnp.int32)
 
 
 def _columns(width: int) -> tuple[int, int]:
