@@ -10,7 +10,7 @@ Writes one JSON file an evaluation, and pictures, into --out, and prints the tab
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fgait_jax.errors import ConfigError, FgaitError
@@ -24,6 +24,7 @@ SHOW = flags.DEFINE_string("show", None, "folder or file of results: print its t
 def main(_):
   from fgait_jax.evaluation import results, tables  # late: importing takes seconds, and a wrong flag should not
 
+  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     if SHOW.value is not None:
       tables.show(results.find(SHOW.value))

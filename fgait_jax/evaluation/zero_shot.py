@@ -43,7 +43,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     rows += _chance(config, protocol, systems[0][2], dict.fromkeys(row["centred"] for row in rows))
   first = rows[0]["figures"]
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
-  notes = [f"Protocol {protocol.name}: {protocol.title.lower()} ({protocol.source}); {metric}, mean over parts.",
+  notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used." if config.centre_by == "none" else
            f"No labels were used; centred rows know which {config.centre_by} each walk comes from."]
   if config.bootstrap:
@@ -93,8 +93,8 @@ def _pictures(setup: Setup, protocol, found: Features) -> list[str]:
   made = [neighbours.of_features(
     setup.out / f"neighbours-{config.dataset}.png", split=setup.split, found=found, protocol=protocol,
     metric=config.metric, count=config.pictures, seed=config.seed, mirror=config.mirror_views,
-    subtitle=f"{setup.data_title}; {setup.title}; {config.metric} distance. Probes drawn at random, nothing picked"
-             " out. Green frame: the same person. Red: someone else.")]
+    subtitle=f"{setup.data_title}; {setup.title}; {config.metric} distance. Probes drawn at random. Green: the"
+             " same person; red: someone else. Below: subject, condition, view, distance.")]
   if network.config.objective.masked_fraction > 0:
     made.append(reconstructions.of_network(
       setup.out / f"reconstructions-{config.dataset}.png", network=network, split=setup.split, count=config.pictures,

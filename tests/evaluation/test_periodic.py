@@ -1,0 +1,86 @@
+"""Zero-shot evaluation during training: when, on which walks, and what it says."""
+
+import types
+
+import numpy as np
+import pytest
+
+from configs import base
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import periodic
+from fgait_jax.parallel.mesh import make_mesh
+
+TYPES = ("nm-01", "nm-03", "cl-01")
+
+
+class Walks:
+  """Subjects with two views of three types; the first pixel of a walk is who walks."""
+
+  name = "walkers/test"
+  manifest = {"kind": "synthetic", "content_hash": "d"}
+
+  def __init__(self, subjects=10):
+    rows = [(s, t, v) for s in range(subjects) for t in TYPES for v in ("000", "090")]
+    self.subjects = np.array([f"{s:03d}" for s, *_ in rows])
+    self.conditions = np.array([t for _, t, _ in rows])
+    self.views = np.array([v for *_, v in rows])
+    self.keys = np.arange(len(rows)).astype(str)
+    self.num_frames = np.full(len(rows), 4)
+
+  def __len__(self):
+    return len(self.subjects)
+
+  def frames(self, i, indices=None):
+    return np.full((4, 64, 64, 1), int(self.subjects[i]), np.uint8)[indices]
+
+
+def config_of(monkeypatch, **values):
+  monkeypatch.setattr(periodic, "open_split", lambda folder, name, split: Walks())
+  config = base.pretrain()
+  with config.unlocked():
+    config.train.steps = 250
+    config.periodic.update({"every": 100} | values)
+  return config
+
+
+def embed(frames, valid):
+  who = frames[:, 0, 0, 0, 0].astype(np.float32)
+  value = np.stack([np.cos(who / 10), np.sin(who / 10)], axis=-1)[:, None].repeat(3, 1)  # [b, 3 parts, 2]
+  return types.SimpleNamespace(prediction=value)
+
+
+def test_a_run_says_rank1_auc_and_signs_of_collapse(monkeypatch):
+  (evaluator,) = periodic.zero_shot(config_of(monkeypatch))
+  values = evaluator.run(types.SimpleNamespace(embed=embed, mesh=make_mesh()), 100)
+  assert values["zero_shot/CL/rank1"] == 100
+  assert values["zero_shot/mean/auc"] == pytest.approx(100)
+  assert 1 < values["zero_shot/effective_rank"] <= 2
+  assert 0.7 < values["zero_shot/mean_cosine"] < 1
+  assert {type(value) for value in values.values()} == {float}
+
+
+def test_it_is_due_at_the_start_every_so_often_and_at_the_end(monkeypatch):
+  (evaluator,) = periodic.zero_shot(config_of(monkeypatch))
+  assert [step for step in range(251) if evaluator.due(step)] == [0, 100, 200, 250]
+  assert periodic.zero_shot(config_of(monkeypatch, every=0)) == []
+
+
+def test_a_subset_holds_whole_subjects_spread_evenly():
+  subjects = np.repeat([f"{i:02d}" for i in range(10)], 6)
+  rows = periodic.spread(subjects, 20)
+  assert sorted(set(subjects[rows])) == ["00", "04", "09"]
+  assert len(rows) == 18
+  np.testing.assert_array_equal(periodic.spread(subjects, 0), np.arange(60))
+  np.testing.assert_array_equal(periodic.spread(subjects, 60), np.arange(60))
+  assert len(periodic.spread(subjects, 7)) == 7  # not even two subjects fit
+
+
+def test_what_cannot_be_evaluated_is_refused_before_training(monkeypatch, tmp_path):
+  with pytest.raises(ConfigError, match="unknown protocol 'walker'"):
+    periodic.zero_shot(config_of(monkeypatch, protocol="walker"))
+  with pytest.raises(DataError, match="wants types d1"):
+    periodic.zero_shot(config_of(monkeypatch, protocol="kth"))
+  with pytest.raises(ConfigError, match="config.periodic.every=-1"):
+    periodic.zero_shot(config_of(monkeypatch, every=-1))
+  with pytest.raises(ConfigError, match="protocol=scoliosis1k scores classes"):
+    periodic.zero_shot(config_of(monkeypatch, protocol="scoliosis1k"))

@@ -1,0 +1,67 @@
+"""The evaluation program from the command line: what a wrong call says, and tables shown again."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from fgait_jax.evaluation import results
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def run(*arguments):
+  return subprocess.run([sys.executable, "run_eval.py", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
+                        timeout=300, check=False)
+
+
+def one_line(done):
+  """The error, which must be all that was said."""
+  assert done.returncode == 1
+  assert "Traceback" not in done.stderr
+  assert done.stderr.count("\n") == 1
+  return done.stderr
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path):
+  done = run("--config=configs/zero_shot.py", "--config.chekpoint=runs/first", f"--out={tmp_path}")
+  assert "unknown key config.chekpoint; did you mean config.checkpoint?" in one_line(done)
+
+
+@pytest.mark.parametrize("arguments,message", [
+  ((), "error: give --config=configs/zero_shot.py"),
+  (("--config=configs/zero_shot.py", "--config.data_dir=nowhere", "--config.checkpoint=runs/x"),
+   "no data set 'walkers' in nowhere"),
+])
+def test_what_is_missing_is_said_in_one_line(tmp_path, arguments, message):
+  assert message in one_line(run(*arguments, f"--out={tmp_path}"))
+  assert not list(tmp_path.iterdir())
+
+
+def test_tables_are_shown_again_from_result_files_alone(tmp_path):
+  figures = {"accuracy": 50.0}
+  results.write(tmp_path / "a.json", {
+    "task": "linear_probe", "title": "Linear probe", "notes": [], "config": {}, "pictures": [],
+    "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 2, "subjects": 2},
+    "pretraining": {"datasets": []}, "conditions": [{"name": "CL", "title": "CL"}],
+    "metrics": [{"key": "accuracy", "title": "accuracy %", "interval": False, "best": 100, "digits": 1}],
+    "rows": [{"name": "model", "title": "tiny", "centred": "none", "figures": {"CL": figures}}],
+  })
+  done = run(f"--show={tmp_path}")
+  assert done.returncode == 0, done.stderr
+  assert "50.0" in done.stdout
+  assert "accuracy %" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["zero_shot", "linear_probe", "score"])
+def test_configurations_are_locked_and_name_their_task(name):
+  spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{name}.py")
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config()
+  assert config.task == name
+  assert config.is_locked
+  with pytest.raises(AttributeError):
+    config.chekpoint = "x"
