@@ -1,6 +1,6 @@
 """Named sizes of every model. `tests/golden/parameters.txt` lists their parameter counts, part by part.
 
-Transformer: test, tiny (two CPU cores), small, base (0.13 B), large (0.3 B), huge (0.6 B), giant (1.1 B), heads included.
+Transformer: test, tiny (two CPU cores), small, base (0.13 B with heads), large (0.3 B), huge (0.6 B), giant (1.1 B).
 P3D: as the reference names them, 0.03b and 0.13b by the backbone alone; the others by blocks per stage; test is small.
 """
 
@@ -12,6 +12,8 @@ from fgait_jax.models import p3d
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.transformer import GaitTransformer
+
+_WIDE = {"patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)}
 
 # encoder: of GaitTransformer; embed: channels of a part's embedding; decoder: of Decoder.
 TRANSFORMER = {
@@ -28,19 +30,19 @@ TRANSFORMER = {
     "embed": 256, "decoder": {"width": 128, "layers": 2, "heads": 4},
   },
   "base": {
-    "encoder": {"width": 768, "layers": 12, "heads": 12, "patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)},
+    "encoder": {"width": 768, "layers": 12, "heads": 12, **_WIDE},
     "embed": 512, "decoder": {"width": 256, "layers": 2, "heads": 4},
   },
   "large": {
-    "encoder": {"width": 1024, "layers": 20, "heads": 16, "patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)},
+    "encoder": {"width": 1024, "layers": 20, "heads": 16, **_WIDE},
     "embed": 512, "decoder": {"width": 256, "layers": 2, "heads": 4},
   },
   "huge": {
-    "encoder": {"width": 1280, "layers": 28, "heads": 20, "patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)},
+    "encoder": {"width": 1280, "layers": 28, "heads": 20, **_WIDE},
     "embed": 512, "decoder": {"width": 384, "layers": 2, "heads": 4},
   },
   "giant": {
-    "encoder": {"width": 1792, "layers": 28, "heads": 28, "patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)},
+    "encoder": {"width": 1792, "layers": 28, "heads": 28, **_WIDE},
     "embed": 512, "decoder": {"width": 512, "layers": 2, "heads": 8},
   },
 }  # fmt: skip

@@ -24,11 +24,22 @@ LOGICAL = {
 TABLE = (
   # Vectors, tables of positions, learned tokens: small.
   (r"(.*/)?(bias|scale|[^/]*(position|token)[^/]*)", ()),
-  # Heads, any encoder: [part, in, out].
-  (r"(projector|predictor)/fc\d/kernel", ("whole", "embed", "hidden")),
-  # P3D: [.., in, out] in its stages; the first convolution has one input channel.
-  (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
+  # Transformer blocks of encoder and decoder: [layer, in, out].
+  (r"(encoder|decoder)/blocks/attention/(query|key|value)/kernel", ("embed", "heads")),
+  (r"(encoder|decoder)/blocks/attention/out/kernel", ("heads", "embed")),
+  (r"(encoder|decoder)/blocks/mlp/up/kernel", ("embed", "hidden")),
+  (r"(encoder|decoder)/blocks/mlp/down/kernel", ("hidden", "embed")),
+  # Tokenizers: the first layers have few channels.
+  (r"encoder/tokenizer/(conv1|conv2|embed)/kernel", ()),
+  (r"encoder/tokenizer/(conv3|merge)/kernel", ("embed", "hidden")),
+  # Decoder: features in, pixels out.
+  (r"decoder/embed/kernel", ("embed", "hidden")),
+  (r"decoder/predict/kernel", ("embed", "whole")),
+  # P3D stages: [.., in, out] of convolutions; the stem has one input channel.
   (r"encoder/stem/kernel", ()),
+  (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
+  # Heads of any encoder: [part, in, out].
+  (r"(projector|predictor)/fc\d/kernel", ("whole", "embed", "hidden")),
 )
 
 

@@ -28,12 +28,14 @@ from fgait_jax.training.session import Clock, Profiler, Stop
 from fgait_jax.training.step import step_of
 
 
-def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None, devices=None):
+def run(
+  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None, devices=None
+):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
   Every evaluator has `due(step) -> bool` and `run(Pretrained, step) -> dict[str, float]`. `splits` stands in for the
-  data sets of `config.data`, `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`, `DataError`, `CheckpointError`
-  before the first step, and `NonFiniteLoss` at a step whose loss is not a number.
+  data sets of `config.data`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`,
+  `DataError`, `CheckpointError` before the first step, and `NonFiniteLoss` at a step whose loss is not a number.
   """
   workdir = pathlib.Path(workdir).absolute()
   use_compilation_cache(config.train.compilation_cache)
@@ -163,11 +165,11 @@ def teacher_of(state, graph, config, mesh, workdir, meta, step) -> Pretrained:
 
 def opening(config, mesh, state, splits, workdir, start) -> list[str]:
   """The first lines of a run: devices, mesh, parameters, data, and where everything is written."""
-  device = jax.devices()[0]
+  device = mesh.devices.flat[0]
   total = states.count_parameters(state["params"])
   parts = ", ".join(f"{name} {states.count_parameters(tree):,}" for name, tree in state["params"].items())
   return [
-    f"devices     {jax.device_count()} x {device.device_kind} ({device.platform}) in {jax.process_count()} processes",
+    f"devices     {mesh.size} x {device.device_kind} ({device.platform}) in {jax.process_count()} processes",
     f"mesh        {', '.join(f'{name} {size}' for name, size in mesh.shape.items())}",
     f"model       {config.model.name} {config.model.variant}: {total:,} parameters ({parts}), student and teacher each",
     *(f"data        {split.name}: {len(split):,} sequences" for split in splits),

@@ -70,7 +70,7 @@ def make_train_step(
     (loss, (metrics, stats)), gradients = jax.value_and_grad(student_loss, has_aux=True)(
       state["params"], state["stats"], target, images, valid[:, 1], rng.key(seed, "masking", number)
     )
-    norm = optax.global_norm(gradients)
+    norm = optax.tree.norm(gradients)
     updates, opt = optimizer.update(gradients, state["opt"], state["params"])
     params = optax.apply_updates(state["params"], updates)
     rate = ema_rate(number, start=ema_start, steps=steps)

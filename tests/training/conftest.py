@@ -1,0 +1,74 @@
+"""A toy population in memory, the test-size configuration, and runs that share what is compiled."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import pretrain
+from fgait_jax.training import loop
+
+
+class ToySplit:
+  """Bodies that are ellipses, each of its own size, swaying at its own rate."""
+
+  name = "toy/train"
+  manifest = {"content_hash": "ellipses"}
+
+  def __init__(self, sequences: int = 24):
+    rng = np.random.default_rng(0)
+    width, height, rate = rng.uniform(6, 16, sequences), rng.uniform(16, 30, sequences), rng.uniform(0.3, 1, sequences)
+    y, x = np.mgrid[:64, :64]
+    sway = 4 * np.sin(np.arange(6) * rate[:, None])[..., None, None]
+    body = ((x - 32 - sway) / width[:, None, None, None]) ** 2 + ((y - 32) / height[:, None, None, None]) ** 2 < 1
+    self._frames = (255 * body).astype(np.uint8)[..., None]
+    self.num_frames = np.full(sequences, 6, np.int32)
+    self.keys = self.subjects = self.conditions = self.views = np.array([f"walk{i:02d}" for i in range(sequences)])
+    self.attributes = {}
+
+  def __len__(self) -> int:
+    return len(self.keys)
+
+  def frames(self, i, indices=None):
+    return self._frames[i] if indices is None else self._frames[i][indices]
+
+
+@pytest.fixture(scope="session")
+def toy():
+  return ToySplit()
+
+
+@pytest.fixture(scope="session")
+def configure():
+  """`configure(train__steps=3, ...)`: the test-size configuration with changes."""
+  def make(**changes):
+    config = pretrain.get_config("test")
+    config.data.names = ("toy",)
+    config.data.threads = 1
+    for name in ("affine", "perspective", "flip", "dilate", "blur"):  # tests/data has them; they compile for long
+      config.augment[name] = 0.0
+    config.train.compilation_cache = ""  # tests/conftest.py has set one
+    config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
+    return config
+
+  return make
+
+
+@pytest.fixture(scope="session")
+def run(toy):
+  """`run(config, workdir, devices=1, evaluators=())`: the loop, whose step is compiled once a (config, mesh)."""
+  compiled = {}
+
+  def step_of(config, graph, optimizer, *, mesh, **rest):
+    key = (config.model, config.objective, config.optim, config.augment, config.data.batch_size, config.train.steps)
+    key = (str(key), config.seed, mesh)
+    if key not in compiled:
+      compiled[key] = made(config, graph, optimizer, mesh=mesh, **rest)
+    return compiled[key]
+
+  made, loop.step_of = loop.step_of, step_of
+  jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
+  yield lambda config, workdir, *, devices=1, **given: loop.run(
+    config, workdir, **({"splits": [toy]} | given), devices=jax.devices()[:devices]
+  )
+  jax.config.update("jax_disable_most_optimizations", False)
+  loop.step_of = made

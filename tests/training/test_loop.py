@@ -1,0 +1,192 @@
+"""Runs that stop and go on, on any devices; what they write; how they end."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+from fgait_jax.errors import CheckpointError, NonFiniteLoss
+from fgait_jax.training import loop
+from fgait_jax.training.metrics import read_lines
+
+STEPS = 4
+
+
+def losses(workdir):
+  lines = [line for line in read_lines(workdir) if line["kind"] == "train"]
+  return {line["step"]: (line["loss"], line["reconstruction"], line["gradient_norm"]) for line in lines}
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+class Each:
+  """An evaluator at every step; `then` is called with the step."""
+
+  def __init__(self, then=lambda step: None, every=1):
+    self.then, self.every, self.seen = then, every, []
+
+  def due(self, step):
+    return step % self.every == 0
+
+  def run(self, pretrained, step):
+    self.then(step)
+    self.seen.append((step, pretrained.step, pretrained.identity))
+    return {"norm": float(sum(np.square(x).sum() for x in jax.tree.leaves(pretrained.params)))}
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(run, configure, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("uninterrupted")
+  return workdir, run(configure(), workdir)
+
+
+@pytest.mark.parametrize("stop_at", range(STEPS))
+def test_stopped_and_started_again_is_bit_for_bit_the_same(run, configure, uninterrupted, tmp_path, stop_at):
+  stopped = run(configure(train__stop_at=stop_at), tmp_path)
+  assert int(stopped["step"]) == stop_at
+  state = run(configure(), tmp_path)
+  assert_same(state, uninterrupted[1])  # parameters, statistics, teacher, optimizer, step
+  assert losses(tmp_path) == losses(uninterrupted[0])
+  assert sorted(losses(tmp_path)) == [1, 2, 3, 4]
+
+
+def test_a_finished_run_started_again_does_nothing(run, configure, uninterrupted):
+  before = losses(uninterrupted[0])
+  assert_same(run(configure(), uninterrupted[0]), uninterrupted[1])
+  assert losses(uninterrupted[0]) == before
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_go_on(run, configure, uninterrupted, tmp_path, capsys, which):
+  handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+  stop = Each(lambda step: step == 2 and os.kill(os.getpid(), which))
+  state = run(configure(), tmp_path, evaluators=[stop])
+  assert int(state["step"]) == 3
+  assert f"stopped by {which.name} at step 3 of 4, saved in" in (out := capsys.readouterr().out)
+  assert "To continue as if never stopped:" in out
+  assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+  assert_same(run(configure(), tmp_path), uninterrupted[1])
+
+
+def test_what_is_written_and_printed(run, configure, tmp_path, capsys):
+  each = Each(every=2)
+  run(configure(), tmp_path, evaluators=[each])
+  out = capsys.readouterr().out
+  for words in (
+    "devices     1 x cpu", "mesh        data 1, fsdp 1, tensor 1", "parameters (", "toy/train: 24 sequences",
+    f"written to  {tmp_path}", "step 4/4  loss", "evaluation  norm", "done: 4 steps",
+  ):
+    assert words in out
+  assert [step for step, *_ in each.seen] == [0, 2, 4]
+  assert [step for _, step, _ in each.seen] == [0, 2, 4]
+  assert len({identity for *_, identity in each.seen}) == 3
+  config = json.loads((tmp_path / "config.json").read_text())
+  assert config["data"]["batch_size"] == 8
+  train = [line for line in read_lines(tmp_path) if line["kind"] == "train"]
+  assert train[-1].keys() >= {
+    "loss", "reconstruction", "contrastive", "contrastive_accuracy", "gradient_norm", "rate", "ema",
+    "seconds_per_step", "clips_per_second", "waiting_share", "host_peak_bytes",
+  }
+  assert 0 <= train[-1]["waiting_share"] <= 1
+  assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "evaluate"] == [0, 2, 4]
+  assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == ["2", "4"]
+  assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
+  run(configure(train__stop_at=2), tmp_path, evaluators=[Each(every=2)])
+  each = Each(every=2)
+  run(configure(), tmp_path, evaluators=[each])
+  assert [step for step, *_ in each.seen] == [4]
+  assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "evaluate"] == [0, 2, 4]
+
+
+def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
+  run(configure(train__log_every=3), tmp_path)
+  every, each = losses(tmp_path), losses(uninterrupted[0])
+  assert sorted(every) == [3, 4]
+  np.testing.assert_allclose(every[3][0], np.mean([each[step][0] for step in (1, 2, 3)]), rtol=1e-6)
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configure, monkeypatch, tmp_path):
+  """The state is broken between batches 1 and 2: loss 2 is not a number, and nothing of that step may be kept."""
+  made, given = loop.step_of, []
+
+  def breaking(*args, **kwargs):
+    step = made(*args, **kwargs)
+
+    def train_step(state, batch, number):
+      if number == 2:
+        state = state | {"params": jax.tree.map(lambda x: x * np.nan, state["params"])}
+        given.append(jax.device_get(state))
+      return step(state, batch, number)
+
+    return train_step
+
+  monkeypatch.setattr(loop, "step_of", breaking)
+  with pytest.raises(NonFiniteLoss) as raised:
+    run(configure(train__save_every=100), tmp_path)
+  message = str(raised.value)
+  for words in (
+    "loss nan", "at step 2, in batch number 2", f"saved as step 2 in {tmp_path}/checkpoints", "toy/train/walk",
+    "config.optim.peak_rate",
+  ):
+    assert words in message
+  assert message.count("toy/train/walk") == 8
+  assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == ["2"]
+  assert sorted(losses(tmp_path)) == [1, 2]
+  monkeypatch.undo()
+  assert_same(run(configure(train__stop_at=2, train__save_every=100), tmp_path), given[0])
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"optim__peak_rate": 0.5}, r"holds step 1 of a run with other settings:\n  config.optim.peak_rate: 0.001 -> 0.5"),
+    ({"seed": 3, "train__steps": 9}, r"config.seed: 0 -> 3\n  config.train.steps: 4 -> 9\nSet them back"),
+  ],
+)
+def test_a_restart_with_other_settings_is_refused(run, configure, tmp_path, changes, message):
+  run(configure(train__stop_at=1), tmp_path)
+  with pytest.raises(CheckpointError, match=message):
+    run(configure(**changes), tmp_path)
+
+
+def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
+  run(configure(train__stop_at=1), tmp_path)
+  other = type(toy)()
+  other.manifest = {"content_hash": "circles"}
+  with pytest.raises(CheckpointError, match="data set toy/train: built anew, its content differs"):
+    run(configure(), tmp_path, splits=[other])
+
+
+@pytest.mark.parametrize(
+  "devices, mesh",
+  [
+    pytest.param(8, {"mesh__fsdp": 2, "mesh__tensor": 2}, id="data2-fsdp2-tensor2"),
+    pytest.param(8, {}, id="data8", marks=pytest.mark.slow),
+    pytest.param(8, {"mesh__fsdp": 8}, id="fsdp8", marks=pytest.mark.slow),
+    pytest.param(2, {"mesh__tensor": 2}, id="tensor2", marks=pytest.mark.slow),
+  ],
+)
+def test_any_mesh_gives_the_same_losses_to_rounding(run, configure, uninterrupted, tmp_path, devices, mesh):
+  run(configure(**mesh), tmp_path, devices=devices)
+  ours, theirs = losses(tmp_path), losses(uninterrupted[0])
+  np.testing.assert_allclose(ours[1][:2], theirs[1][:2], rtol=1e-5)
+  np.testing.assert_allclose(ours[1][2], theirs[1][2], rtol=1e-3)
+  for step in (2, 3, 4):
+    np.testing.assert_allclose(ours[step][:2], theirs[step][:2], rtol=2e-3)
+
+
+def test_a_checkpoint_of_eight_devices_goes_on_with_two_and_one(run, configure, tmp_path):
+  eight = run(configure(mesh__fsdp=2, mesh__tensor=2, train__stop_at=1), tmp_path, devices=8)
+  two = run(configure(train__stop_at=1), tmp_path, devices=2)
+  one = run(configure(train__stop_at=1), tmp_path, devices=1)
+  assert_same(eight, two)
+  assert_same(eight, one)
+  assert int(run(configure(train__stop_at=2), tmp_path)["step"]) == 2
