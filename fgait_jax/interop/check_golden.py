@@ -1,0 +1,242 @@
+"""Holds the P3D network and its training step against recorded arrays of the official module.
+
+  python -m fgait_jax.interop.check_golden FILE.npz
+
+The file names its architecture in `meta`; arrays are in torch layout. Every recorded array is recomputed by the pieces
+that train (network, loss, optimizer, moving average), one line each; exit status 1 if any is beyond its tolerance.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+import zipfile
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from fgait_jax.errors import DataError, FgaitError
+from fgait_jax.interop import names
+from fgait_jax.models import parts
+from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.p3d import P3D
+from fgait_jax.objectives.contrastive import part_info_nce
+from fgait_jax.training.optimizers import make_optimizer
+from fgait_jax.training.state import Graph, stats_of
+from fgait_jax.training.step import ema_rate
+
+# Of each array's largest magnitude, float32. The first prefix that fits counts.
+TOLERANCES = {"eval/": 1e-4, "train/loss": 1e-5, "train/": 1e-4, "grad/": 1e-3, "student": 1e-5, "teacher": 1e-5}
+_META = ("layers", "channels", "bins", "crops", "lr", "weight_decay", "momentum", "logit_scale", "label_smoothing",
+         "teacher_mode", "ema")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """One recorded array: its name, the largest error relative to its largest magnitude, and what is allowed."""
+
+  name: str
+  error: float
+  tolerance: float
+
+  @property
+  def passed(self) -> bool:
+    return self.error <= self.tolerance
+
+  def __str__(self) -> str:
+    return f"{'ok  ' if self.passed else 'FAIL'}  {self.error:8.1e}  (within {self.tolerance:.0e})  {self.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Golden:
+  """A recorded file. `weights` is the state dict teacher and student start from; views are [b t h w c]."""
+
+  meta: dict
+  weights: dict[str, np.ndarray]
+  teacher_view: np.ndarray
+  student_view: np.ndarray
+  recorded: dict[str, np.ndarray]
+
+
+def load(path: pathlib.Path) -> Golden:
+  """Raises `DataError` naming what the file lacks."""
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+  except (OSError, ValueError, zipfile.BadZipFile) as error:
+    raise DataError(f"{path} cannot be read as .npz: {error}") from error
+  if lacking := [k for k in ("meta", "input/view_teacher", "input/view_student") if k not in arrays]:
+    raise DataError(f"{path} lacks {', '.join(lacking)}; it is no record of the reference network")
+  meta = json.loads(str(arrays.pop("meta")))
+  if lacking := [k for k in _META if k not in meta]:
+    raise DataError(f"{path}: meta lacks {', '.join(lacking)}")
+  if tuple(meta["bins"]) != parts.BINS:
+    raise DataError(f"{path}: meta.bins is {meta['bins']}; the network pools into {list(parts.BINS)}")
+  weights = {k.removeprefix("weights/"): v for k, v in arrays.items() if k.startswith("weights/")}
+  def view(name):
+    return np.moveaxis(arrays[f"input/{name}"], 1, -1)
+  recorded = {k: v for k, v in arrays.items() if not k.startswith(("weights/", "input/"))}
+  return Golden(meta, weights, view("view_teacher"), view("view_student"), recorded)
+
+
+def build(golden: Golden) -> tuple[Graph, dict, dict]:
+  """(graph, parameters, statistics) of the recorded network; raises `DataError` listing keys that do not fit."""
+  meta = golden.meta
+  channels = golden.teacher_view.shape[-1]
+
+  def create() -> GaitNetwork:
+    rngs = nnx.Rngs(0)
+    encoder = P3D(layers=meta["layers"], channels=meta["channels"], in_channels=channels, rngs=rngs)
+    return GaitNetwork(encoder, embed_features=meta["channels"][-1], rngs=rngs)
+
+  graph = Graph(*nnx.split(nnx.eval_shape(create), nnx.Param, nnx.BatchStat))
+  params = names.import_tree(golden.weights, nnx.to_pure_dict(graph.params))
+  stats = names.import_tree(golden.weights, nnx.to_pure_dict(graph.stats))
+  unknown = [k for k in golden.weights if k not in params.used | stats.used and not k.endswith("num_batches_tracked")]
+  wrong = [f"missing {k}" for k in params.missing + stats.missing]
+  wrong += [f"misshapen {k}" for k in params.misshapen + stats.misshapen] + [f"unknown {k}" for k in unknown]
+  if wrong:
+    raise DataError("weights do not fit the network of meta: " + "; ".join(wrong))
+  return graph, params.values, stats.values
+
+
+def _to_torch(x: jax.Array) -> np.ndarray:
+  return np.moveaxis(np.asarray(x), -1, 1)  # channels to the second axis, whatever follows
+
+
+def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
+  """Every stage of the forward pass with running statistics, and crops with the first and last sequence recorded."""
+  @jax.jit
+  def run(params, stats, frames):
+    network = graph.merge(params, stats)
+    network.eval()
+    valid = jnp.ones(frames.shape[:2], bool)
+    stages = [x[:1] for x in network.encoder.stages(frames, valid)]
+    pooled, present = parts.temporal_max(network.encoder.encode(frames, valid))
+    embedding = network.embed(frames, valid)
+    unit = embedding.prediction / jnp.linalg.norm(embedding.prediction, axis=-1, keepdims=True)
+    crops = {p: network.encoder.encode_parts(frames, valid, crop_list=(p,)).features for p in golden.meta["crops"]}
+    return stages, {
+      "temporal_pool": pooled, "part_features": embedding.pooled, "projector": embedding.projection,
+      "predictor": embedding.prediction, "embedding": unit,
+      **{f"crop{p}_last2": jnp.stack([x[0], x[-1]]) for p, x in crops.items() if p > 1},
+    }
+
+  stages, others = run(params, stats, golden.teacher_view)
+  for i, x in enumerate(stages):
+    yield f"eval/stage{i}_first_sequence", _to_torch(x)
+  for name, x in others.items():
+    yield f"eval/{name}", _to_torch(x)
+
+
+def _updates_per_crop(golden: Golden) -> int:
+  """How often the recording updated student statistics a crop: 2 where it recomputed activations in backward."""
+  name = "layer0.forward_block.1.num_batches_tracked"
+  after = golden.recorded.get(f"student_after_step/{name}")
+  if after is None or name not in golden.weights:
+    return 1
+  return round(float(after - golden.weights[name]) / len(golden.meta["crops"]))
+
+
+def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
+  """One step from equal teacher and student: values, loss, gradients, parameters and statistics after it."""
+  meta = golden.meta
+  crops = tuple(meta["crops"])
+  optimizer = make_optimizer(
+    params, name="sgd", rate=optax.constant_schedule(meta["lr"]), momentum=meta["momentum"], beta1=0.0, beta2=0.0,
+    weight_decay=meta["weight_decay"], clip_norm=0, rules=((".*", 1.0, 1.0),),
+  )
+
+  def student_loss(params, stats, target, frames):
+    student = graph.merge(params, stats)
+    valid = jnp.ones(frames.shape[:2], bool)
+    features = student.encoder.encode_parts(frames, valid, crop_list=crops)
+    pooled = parts.part_pool(*parts.temporal_max(features))
+    prediction = student.predictor(student.projector(pooled))
+    loss, _ = part_info_nce(
+      prediction, target, temperature=1 / meta["logit_scale"], label_smoothing=meta["label_smoothing"]
+    )
+    for _ in range(_updates_per_crop(golden) - 1):  # backward recomputes the crops last to first
+      for x, p in reversed(list(zip(jnp.split(frames, len(crops)), crops, strict=True))):
+        student.encoder.encode_parts(x, jnp.ones(x.shape[:2], bool), crop_list=(p,))
+    return loss, (pooled, prediction, stats_of(student))
+
+  @jax.jit
+  def step(params, stats, teacher_view, student_view):
+    teacher = graph.merge(params, stats)
+    if meta["teacher_mode"] == "eval":
+      teacher.eval()
+    target = teacher.embed(teacher_view, jnp.ones(teacher_view.shape[:2], bool)).projection
+    (loss, (pooled, prediction, student_stats)), gradients = jax.value_and_grad(student_loss, has_aux=True)(
+      params, stats, target, student_view
+    )
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    new = optax.apply_updates(params, updates)
+    rate = ema_rate(jnp.int32(0), start=meta["ema"], steps=10**9)  # the first step of a long run
+    average = jax.tree.map(lambda old, new: old + rate * (new - old), params, new)
+    values = {"part_features": pooled, "predictor": prediction, "teacher_projector": target}
+    return values, loss, gradients, (new, student_stats), (average, stats_of(teacher))
+
+  values, loss, gradients, student, teacher = step(
+    params, stats, golden.teacher_view, golden.student_view
+  )
+  for name, x in values.items():
+    yield f"train/{name}", _to_torch(x)
+  unit = {k: x / np.linalg.norm(x, axis=-1, keepdims=True) for k, x in jax.tree.map(np.asarray, values).items()}
+  yield "train/logits", np.einsum("npe,mpe->nmp", unit["predictor"], unit["teacher_projector"])
+  yield "train/loss", np.asarray(loss)
+  yield from ((f"grad/{k}", x) for k, x in names.export_tree(gradients).items())
+  for who, trees in (("student", student), ("teacher", teacher)):
+    for tree in trees:
+      yield from ((f"{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
+
+
+def check(path: pathlib.Path) -> list[Line]:
+  """One line for every array of the file, in its order; an array nothing computes has an infinite error."""
+  golden = load(path)
+  graph, params, stats = build(golden)
+  computed = dict(evaluation(golden, graph, params, stats)) | dict(training(golden, graph, params, stats))
+  # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise (1e-8 where others are 1):
+  # an error of float32's resolution of the largest gradient passes in any array.
+  gradients = [np.max(np.abs(v), initial=0.0) for k, v in golden.recorded.items() if k.startswith("grad/")]
+  noise = np.finfo(np.float32).eps * max(gradients, default=0.0) / TOLERANCES["grad/"]
+  lines = []
+  for name, expected in golden.recorded.items():
+    if name.endswith("num_batches_tracked"):
+      continue  # a count of calls, which we do not keep; it only says how often statistics were updated
+    tolerance = next((t for prefix, t in TOLERANCES.items() if name.startswith(prefix)), 0.0)
+    floor = noise if name.startswith("grad/") else 0.0
+    lines.append(Line(name, _relative_error(computed.get(name), expected, floor), tolerance))
+  return lines
+
+
+def _relative_error(ours: np.ndarray | None, expected: np.ndarray, floor: float) -> float:
+  if ours is None or ours.shape != expected.shape:
+    return float("inf")
+  worst = np.max(np.abs(np.asarray(ours, np.float64) - expected), initial=0.0)
+  error = worst / max(np.max(np.abs(expected), initial=0.0), floor, np.finfo(np.float32).tiny)
+  return float(error) if np.isfinite(error) else float("inf")
+
+
+def main(arguments: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(description="Holds the P3D network against recorded arrays of the official module.")
+  parser.add_argument("file", type=pathlib.Path, metavar="FILE.npz")
+  path = parser.parse_args(arguments).file
+  try:
+    lines = check(path)
+  except FgaitError as error:
+    print(error, file=sys.stderr)
+    return 1
+  print("\n".join(map(str, lines)))
+  failed = [line for line in lines if not line.passed]
+  print(f"{len(lines)} entries, {len(failed)} beyond tolerance")
+  return 1 if failed or not lines else 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

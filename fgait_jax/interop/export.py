@@ -1,0 +1,136 @@
+"""Weights and networks for use without this code base.
+
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format safetensors   parameters and statistics by our paths
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under the released names (P3D)
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax           frames -> embedding, weights inside
+
+The last needs only jax to run (`load.py` beside it): any number of sequences and frames, on any of the platforms named.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+
+from fgait_jax.data.augment import prepare
+from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.interop import names
+from fgait_jax.models.p3d import P3D
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import Pretrained
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+_LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and numpy, nothing else.
+
+  python load.py frames.npy          uint8 [b, t, 64, 64, c], 0 background, 255 body -> frames.embedding.npy [b, p, e]
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+_NETWORK = jax.export.deserialize(bytearray((pathlib.Path(__file__).parent / "network.jaxexport").read_bytes()))
+
+
+def embed(frames, valid=None):
+  """Unit embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
+  frames = np.asarray(frames, np.uint8)
+  valid = np.ones(frames.shape[:2], bool) if valid is None else np.asarray(valid, bool)
+  return _NETWORK.call(frames, valid)
+
+
+if __name__ == "__main__":
+  path = pathlib.Path(sys.argv[1])
+  np.save(path.with_suffix(".embedding.npy"), embed(np.load(path)))
+'''
+
+
+def embedding_function(pretrained: Pretrained):
+  """(frames uint8 [b t 64 64 c], valid bool [b t]) -> unit predictions [b p e], running statistics, weights inside."""
+  params, stats = jax.tree.map(np.asarray, (pretrained.params, pretrained.stats))
+
+  def embed(frames, valid):
+    network = pretrained.graph.merge(params, stats)
+    network.eval()
+    prediction = network.embed(prepare(frames, width=pretrained.config.augment.width), valid).prediction
+    prediction = prediction.astype(jnp.float32)
+    return prediction / jnp.maximum(jnp.linalg.norm(prediction, axis=-1, keepdims=True), 1e-12)
+
+  return embed
+
+
+def export_network(pretrained: Pretrained, *, platforms: tuple[str, ...] = PLATFORMS) -> jax.export.Exported:
+  """The embedding as StableHLO with symbolic batch `b` and time `t`."""
+  b, t = jax.export.symbolic_shape("b, t")
+  frames = jax.ShapeDtypeStruct((b, t, 64, 64, pretrained.config.model.channels), jnp.uint8)
+  valid = jax.ShapeDtypeStruct((b, t), jnp.bool_)
+  return jax.export.export(jax.jit(embedding_function(pretrained)), platforms=platforms)(frames, valid)
+
+
+def weights(pretrained: Pretrained) -> dict[str, np.ndarray]:
+  """Parameters under "params/..." and running statistics under "stats/...", by our paths."""
+  trees = {"params": pretrained.params, "stats": pretrained.stats}
+  return {path: np.ascontiguousarray(array) for path, array in names.flatten(trees).items()}
+
+
+def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
+  """The state dict of the released module, prefix `teacher_backbone.`; P3D networks only."""
+  if not isinstance(pretrained.network().encoder, P3D):
+    raise CheckpointError(f"the released names are those of P3D networks; this is a {pretrained.config.model.name}")
+  state = names.export_tree(pretrained.params) | names.export_tree(pretrained.stats)
+  norms = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
+  state |= {f"{k}.num_batches_tracked": np.array(pretrained.step, np.int64) for k in norms}
+  return {f"teacher_backbone.{k}": np.ascontiguousarray(v) for k, v in state.items()}
+
+
+def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLATFORMS, which="teacher") -> list[str]:
+  """Writes the chosen form into `out`; returns the paths written."""
+  pretrained = load_network(checkpoint, which=which)
+  out.mkdir(parents=True, exist_ok=True)
+  about = {"identity": pretrained.identity, "step": str(pretrained.step), "model": json.dumps(
+    pretrained.config.model.to_dict(), sort_keys=True
+  )}
+  if form == "jax":
+    files = {
+      "network.jaxexport": bytes(export_network(pretrained, platforms=platforms).serialize()),
+      "load.py": _LOADER.encode(),
+      "network.json": json.dumps(about | {"platforms": platforms, "input": "uint8 [b, t, 64, 64, c], bool [b, t]",
+                                          "output": "float32 [b, parts, channels], unit length a part"}).encode(),
+    }
+  else:
+    state = weights(pretrained) if form == "safetensors" else opengait_state(pretrained)
+    files = {f"{form.replace('safetensors', 'network')}.safetensors": safetensors.numpy.save(state, metadata=about)}
+  for name, content in files.items():
+    (out / name).write_bytes(content)
+  return [str(out / name) for name in files]
+
+
+def main(arguments: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(description="Writes weights or a self-contained network of one of our checkpoints.")
+  parser.add_argument("checkpoint", type=pathlib.Path, help="a run's folder, or one step's")
+  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder that receives the files")
+  parser.add_argument("--format", choices=("safetensors", "opengait", "jax"), required=True)
+  parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
+  parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
+  options = parser.parse_args(arguments)
+  try:
+    platforms = tuple(options.platforms.split(","))
+    written = run(
+      options.checkpoint, out=options.out, form=options.format, platforms=platforms, which=options.network
+    )
+  except FgaitError as error:
+    print(error, file=sys.stderr)
+    return 1
+  print("\n".join(written))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

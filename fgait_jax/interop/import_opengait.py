@@ -1,0 +1,194 @@
+"""Turns a checkpoint of OpenGait into one of ours, from which every evaluation and further training can start.
+
+  python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student]
+
+Reads .pt (needs torch, see requirements-interop.txt; weights only, no code of the file is run) and .safetensors. Every
+key is accounted for: unknown, missing and misshapen ones are listed and end the conversion.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import pathlib
+import re
+import sys
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+from flax import nnx
+
+import fgait_jax
+from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.interop import names
+from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.p3d import P3D, variant_of
+from fgait_jax.training import configuration
+from fgait_jax.training import state as states
+from fgait_jax.training.checkpoints import Checkpoints, new_meta
+
+_PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
+_FINE_TUNE = ("FCs.", "BNNecks.")  # heads of fine-tuned checkpoints; our fine-tuning builds its own
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """What the shapes of a state dict say of the network."""
+
+  layers: tuple[int, int, int, int]
+  channels: tuple[int, int, int, int]
+  in_channels: int
+  embed_features: int
+
+
+def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The state dict of a file; raises `CheckpointError` where it cannot be read as weights only."""
+  if not path.is_file():
+    raise CheckpointError(f"{path} is no file")
+  if path.suffix == ".safetensors":
+    try:
+      return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+      raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+  try:
+    import torch
+  except ImportError as error:
+    raise CheckpointError(
+      f"{path} needs torch to be read: pip install -r requirements-interop.txt (or give a .safetensors file)"
+    ) from error
+  try:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+  except Exception as error:  # torch raises many kinds here: pickle, zip, runtime errors
+    raise CheckpointError(f"{path} cannot be read as weights only: {str(error).splitlines()[0]}") from error
+  state = content.get("model", content) if isinstance(content, Mapping) else None
+  if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+    raise CheckpointError(f'{path} holds no state dict, neither itself nor under "model"')
+  return {name: tensor.float().numpy() for name, tensor in state.items()}
+
+
+def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:
+  """(which, its state dict without prefix, keys left aside on purpose).
+
+  A pretraining checkpoint holds teacher and student: the teacher is taken unless `network` says otherwise. Keys of the
+  other network and of fine-tuning heads are left aside; a state dict without prefixes is taken whole.
+  """
+  found = [which for which, prefix in _PREFIXES.items() if any(k.startswith(prefix) for k in state)]
+  if not found:
+    if network is not None:
+      raise CheckpointError(f"no key begins with {_PREFIXES[network]!r}; leave --network away for this checkpoint")
+    aside = [k for k in state if k.startswith(_FINE_TUNE)]
+    return "network", {k: v for k, v in state.items() if k not in aside}, aside
+  network = network or found[0]
+  if network not in found:
+    raise CheckpointError(f"the checkpoint holds no {network}, only {' and '.join(found)}; change --network")
+  prefix = _PREFIXES[network]
+  aside_prefixes = (*_FINE_TUNE, *(p for which, p in _PREFIXES.items() if which != network))
+  aside = [k for k in state if k.startswith(aside_prefixes)]
+  kept = {k.removeprefix(prefix): v for k, v in state.items() if k not in aside}
+  return network, kept, aside
+
+
+def infer(state: dict[str, np.ndarray]) -> Architecture:
+  """Layers and channels from keys and shapes; raises `CheckpointError` naming the key it looked for."""
+  def shape(name: str) -> tuple[int, ...]:
+    if name not in state:
+      raise CheckpointError(f"the state dict lacks {name}: is this a P3D network of OpenGait (DeepGaitV2)?")
+    return state[name].shape
+
+  def blocks(pattern: str) -> int:
+    return len({m[1] for k in state if (m := re.match(pattern, k))})
+
+  layers = (blocks(r"layer1\.forward_block\.(\d+)\."), *(blocks(rf"layer{i}\.(\d+)\.") for i in (2, 3, 4)))
+  channels = [shape("layer0.forward_block.0.weight")[0]]
+  channels += [shape(f"layer{i}.0.conv1.forward_block.0.weight")[0] for i in (2, 3, 4)]
+  embed = shape("projector.3.fc_bin")[-1]
+  return Architecture(layers, tuple(channels), shape("layer0.forward_block.0.weight")[1], embed)
+
+
+def create(architecture: Architecture) -> GaitNetwork:
+  """The network of that architecture, freshly drawn; call it under `nnx.eval_shape` for shapes only."""
+  rngs = nnx.Rngs(0)
+  encoder = P3D(
+    layers=architecture.layers, channels=architecture.channels, in_channels=architecture.in_channels, rngs=rngs
+  )
+  return GaitNetwork(encoder, embed_features=architecture.embed_features, rngs=rngs)
+
+
+def convert(state: dict[str, np.ndarray]) -> tuple[Architecture, dict, dict]:
+  """(architecture, parameters, statistics) of one network's state dict; raises listing every key that does not fit."""
+  architecture = infer(state)
+  _, params, stats = nnx.split(nnx.eval_shape(lambda: create(architecture)), nnx.Param, nnx.BatchStat)
+  params, stats = (names.import_tree(state, nnx.to_pure_dict(tree)) for tree in (params, stats))
+  known = params.used | stats.used
+  lines = [f"unknown    {k}" for k in state if k not in known and not k.endswith(".num_batches_tracked")]
+  lines += [f"missing    {k}" for k in params.missing + stats.missing]
+  lines += [f"misshapen  {k}" for k in params.misshapen + stats.misshapen]
+  lines += [f"not finite {k}" for k in sorted(known) if not np.isfinite(state[k]).all()]
+  if lines:
+    raise CheckpointError(f"{len(lines)} keys do not fit a network of {architecture}:\n  " + "\n  ".join(lines))
+  return architecture, params.values, stats.values
+
+
+def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *, out: pathlib.Path, step: int, source):
+  """Our checkpoint of {"teacher": (params, stats), "student": ...} at `step`, with a fresh optimizer state."""
+  variant = variant_of(architecture.layers, architecture.channels)
+  if architecture.embed_features != architecture.channels[-1]:
+    raise CheckpointError(
+      f"projector.3.fc_bin gives {architecture.embed_features} features from {architecture.channels[-1]}; our P3D"
+      " network keeps their number"
+    )
+  root = pathlib.Path(fgait_jax.__file__).parents[1]
+  config = configuration.load(str(root / "configs" / "reference.py"))
+  config.model.update(variant=variant, channels=architecture.in_channels, dtype="float32")
+  (params, stats), (teacher_params, teacher_stats) = networks["student"], networks["teacher"]
+  state = {
+    "step": np.int32(step), "params": params, "stats": stats,
+    "teacher": {"params": teacher_params, "stats": teacher_stats},
+    "opt": states.optimizer_of(config, params).init(params),
+  }
+  with Checkpoints(out, keep=1) as checkpoints:
+    if checkpoints.latest() is not None:
+      raise CheckpointError(f"{out} already holds step {checkpoints.latest()}; give another --out")
+    checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}) | {"imported_from": source})
+  return config
+
+
+def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
+  """Converts `path`; returns lines that say what was done. Teacher and student are both kept where both are there."""
+  state = read_state(path)
+  both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
+  wanted = ("teacher", "student") if both else (network,)
+  lines, converted = [], {}
+  for which in wanted:
+    which, chosen, aside = choose(state, which)
+    architecture, params, stats = convert(chosen)
+    converted[which] = (params, stats)
+    lines.append(f"{which}: {len(chosen)} keys, layers {architecture.layers}, channels {architecture.channels}")
+  only = next(iter(converted.values()))
+  networks = {which: converted.get(which, only) for which in ("teacher", "student")}
+  left = [k for k in aside if not (both and k.startswith(tuple(_PREFIXES.values())))]
+  lines += [f"left aside: {k}" for k in left]
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()
+  config = write(networks, architecture, out=out, step=0, source={"file": path.name, "sha256": digest})
+  lines.append(f"wrote {out} as config.model.name=p3d config.model.variant={config.model.variant}")
+  return lines
+
+
+def main(arguments: list[str] | None = None) -> int:
+  parser = argparse.ArgumentParser(description="Turns a checkpoint of OpenGait into one of ours.")
+  parser.add_argument("checkpoint", type=pathlib.Path)
+  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the new checkpoint")
+  parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
+  options = parser.parse_args(arguments)
+  try:
+    print("\n".join(run(options.checkpoint, out=options.out, network=options.network)))
+  except FgaitError as error:
+    print(error, file=sys.stderr)
+    return 1
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

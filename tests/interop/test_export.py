@@ -1,0 +1,78 @@
+"""Exported networks run where this package cannot be imported."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from fgait_jax.interop import export, names
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import configuration
+from fgait_jax.training import state as states
+from fgait_jax.training.checkpoints import Checkpoints, new_meta
+
+ROOT = pathlib.Path(__file__).parents[2]
+# Runs load.py with every import of this package refused.
+_ALONE = """
+import runpy, sys
+class Refuse:
+  def find_spec(self, name, *_):
+    if name.split(".")[0] in ("fgait_jax", "configs", "data_prep", "flax", "orbax"):
+      raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+folder, frames = sys.argv[1:3]
+sys.argv = ["load.py", frames]
+runpy.run_path(folder + "/load.py", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module", params=["transformer", "p3d"])
+def checkpoint(request, tmp_path_factory):
+  config = configuration.load(str(ROOT / "configs" / "pretrain.py") + ":test")
+  config.model.name = request.param
+  if request.param == "p3d":
+    config.objective.masked_fraction = 0.0
+  folder = tmp_path_factory.mktemp(request.param)
+  _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
+  with Checkpoints(folder, keep=1) as checkpoints:
+    checkpoints.save(0, state, new_meta(config, {}))
+  return folder
+
+
+def test_artifact_runs_alone_for_any_batch_and_time(checkpoint, tmp_path):
+  written = export.run(checkpoint, out=tmp_path, form="jax", platforms=("cpu",))
+  assert {pathlib.Path(p).name for p in written} == {"network.jaxexport", "load.py", "network.json"}
+  pretrained = export.load_network(checkpoint)
+  rng = np.random.default_rng(0)
+  for b, t in ((2, 4), (1, 7)):
+    frames = rng.integers(0, 256, (b, t, 64, 64, 1), np.uint8)
+    np.save(tmp_path / "frames.npy", frames)
+    subprocess.run(
+      [sys.executable, "-c", _ALONE, str(tmp_path), str(tmp_path / "frames.npy")], check=True, cwd=tmp_path
+    )
+    ours = np.asarray(pretrained.embed(frames, np.ones((b, t), bool)).prediction)
+    ours /= np.linalg.norm(ours, axis=-1, keepdims=True)
+    np.testing.assert_allclose(np.load(tmp_path / "frames.embedding.npy"), ours, atol=1e-4)
+
+
+def test_safetensors_hold_every_array(checkpoint, tmp_path):
+  assert export.main([str(checkpoint), "--out", str(tmp_path), "--format", "safetensors"]) == 0
+  arrays = safetensors.numpy.load_file(tmp_path / "network.safetensors")
+  pretrained = export.load_network(checkpoint)
+  for kind, tree in (("params", pretrained.params), ("stats", pretrained.stats)):
+    for path, array in names.flatten(tree).items():
+      np.testing.assert_array_equal(arrays.pop(f"{kind}/{path}"), array)
+  assert not arrays
+
+
+def test_released_names_are_for_p3d_only(checkpoint, tmp_path, capsys):
+  status = export.main([str(checkpoint), "--out", str(tmp_path), "--format", "opengait"])
+  if "p3d" in checkpoint.name:
+    assert status == 0
+    assert "teacher_backbone.layer4.0.sbn.weight" in safetensors.numpy.load_file(tmp_path / "opengait.safetensors")
+  else:
+    assert status == 1
+    assert "the released names are those of P3D networks; this is a transformer" in capsys.readouterr().err

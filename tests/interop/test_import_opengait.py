@@ -1,0 +1,97 @@
+"""OpenGait checkpoints become ours; every key that does not fit is listed."""
+
+import pathlib
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import nnx
+
+from fgait_jax.errors import CheckpointError
+from fgait_jax.interop import export, import_opengait, names
+from fgait_jax.models.variants import create_network
+from fgait_jax.training.checkpoints import load_network
+
+VARIANT = "1-1-2-1@4-4-6-8"
+
+
+def state_dict(prefix: str, seed: int) -> dict[str, np.ndarray]:
+  network = nnx.eval_shape(lambda: create_network(name="p3d", variant=VARIANT, rngs=nnx.Rngs(0)))
+  rng, state = np.random.default_rng(seed), {}
+  for tree in nnx.split(network, nnx.Param, nnx.BatchStat)[1:]:
+    values = jax.tree.map(lambda x: rng.uniform(0.5, 1, x.shape).astype(np.float32), nnx.to_pure_dict(tree))
+    state |= names.export_tree(values)
+  state |= {k.replace("running_var", "num_batches_tracked"): np.array(3) for k in state if "running_var" in k}
+  return {prefix + k: np.ascontiguousarray(v) for k, v in state.items()}
+
+
+@pytest.fixture(scope="module")
+def pretraining_state():
+  return state_dict("teacher_backbone.", 0) | state_dict("student_backbone.", 1)
+
+
+def saved(path: pathlib.Path, state) -> pathlib.Path:
+  safetensors.numpy.save_file(state, path)
+  return path
+
+
+def test_teacher_and_student_arrive_and_leave_unchanged(tmp_path, pretraining_state):
+  path = saved(tmp_path / "model.safetensors", pretraining_state)
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 0
+  teacher = load_network(tmp_path / "ours")
+  assert teacher.config.model.variant == VARIANT
+  out = export.opengait_state(teacher)
+  for key, expected in state_dict("teacher_backbone.", 0).items():
+    if "num_batches" not in key:
+      np.testing.assert_array_equal(out[key], expected)
+  student = names.export_tree(load_network(tmp_path / "ours", which="student").params)
+  np.testing.assert_array_equal(
+    student["predictor.3.fc_bin"], pretraining_state["student_backbone.predictor.3.fc_bin"]
+  )
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 1  # never written over
+
+
+def test_fine_tuning_heads_are_named_as_left_aside(tmp_path):
+  state = state_dict("teacher_backbone.", 0) | {"FCs.fc_bin": np.ones((31, 8, 4), np.float32)}
+  lines = import_opengait.run(saved(tmp_path / "m.safetensors", state), out=tmp_path / "ours")
+  assert "left aside: FCs.fc_bin" in lines
+
+
+def test_unknown_missing_and_misshapen_keys_are_all_listed():
+  state = state_dict("", 0)
+  del state["layer3.1.sbn.running_mean"]
+  state["layer4.0.sbn.bias"] = np.ones(3, np.float32)
+  state["layer9.weight"] = np.ones(3, np.float32)
+  state["layer2.0.sbn.bias"][0] = np.nan
+  with pytest.raises(CheckpointError) as error:
+    import_opengait.convert(state)
+  for line in ("unknown    layer9.weight", "missing    layer3.1.sbn.running_mean", "4 keys",
+               r"misshapen  layer4.0.sbn.bias: [3], expected [8]", "not finite layer2.0.sbn.bias"):
+    assert line in str(error.value)
+
+
+def test_asking_for_what_is_not_there_is_named(tmp_path):
+  with pytest.raises(CheckpointError, match="holds no student, only teacher"):
+    import_opengait.choose({"teacher_backbone.x": jnp.ones(1)}, "student")
+  with pytest.raises(CheckpointError, match="lacks layer0.forward_block.0.weight"):
+    import_opengait.infer({"x": np.ones(1)})
+  with pytest.raises(CheckpointError, match="is no file"):
+    import_opengait.read_state(tmp_path / "absent.pt")
+  (tmp_path / "bad.safetensors").write_bytes(b"nothing")
+  with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
+    import_opengait.read_state(tmp_path / "bad.safetensors")
+
+
+def test_torch_checkpoint_is_read_as_weights_only(tmp_path):
+  torch = pytest.importorskip("torch", reason="torch is an optional extra (requirements-interop.txt)")
+  state = {k: torch.from_numpy(np.array(v)) for k, v in state_dict("teacher_backbone.", 0).items()}
+  torch.save({"model": state, "optimizer": {}, "iteration": 7}, tmp_path / "m.pt")
+  read = import_opengait.read_state(tmp_path / "m.pt")
+  np.testing.assert_array_equal(read["teacher_backbone.layer2.0.sbn.bias"], state["teacher_backbone.layer2.0.sbn.bias"])
+  with (tmp_path / "code.pt").open("wb") as file:
+    pickle.dump({"model": pathlib.Path("x")}, file)
+  with pytest.raises(CheckpointError, match="cannot be read as weights only"):
+    import_opengait.read_state(tmp_path / "code.pt")
