@@ -102,6 +102,13 @@ def _reference(config, *, variant: str, steps: int):
   config.optim.rules = ((r".*", 1.0, 1.0),)
 
 
+def p3d_test(config):
+  _reference(config, variant="test", steps=4)
+  test(config)
+  config.model.dtype = "float32"
+  config.optim.warmup_steps = 0
+
+
 def p3d_small(config):
   _reference(config, variant="0.03b", steps=40_000)
   config.optim.schedule = "step"
@@ -115,5 +122,5 @@ def p3d_large(config):
 
 VARIANTS = {
   "test": test, "tiny": tiny, "small": small, "base": base_size, "large": large, "huge": huge, "giant": giant,
-  "p3d_0.03b": p3d_small, "p3d_0.13b": p3d_large,
+  "p3d_test": p3d_test, "p3d_0.03b": p3d_small, "p3d_0.13b": p3d_large,
 }

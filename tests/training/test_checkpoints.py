@@ -1,0 +1,85 @@
+"""A run's weights are found by folder, restored alone, on any devices; damage is named."""
+
+import pathlib
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from fgait_jax.errors import CheckpointError
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training.checkpoints import load_network
+
+
+@pytest.fixture(scope="module")
+def trained(run, configure, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("trained")
+  return workdir, run(configure(train__stop_at=2, train__save_every=1), workdir)
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return make_mesh(devices=jax.devices()[:1])
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+@pytest.mark.parametrize("folder, step", [("", 2), ("checkpoints", 2), ("checkpoints/1", 1)])
+def test_a_folder_of_any_level_is_understood(trained, mesh, folder, step):
+  found = load_network(trained[0] / folder, mesh=mesh)
+  assert (found.step, found.path) == (step, trained[0])
+  assert found.identity.endswith(f"-{step}-teacher")
+  assert found.config.data.batch_size == 8
+
+
+def test_only_the_weights_asked_for_are_read(trained, mesh):
+  teacher, student = load_network(trained[0], mesh=mesh), load_network(trained[0], mesh=mesh, which="student")
+  assert_same({"params": teacher.params, "stats": teacher.stats}, trained[1]["teacher"])
+  assert_same(student.params, trained[1]["params"])
+  assert teacher.identity != student.identity
+
+
+def test_untrained_is_the_network_before_the_first_step(trained, run, configure, mesh, tmp_path):
+  untrained = load_network(trained[0], mesh=mesh, trained=False)
+  first = run(configure(train__stop_at=0), tmp_path)
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), jax.device_get(untrained.params),
+    jax.device_get(first["teacher"]["params"]),
+  )
+  assert untrained.identity.startswith("untrained-")
+
+
+def test_embedding_is_in_evaluation_mode_and_the_same_on_any_devices(trained, mesh, toy):
+  frames = np.stack([toy.frames(i)[:4] for i in range(4)])
+  valid = np.ones((4, 4), bool)
+  one, two = load_network(trained[0], mesh=mesh), load_network(trained[0], mesh=make_mesh(devices=jax.devices()[:2]))
+  whole = one.embed(frames, valid)
+  assert whole.prediction.shape == (4, 31, 8)
+  np.testing.assert_allclose(two.embed(frames, valid).prediction, whole.prediction, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(one.embed(frames[:1], valid[:1]).prediction[0], whole.prediction[0], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "damage, message",
+  [
+    (lambda path: shutil.rmtree(path), r"there is no folder .*; give the --workdir of a run"),
+    (lambda path: (shutil.rmtree(path), path.mkdir()), r"holds no checkpoint yet; .*config.train.save_every"),
+    (lambda path: shutil.rmtree(path / "checkpoints/2/state"), r"cannot read .*checkpoints/2: .*partial, damaged"),
+    (lambda path: shutil.rmtree(path / "checkpoints/2/meta"), r"cannot read .*checkpoints/2: .*partial, damaged"),
+    (lambda path: (path / "checkpoints/2/meta/metadata").write_text("{"), r"cannot read .*checkpoints/2: "),
+  ],
+  ids=["missing", "empty", "no-state", "no-meta", "cut-short"],
+)
+def test_what_cannot_be_read_names_the_folder(trained, mesh, tmp_path, damage, message):
+  path = pathlib.Path(shutil.copytree(trained[0], tmp_path / "run"))
+  damage(path)
+  with pytest.raises(CheckpointError, match=message):
+    load_network(path, mesh=mesh)
+
+
+def test_unknown_network_is_refused(trained):
+  with pytest.raises(CheckpointError, match='which=\'pupil\'; a checkpoint holds "teacher" and "student"'):
+    load_network(trained[0], which="pupil")

@@ -1,0 +1,42 @@
+"""Where every array of the state lies, recorded for each size. UPDATE_GOLDEN=1 rewrites."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+from configs import pretrain
+from fgait_jax.errors import ConfigError
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.parallel.rules import path_name
+from fgait_jax.training import state as states
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "shardings"
+
+
+@pytest.mark.parametrize("variant", pretrain.VARIANTS)
+def test_shardings_are_as_recorded(variant):
+  """Also: every parameter of every size is under one sharding rule and one optimizer rule, and divides by 2 x 2."""
+  config = pretrain.get_config(variant)
+  _, target, _ = states.abstract(config, make_mesh(data=2, fsdp=2, tensor=2))
+  leaves = jax.tree_util.tree_flatten_with_path(target)[0]
+  text = "".join(f"{path_name(path)} {leaf.shape} {tuple(leaf.sharding.spec)}\n" for path, leaf in leaves)
+  path = GOLDEN / f"{variant}_2x2x2.txt"
+  if os.environ.get("UPDATE_GOLDEN"):
+    path.write_text(text)
+  assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
+
+
+def test_state_holds_student_teacher_and_optimizer():
+  config = pretrain.get_config("base")
+  _, target, _ = states.abstract(config, make_mesh())
+  assert target.keys() == {"step", "params", "stats", "teacher", "opt"}
+  assert jax.tree.structure(target["teacher"]["params"]) == jax.tree.structure(target["params"])
+  assert 0.12e9 < states.count_parameters(target["params"]) < 0.15e9
+  assert all(leaf.dtype == "float32" for leaf in jax.tree.leaves(target["params"]))
+
+
+def test_sizes_that_do_not_divide_name_parameter_and_key():
+  with pytest.raises(ConfigError, match=r"parameter .* does not divide over config.mesh.fsdp=8"):
+    states.abstract(pretrain.get_config("p3d_test"), make_mesh(fsdp=8))
