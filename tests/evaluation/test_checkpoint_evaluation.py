@@ -1,0 +1,65 @@
+"""A real network from a real checkpoint: one device or eight, padded or not, and the picture of what it completes."""
+
+import jax
+import numpy as np
+import pytest
+
+from fgait_jax.evaluation import features
+from fgait_jax.evaluation.report import reconstructions
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import checkpoints, configuration, state
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+  """A run of the test-sized transformer, saved before its first step."""
+  folder = tmp_path_factory.mktemp("run")
+  config = configuration.load("configs/pretrain.py:test")
+  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
+  with checkpoints.Checkpoints(folder, keep=1) as saved:
+    saved.save(0, values, checkpoints.new_meta(config, {}))
+  return folder
+
+
+class Split:
+  """Walks of noise of the given lengths."""
+
+  name = "test"
+
+  def __init__(self, lengths):
+    generator = np.random.default_rng(0)
+    self.walks = [generator.integers(0, 2, (n, 64, 64, 1), np.uint8) * 255 for n in lengths]
+    self.num_frames = np.array(lengths)
+    self.subjects = self.conditions = self.views = self.keys = np.array([str(i) for i in range(len(lengths))])
+
+  def __len__(self):
+    return len(self.walks)
+
+  def frames(self, i, indices):
+    return self.walks[i][indices]
+
+
+def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run_folder):
+  split = Split([9, 16, 12, 7, 16])
+  found = {}
+  for devices, batch_frames in ((8, 64), (1, 16)):
+    network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:devices]))
+    found[devices] = features.extract(
+      network.embed, split, max_frames=16, batch_frames=batch_frames, mesh=network.mesh).embeddings
+  assert found[1].shape[0::2] == (5, 31)
+  np.testing.assert_allclose(found[8], found[1], atol=2e-5)
+  assert np.linalg.norm(found[1], axis=1) == pytest.approx(1, rel=1e-4)
+
+
+def test_the_network_completes_what_it_was_not_shown(run_folder, tmp_path):
+  network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:1]))
+  frames, valid = features.pad_batch([np.zeros((16, 64, 64, 1), np.uint8)] * 2, length=16, size=2)
+  frames[:, :, 10:, 20:30] = 255
+  given, visible, predicted = reconstructions.reconstruct(network, frames, valid, masked_fraction=0.5, seed=0)
+  assert given.shape == visible.shape == predicted.shape == (2, 16, 64, 44)
+  np.testing.assert_array_equal(given, frames[..., 10:54, 0] / np.float32(255))  # pixels are where they were
+  assert visible.mean() == pytest.approx(0.5, abs=0.1)
+  assert ((predicted > 0) & (predicted < 1)).all()
+  path = reconstructions.of_network(tmp_path / "r.png", network=network, split=Split([16, 9, 12]), count=2, seed=0,
+                                    mirror=(), subtitle="made up")
+  assert path.stat().st_size > 10_000
