@@ -106,7 +106,9 @@ def run_blocks(
   blocks: Block, x: Float[Array, "b n d"], present: Bool[Array, "b n"], *, remat: str = "none"
 ) -> Float[Array, "b n d"]:
   """Runs stacked blocks by a scan: compile time does not grow with depth."""
-  run = lambda block, x, present: block(x, present)
+  def run(block, x, present):
+    return block(x, present)
+
   if remat != "none":
     run = nnx.remat(run, policy=POLICIES[remat])
   return nnx.scan(run, in_axes=(0, nnx.Carry, None), out_axes=nnx.Carry)(blocks, x, present)

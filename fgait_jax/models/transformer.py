@@ -97,7 +97,7 @@ class GaitTransformer(nnx.Module):
     visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
   ) -> FeatureMap:
     """The batch in len(crop_list) equal groups, in order; tokens of group i attend within their own of crop_list[i]
-    strips of rows, and see only its pixels. The first half of a group is cut aligned, the second shifted by half a strip.
+    strips of rows, and see only its pixels. Half of a group is cut aligned, the rest shifted by half a strip.
 
     `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens are kept. With a
     fraction of 0 all tokens are carried along and those not visible have no weight: the same result, only slower.
@@ -192,7 +192,9 @@ class GaitTransformer(nnx.Module):
     return FeatureMap(features, present.reshape(b, s * windows, r, q))
 
   def _tokenize(self, frames, valid):
-    run = lambda tokenizer, frames, valid: tokenizer(frames, valid)
+    def run(tokenizer, frames, valid):
+      return tokenizer(frames, valid)
+
     if self.remat == "full":
       run = nnx.remat(run, policy=POLICIES["full"])
     return run(self.tokenizer, frames.astype(self.dtype), valid)

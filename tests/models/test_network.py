@@ -1,0 +1,65 @@
+"""The whole network: what `embed` and `pretrain` give, and what they refuse."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models.variants import create_network
+
+FRAMES = jax.random.uniform(jax.random.key(0), (4, 4, 64, 44, 1))
+VALID = jnp.ones((4, 4), bool)
+
+
+def run(network, method, **options):
+  def call(state):
+    model = nnx.merge(graph, state)
+    out = getattr(model, method)(FRAMES, VALID, **options)
+    return out, nnx.state(model, nnx.BatchStat)
+
+  graph, state = nnx.split(network)
+  return jax.jit(call)(state)
+
+
+@pytest.fixture(scope="module")
+def network():
+  return nnx.jit(lambda: create_network(name="transformer", variant="test", rngs=nnx.Rngs(0)))()
+
+
+def test_embedding_has_31_parts_and_modes_differ_only_in_statistics(network):
+  before = nnx.state(network, nnx.BatchStat)
+  network.eval()
+  out, after = run(network, "embed")
+  jax.tree.map(np.testing.assert_array_equal, before, after)
+  assert out.pooled.shape == (4, 31, 16)
+  assert out.projection.shape == out.prediction.shape == (4, 31, 8)
+  network.train()
+  trained, after = run(network, "embed")
+  np.testing.assert_allclose(trained.pooled, out.pooled, rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(trained.projection.mean(0), 0, atol=1e-4)  # ends in a normalisation over the batch
+  assert any((a != b).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
+
+
+def test_pretraining_gives_logits_for_masked_patches(network):
+  out, _ = run(network, "pretrain", crop_list=(4, 1), masked_fraction=0.5, key=jax.random.key(1))
+  tokens = network.encoder.num_tokens(4, 44)
+  assert out.logits.shape == out.targets.shape == (4, tokens, network.encoder.pixels)
+  assert (out.masked.sum(1) == tokens // 2).all()
+  assert all(np.isfinite(x).all() for x in (out.logits, out.prediction, out.projection))
+
+
+def test_nothing_masked_runs_no_decoder(network):
+  out, _ = run(network, "pretrain", crop_list=(1,), masked_fraction=0.0, key=jax.random.key(1))
+  assert out.logits is None
+  assert out.masked is None
+  assert out.prediction.shape == (4, 31, 8)
+
+
+def test_groups_and_masking_that_cannot_work_are_refused(network):
+  with pytest.raises(ConfigError, match="batch of 4 .* 3 groups of objective.crop_list"):
+    network.pretrain(FRAMES, VALID, crop_list=(4, 2, 1), masked_fraction=0.0, key=jax.random.key(0))
+  reference = nnx.eval_shape(lambda: create_network(name="p3d", variant="test", rngs=nnx.Rngs(0)))
+  with pytest.raises(ConfigError, match="set objective.masked_fraction to 0"):
+    reference.pretrain(FRAMES, VALID, crop_list=(1,), masked_fraction=0.5, key=jax.random.key(0))

@@ -1,0 +1,42 @@
+"""Named sizes: their parameter counts as recorded, and unknown names refused."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models.variants import MODELS, create_network
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "parameters.txt"
+
+
+def count(module) -> int:
+  return sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param))) if module is not None else 0
+
+
+def line(name, variant):
+  network = nnx.eval_shape(lambda: create_network(name=name, variant=variant, rngs=nnx.Rngs(0)))
+  encoder, decoder = count(network.encoder), count(network.decoder)
+  heads = count(network.projector) + count(network.predictor)
+  assert encoder + heads + decoder == count(network)
+  return f"{name:<12}{variant:<8}{encoder:>14,} encoder {heads:>11,} heads {decoder:>10,} decoder"
+
+
+def test_parameter_counts_are_as_recorded():
+  text = "\n".join(line(name, variant) for name, (sizes, _) in MODELS.items() for variant in sizes) + "\n"
+  if os.environ.get("UPDATE_GOLDEN"):
+    GOLDEN.write_text(text)
+  assert text == GOLDEN.read_text(), "sizes moved; UPDATE_GOLDEN=1 rewrites tests/golden/parameters.txt"
+
+
+@pytest.mark.parametrize("key, value, known", [
+  ("name", "resnet", "transformer, p3d"), ("variant", "medium", "tiny, small, base, large, huge, giant"),
+  ("dtype", "float8", "float32, bfloat16"), ("remat", "some", "none, dots, full"), ("stem", "patch", "conv, tubelet"),
+])  # fmt: skip
+def test_unknown_values_are_refused_by_key(key, value, known):
+  options = {"name": "transformer", "variant": "tiny", key: value}
+  with pytest.raises(ConfigError, match=f"model.{key}='{value}'.*{known}"):
+    create_network(**options, rngs=nnx.Rngs(0))
