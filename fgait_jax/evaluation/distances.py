@@ -23,8 +23,9 @@ _BYTES = 4
 class Blocks:
   """How a ranking is cut: `probes` rows see the whole gallery at once, which passes by `gallery` rows at a time.
 
-  Both are powers of two, so that few shapes are compiled. resident: the gallery stays on the device; otherwise it is
-  sent again for each of `passes` blocks of probes. `bytes` is the estimate of what lies on the device.
+  Sizes are round, so that few shapes are compiled, and even, so that the last block is not mostly padding.
+  resident: the gallery stays on the device; otherwise it is sent again for each of `passes` blocks of probes.
+  bytes: estimate of what lies on the device.
   """
 
   probes: int
@@ -44,12 +45,11 @@ def plan_blocks(
   the smallest blocks fit.
   """
   item = channels * parts * _BYTES
-  most_probes, most_gallery = (min(MAX_BLOCK, max(MIN_BLOCK, _power_above(n))) for n in (num_probes, num_gallery))
   choices = [
     _blocks(num_probes, num_gallery, probes, gallery, resident, item)
     for resident in (True, False)
-    for gallery in _halves(most_gallery)
-    for probes in _halves(most_probes)
+    for gallery in _sizes(num_gallery)
+    for probes in _sizes(num_probes)
   ]
   fitting = [plan for plan in choices if plan.bytes <= budget_bytes]
   if not fitting:
@@ -68,12 +68,18 @@ def _blocks(num_probes, num_gallery, probes, gallery, resident, item) -> Blocks:
   return Blocks(probes=probes, gallery=gallery, resident=resident, passes=-(-num_probes // probes), bytes=used)
 
 
-def _power_above(number: int) -> int:
-  return 1 << max(0, number - 1).bit_length()
-
-
-def _halves(size: int) -> list[int]:
-  return [size >> k for k in range(size.bit_length()) if size >> k >= 1]
+def _sizes(number: int) -> list[int]:
+  """Sizes of blocks that cover `number` rows evenly, the largest first."""
+  if number <= 4 * MIN_BLOCK:
+    largest = max(MIN_BLOCK, 1 << max(0, number - 1).bit_length())
+    return [largest >> k for k in range(largest.bit_length())]
+  count, sizes = -(-number // MAX_BLOCK), []
+  while not sizes or sizes[-1] > 1:
+    even = -(-number // count)
+    step = 16 if even > MIN_BLOCK else 1
+    sizes.append(-(-even // step) * step)
+    count *= 2
+  return sizes
 
 
 def check_metric(metric: str) -> str:

@@ -184,14 +184,13 @@ def health(embeddings: np.ndarray, *, seed: int = 0, most: int = 2048) -> dict:
   if len(embeddings) > most:
     embeddings = embeddings[np.sort(np.random.default_rng(seed).choice(len(embeddings), most, replace=False))]
   ranks, cosines, num = [], [], len(embeddings)
-  for part in np.moveaxis(np.asarray(embeddings, np.float32), -1, 0):
-    centred = part - part.mean(axis=0)
-    few = len(centred) < centred.shape[1]  # the smaller of the two products has the same non-zero eigenvalues
-    product = centred @ centred.T if few else centred.T @ centred
-    values = np.clip(np.linalg.eigvalsh(product.astype(np.float64)), 0, None)
-    shares = values[values > values.sum() * 1e-12] / max(values.sum(), 1e-30)
+  for part in np.ascontiguousarray(np.asarray(embeddings, np.float32).transpose(2, 0, 1)):
+    mean = part.mean(axis=0)
+    scatter = part.T @ part - num * np.outer(mean, mean)
+    values = np.clip(np.linalg.eigvalsh(scatter.astype(np.float64)), 0, None)
+    shares = values[values > values.sum() * 1e-6] / max(values.sum(), 1e-30)
     ranks.append(np.exp(-np.sum(shares * np.log(shares))) if shares.size else 0.0)
     unit = part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12)
     pairs = num * (num - 1)
-    cosines.append((np.sum(unit.sum(axis=0, dtype=np.float64) ** 2) - np.sum(unit**2)) / pairs if pairs else np.nan)
+    cosines.append((np.sum(unit.sum(axis=0, dtype=np.float64) ** 2) - np.vdot(unit, unit)) / pairs if pairs else np.nan)
   return {"effective_rank": float(np.mean(ranks)), "mean_cosine": float(np.mean(cosines)), "sequences": num}
