@@ -40,6 +40,9 @@ class Rows:
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `linear_probe-<dataset>.json`; raises `RuntimeError` should a parameter or statistic of the network
   change."""
+  if min(config.probe.steps, config.probe.batch_size) < 1:
+    raise ConfigError(f"config.probe.steps={config.probe.steps} and config.probe.batch_size={config.probe.batch_size}"
+                      " must be at least 1")
   setup = prepare(config, out)
   rows = _by_condition(setup) if config.probe.target == "subject" else _by_split(setup)
   before = probe.fingerprint(setup.trained.params, setup.trained.stats)
@@ -109,7 +112,8 @@ def _by_condition(setup: Setup) -> Rows:
     teaching = np.isin(conditions, wanted)
     asked = {c: conditions == c for c in known if c not in wanted}
   else:
-    teaching, asked = roles(protocols.get(config.protocol), subjects, conditions, split.views.astype(np.str_))
+    views = split.views.astype(np.str_)
+    teaching, asked = roles(protocols.get(config.protocol), subjects, conditions, views, origin=setup.origin)
   taught = np.unique(subjects[teaching])
   tests = {c: np.flatnonzero(rows & ~teaching & np.isin(subjects, taught)) for c, rows in asked.items()}
   tests = {c: rows for c, rows in tests.items() if len(rows)}

@@ -65,7 +65,7 @@ def zero_shot(config) -> list[ZeroShot]:
   split = open_split(config.data.dir, settings.name, settings.split)
   rows = spread(split.subjects, settings.max_sequences)
   columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
-  roles(protocol, *columns)
+  roles(protocol, *columns, origin=split.name)
   return [ZeroShot(
     split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,

@@ -12,6 +12,7 @@ import numpy as np
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, features
+from fgait_jax.evaluation.distances import check_metric
 from fgait_jax.evaluation.features import Features
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
@@ -49,6 +50,11 @@ class Setup:
     return describe(self.config, self.split, self.trained)
 
   @property
+  def origin(self) -> str:
+    """The data in an error."""
+    return f"{self.config.data_dir}/{self.config.dataset}"
+
+  @property
   def title(self) -> str:
     """The model in a table's row."""
     model = self.trained.config.model
@@ -70,6 +76,9 @@ def prepare(config, out: pathlib.Path) -> Setup:
   if min(config.max_frames, config.batch_frames) < 1:
     raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
                       " at least 1")
+  if min(config.bootstrap, config.pictures) < 0:
+    raise ConfigError(f"config.bootstrap={config.bootstrap} and config.pictures={config.pictures} must be 0 or more")
+  check_metric(config.metric)
   if config.centre_by not in ("none", "condition", "view"):
     raise ConfigError(f'config.centre_by is {config.centre_by!r}; known: "none", "condition", "view"')
   split = open_split(config.data_dir, config.dataset, config.split)

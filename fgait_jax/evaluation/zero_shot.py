@@ -5,12 +5,11 @@ import pathlib
 
 import numpy as np
 
-from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, protocols, results
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.crossview import CrossView
-from fgait_jax.evaluation.protocols.pooled import Pooled
 from fgait_jax.evaluation.report import neighbours, reconstructions
+from fgait_jax.evaluation.roles import roles
 from fgait_jax.evaluation.setup import Setup, prepare
 
 METRICS = (
@@ -27,6 +26,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Retrieval by the data set's protocol, without training: the model, then what it must beat."""
   protocol = protocols.get(config.protocol)
   setup = prepare(config, out)
+  text = (np.asarray(getattr(setup.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
+  roles(protocol, *text, origin=setup.origin)  # what the protocol cannot use is said before anything is embedded
   systems = [("model", setup.title, setup.embeddings_of(setup.trained, "model"))]
   if config.baselines:
     gei = setup.silhouettes_of()
@@ -46,6 +47,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used." if config.centre_by == "none" else
            f"No labels were used; centred rows know which {config.centre_by} each walk comes from."]
+  if type(protocol) is CrossView:
+    notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
   result = setup.described() | {
@@ -62,15 +65,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 
 def _row(setup: Setup, protocol, name: str, title: str, found: Features, centred: str = "none") -> dict:
   config = setup.config
-  scored = evaluate(protocol, found, config, origin=f"{config.data_dir}/{config.dataset}", bootstrap=config.bootstrap)
+  scored = evaluate(protocol, found, config, origin=setup.origin, bootstrap=config.bootstrap)
   row = {"name": name, "title": title, "centred": centred, "figures": scored["conditions"]}
   return row | {"embeddings": scored["embeddings"]} | {k: scored[k] for k in ("cmc", "per_view") if k in scored}
 
 
 def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) -> dict:
-  """The protocol's result for `found`; raises `ConfigError` where the protocol is not one of retrieval."""
-  if not isinstance(protocol, (CrossView, Pooled)):
-    raise ConfigError(f"config.protocol={protocol.name} scores classes, not who walks; use task linear_probe or score")
+  """The protocol's result for `found`; its keys are those of docs/evaluation.md."""
   return protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=config.metric,
                            bootstrap=bootstrap, seed=config.seed, origin=origin)
 

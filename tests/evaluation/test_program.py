@@ -12,7 +12,7 @@ from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import linear_probe, program, results, setup
 from fgait_jax.parallel.mesh import make_mesh
 
-TYPES = ("nm-01", "nm-02", "nm-03", "cl-01")
+TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
 
 
 class Walks:
@@ -144,7 +144,7 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
   assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
   assert found["frozen"]["unchanged"] is True
-  (path,) = program.run(config_of("linear_probe", **{"probe.train_conditions": ("cl-01",)}), tmp_path)
+  (path,) = program.run(config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)}), tmp_path)
   assert set(results.read(path)["rows"][0]["figures"]) == {"nm-01", "nm-02", "nm-03"}
 
 
@@ -179,21 +179,26 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
    {"protocol": "casia-b"}),
   (ConfigError, "config.protocol=scoliosis1k scores classes", "zero_shot", {"protocol": "scoliosis1k"}),
   (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
+  (DataError, "built/walkers: unknown types: .*casia_b wants", "linear_probe", {"protocol": "casia_b"}),
   (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),
   (ConfigError, "config.centre_by is 'camera'; known:", "zero_shot", {"centre_by": "camera"}),
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
+  (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),
+  (ConfigError, "config.probe.steps=0", "linear_probe", {"probe.steps": 0}),
   (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
   (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
    {"probe.target": "sex"}),
   (DataError, "'empty' is given for 0 walks", "linear_probe", {"probe.target": "empty"}),
-  (ConfigError, r"train_conditions names \['nm'\]; walkers has \['cl-01', 'nm-01'", "linear_probe",
+  (ConfigError, r"train_conditions names \['nm'\]; walkers has \['cl-03', 'nm-01'", "linear_probe",
    {"probe.train_conditions": ("nm",)}),
   (DataError, "no walks left to test the probe on", "linear_probe", {"probe.train_conditions": TYPES}),
 ])
 def test_what_cannot_be_evaluated_is_said_in_words(world, tmp_path, error, message, task, values):
+  networks, _ = world
   with pytest.raises(error, match=message):
     program.run(config_of(task, **values), tmp_path)
+  assert not networks[True].calls  # said before anything is embedded
   assert not list(tmp_path.glob("*.json"))
 
 
