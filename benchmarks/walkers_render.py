@@ -21,7 +21,7 @@ def main() -> None:
   chosen = walks[:: max(1, len(walks) // count)][:count]
   chosen[0].read()  # imports and noise fields
   begin, used = time.perf_counter(), time.process_time()
-  frames = sum(len(walk.read()) for walk in chosen)
+  frames = sum(len(walk.read().frames) for walk in chosen)
   wall, used = time.perf_counter() - begin, time.process_time() - used
   per_walk = used / len(chosen)
   print(f"{'walks':>8} {'frames':>8} {'wall s':>8} {'frames/s of processor time':>28} {'all walks, processor s':>24}")

@@ -195,7 +195,7 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     except OSError:
       raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
     plan_file = work / "plan.json"
-    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint})
+    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint, "report": 2})
     if not plan_file.is_file() or plan_file.read_text() != wanted:  # of other recordings, or killed before it began
       shutil.rmtree(work, ignore_errors=True)
       work.mkdir()

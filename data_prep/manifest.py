@@ -29,6 +29,14 @@ def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
   return {reason: {"count": len(details), "examples": details[:EXAMPLES]} for reason, details in ordered}
 
 
+def count_refused(reports: Sequence[Mapping]) -> dict[str, int]:
+  """Reason -> frames refused within stored walks, most frequent first."""
+  total = collections.Counter()
+  for report in reports:
+    total.update(report["refused"])
+  return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+
+
 def content_hash(digests: Mapping[str, Sequence[str]]) -> str:
   """SHA-256 over splits, keys, labels and frames in stored order, from the walks' digests; independent of packing."""
   content = hashlib.sha256()
@@ -77,6 +85,7 @@ def write(
       for split, r in rows.items()
     },
     "dropped": count_dropped([report for _, report in each]),
+    "refused_frames": count_refused([report for _, report in each]),
     "absent_subjects": {split: list(names) for split, names in absent.items()},
     "subjects_outside_partition": list(unlisted),
     "content_hash": content_hash({split: [row[-1] for row in r] for split, r in rows.items()}),

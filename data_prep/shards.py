@@ -4,6 +4,7 @@ A shard is the unit of parallel work and of restart: what is in it depends on th
 Beside a finished shard lies its report (rows, digests, refusals), from which index and manifest are put together.
 """
 
+import collections
 import dataclasses
 import hashlib
 import json
@@ -16,7 +17,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
@@ -59,10 +60,13 @@ def num_shards(walks: int) -> int:
   return -(-walks // max(MIN_WALKS, -(-walks // MAX_SHARDS)))
 
 
-def read_walk(walk: Walk) -> np.ndarray:
-  """Frames uint8 [time, height, width, channel]. Whatever goes wrong comes out as `Dropped` with a countable reason."""
+def read_walk(walk: Walk) -> Reading:
+  """Frames as [time, height, width, channel]. Whatever goes wrong comes out as `Dropped` with a countable reason."""
   try:
-    return schema.check_frames(np.asarray(walk.read()), walk.key)
+    reading = walk.read()
+    if not isinstance(reading, Reading):
+      reading = Reading(np.asarray(reading))
+    return dataclasses.replace(reading, frames=schema.check_frames(reading.frames, walk.key))
   except Dropped:
     raise
   except DataError as error:
@@ -87,14 +91,16 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
   unfinished = job.path.with_name(f"{job.path.name}.unfinished")
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
-  rows, dropped = [], []
+  rows, dropped, refused = [], [], collections.Counter()
   try:
     for walk in job.walks:
       try:
-        frames = read_walk(walk)
+        reading = read_walk(walk)
       except Dropped as refusal:
         dropped.append([refusal.reason, refusal.detail])
       else:
+        frames = reading.frames
+        refused.update(reading.refused)
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
@@ -104,7 +110,8 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
       progress()
   finally:
     writer.close()
-  report = {"rows": rows, "dropped": dropped, "bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
+  report = {"rows": rows, "dropped": dropped, "refused": refused}
+  report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   os.replace(unfinished, job.path)
   _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
 

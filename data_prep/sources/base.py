@@ -19,9 +19,17 @@ class Dropped(Exception):
     return f"{self.reason}: {self.detail}"
 
 
+@dataclasses.dataclass(frozen=True)
+class Reading:
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and how many were `refused` for which reason."""
+
+  frames: np.ndarray
+  refused: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Walk:
-  """One walk that can be read. `read()` returns uint8 [time, 64, 64 or 44(, channel)] or raises `Dropped`.
+  """One walk that can be read. `read()` returns a `Reading`, or its frames alone, or raises `Dropped`.
 
   `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
   """
@@ -30,7 +38,7 @@ class Walk:
   condition: str
   view: str
   key: str
-  read: Callable[[], np.ndarray]
+  read: Callable[[], np.ndarray | Reading]
   attributes: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from data_prep.normalise import SIZE, FrameRefused, normalise_frame
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.errors import DataError
 
@@ -91,8 +91,8 @@ def decode(content: bytes) -> np.ndarray:
   return image
 
 
-def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> np.ndarray:
-  """All usable frames of a walk, uint8 [time, 64, 64 or 44]; `Dropped` where none is left or sizes differ."""
+def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
+  """All usable frames of a walk and what was refused; `Dropped` where none is left or sizes differ."""
   kept, refused = [], Counter()
   example = ""
   for read, name in zip(readers, names, strict=True):
@@ -106,7 +106,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
     raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return np.stack(kept)
+  return Reading(np.stack(kept), refused)
 
 
 class ImageSource:

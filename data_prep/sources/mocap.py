@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from data_prep.normalise import normalise
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.skeletons import Motion, read_amc, read_bvh
 from data_prep.sources.trees import fingerprint
 from data_prep.walkers.anthropometry import Subject, draw_subject
@@ -119,7 +119,7 @@ def _resampled(read: Callable[..., Motion], *files: pathlib.Path) -> Motion:
   return read(*files).resampled(RATE)
 
 
-def read_walk(trial: tuple, subject: str, condition: str, view: str, where: str) -> np.ndarray:
+def read_walk(trial: tuple, subject: str, condition: str, view: str, where: str) -> Reading:
   """Normalised frames of a recorded walk from one view, uint8 [time, 64, 64]."""
   try:
     motion = _resampled(*trial)
@@ -135,7 +135,7 @@ def read_walk(trial: tuple, subject: str, condition: str, view: str, where: str)
   frames, refused = normalise(render(solids, camera, lost=nothing_lost))
   if not len(frames):
     raise Dropped("no usable frame", f"{where}: {dict(refused)}")
-  return frames
+  return Reading(frames, refused)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

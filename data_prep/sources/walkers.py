@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_prep.normalise import normalise
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.walkers.anthropometry import draw_subject
 from data_prep.walkers.body import build_body
 from data_prep.walkers.camera import azimuth_of, place_camera
@@ -30,7 +30,7 @@ FRAME_RATES = (25.0, 30.0)  # pictures per second; each recording lies between
 
 def render_walk(
   *, seed: int, subject: str, condition: str, view: str, frames: tuple[int, int], clean: bool = False
-) -> np.ndarray:
+) -> Reading:
   """Normalised frames of one walk, uint8 [time, 64, 64], between `frames[0]` and `frames[1]` of them.
 
   `clean` leaves the segmenter's errors out. Raises `Dropped` where no frame shows a body.
@@ -62,7 +62,7 @@ def render_walk(
   walked, refused = normalise(masks)
   if not len(walked):
     raise Dropped(next(iter(refused), "no frames"), f"walkers {subject}/{condition}/{view}")
-  return walked
+  return Reading(walked, refused)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

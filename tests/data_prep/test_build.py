@@ -13,7 +13,7 @@ from rich.console import Console
 
 from data_prep import build, builder, datasets, partitions, shards
 from data_prep.datasets.record import Record
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.opengait import OpenGaitSource
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
@@ -163,6 +163,20 @@ def test_one_bad_walk_among_many_is_dropped_counted_and_named(tmp_path):
   built = run(tmp_path, {"train": many})
   assert built.manifest["dropped"] == {"wrong shape": {"count": 1, "examples": ["008/nm/0"]}}
   assert built.manifest["splits"]["train"]["sequences"] == 120
+
+
+def test_frames_refused_within_stored_walks_are_counted_by_reason(tmp_path, small_shards):
+  def splits():
+    refused = [{"all black": 2}, {}, {"unreadable image": 1}, {"all black": 1, "too narrow": 1}]
+    many = [
+      walk(f"{i}/nm/0", functools.partial(Reading, np.zeros((2, 64, 64), np.uint8), r)) for i, r in enumerate(refused)
+    ]
+    return {"train": many[:3], "test": many[3:]}
+
+  one, two = run(tmp_path / "one", splits()), run(tmp_path / "two", splits(), workers=2)
+  assert list(one.manifest["refused_frames"].items()) == [("all black", 3), ("too narrow", 1), ("unreadable image", 1)]
+  assert one.manifest["dropped"] == {}
+  assert contents(one.folder) == contents(two.folder)
 
 
 def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):

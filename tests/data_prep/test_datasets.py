@@ -49,7 +49,7 @@ def test_raw_images_are_found_and_split(name, tmp_path):
   (walk,) = splits["train"]
   assert not splits["test"]
   assert walk.subject in partitions.load(datasets.get(name).partition)["train"]
-  assert walk.read().shape == (1, 64, 64)
+  assert walk.read().frames.shape == (1, 64, 64)
 
 
 def test_the_pickle_of_silhouettes_is_chosen_among_others(tmp_path):

@@ -64,7 +64,7 @@ def test_frames_come_in_name_order_normalised_and_from_a_worker(tmp_path):
   for number, width in enumerate((20, 40, 60)):
     write(tmp_path, f"001/nm 01/0ü0/{number:03d}.png", png(body(width)))
   (walk,) = ImageSource(tmp_path).splits()["test"]
-  frames = pickle.loads(pickle.dumps(walk)).read()
+  frames = pickle.loads(pickle.dumps(walk)).read().frames
   assert frames.shape == (3, 64, 64)
   widths = (frames > 128).any(axis=1).sum(axis=1)
   assert list(widths) == sorted(widths)
@@ -95,7 +95,9 @@ def test_a_walk_of_bad_images_is_dropped_by_name(content, reason, tmp_path):
     walk.read()
   write(tmp_path, "001/nm-01/090/good.png", png(body()))
   (walk,) = ImageSource(tmp_path).splits()["test"]
-  assert len(walk.read()) == 1
+  reading = walk.read()
+  assert len(reading.frames) == 1
+  assert reading.refused == {reason: 1}
 
 
 def test_cut_frames_of_different_sizes_are_dropped_by_name(tmp_path):
@@ -109,7 +111,7 @@ def test_cut_frames_of_different_sizes_are_dropped_by_name(tmp_path):
 def test_colour_masks_are_read_as_grey(tmp_path):
   write(tmp_path, "001/nm-01/090/1.png", png(cv2.cvtColor(body(), cv2.COLOR_GRAY2BGR)))
   (walk,) = ImageSource(tmp_path).splits()["test"]
-  assert walk.read().max() == 255
+  assert walk.read().frames.max() == 255
 
 
 def test_a_foreign_layout_says_what_was_expected_and_found(tmp_path):

@@ -41,7 +41,7 @@ def strider(seconds: float = 2.0, heading: float = 0.0, speed: float = 1.3) -> M
 
 
 def frames_of(view: str, **options) -> np.ndarray:
-  return read_walk((functools.partial(strider, **options),), "a", "01", view, "a/01")
+  return read_walk((functools.partial(strider, **options),), "a", "01", view, "a/01").frames
 
 
 def widths(frames: np.ndarray, rows: slice) -> np.ndarray:
@@ -84,6 +84,6 @@ def test_sessions_of_one_person_stay_on_one_side(shared_data):
   for pair in ({"07", "38"}, {"08", "39"}, {"06", "10"}):
     assert pair <= sessions["train"] or pair <= sessions["test"]
   walk = next(walk for walk in splits["test"] if walk.view == "090")
-  frames = walk.read()
+  frames = walk.read().frames
   assert len(frames) > 25
   assert ((frames > 128).sum(axis=(1, 2)) > 500).all()

@@ -23,7 +23,8 @@ def pose_of(subject, *, rate=25.0, frames=100, seed=0, stream=0):
 
 
 def clean(subject: str, condition: str, view: str, frames: int = 40) -> np.ndarray:
-  return render_walk(seed=0, subject=subject, condition=condition, view=view, frames=(frames, frames), clean=True)
+  walk = {"subject": subject, "condition": condition, "view": view}
+  return render_walk(seed=0, **walk, frames=(frames, frames), clean=True).frames
 
 
 def test_people_are_human_and_differ():
