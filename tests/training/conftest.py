@@ -46,6 +46,8 @@ def configure():
     config.data.threads = 1
     for name in ("affine", "perspective", "flip", "dilate", "blur"):  # tests/data has them; they compile for long
       config.augment[name] = 0.0
+    config.objective.crop_list = (2,)
+    config.optim.peak_rate = 1e-4
     config.train.compilation_cache = ""  # tests/conftest.py has set one
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
     return config

@@ -147,7 +147,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"optim__peak_rate": 0.5}, r"holds step 1 of a run with other settings:\n  config.optim.peak_rate: 0.001 -> 0.5"),
+    ({"optim__peak_rate": 0.5}, r"holds step 1 of a run with other settings:\n  config.optim.peak_rate: 0.0001 -> 0.5"),
     ({"seed": 3, "train__steps": 9}, r"config.seed: 0 -> 3\n  config.train.steps: 4 -> 9\nSet them back"),
   ],
 )
@@ -179,6 +179,7 @@ def test_any_mesh_gives_the_same_losses_to_rounding(run, configure, uninterrupte
   ours, theirs = losses(tmp_path), losses(uninterrupted[0])
   np.testing.assert_allclose(ours[1][:2], theirs[1][:2], rtol=1e-5)
   np.testing.assert_allclose(ours[1][2], theirs[1][2], rtol=1e-3)
+  # AdamW's first updates are signs: where a gradient is nothing but rounding, the sign is too.
   for step in (2, 3, 4):
     np.testing.assert_allclose(ours[step][:2], theirs[step][:2], rtol=2e-3)
 
