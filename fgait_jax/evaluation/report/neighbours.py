@@ -2,6 +2,7 @@
 out."""
 
 import pathlib
+import textwrap
 from collections.abc import Iterable
 
 import matplotlib.figure
@@ -66,13 +67,13 @@ def draw(path: pathlib.Path, *, probes: list[dict], subtitle: str) -> pathlib.Pa
 
   A probe is {"frames" [t, h, w] in 0..1, "text", "neighbours": [{"frames", "text", "distance", "right"}]}.
   """
-  figure = matplotlib.figure.Figure(figsize=(16, 1.55 + 1.24 * len(probes)), dpi=110, facecolor="white")
+  figure = matplotlib.figure.Figure(figsize=(16, 1.7 + 1.24 * len(probes)), dpi=110, facecolor="white")
   high = figure.get_figheight()
   figure.suptitle("Who walks most like this? Each walk and its five nearest in the gallery", x=0.012, y=1 - 0.16 / high,
                   ha="left", va="top", fontsize=17, fontweight="bold")
-  figure.text(0.012, 1 - 0.55 / high, subtitle, ha="left", va="top", fontsize=11, color="0.3")
+  figure.text(0.012, 1 - 0.55 / high, textwrap.fill(subtitle, 165), ha="left", va="top", fontsize=11, color="0.3")
   axes = figure.subplots(len(probes), 1 + NEAREST, squeeze=False, gridspec_kw={
-    "left": 0.012, "right": 0.994, "bottom": 0.32 / high, "top": 1 - 1.2 / high, "wspace": 0.07, "hspace": 0.42})
+    "left": 0.012, "right": 0.994, "bottom": 0.32 / high, "top": 1 - 1.35 / high, "wspace": 0.07, "hspace": 0.42})
   for line, probe in zip(axes, probes, strict=True):
     walks = [probe | {"colour": PROBE}]
     walks += [n | {"colour": RIGHT if n["right"] else WRONG} for n in probe["neighbours"]]

@@ -2,6 +2,7 @@
 
 import functools
 import pathlib
+import textwrap
 from collections.abc import Iterable
 
 import jax
@@ -85,11 +86,12 @@ def draw(path: pathlib.Path, *, frames: np.ndarray, visible: np.ndarray, predict
   given, seen, filled = (x[:, shown] for x in (frames, visible, predicted))
   columns = 2 if len(frames) > 1 else 1
   lines = -(-len(frames) // columns)
-  figure = matplotlib.figure.Figure(figsize=(7.4 * columns, 0.95 + 3.78 * lines), dpi=110, facecolor="white")
+  figure = matplotlib.figure.Figure(figsize=(7.4 * columns, 1.1 + 3.78 * lines), dpi=110, facecolor="white")
   figure.suptitle("What the network fills in where it was shown nothing", x=0.02, y=1 - 0.16 / figure.get_figheight(),
                   ha="left", va="top", fontsize=17, fontweight="bold")
-  figure.text(0.02, 1 - 0.56 / figure.get_figheight(), subtitle, ha="left", va="top", fontsize=11, color="0.3")
-  top = 1 - 0.95 / figure.get_figheight()
+  figure.text(0.02, 1 - 0.56 / figure.get_figheight(), textwrap.fill(subtitle, 70 * columns + 10), ha="left",
+              va="top", fontsize=11, color="0.3")
+  top = 1 - 1.1 / figure.get_figheight()
   axes = figure.subplots(lines, columns, squeeze=False, gridspec_kw={
     "left": 0.085 if columns == 2 else 0.15, "right": 0.995, "bottom": 0.01, "top": top - 0.25 / figure.get_figheight(),
     "wspace": 0.19, "hspace": 0.08})
