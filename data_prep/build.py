@@ -3,11 +3,15 @@
   python -m data_prep.build --list
   python -m data_prep.build walkers --out built
   python -m data_prep.build kth --raw recordings/kth --out built
+  python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \
+      --runner-options "--direct_running_mode=multi_processing --direct_num_workers=4"
 """
 
 import argparse
 import contextlib
+import functools
 import pathlib
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +20,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import builder, datasets
+from data_prep import beam, builder, datasets
 from fgait_jax.errors import FgaitError
 
 
@@ -32,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     with _progress(console, args.name) as progress:
       built = builder.build(
         record, raw=args.raw, out=args.out, workers=args.workers, limit_dropped=args.limit_dropped,
-        overwrite=args.overwrite, progress=progress,
+        overwrite=args.overwrite, writer=_writer(args), progress=progress,
       )  # fmt: skip
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -61,14 +65,28 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
+  parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
+  parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
+  argv = list(sys.argv[1:] if argv is None else argv)
+  if "--runner-options" in argv[:-1]:  # argparse would take a value that is one flag for a flag of ours
+    at = argv.index("--runner-options")
+    argv[at : at + 2] = [f"--runner-options={argv[at + 1]}"]
   args = parser.parse_args(argv)
   if not args.list and args.name is None:
     parser.error("name a data set, or pass --list")
+  if args.runner_options and args.runner is None:
+    parser.error("--runner-options needs --runner")
   if args.workers < 1:
     parser.error(f"--workers {args.workers}: at least 1")
   if not 0 <= args.limit_dropped <= 1:
     parser.error(f"--limit-dropped {args.limit_dropped}: a share from 0 to 1, 0.01 is one percent")
   return args
+
+
+def _writer(args: argparse.Namespace) -> builder.Writer | None:
+  if args.runner is None:
+    return None
+  return functools.partial(beam.run, runner=args.runner, options=shlex.split(args.runner_options))
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ from data_prep.sources.base import Source, Walk
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
+Writer = Callable[[Sequence[Job]], None]  # writes all these shards; those it leaves unfinished are an error
 Progress = Callable[[int, int], None]  # (walks done, walks in all), called a few times a second
 
 
@@ -53,10 +54,12 @@ def build(
   workers: int,
   limit_dropped: float,
   overwrite: bool = False,
+  writer: Writer | None = None,
   progress: Progress = lambda done, total: None,
 ) -> Built:
   """Builds `record` from `raw` into <out>/<name>/<version>, or finds it there; `overwrite` builds in any case.
 
+  Shards are written by `workers` processes of this machine, or by `writer` (see `data_prep/beam.py`).
   Raises `DataError` where the recordings are missing or wrong, where more than the share `limit_dropped` of walks
   cannot be stored, or where another build of the same name stands there and `overwrite` is False.
   """
@@ -77,13 +80,13 @@ def build(
     )
   with _work_folder(folder, fingerprint) as work:
     jobs = plan(record.name, splits, work)
-    _run([job for shards in jobs.values() for job in shards], workers=workers, progress=progress)
+    _run([job for shards in jobs.values() for job in shards], workers=workers, writer=writer, progress=progress)
     reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
     manifest = manifests.write(
       work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, jobs=jobs, reports=reports
     )
-    for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), work / "plan.json"):
+    for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()
     if folder.exists():
       shutil.rmtree(folder)
@@ -203,12 +206,16 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     yield work
 
 
-def _run(jobs: Sequence[Job], *, workers: int, progress: Progress) -> None:
+def _run(jobs: Sequence[Job], *, workers: int, writer: Writer | None, progress: Progress) -> None:
   """Writes the shards that are not finished yet."""
   total = sum(len(job.walks) for job in jobs)
   left = [job for job in jobs if not (job.report_path.is_file() and job.path.is_file())]
   finished = total - sum(len(job.walks) for job in left)
   progress(finished, total)
+  if writer is not None:
+    writer(left)
+    progress(total, total)
+    return
   context = multiprocessing.get_context("spawn")  # fork would copy threads' locks
   counter = context.Value("q", finished)
   if workers == 1 or len(left) <= 1:

@@ -160,8 +160,7 @@ class ImageSource:
     subject, condition, view = labels
     key = "/".join(labels)
     readers = [tree[name] for name in names]
-    where = f"{self.raw}: {key}"
-    read = functools.partial(read_walk, readers, names, frames=self.frames, where=where)
+    read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
     return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
 
 

@@ -183,5 +183,5 @@ class MocapSource:
 
   def _walk(self, subject: str, condition: str, trial: tuple, view: str) -> Walk:
     key = f"{subject}/{condition}/{view}"
-    reader = functools.partial(read_walk, trial, subject, condition, view, f"{self.raw}: {key}")
+    reader = functools.partial(read_walk, trial, subject, condition, view, key)
     return Walk(subject=subject, condition=condition, view=view, key=key, read=reader)

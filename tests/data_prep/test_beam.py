@@ -1,0 +1,75 @@
+"""An engine's workers write what a build on one machine writes, to the byte."""
+
+import importlib.util
+import pickle
+
+import numpy as np
+import pytest
+
+from data_prep import build, datasets, shards
+from data_prep.datasets.record import Record
+from data_prep.sources.opengait import OpenGaitSource
+from fgait_jax.data import schema
+
+PARTITION = {"train": [f"{i:03d}" for i in range(1, 6)], "test": ["006", "007"]}
+RECORD = Record(
+  name="fake", title="Fake walks", homepage="", obtain="by hand", licence="none", citation="nobody", kind="synthetic",
+  source=lambda raw: OpenGaitSource(root=raw, partition=PARTITION), layout="id/type/view", partition=None,
+  conditions={}, frame_rate=None, protocol="none",
+)  # fmt: skip
+needs_beam = pytest.mark.skipif(
+  importlib.util.find_spec("apache_beam") is None, reason="needs Apache Beam: pip install -r requirements-beam.txt"
+)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+  """Builds seven shards, one walk of which is broken: command(out, *flags) -> (status, folder)."""
+  monkeypatch.setattr(shards, "MIN_WALKS", 2)
+  monkeypatch.setitem(datasets.RECORDS, "fake", RECORD)
+  rng = np.random.default_rng(0)
+  for i in range(1, 8):
+    for view in ("000", "090"):
+      path = tmp_path / "raw" / f"{i:03d}" / "nm-01" / view / f"{view}.pkl"
+      path.parent.mkdir(parents=True)
+      path.write_bytes(pickle.dumps(rng.choice([0, 255, 99], (4, 64, 64)).astype(np.uint8)))
+  path.write_bytes(b"cut off")
+
+  def run(out, *flags):
+    argv = ["fake", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / out), "--limit-dropped", "0.1", *flags]
+    return build.main(argv), tmp_path / out / "fake" / schema.BUILDER_VERSION
+
+  return run
+
+
+@needs_beam
+@pytest.mark.parametrize("mode", ["in_memory", "multi_threading", "multi_processing"])
+def test_beam_writes_the_bytes_of_a_plain_build(command, mode):
+  plain_status, plain = command("plain", "--workers", "1")
+  flags = f"--direct_running_mode={mode} --direct_num_workers=2"
+  status, folder = command("beam", "--runner", "DirectRunner", "--runner-options", flags)
+  assert (plain_status, status) == (0, 0)
+  assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in plain.iterdir()}
+  assert len(list(folder.glob("*.array_record*"))) == 7
+
+
+@needs_beam
+def test_an_unknown_runner_is_told(command, capsys):
+  status, folder = command("out", "--runner", "NoSuchRunner")
+  assert status == 1
+  assert "--runner NoSuchRunner: the pipeline failed" in capsys.readouterr().err
+  assert not folder.exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("apache_beam") is not None, reason="Apache Beam is installed")
+def test_without_beam_the_error_names_what_to_install(command, capsys):
+  status, folder = command("out", "--runner", "DirectRunner")
+  assert status == 1
+  assert "pip install -r requirements-beam.txt" in capsys.readouterr().err
+  assert not folder.exists()
+
+
+def test_options_without_a_runner_are_refused(command, capsys):
+  with pytest.raises(SystemExit):
+    command("out", "--runner-options", "--direct_num_workers=2")
+  assert "--runner-options needs --runner" in capsys.readouterr().err
