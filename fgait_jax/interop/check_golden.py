@@ -32,6 +32,7 @@ from fgait_jax.training.step import ema_rate
 
 # Of each array's largest magnitude, float32. The first prefix that fits counts.
 TOLERANCES = {"eval/": 1e-4, "train/loss": 1e-5, "train/": 1e-4, "grad/": 1e-3, "student": 1e-5, "teacher": 1e-5}
+OWN = "end to end: "
 _META = ("layers", "channels", "bins", "crops", "lr", "weight_decay", "momentum", "logit_scale", "label_smoothing",
          "teacher_mode", "ema")  # fmt: skip
 
@@ -144,13 +145,13 @@ def _updates_per_crop(golden: Golden) -> int:
 
 
 def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
-  """One step from equal teacher and student: values, loss, gradients, parameters and statistics after it."""
+  """One step from equal teacher and student: values, loss, gradients, parameters and statistics after it.
+
+  Parameters after the step are made twice: of the recorded gradients, which holds optimizer and moving average to their
+  own tolerance, and (under `OWN`) of ours, whose error may be what is allowed to gradients.
+  """
   meta = golden.meta
   crops = tuple(meta["crops"])
-  optimizer = make_optimizer(
-    params, name="sgd", rate=optax.constant_schedule(meta["lr"]), momentum=meta["momentum"], beta1=0.0, beta2=0.0,
-    weight_decay=meta["weight_decay"], clip_norm=0, rules=((".*", 1.0, 1.0),),
-  )
 
   def student_loss(params, stats, target, frames):
     student = graph.merge(params, stats)
@@ -175,25 +176,37 @@ def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterato
     (loss, (pooled, prediction, student_stats)), gradients = jax.value_and_grad(student_loss, has_aux=True)(
       params, stats, target, student_view
     )
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-    new = optax.apply_updates(params, updates)
-    rate = ema_rate(jnp.int32(0), start=meta["ema"], steps=10**9)  # the first step of a long run
-    average = jax.tree.map(lambda old, new: old + rate * (new - old), params, new)
     values = {"part_features": pooled, "predictor": prediction, "teacher_projector": target}
-    return values, loss, gradients, (new, student_stats), (average, stats_of(teacher))
+    return values, loss, gradients, {"student": student_stats, "teacher": stats_of(teacher)}
 
-  values, loss, gradients, student, teacher = step(
-    params, stats, golden.teacher_view, golden.student_view
-  )
+  values, loss, gradients, after = step(params, stats, golden.teacher_view, golden.student_view)
   for name, x in values.items():
     yield f"train/{name}", _to_torch(x)
   unit = {k: x / np.linalg.norm(x, axis=-1, keepdims=True) for k, x in jax.tree.map(np.asarray, values).items()}
   yield "train/logits", np.einsum("npe,mpe->nmp", unit["predictor"], unit["teacher_projector"])
   yield "train/loss", np.asarray(loss)
   yield from ((f"grad/{k}", x) for k, x in names.export_tree(gradients).items())
-  for who, trees in (("student", student), ("teacher", teacher)):
-    for tree in trees:
-      yield from ((f"{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
+  for who, tree in after.items():
+    yield from ((f"{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
+  recorded = {k.removeprefix("grad/"): v for k, v in golden.recorded.items() if k.startswith("grad/")}
+  read = names.import_tree(recorded, params)
+  yield from _updated(golden, params, gradients if read.missing or read.misshapen else read.values, "")
+  yield from _updated(golden, params, gradients, OWN)
+
+
+def _updated(golden: Golden, params: dict, gradients: dict, mark: str) -> Iterator[tuple[str, np.ndarray]]:
+  """Student and teacher parameters after one step with these gradients; `mark` is put before their names."""
+  meta = golden.meta
+  optimizer = make_optimizer(
+    params, name="sgd", rate=optax.constant_schedule(meta["lr"]), momentum=meta["momentum"], beta1=0.0, beta2=0.0,
+    weight_decay=meta["weight_decay"], clip_norm=0, rules=((".*", 1.0, 1.0),),
+  )
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  student = optax.apply_updates(params, updates)
+  rate = ema_rate(jnp.int32(0), start=meta["ema"], steps=10**9)  # the first step of a long run
+  teacher = jax.tree.map(lambda old, new: old + rate * (new - old), params, student)
+  for who, tree in (("student", student), ("teacher", teacher)):
+    yield from ((f"{mark}{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
 
 
 def check(path: pathlib.Path) -> list[Line]:
@@ -201,8 +214,8 @@ def check(path: pathlib.Path) -> list[Line]:
   golden = load(path)
   graph, params, stats = build(golden)
   computed = dict(evaluation(golden, graph, params, stats)) | dict(training(golden, graph, params, stats))
-  # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise (1e-8 where others are 1):
-  # an error of float32's resolution of the largest gradient passes in any array.
+  # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise, 1e-8 where
+  # others are 1: an error of float32's resolution of the largest gradient passes in any array.
   gradients = [np.max(np.abs(v), initial=0.0) for k, v in golden.recorded.items() if k.startswith("grad/")]
   noise = np.finfo(np.float32).eps * max(gradients, default=0.0) / TOLERANCES["grad/"]
   lines = []
@@ -212,7 +225,19 @@ def check(path: pathlib.Path) -> list[Line]:
     tolerance = next((t for prefix, t in TOLERANCES.items() if name.startswith(prefix)), 0.0)
     floor = noise if name.startswith("grad/") else 0.0
     lines.append(Line(name, _relative_error(computed.get(name), expected, floor), tolerance))
-  return lines
+  own = {k: x for k, x in computed.items() if k.startswith(OWN) and k.removeprefix(OWN) in golden.recorded}
+  return lines + [_end_to_end(golden, name, x) for name, x in own.items()]
+
+
+def _end_to_end(golden: Golden, name: str, ours: np.ndarray) -> Line:
+  """A stepped parameter by our own gradient; to 1e-5 adds what an error of 1e-3 in the gradient makes of the step."""
+  who, parameter = name.removeprefix(OWN).split("_after_step/")
+  expected = golden.recorded[f"{who}_after_step/{parameter}"]
+  gradient = golden.recorded.get(f"grad/{parameter}", ours)
+  size = lambda x: max(float(np.max(np.abs(x), initial=0.0)), 1e-30)  # noqa: E731
+  moved = golden.meta["lr"] * (1.0 if who == "student" else 1 - golden.meta["ema"])
+  tolerance = TOLERANCES[who] + moved * TOLERANCES["grad/"] * size(gradient) / size(expected)
+  return Line(name, _relative_error(ours, expected, 0.0), tolerance)
 
 
 def _relative_error(ours: np.ndarray | None, expected: np.ndarray, floor: float) -> float:

@@ -20,7 +20,8 @@ def lines():
 def test_every_recorded_array_is_within_its_tolerance(lines):
   assert len(lines) > 200
   assert {line.name.split("/")[0] for line in lines} == {
-    "eval", "train", "grad", "student_after_step", "teacher_after_step"
+    "eval", "train", "grad", "student_after_step", "teacher_after_step",
+    "end to end: student_after_step", "end to end: teacher_after_step",
   }
   assert not [str(line) for line in lines if not line.passed]
 

@@ -77,7 +77,7 @@ def plain_forward(state, x, layers):
     mean, var, scale, bias = (
       state[f"{name}.{k}"][:, None, None, None] for k in ("running_mean", "running_var", "weight", "bias")
     )
-    return (x - mean) / np.sqrt(var + 1e-5) * scale + bias
+    return (x - mean) / jnp.sqrt(var + 1e-5) * scale + bias
 
   x = jax.nn.relu(norm(convolve(x, state["layer0.forward_block.0.weight"]), "layer0.forward_block.1"))
   for i in range(layers[0]):
