@@ -1,6 +1,7 @@
 """The command line that builds data sets: recordings in, array_record shards, index and manifest out.
 
   python -m data_prep.build --list
+  python -m data_prep.build --about casia_b
   python -m data_prep.build walkers --out built
   python -m data_prep.build kth --raw recordings/kth --out built
   python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \
@@ -20,7 +21,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import beam, builder, datasets
+from data_prep import beam, builder, catalogue, datasets
 from fgait_jax.errors import FgaitError
 
 
@@ -30,7 +31,10 @@ def main(argv: list[str] | None = None) -> int:
   console = Console()
   try:
     if args.list:
-      console.print(_records_table())
+      console.print(catalogue.table())
+      return 0
+    if args.about:
+      console.print(catalogue.about(datasets.get(args.about)), highlight=False, markup=False)
       return 0
     record = datasets.get(args.name)
     with _progress(console, args.name) as progress:
@@ -57,6 +61,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog="python -m data_prep.build", description=__doc__.split("\n\n")[0])
   parser.add_argument("name", nargs="?", help="data set; --list shows them")
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
+  parser.add_argument("--about", metavar="NAME", help="print what is known of one data set (terms, layout) and leave")
   parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
   parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("built"), help="folder of built data sets")
   cores = builder.usable_cores()
@@ -72,8 +77,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     at = argv.index("--runner-options")
     argv[at : at + 2] = [f"--runner-options={argv[at + 1]}"]
   args = parser.parse_args(argv)
-  if not args.list and args.name is None:
-    parser.error("name a data set, or pass --list")
+  if args.name is None and not args.list and not args.about:
+    parser.error("name a data set, or pass --list or --about NAME")
   if args.runner_options and args.runner is None:
     parser.error("--runner-options needs --runner")
   if args.workers < 1:
@@ -149,15 +154,6 @@ def _print_summary(console: Console, built: builder.Built) -> None:
     console.print(f"refused {count:,} frames of {frames + count:,} in the stored walks: {reason}", soft_wrap=True)
   rate = sequences / max(built.seconds, 1e-9)
   console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)
-
-
-def _records_table() -> Table:
-  table = Table(title="data sets", show_lines=True)
-  for column in ("name", "what", "walkers", "raw layout", "how to obtain", "licence"):
-    table.add_column(column, overflow="fold")
-  for record in datasets.RECORDS.values():
-    table.add_row(record.name, record.title, record.kind, record.layout, record.obtain, record.licence)
-  return table
 
 
 if __name__ == "__main__":

@@ -27,9 +27,10 @@ class Record:
   layout: str  # of the raw folder
   partition: str | None  # name in data_prep.partitions; None where the source makes its own splits
   conditions: Mapping[str, str]  # condition -> what it means
-  frame_rate: float | None  # frames a second, where known
+  frame_rate: float | tuple[float, float] | None  # frames a second, or the range they are drawn from, where known
   protocol: str  # of retrieval; see fgait_jax/evaluation/protocols
   needs_raw: bool = True
+  subjects: tuple[int, int] | tuple[None, None] = (None, None)  # train, test; where no partition lists them
 
   def __post_init__(self):
     if self.kind not in KINDS:

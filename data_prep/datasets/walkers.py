@@ -22,7 +22,8 @@ RECORD = Record(
   layout="none",
   partition=None,
   conditions={"nm": "normal", "bg": "carrying a bag", "cl": "wearing a coat"},
-  frame_rate=25.0,
+  frame_rate=(25.0, 30.0),
   protocol="walkers",
   needs_raw=False,
+  subjects=(120, 40),
 )

@@ -2,14 +2,12 @@
 
 import dataclasses
 import functools
-import io
 import json
 import pickle
 import shutil
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from data_prep import build, builder, datasets, partitions, shards
 from data_prep.datasets.record import Record
@@ -259,13 +257,6 @@ def test_command_line_builds_and_tells(tmp_path, raw, monkeypatch, capsys):
   assert "sequences/s" in told
   assert build.main(argv) == 0
   assert "is built already from the same recordings" in capsys.readouterr().out
-
-
-def test_list_names_every_data_set(monkeypatch):
-  console = Console(file=io.StringIO(), width=200)
-  console.print(build._records_table())
-  for name in datasets.RECORDS:
-    assert name in console.file.getvalue()
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
