@@ -4,7 +4,8 @@
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under the released names (P3D)
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax           frames -> embedding, weights inside
 
-The last needs only jax to run (`load.py` beside it): any number of sequences and frames, on any of the platforms named.
+The last needs only jax and flatbuffers to run (`load.py` beside it): any number of sequences and frames, on any of the
+platforms named.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-_LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and numpy, nothing else.
+_LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and flatbuffers, nothing else.
 
   python load.py frames.npy          uint8 [b, t, 64, 64, c], 0 background, 255 body -> frames.embedding.npy [b, p, e]
 """

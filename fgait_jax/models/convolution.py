@@ -18,7 +18,7 @@ from fgait_jax.typing import Array, Float
 
 SAVED = "convolution"  # name of every convolution's output, for rematerialisation that keeps those
 _PIXELS = 1408  # whose patches the CPU weight gradient holds at once
-_WIDE = 32  # channels in and out from which Winograd's products pay for their transforms
+_WIDE = 32  # channels in and out from which the fast paths pay for their transforms, and for their compilation
 
 
 def plain(x: Float[Array, "n h w c"], kernel: Float[Array, "i j c d"], *, stride: int, padding) -> Array:
@@ -73,8 +73,9 @@ def _backward(stride, padding, residuals, gradient):
     to_input = input_gradient(gradient, kernel)
   def by_transpose(x, g):
     return jax.linear_transpose(lambda k: default(x, k), kernel)(g)[0]
-  to_kernel = jax.lax.platform_dependent(x, gradient, cpu=by_matrices, default=by_transpose)
-  return to_input, to_kernel
+  if min(kernel.shape[2:]) < _WIDE:
+    return to_input, by_transpose(x, gradient)
+  return to_input, jax.lax.platform_dependent(x, gradient, cpu=by_matrices, default=by_transpose)
 
 
 _convolution.defvjp(_forward, _backward)

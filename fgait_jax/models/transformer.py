@@ -79,7 +79,8 @@ class GaitTransformer(nnx.Module):
 
   def grid(self, t: int, w: int) -> tuple[int, int, int]:
     """(slots, rows, columns) of `t` frames of width `w`; beyond one window, slots are those of whole windows."""
-    unit = self.patch_time if t <= self.window_frames else self.window_frames
+    counted = isinstance(t, int)  # an export with symbolic time always takes whole windows
+    unit = self.patch_time if counted and t <= self.window_frames else self.window_frames
     return -(-t // unit) * unit // self.patch_time, ROWS, -(-w // self.patch_columns)
 
   def num_tokens(self, t: int, w: int) -> int:

@@ -54,7 +54,7 @@ def test_artifact_runs_alone_for_any_batch_and_time(checkpoint, tmp_path):
       [sys.executable, "-c", _ALONE, str(tmp_path), str(tmp_path / "frames.npy")], check=True, cwd=tmp_path
     )
     ours = np.asarray(pretrained.embed(frames, np.ones((b, t), bool)).prediction)
-    ours /= np.linalg.norm(ours, axis=-1, keepdims=True)
+    ours = ours / np.linalg.norm(ours, axis=-1, keepdims=True)
     np.testing.assert_allclose(np.load(tmp_path / "frames.embedding.npy"), ours, atol=1e-4)
 
 

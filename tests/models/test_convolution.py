@@ -45,7 +45,7 @@ def test_frame_convolution_and_gradients_equal_the_plain_ones(shape, features, s
 
 
 def test_time_convolution_is_a_three_dimensional_one_along_time():
-  x, kernel = draw(2, 5, 4, 3, 6), draw(3, 6, 7, seed=1)
+  x, kernel = draw(2, 5, 4, 3, 32), draw(3, 32, 33, seed=1)
   def volume(x, k):
     return jax.lax.conv_general_dilated(
       x, k[:, None, None], (1, 1, 1), ((1, 1), (0, 0), (0, 0)), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
