@@ -26,7 +26,7 @@ from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-_LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and flatbuffers, nothing else.
+_LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and flatbuffers only.
 
   python load.py frames.npy          uint8 [b, t, 64, 64, c], 0 background, 255 body -> frames.embedding.npy [b, p, e]
 """
