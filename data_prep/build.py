@@ -4,6 +4,7 @@
   python -m data_prep.build --about casia_b
   python -m data_prep.build walkers --out built
   python -m data_prep.build kth --raw recordings/kth --out built
+  python -m data_prep.build own --raw masks --out built --name ward_3
   python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \
       --runner-options "--direct_running_mode=multi_processing --direct_num_workers=4"
 """
@@ -22,7 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import beam, builder, catalogue, datasets
-from fgait_jax.errors import FgaitError
+from data_prep.datasets import own
+from data_prep.datasets.record import Record
+from fgait_jax.errors import DataError, FgaitError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,8 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.about:
       console.print(catalogue.about(datasets.get(args.about)), highlight=False, markup=False)
       return 0
-    record = datasets.get(args.name)
-    with _progress(console, args.name) as progress:
+    record = _record(args)
+    with _progress(console, record.name) as progress:
       built = builder.build(
         record, raw=args.raw, out=args.out, workers=args.workers, limit_dropped=args.limit_dropped,
         overwrite=args.overwrite, writer=_writer(args), progress=progress,
@@ -59,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog="python -m data_prep.build", description=__doc__.split("\n\n")[0])
-  parser.add_argument("name", nargs="?", help="data set; --list shows them")
+  parser.add_argument("dataset", nargs="?", help="data set; --list shows them")
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
   parser.add_argument("--about", metavar="NAME", help="print what is known of one data set (terms, layout) and leave")
   parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
@@ -70,6 +73,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
+  parser.add_argument("--name", help="what the data set `own` is to be called (default: own)")
+  parser.add_argument(
+    "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
+  )
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
   parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -77,7 +84,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     at = argv.index("--runner-options")
     argv[at : at + 2] = [f"--runner-options={argv[at + 1]}"]
   args = parser.parse_args(argv)
-  if args.name is None and not args.list and not args.about:
+  if args.dataset is None and not args.list and not args.about:
     parser.error("name a data set, or pass --list or --about NAME")
   if args.runner_options and args.runner is None:
     parser.error("--runner-options needs --runner")
@@ -86,6 +93,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   if not 0 <= args.limit_dropped <= 1:
     parser.error(f"--limit-dropped {args.limit_dropped}: a share from 0 to 1, 0.01 is one percent")
   return args
+
+
+def _record(args: argparse.Namespace) -> Record:
+  record = datasets.get(args.dataset)
+  if record is not own.RECORD:
+    if args.name or args.modalities:
+      raise DataError(f"--name and --modalities belong to the data set own, not to {record.name}: leave them out")
+    return record
+  name = args.name or record.name
+  if name in datasets.RECORDS and name != record.name:
+    raise DataError(f"--name {name}: a public data set is called so; choose another name")
+  return own.named(name, modalities=args.modalities.split(",") if args.modalities else ())
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

@@ -2,13 +2,13 @@
 
 import difflib
 
-from data_prep.datasets import cmu_mocap, health, identification, kth, walkers
+from data_prep.datasets import cmu_mocap, health, identification, kth, own, walkers
 from data_prep.datasets.record import Record
 from fgait_jax.errors import DataError
 
 RECORDS: dict[str, Record] = {
   record.name: record
-  for record in (walkers.RECORD, kth.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS)
+  for record in (walkers.RECORD, kth.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS, own.RECORD)
 }
 
 

@@ -47,3 +47,25 @@ class Source(Protocol):
 
   def splits(self) -> Mapping[str, Sequence[Walk]]:
     """Walks of every split, in a stable order; raises `DataError` where the layout or partition is wrong."""
+
+
+def with_bodies(frames: np.ndarray, where: str) -> Reading:
+  """The frames that show anything; `Dropped` where none does."""
+  shows = frames.any(axis=tuple(range(1, frames.ndim)))
+  if not shows.any():
+    raise Dropped("no usable frame", f"{where}: all {len(frames)} frames are black")
+  if shows.all():
+    return Reading(frames)
+  return Reading(frames[shows], {"all black": int((~shows).sum())})
+
+
+def by_split(walks: Sequence[Walk], partition: Mapping[str, Sequence[str]] | None) -> dict[str, list[Walk]]:
+  """Walks of each split of `partition` (split -> subjects), others left out; None: all are "test"."""
+  if partition is None:
+    return {"test": list(walks)}
+  split_of = {subject: split for split, subjects in partition.items() for subject in subjects}
+  found = {split: [] for split in partition}
+  for walk in walks:
+    if walk.subject in split_of:
+      found[split_of[walk.subject]].append(walk)
+  return found

@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 
 from data_prep.normalise import SIZE, FrameRefused, normalise_frame
-from data_prep.sources.base import Dropped, Reading, Walk
+from data_prep.sources.base import Dropped, Reading, Walk, by_split
 from data_prep.sources.trees import fingerprint, open_tree
+from fgait_jax.data.schema import WIDTHS
 from fgait_jax.errors import DataError
 
 IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
@@ -66,7 +67,18 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }  # fmt: skip
 
 
+def _cut(mask: np.ndarray) -> np.ndarray:
+  if not mask.any():
+    raise FrameRefused("all black")
+  return mask
+
+
+def _own(mask: np.ndarray) -> np.ndarray:
+  return _cut(mask) if mask.shape == (SIZE, min(WIDTHS)) else normalise_frame(mask)
+
+
 def _resized(mask: np.ndarray) -> np.ndarray:
+  mask = _cut(mask)
   return cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
@@ -75,17 +87,24 @@ FRAMES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
   "official": normalise_frame,
   "area": functools.partial(normalise_frame, min_sum=-1, interpolation=cv2.INTER_AREA),  # CCPG
   "resize": _resized,  # CASIA-E, SUSTech1K: cropped by their makers
-  "cut": lambda mask: mask,  # GREW
+  "cut": _cut,  # GREW
+  "own": _own,  # any mask; one of 64 rows and 44 columns is cut already
 }
 
 
-def decode(content: bytes) -> np.ndarray:
-  """An image file's mask, uint8 [height, width]; `FrameRefused` where it is unreadable or of another bit depth."""
+def open_image(content: bytes) -> np.ndarray:
+  """An image file, uint8 [height, width(, channel)]; `FrameRefused` where it is unreadable or of another bit depth."""
   image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
   if image is None:
     raise FrameRefused("unreadable image")
   if image.dtype != np.uint8:
     raise FrameRefused(f"{8 * image.itemsize}-bit image")
+  return image
+
+
+def decode(content: bytes) -> np.ndarray:
+  """An image file's mask, uint8 [height, width]; colours become grey. Raises as `open_image`."""
+  image = open_image(content)
   if image.ndim == 3:
     image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) if image.shape[2] >= 3 else image[..., 0]
   return image
@@ -125,12 +144,7 @@ class ImageSource:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
     tree = open_tree(self.raw)
     walks = [self._walk(labels, names, tree) for labels, names in self._grouped(tree).items()]
-    if self.partition is None:
-      return {"test": walks}
-    return {
-      split: [walk for walk in walks if walk.subject in identities]
-      for split, identities in ((split, set(ids)) for split, ids in self.partition.items())
-    }
+    return by_split(walks, self.partition)
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""

@@ -1,61 +1,53 @@
-"""OpenGait's layout: <root>/<id>/<type>/<view>/<name>.pkl, one pickled uint8 array [frames, 64, 64 or 44] a walk.
+"""OpenGait's layout: <root>/<id>/<type>/<view>/<name>.pkl, one pickled uint8 array of a walk's frames.
 
-What OpenGait's own pretreatment writes for every data set it knows. Width 44 is taken as already cut.
+What OpenGait's own pretreatment writes for every data set it knows: silhouettes [frames, 64, 64 or 44], or maps of
+several channels, last or right after the frames. Width 44 is taken as already cut.
 """
 
 import dataclasses
 import fnmatch
 import functools
 import pathlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.base import Dropped, Reading, Walk, by_split, with_bodies
 from data_prep.sources.pickles import load_array
 from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
 LAYOUT = "<id>/<type>/<view>/<name>.pkl"
+MAX_CHANNELS = 16  # more is a mistake about axes: 64 rows would pass for channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenGaitSource:
-  """Walks of `root` (a folder or archive) whose id stands in `partition` (split name -> ids).
+  """Walks of `root` (a folder or archive) whose id stands in `partition` (split name -> ids; None: all are "test").
 
-  `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl").
+  `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl"). Of several
+  patterns each names one pickle of every folder, and their channels are stacked in this order.
   """
 
   root: str | pathlib.Path
-  partition: Mapping[str, Sequence[str]]
-  pickles: str = "*.pkl"
+  partition: Mapping[str, Sequence[str]] | None
+  pickles: str | tuple[str, ...] = "*.pkl"
 
   def splits(self) -> Mapping[str, Sequence[Walk]]:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
-    walks: dict[str, Walk] = {}
-    for name, read in self._files.items():
+    folders = defaultdict(list)
+    for name in self._files:
       if len(parts := name.split("/")) != 4:
         raise DataError(f"{self.root}: expected {LAYOUT}, found {name}; --raw must name the folder that holds the ids")
-      key = "/".join(parts[:3])
-      if key in walks:
-        raise DataError(
-          f"{self.root}/{key} holds several pickles that match {self.pickles!r}; name one kind, such as '*-sils.pkl'"
-        )
-      walks[key] = Walk(
-        subject=parts[0], condition=parts[1], view=parts[2], key=key,
-        read=functools.partial(read_walk, read, name),
-      )  # fmt: skip
-    split_of = {identity: split for split, identities in self.partition.items() for identity in identities}
-    found = {split: [] for split in self.partition}
-    for walk in walks.values():
-      if walk.subject in split_of:
-        found[split_of[walk.subject]].append(walk)
+      folders["/".join(parts[:3])].append(name)
+    walks = [self._walk(key, names) for key, names in folders.items()]
+    found = by_split(walks, self.partition)
     if not any(found.values()):
-      subjects = sorted({walk.subject for walk in walks.values()})
-      raise DataError(
-        f"{self.root}: none of its ids ({_some(subjects)}) stands in the partition ({_some(sorted(split_of))})"
-      )
+      subjects = sorted({walk.subject for walk in walks})
+      listed = sorted(identity for identities in self.partition.values() for identity in identities)
+      raise DataError(f"{self.root}: none of its ids ({_some(subjects)}) stands in the partition ({_some(listed)})")
     return found
 
   def subjects(self) -> set[str]:
@@ -64,28 +56,80 @@ class OpenGaitSource:
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the choice of pickles; not with dates or the folder's place."""
-    return fingerprint(self.root, self.pickles)
+    return fingerprint(self.root, *self._patterns)
+
+  @property
+  def _patterns(self) -> tuple[str, ...]:
+    return (self.pickles,) if isinstance(self.pickles, str) else self.pickles
+
+  def _walk(self, key: str, names: Sequence[str]) -> Walk:
+    subject, condition, view = key.split("/")
+    files = []
+    for pattern in self._patterns:
+      matching = [name for name in names if _matches(name, pattern)]
+      if len(matching) > 1:
+        raise DataError(
+          f"{self.root}/{key} holds several pickles that match {pattern!r}; name one kind, such as '*-sils.pkl'"
+        )
+      files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
+    read = functools.partial(read_walk, *zip(*files, strict=True))
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
 
   @functools.cached_property
   def _files(self) -> dict[str, Callable[[], bytes]]:
     tree = open_tree(self.root)
-    files = {name: read for name, read in tree.items() if fnmatch.fnmatch(name.rsplit("/", 1)[-1], self.pickles)}
+    files = {name: read for name, read in tree.items() if any(_matches(name, pattern) for pattern in self._patterns)}
     if not files:
       instead = _some(list(tree)) or "nothing"
       raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")
     return files
 
 
-def read_walk(read: Callable[[], bytes], where: str) -> np.ndarray:
-  """One walk's frames, uint8 [time, 64, 64 or 44(, channel)]; raises `Dropped` naming the file and what is wrong."""
-  frames = load_array(read(), where)
+def read_walk(readers: Sequence[Callable[[], bytes] | None], names: Sequence[str]) -> Reading:
+  """One walk's frames that are not black; raises `Dropped` naming the file and what is wrong."""
+  stack = []
+  for read, name in zip(readers, names, strict=True):
+    if read is None:
+      raise Dropped("a modality is missing", name)
+    stack.append(channels_last(load_array(read(), name), name))
+  return with_bodies(stack[0] if len(stack) == 1 else stack_channels(stack, names), names[0])
+
+
+def channels_last(frames: np.ndarray, where: str) -> np.ndarray:
+  """Frames [time, 64, 64 or 44(, channel)] of an array in that order or with channels right after time.
+
+  An axis of at most `MAX_CHANNELS` holds channels: the last, or else the second. `Dropped` where neither fits.
+  """
   if frames.dtype != np.uint8:
     raise Dropped("wrong dtype", f"{where}: {frames.dtype}, expected uint8 from 0 to 255")
-  if frames.ndim not in {3, 4} or frames.shape[1] != HEIGHT or frames.shape[2] not in WIDTHS:
-    raise Dropped("wrong shape", f"{where}: {frames.shape}, expected [frames, {HEIGHT}, {WIDTHS[0]} or {WIDTHS[1]}]")
+  if frames.ndim == 4 and 1 <= frames.shape[1] <= MAX_CHANNELS < frames.shape[3]:
+    ordered = np.moveaxis(frames, 1, -1)
+  else:
+    ordered = frames
+  channels = ordered.shape[3] if ordered.ndim == 4 else 1
+  fits = ordered.ndim in {3, 4} and ordered.shape[1] == HEIGHT and ordered.shape[2] in WIDTHS
+  if not fits or not 1 <= channels <= MAX_CHANNELS:
+    size = f"{HEIGHT}, {WIDTHS[0]} or {WIDTHS[1]}"
+    raise Dropped(
+      "wrong shape",
+      f"{where}: {frames.shape}, expected [frames, {size}], [frames, {size}, channels] or [frames, channels, {size}]"
+      f" of at most {MAX_CHANNELS} channels",
+    )
   if len(frames) == 0:
     raise Dropped("no frames", where)
-  return frames
+  return ordered
+
+
+def stack_channels(stack: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
+  """Frames of several modalities as the channels of one; `Dropped` unless all have one number and size of frames."""
+  if len({frames.shape[:3] for frames in stack}) > 1:
+    shapes = ", ".join(f"{name} {frames.shape[:3]}" for name, frames in zip(names, stack, strict=True))
+    raise Dropped("modalities do not fit each other", f"{shapes}: [frames, height, width] must be equal")
+  return np.concatenate([f if f.ndim == 4 else f[..., None] for f in stack], axis=-1)
+
+
+def _matches(name: str, pattern: str) -> bool:
+  return fnmatch.fnmatch(name.rsplit("/", 1)[-1], pattern)
 
 
 def _some(names: Sequence[str], count: int = 5) -> str:

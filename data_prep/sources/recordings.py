@@ -10,7 +10,7 @@ from data_prep.sources.trees import open_tree
 
 
 def recordings(
-  raw: str | pathlib.Path, *, partition: Mapping[str, Sequence[str]], pickles: str = "*.pkl",
+  raw: str | pathlib.Path, *, partition: Mapping[str, Sequence[str]] | None, pickles: str | tuple[str, ...] = "*.pkl",
   layout: str = "id/type/view", frames: str = "official",
 ) -> Source:
   """The source that fits what lies in `raw`: pickles of `id/type/view/*.pkl` where there are any, else images.

@@ -58,7 +58,7 @@ def test_the_pickle_of_silhouettes_is_chosen_among_others(tmp_path):
   for name, value in {"05-000-Camera-Sils_raw.pkl": 1, "06-000-Camera-Sils_aligned.pkl": 255}.items():
     (folder / name).write_bytes(pickle.dumps(np.full((3, 64, 64), value, np.uint8)))
   (walk,) = datasets.get("sustech1k").source(tmp_path).splits()["train"]
-  assert (walk.read() == 255).all()
+  assert (walk.read().frames == 255).all()
 
 
 def test_a_public_set_is_built_from_its_archive(tmp_path, capsys):

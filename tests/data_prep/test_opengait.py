@@ -31,25 +31,62 @@ def test_walks_come_sorted_and_by_partition(tmp_path):
   (walk,) = splits["test"]
   assert (walk.subject, walk.condition, walk.view) == ("003", "nm-01", "090")
   assert source.subjects() == {"001", "003", "999"}
-  np.testing.assert_array_equal(pickle.loads(pickle.dumps(walk)).read(), frames())
+  np.testing.assert_array_equal(pickle.loads(pickle.dumps(walk)).read().frames, frames())
 
 
 def test_narrow_and_many_channelled_frames_are_taken_as_they_are(tmp_path):
   put(tmp_path, "001/nm/0", frames(shape=(2, 64, 44)))
   put(tmp_path, "001/nm/1", frames(shape=(2, 64, 64, 3)))
-  shapes = [walk.read().shape for walk in OpenGaitSource(root=tmp_path, partition=PARTITION).splits()["train"]]
+  shapes = [walk.read().frames.shape for walk in OpenGaitSource(root=tmp_path, partition=PARTITION).splits()["train"]]
   assert shapes == [(2, 64, 44), (2, 64, 64, 3)]
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 44, 3), (2, 3, 64, 44), (2, 64, 64, 16), (2, 1, 64, 64)])
+def test_channels_may_stand_last_or_after_time(tmp_path, shape):
+  array = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+  put(tmp_path, "001/nm/0", array)
+  (walk,) = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  expected = array if shape[1] == 64 else array.transpose(0, 2, 3, 1)
+  np.testing.assert_array_equal(walk.read().frames, expected)
+
+
+def test_black_frames_are_left_out_and_counted(tmp_path):
+  black = frames()
+  black[1] = 0
+  put(tmp_path, "001/nm/0", black)
+  put(tmp_path, "001/nm/1", frames(0))
+  some, none = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  assert some.read().frames.shape == (2, 64, 64)
+  assert some.read().refused == {"all black": 1}
+  with pytest.raises(Dropped, match="no usable frame: 001/nm/1/sils.pkl: all 3 frames are black"):
+    none.read()
+
+
+def test_several_pickles_are_stacked_as_channels(tmp_path):
+  for key in ("001/nm/0", "001/nm/1", "001/nm/2"):
+    put(tmp_path, key, frames(1), "0-sil.pkl")
+  put(tmp_path, "001/nm/0", frames(2, shape=(3, 2, 64, 64)), "1-heatmap.pkl")
+  put(tmp_path, "001/nm/1", frames(2, shape=(4, 2, 64, 64)), "1-heatmap.pkl")
+  source = OpenGaitSource(root=tmp_path, partition=None, pickles=("*heatmap*.pkl", "*sil*.pkl"))
+  whole, longer, missing = pickle.loads(pickle.dumps(source.splits()["test"]))
+  assert (whole.read().frames == np.array([2, 2, 1])).all()
+  with pytest.raises(Dropped, match=r"do not fit each other: 001/nm/1/1-heatmap.pkl \(4, 64, 64\), .*sil.pkl \(3, 64"):
+    longer.read()
+  with pytest.raises(Dropped, match=r"a modality is missing: 001/nm/2/\*heatmap\*.pkl"):
+    missing.read()
 
 
 @pytest.mark.parametrize(
   ("array", "reason"),
   [
-    (frames(shape=(3, 128, 88)), r"wrong shape: 001/nm/0/sils.pkl: \(3, 128, 88\), expected \[frames, 64, 64 or 44\]"),
+    (frames(shape=(3, 64, 64, 64)), r"wrong shape: .*\[frames, channels, 64, 64 or 44\] of at most 16 channels"),
+    (frames(shape=(3, 0, 64, 64)), "wrong shape"),
+    (frames(shape=(3, 128, 88)), r"wrong shape: 001/nm/0/sils.pkl: \(3, 128, 88\), expected \[frames, 64, 64 or 44\],"),
     (frames(shape=(64, 64)), "wrong shape: 001/nm/0/sils.pkl"),
     (frames(1, dtype=np.float32), "wrong dtype: 001/nm/0/sils.pkl: float32"),
     (frames(shape=(0, 64, 64)), "no frames: 001/nm/0/sils.pkl"),
   ],
-  ids=["size", "flat", "float", "none"],
+  ids=["axes", "no channel", "size", "flat", "float", "none"],
 )
 def test_a_bad_walk_is_dropped_by_reason(tmp_path, array, reason):
   put(tmp_path, "001/nm/0", array)
@@ -64,7 +101,7 @@ def test_one_of_several_pickles_is_chosen_by_name(tmp_path):
   with pytest.raises(DataError, match=r"001/nm/0 holds several pickles.*'\*-sils.pkl'"):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
   (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*-sils.pkl").splits()["train"]
-  assert walk.read().max() == 1
+  assert walk.read().frames.max() == 1
 
 
 def test_another_layout_says_what_was_expected_and_found(tmp_path):

@@ -1,0 +1,110 @@
+"""Several kinds of picture of the same walk (silhouette, parsing, depth, ...), stacked as the channels of one frame.
+
+Two layouts: <id>/<type>/<view>/<modality>/*.png, and <modality>/<id>/<type>/<view>/*.png. Pictures of one frame bear
+one name. All must be cut to 64 rows of 64 or 44 columns already: scaling would mix the labels of a parsing, and two
+pictures cut each by itself would no longer lie on each other.
+"""
+
+import functools
+import pathlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from data_prep.normalise import FrameRefused
+from data_prep.sources.base import Dropped, Reading, Walk, by_split
+from data_prep.sources.images import IMAGE, open_image
+from data_prep.sources.trees import fingerprint, open_tree
+from fgait_jax.data.schema import HEIGHT, WIDTHS
+from fgait_jax.errors import DataError
+
+_WALK = r"(?P<subject>[^/]+)/(?P<condition>[^/]+)/(?P<view>[^/]+)"
+
+
+class ModalitySource:
+  """Walks whose frames have the channels of all `modalities`, names of folders, in this order.
+
+  Grey pictures give one channel, coloured ones three (red, green, blue). Split by `partition` as in `ImageSource`.
+  """
+
+  def __init__(
+    self, raw: str | pathlib.Path, *, modalities: Sequence[str], partition: Mapping[str, Sequence[str]] | None = None
+  ):
+    self.raw = pathlib.Path(raw)
+    self.modalities = tuple(modalities)
+    self.partition = partition
+
+  def splits(self) -> dict[str, list[Walk]]:
+    """Walks by split, sorted by key. Raises `DataError` where no folder bears the name of a modality."""
+    walks = []
+    for labels, frames in self._grouped().items():
+      key = "/".join(labels)
+      read = functools.partial(read_walk, dict(sorted(frames.items())), self.modalities, where=key)
+      walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read))
+    return by_split(walks, self.partition)
+
+  def subjects(self) -> set[str]:
+    """All subjects found, in the partition or not."""
+    return {subject for subject, _, _ in self._grouped()}
+
+  def fingerprint(self) -> str:
+    """Changes with any file's name or size, and with the modalities."""
+    return fingerprint(self.raw, *self.modalities)
+
+  def _grouped(self) -> dict[tuple[str, str, str], dict[str, dict[str, Callable[[], bytes]]]]:
+    """(subject, condition, view) -> frame -> modality -> reader."""
+    known = "|".join(map(re.escape, self.modalities))
+    patterns = [
+      re.compile(rf"(?:.*/)?{folders}/{IMAGE}", re.IGNORECASE)
+      for folders in (rf"(?P<modality>{known})/{_WALK}", rf"{_WALK}/(?P<modality>{known})")
+    ]
+    proper = {name.lower(): name for name in self.modalities}
+    groups, seen = defaultdict(lambda: defaultdict(dict)), set()
+    for name, read in open_tree(self.raw).items():
+      if match := next(filter(None, (pattern.fullmatch(name) for pattern in patterns)), None):
+        modality = proper[match["modality"].lower()]
+        frame = pathlib.PurePosixPath(name).stem
+        groups[match["subject"], match["condition"], match["view"]][frame][modality] = read
+        seen.add(modality)
+    if missing := [name for name in self.modalities if name not in seen]:
+      raise DataError(
+        f"{self.raw}: no pictures of {', '.join(missing)}; expected <id>/<type>/<view>/{missing[0]}/*.png or"
+        f" {missing[0]}/<id>/<type>/<view>/*.png"
+      )
+    return dict(sorted(groups.items()))
+
+
+def read_walk(
+  frames: Mapping[str, Mapping[str, Callable[[], bytes]]], modalities: Sequence[str], *, where: str
+) -> Reading:
+  """Frames of which every modality is there and readable, uint8 [time, 64, 64 or 44, channel], and the refused."""
+  kept, refused = [], Counter()
+  for readers in frames.values():
+    try:
+      if missing := [name for name in modalities if name not in readers]:
+        raise FrameRefused(f"no {missing[0]}")
+      frame = np.concatenate([_picture(readers[name]()) for name in modalities], axis=-1)
+      if not frame.any():
+        raise FrameRefused("all black")
+      kept.append(frame)
+    except FrameRefused as reason:
+      refused[str(reason)] += 1
+    except ValueError:  # what numpy raises for pictures of two sizes
+      refused["modalities of different sizes"] += 1
+  if not kept:
+    raise Dropped("no usable frame", f"{where}: all {len(frames)} refused, mostly: {refused.most_common(1)[0][0]}")
+  if len({frame.shape for frame in kept}) > 1:
+    raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
+  return Reading(np.stack(kept), refused)
+
+
+def _picture(content: bytes) -> np.ndarray:
+  image = open_image(content)
+  if image.shape[0] != HEIGHT or image.shape[1] not in WIDTHS:
+    raise FrameRefused(f"not cut to {HEIGHT} x {WIDTHS[0]} or {WIDTHS[1]}")
+  if image.ndim == 2:
+    return image[..., None]
+  return cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB) if image.shape[2] >= 3 else image[..., :1]

@@ -1,0 +1,114 @@
+"""Anybody's own folder becomes a data set with one command, with one channel or several."""
+
+import json
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+
+from data_prep import build, verify
+from fgait_jax.data import schema
+from fgait_jax.data.source import open_split
+
+
+def write(root, name, image):
+  file = root / name
+  file.parent.mkdir(parents=True, exist_ok=True)
+  file.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+
+def mask(left=40):
+  image = np.zeros((120, 160), np.uint8)
+  image[10:110, left : left + 30] = 255
+  return image
+
+
+def own(raw, out, *flags):
+  return build.main(["own", "--raw", str(raw), "--out", str(out), "--workers", "1", *flags])
+
+
+def test_a_folder_of_masks_is_built_under_its_own_name(tmp_path, capsys):
+  for view in ("front", "side ä"):
+    for frame in range(3):
+      write(tmp_path / "raw", f"p 01/slow/{view}/{frame}.png", mask(frame * 20))
+  write(tmp_path / "raw", "p 01/slow/front/3.png", np.zeros((120, 160), np.uint8))
+  assert own(tmp_path / "raw", tmp_path / "out", "--name", "ward_3") == 0
+  assert "refused 1 frames of 7 in the stored walks: all black" in capsys.readouterr().out
+  split = open_split(tmp_path / "out", "ward_3", "test")
+  assert split.keys.tolist() == ["p 01/slow/front", "p 01/slow/side ä"]
+  assert split.frames(0).shape == (3, 64, 64, 1)
+  assert verify.main([str(tmp_path / "out" / "ward_3"), "--workers", "1"]) == 0
+
+
+def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
+  cut = np.zeros((64, 44), np.uint8)
+  cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it
+  write(tmp_path / "raw", "a/b/c/1.png", cut)
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  np.testing.assert_array_equal(open_split(tmp_path / "out", "own", "test").frames(0)[0, ..., 0], cut)
+
+
+def test_pictures_of_several_modalities_become_channels(tmp_path):
+  rng = np.random.default_rng(0)
+  grey, colour = rng.integers(0, 9, (4, 64, 44), np.uint8), rng.integers(0, 256, (4, 64, 44, 3), np.uint8)
+  for frame in range(4):
+    write(tmp_path / "raw", f"001/nm/0/parsing/{frame}.png", grey[frame])
+    if frame:
+      write(tmp_path / "raw", f"001/nm/0/Depth/{frame}.png", colour[frame][..., ::-1])
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "parsing,depth") == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  assert split.manifest["refused_frames"] == {"no depth": 1}
+  expected = np.concatenate([grey[1:, ..., None], colour[1:]], axis=-1)
+  np.testing.assert_array_equal(split.frames(0), expected)
+  np.testing.assert_array_equal(split.frames(0, [2, 0, 0]), expected[[2, 0, 0]])
+
+
+def test_modalities_may_lie_in_trees_of_their_own(tmp_path):
+  for name in ("sil", "par"):
+    write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), len(name), np.uint8))
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert open_split(tmp_path / "out", "own", "test").frames(0).shape == (1, 64, 64, 2)
+
+
+@pytest.mark.parametrize("width", [64, 44])
+def test_maps_in_pickles_of_either_axis_order_keep_their_channels(tmp_path, width):
+  maps = np.random.default_rng(1).integers(0, 256, (5, 2, 64, width), np.uint8)
+  for view, array in (("a", maps), ("b", maps.transpose(0, 2, 3, 1))):
+    folder = tmp_path / "raw" / "001" / "nm" / view
+    folder.mkdir(parents=True)
+    (folder / "maps.pkl").write_bytes(pickle.dumps(array))
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  for row in range(2):
+    np.testing.assert_array_equal(split.frames(row, [4, 1]), maps[[4, 1]].transpose(0, 2, 3, 1))
+
+
+def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
+  write(tmp_path / "raw", "001/nm/0/sil/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil") == 1
+  assert "mostly: not cut to 64 x 64 or 44" in capsys.readouterr().err
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,depth") == 1
+  assert "no pictures of depth; expected <id>/<type>/<view>/depth/*.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["own", "--name", "Ward 3"], "--name 'Ward 3': expected small letters"),
+    (["own", "--name", "kth"], "--name kth: a public data set is called so"),
+    (["kth", "--name", "mine"], "belong to the data set own, not to kth"),
+    (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
+  ],
+)
+def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
+  assert build.main([*argv, "--raw", str(tmp_path / "nothing_here"), "--out", str(tmp_path / "out")]) == 1
+  assert message in capsys.readouterr().err
+
+
+def test_the_manifest_of_own_walks_is_like_any_other(tmp_path):
+  write(tmp_path / "raw", "a/b/c/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  manifest = json.loads((tmp_path / "out" / "own" / schema.BUILDER_VERSION / schema.MANIFEST).read_text())
+  assert manifest["splits"] == {"test": {"sequences": 1, "subjects": 1, "frames": 1}}
+  assert manifest["kind"] == "real"
