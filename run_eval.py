@@ -4,8 +4,10 @@
   python run_eval.py --config=configs/linear_probe.py:kth --config.checkpoint=runs/first --out=runs/first/results
   python run_eval.py --config=configs/score.py --config.embeddings=FILE.npz --config.protocol=casia_b --out=DIR
   python run_eval.py --show=runs/first/results     prints the tables of finished evaluations again
+  python run_eval.py --report=runs/first/results [--report=runs/other/results] --out=report.html
 
-Writes one JSON file an evaluation, and pictures, into --out, and prints the tables of those files.
+An evaluation writes a JSON file, and pictures, into --out, and prints the tables of it. A report is one HTML file made
+from such files, with their tables as Markdown, LaTeX and CSV beside it.
 """
 
 import sys
@@ -17,8 +19,9 @@ from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.training.configuration import parse_flags
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/zero_shot.py:kth")
-OUT = flags.DEFINE_string("out", None, "folder for result files and pictures")
+OUT = flags.DEFINE_string("out", None, "folder for result files and pictures; with --report the .html file")
 SHOW = flags.DEFINE_string("show", None, "folder or file of results: print its tables and do nothing else")
+REPORT = flags.DEFINE_multi_string("report", None, "folder of results to report on; give it twice to compare two")
 
 
 def main(_):
@@ -29,8 +32,14 @@ def main(_):
     if SHOW.value is not None:
       tables.show(results.find(SHOW.value))
       return
+    if REPORT.value:
+      from fgait_jax.evaluation.report import page
+
+      print("written:", *page.write(REPORT.value, OUT.value), sep="\n  ")
+      return
     if CONFIG.value is None or OUT.value is None:
-      raise ConfigError("give --config=configs/zero_shot.py (or another file) and --out=FOLDER, or --show=FOLDER")
+      raise ConfigError("give --config=configs/zero_shot.py (or another file) and --out=FOLDER, or --show=FOLDER, or"
+                        " --report=FOLDER and --out=FILE.html")
     from fgait_jax.evaluation import program
     from fgait_jax.training.loop import use_compilation_cache
 

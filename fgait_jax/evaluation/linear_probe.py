@@ -88,7 +88,10 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
                     weight_decay=settings.weight_decay, batch_size=settings.batch_size, seed=config.seed)
   figures = {}
   for condition, where in rows.tests.items():
-    found, right = probe.figures(layer.logits(test.embeddings[where]), rows.labels[where], layer.classes)
+    logits = layer.logits(test.embeddings[where])
+    found, right = probe.figures(logits, rows.labels[where], layer.classes)
+    if settings.target != "subject":  # of people the matrix would be as wide as there are people
+      found["confusion"] = probe.confusion(logits, rows.labels[where], layer.classes)
     figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where)}
   return {"figures": figures, "train_loss": float(layer.losses[-1]), "classes": len(layer.classes)}
 

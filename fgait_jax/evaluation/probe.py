@@ -5,6 +5,7 @@ training mode, FoundationGait A5, so its running statistics drift; this one can 
 `fingerprint`.)
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -13,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from sklearn.metrics import f1_score
+from sklearn.metrics import confusion_matrix, f1_score
 
 from fgait_jax.errors import DataError
 from fgait_jax.rng import key
@@ -109,6 +110,15 @@ def figures(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> tupl
   if len(classes) <= 5:
     del result["top5"]
   return result, right
+
+
+def confusion(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> dict:
+  """{classes, true_by_predicted}: how often walks of each class (rows) were given each (columns). Numbers in order."""
+  named = np.unique(np.concatenate([classes, labels]))
+  with contextlib.suppress(ValueError):  # names, not numbers: alphabetical
+    named = named[np.argsort(named.astype(float), kind="stable")]
+  return {"classes": named.tolist(),
+          "true_by_predicted": confusion_matrix(labels, classes[logits.argmax(axis=1)], labels=named)}
 
 
 def guessing(train_labels: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import linear_probe, score, zero_shot
+from fgait_jax.evaluation.report import sources
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
 
@@ -21,4 +22,7 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
   if config.task not in TASKS:
     nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
-  return TASKS[config.task](config, pathlib.Path(out))
+  written = TASKS[config.task](config, pathlib.Path(out))
+  if config.checkpoint:
+    sources.keep_training(config.checkpoint, pathlib.Path(out))
+  return written

@@ -1,12 +1,14 @@
 """Pictures: right size, right content, right colours, for a split of made-up walks."""
 
+import json
+
 import cv2
 import numpy as np
 import pytest
 
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.report import neighbours, reconstructions
+from fgait_jax.evaluation.report import neighbours, reconstructions, strips
 
 
 def read(path):
@@ -60,6 +62,8 @@ def test_right_neighbours_are_framed_green_and_wrong_ones_red(tmp_path):
   assert 2 < red / green < 4
   assert image.shape[1] == 1760
   assert count(image, [255, 255, 255]) < image[..., 0].size * 0.9
+  played = strips.check(json.loads((tmp_path / "n.json").read_text()), origin="n.json")  # the same walks, to be played
+  assert [[n["right"] for n in probe["neighbours"]] for probe in played["probes"]] == [[True, False, False, False]] * 4
 
 
 def test_a_probe_is_never_shown_walks_of_its_own_view_where_the_protocol_leaves_them_out(tmp_path, monkeypatch):

@@ -76,3 +76,12 @@ def test_fingerprint_sees_the_least_change():
   changed["stats"]["mean"][1] = 1e-30
   assert probe.fingerprint(tree()) == probe.fingerprint(tree())
   assert probe.fingerprint(changed) != probe.fingerprint(tree())
+
+
+def test_a_confusion_matrix_counts_true_by_predicted_in_the_order_of_numbers():
+  classes = np.array(["10", "2", "3"])
+  logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]  # says 10, 10, 2, 3, 3
+  found = probe.confusion(logits, np.array(["10", "2", "2", "3", "10"]), classes)
+  assert found["classes"] == ["2", "3", "10"]
+  np.testing.assert_array_equal(found["true_by_predicted"], [[1, 0, 1], [0, 1, 0], [0, 1, 1]])
+  assert probe.confusion(logits[:1], np.array(["b"]), np.array(["a", "c", "d"]))["classes"] == ["a", "b", "c", "d"]

@@ -12,6 +12,7 @@ from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.features import Features, read_walk
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.crossview import CrossView
+from fgait_jax.evaluation.report import strips
 from fgait_jax.evaluation.report.reconstructions import strip
 from fgait_jax.evaluation.roles import roles
 
@@ -25,7 +26,8 @@ def of_features(path: pathlib.Path, *, split, found: Features, protocol: Protoco
                 mirror: Iterable[str], subtitle: str) -> pathlib.Path:
   """Draws `count` probes of `protocol` with their nearest gallery walks by `metric`; `found` embeds all of `split`.
 
-  Where the protocol ranks views apart, walks in the probe's own view are left out, as they are of its figures.
+  The same walks go to `path` with ending .json, to be played in the report. Where the protocol ranks views apart,
+  walks in the probe's own view are left out, as they are of its figures.
   """
   gallery, probes = roles(protocol, found.subjects, found.conditions, found.views)
   held = np.flatnonzero(gallery)
@@ -36,14 +38,16 @@ def of_features(path: pathlib.Path, *, split, found: Features, protocol: Protoco
     distances = np.where(found.views[rows][:, None] == found.views[held], np.inf, distances)
 
   def walk(row: int) -> dict:
-    frames = frames_of(read_walk(split, int(row), max_frames=_SEEN, mirror=mirror))
-    return {"frames": frames, "text": f"{found.subjects[row]}, {found.conditions[row]}, {found.views[row]}"}
+    whole = read_walk(split, int(row), max_frames=_SEEN, mirror=mirror)
+    text = f"{found.subjects[row]}, {found.conditions[row]}, {found.views[row]}"
+    return {"frames": frames_of(whole), "played": strips.sheet(whole), "text": text}
 
   drawn = []
   for row, distance in zip(rows, distances, strict=True):
     nearest = [n for n in np.argsort(distance, kind="stable")[:NEAREST] if np.isfinite(distance[n])]
     drawn.append(walk(row) | {"neighbours": [walk(held[n]) | {
       "distance": float(distance[n]), "right": bool(found.subjects[held[n]] == found.subjects[row])} for n in nearest]})
+  strips.write(path.with_suffix(".json"), probes=drawn, title=subtitle)
   return draw(path, probes=drawn, subtitle=subtitle)
 
 
