@@ -1,0 +1,167 @@
+"""Your own videos, one walker each, as masks that the data set `own` is built from.
+
+  python -m data_prep.video walk.mp4 --out masks
+  python -m data_prep.video videos --out masks --segmenter background
+  python -m data_prep.build own --raw masks --out built --name ward_3
+
+A folder is searched for <id>/<type>/<view>.mp4 (or .avi, .mov, .mkv); a video that lies less deep has the type or view
+"00". Of each video the longest stretch is kept in which a body is seen whole.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import shutil
+import sys
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+from rich.progress import track
+
+from data_prep import segmenters
+from fgait_jax.errors import DataError, FgaitError
+
+ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+LEAST_FRAMES = 10  # of a stretch; a fraction of a step is no walk
+_GAP = 3  # frames that a stretch may miss
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Written:
+  """What became of a video: masks in `folder`, `kept` of `frames` frames; `rate` is the video's own, 0 if unknown."""
+
+  folder: pathlib.Path
+  frames: int
+  kept: int
+  rate: float
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command line; returns the exit status, 1 where any video gave nothing."""
+  parser = argparse.ArgumentParser(prog="python -m data_prep.video", description=__doc__.split("\n\n")[0])
+  parser.add_argument("videos", type=pathlib.Path, help="a video or a folder of them")
+  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of masks, <id>/<type>/<view>/<frame>.png")
+  parser.add_argument(
+    "--segmenter", choices=("pose", "background"), default="pose",
+    help="pose: MediaPipe, any camera; background: a camera that stands still (default: %(default)s)",
+  )  # fmt: skip
+  args = parser.parse_args(argv)
+  failed = 0
+  try:
+    found = find(args.videos)
+    for file, folder in track(found, description="videos", disable=not sys.stdout.isatty()):
+      try:
+        written = write_masks(file, args.out / folder, segmenter=args.segmenter)
+      except DataError as error:
+        if len(found) == 1 or "MediaPipe" in str(error):
+          raise
+        failed += 1
+        print(f"error: {error}", file=sys.stderr)
+        continue
+      rate = f"{written.rate:g} frames a second" if written.rate else "unknown frame rate"
+      print(f"{written.folder}: {written.kept} of {written.frames} frames of {file}, {rate}")
+  except FgaitError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  if failed:
+    print(f"error: {failed} of {len(found)} videos gave no walk", file=sys.stderr)
+  return int(failed > 0)
+
+
+def find(videos: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
+  """Videos in order, each with its <id>/<type>/<view>; raises `DataError` where there are none, or two for one."""
+  if videos.is_file():
+    return [(videos, pathlib.Path(videos.stem, "00", "00"))]
+  if not videos.is_dir():
+    raise DataError(f"{videos}: no such video or folder")
+  found: dict[pathlib.Path, pathlib.Path] = {}
+  for file in sorted(p for p in videos.rglob("*") if p.suffix.lower() in ENDINGS):
+    parts = file.relative_to(videos).with_suffix("").parts
+    if len(parts) > 3:
+      raise DataError(f"{file} lies too deep: expected <id>/<type>/<view>{file.suffix} in {videos}")
+    folder = pathlib.Path(*parts, *["00"] * (3 - len(parts)))
+    if folder in found:
+      raise DataError(f"{file} and {found[folder]} would both become {folder}; rename one")
+    found[folder] = file
+  if not found:
+    raise DataError(f"{videos}: no videos ({', '.join(ENDINGS)}) found")
+  return [(file, folder) for folder, file in found.items()]
+
+
+def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> Written:
+  """Writes the walker of `file` as 0/255 masks <frame>.png into `folder`, whole or not at all.
+
+  Raises `DataError` naming `file` where it cannot be read, shows no person, or `folder` holds something already.
+  """
+  if folder.exists():
+    raise DataError(f"{folder} exists already; remove it to make the masks of {file} again")
+  count = sum(1 for _ in read(file, decode=False))
+  if not count:
+    raise DataError(f"{file}: not a readable video: it has no frame that can be decoded")
+  if segmenter == "pose":
+    masks = segmenters.pose_masks(read(file))
+  else:
+    masks = segmenters.background_masks(read(file), segmenters.median_picture(read(file), count))
+  unfinished = folder.with_name(f".{folder.name}.unfinished")
+  shutil.rmtree(unfinished, ignore_errors=True)
+  unfinished.mkdir(parents=True)
+  try:
+    boxes = {}
+    for number, body in enumerate(segmenters.follow(masks)):
+      if body is not None and not (body[:, 0].any() or body[:, -1].any()):  # at the side a body is cut off
+        boxes[number] = np.ptp(np.flatnonzero(body.any(1))) + 1, np.ptp(np.flatnonzero(body.any(0))) + 1
+        (unfinished / f"{number:06d}.png").write_bytes(cv2.imencode(".png", body.astype(np.uint8) * 255)[1].tobytes())
+    kept = _longest_stretch(sorted(boxes))
+    _check_walker(file, count, [boxes[number] for number in kept])
+    for number in boxes.keys() - set(kept):
+      (unfinished / f"{number:06d}.png").unlink()
+    os.replace(unfinished, folder)
+  finally:
+    shutil.rmtree(unfinished, ignore_errors=True)
+  return Written(folder=folder, frames=count, kept=len(kept), rate=_rate(file))
+
+
+def read(file: pathlib.Path, *, decode: bool = True) -> Iterator[np.ndarray]:
+  """Frames uint8 [height, width, 3], blue first; with `decode` False only as many empty ones."""
+  if not file.is_file():
+    raise DataError(f"{file}: no such video")
+  video = cv2.VideoCapture(os.fspath(file))
+  try:
+    while video.grab():
+      yield video.retrieve()[1] if decode else np.empty(0, np.uint8)
+  finally:
+    video.release()
+
+
+def _rate(file: pathlib.Path) -> float:
+  video = cv2.VideoCapture(os.fspath(file))
+  rate = video.get(cv2.CAP_PROP_FPS)
+  video.release()
+  return round(rate, 2)
+
+
+def _longest_stretch(numbers: list[int]) -> list[int]:
+  if not numbers:
+    return []
+  breaks = 1 + np.flatnonzero(np.diff(numbers) > 1 + _GAP)
+  return max((part.tolist() for part in np.split(np.array(numbers), breaks)), key=len)
+
+
+def _check_walker(file: pathlib.Path, count: int, boxes: list[tuple[int, int]]) -> None:
+  """Raises `DataError` unless what was followed is there for long enough and upright."""
+  if len(boxes) < LEAST_FRAMES:
+    raise DataError(
+      f"{file}: no walking person seen: the longest stretch with a whole body has {len(boxes)} of {count} frames,"
+      f" at least {LEAST_FRAMES} are needed. Film one walker, whole and from the side, or try the other --segmenter"
+    )
+  height, width = np.median(np.array(boxes), axis=0)
+  if height <= width:
+    raise DataError(
+      f"{file}: no walking person seen: it is {width:.0f} pixels wide and {height:.0f} high, a person is upright"
+    )
+
+
+if __name__ == "__main__":
+  sys.exit(main())
