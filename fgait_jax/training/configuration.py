@@ -65,6 +65,8 @@ def check(config, mesh: Mesh) -> None:
   needs = [
     (len(data.names) == len(data.factors) > 0,
      f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
+    (len(data.names) == len(data.positives),
+     f"config.data.positives {tuple(data.positives)} needs one value per config.data.names {tuple(data.names)}"),
     (data.clips == 2,
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
     (0 < data.clip_frames <= data.window_frames,

@@ -108,7 +108,7 @@ def run(
         # Read batch `step`, and step.
         with clock.waiting():
           host_batch = next(stream)
-          batch = hosts.to_global({name: host_batch[name] for name in ("frames", "valid")}, mesh)
+          batch = hosts.to_global({name: host_batch[name] for name in ("frames", "valid", "group")}, mesh)
         profiler.at(step)
         with clock.stepping(compiles=step == start):
           state, metrics = train_step(state, batch, np.int32(step))
@@ -128,7 +128,7 @@ def batches(config, splits, *, start: int, stop: int):
     splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
     window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
     stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
-    workers=data.workers, prefetch=data.prefetch,
+    workers=data.workers, prefetch=data.prefetch, positives=data.positives,
   )
 
 
@@ -145,8 +145,8 @@ def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
     sums.add(metrics)
     return
   saved.save(step, state, meta)
-  rows = zip(host_batch["dataset"].tolist(), host_batch["index"].tolist(), strict=True)
-  keys = [f"{splits[dataset].name}/{splits[dataset].keys[index]}" for dataset, index in rows]
+  rows = zip(*(host_batch[name].tolist() for name in ("dataset", "index", "positive")), strict=True)
+  keys = [f"{splits[d].name}/{splits[d].keys[row]}" for d, *pair in rows for row in dict.fromkeys(pair)]
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
   raise NonFiniteLoss(
     f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"

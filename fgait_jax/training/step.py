@@ -36,10 +36,10 @@ def make_train_step(
 ):
   """The jitted `(state, batch, number) -> (state, metrics)`; the state given is donated.
 
-  `batch` holds `frames` uint8 [b, 2, t, 64, 64, c] and `valid` bool [b, 2, t], cut over (data, fsdp); `number` is the
-  number of the batch. Metrics are (sum, count) pairs in float32, the same on all devices; `finite` is (1, 1) where
-  loss and gradient are numbers. The state only changes if they are and if `number` is the state's step: after a bad
-  batch it stays as it was, however many batches are already on their way.
+  `batch` holds `frames` uint8 [b, 2, t, 64, 64, c], `valid` bool [b, 2, t] and `group` int32 [b], cut over (data,
+  fsdp); `number` is the number of the batch. Metrics are (sum, count) pairs in float32, the same on all devices;
+  `finite` is (1, 1) where loss and gradient are numbers. The state only changes if they are and if `number` is the
+  state's step: after a bad batch it stays as it was, however many batches are already on their way.
   """
 
   def look(frames: Array, purpose: str, number: Array) -> Float[Array, "b t 64 w c"]:
@@ -47,11 +47,12 @@ def make_train_step(
     images = augment(rng.key(seed, f"augment.{purpose}", number), frames, **augmentation)
     return jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
 
-  def student_loss(params, stats, target, images, valid, key):
+  def student_loss(params, stats, target, images, valid, group, key):
     student = graph.merge(params, stats)
     out = student.pretrain(images, valid, crop_list=crop_list, masked_fraction=masked_fraction, key=key)
     contrastive, accuracy = part_info_nce(
-      out.prediction.astype(jnp.float32), target, temperature=temperature, label_smoothing=label_smoothing
+      out.prediction.astype(jnp.float32), target, temperature=temperature, label_smoothing=label_smoothing,
+      group=group,
     )
     loss = contrastive_weight * contrastive
     metrics = {"contrastive": (contrastive, 1.0), "contrastive_accuracy": (accuracy, 1.0)}
@@ -68,7 +69,7 @@ def make_train_step(
     target = jax.lax.stop_gradient(target.astype(jnp.float32))
     images = look(frames[:, 1], "student", number)
     (loss, (metrics, stats)), gradients = jax.value_and_grad(student_loss, has_aux=True)(
-      state["params"], state["stats"], target, images, valid[:, 1], rng.key(seed, "masking", number)
+      state["params"], state["stats"], target, images, valid[:, 1], batch["group"], rng.key(seed, "masking", number)
     )
     norm = optax.tree.norm(gradients)
     updates, opt = optimizer.update(gradients, state["opt"], state["params"])

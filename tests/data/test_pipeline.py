@@ -52,6 +52,8 @@ def test_arrays_are_those_of_the_contract(splits):
       "subject": ((6,), np.int32),
       "dataset": ((6,), np.int32),
       "index": ((6,), np.int64),
+      "positive": ((6,), np.int64),
+      "group": ((6,), np.int32),
     }
     assert batch["valid"].all()
 
@@ -149,3 +151,36 @@ def test_sequences_of_other_channels_are_named(memory_split):
 def test_what_cannot_work_is_refused_before_anything_is_read(splits, change, message):
   with pytest.raises(ConfigError, match=message):
     batches(splits, **{**ARGUMENTS, **change})
+
+
+@pytest.mark.parametrize("kind", ["sequence", "walk", "subject"])
+def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kind):
+  cut = splits[1]
+  cut.subjects = np.array(["a", "a", "a", "a", "b", "b", "b", "b"])
+  cut.conditions = np.array(["nm", "nm", "cl", "cl"] * 2)
+  together = {
+    "sequence": np.arange(8), "walk": np.array([0, 0, 1, 1, 2, 2, 3, 3]), "subject": np.array([0] * 4 + [1] * 4),
+  }[kind]  # fmt: skip
+  seen, read_batches = set(), read(splits, positives=("sequence", kind), stop=24)
+  for batch in read_batches:
+    middle = batch["frames"][:, :, 0, 0, 32, 0]  # the row that every clip was read from
+    np.testing.assert_array_equal(middle, np.stack([batch["index"], batch["positive"]], axis=1))
+    same = np.equal.outer(batch["group"], batch["group"])
+    if batch["dataset"][0] == 0:
+      np.testing.assert_array_equal(batch["positive"], batch["index"])
+    else:
+      np.testing.assert_array_equal(together[batch["positive"]], together[batch["index"]])
+      np.testing.assert_array_equal(same, np.equal.outer(together[batch["index"]], together[batch["index"]]))
+      seen |= set(zip(batch["index"].tolist(), batch["positive"].tolist(), strict=True))
+  assert len(seen) > {"sequence": 7, "walk": 13, "subject": 24}[kind]  # of 8, 16 and 32 ordered pairs
+  hosts = [read(splits, positives=("sequence", kind), stop=24, process_index=i, process_count=2) for i in range(2)]
+  for whole, *parts in zip(read_batches, *hosts, strict=True):
+    for name in whole:
+      np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
+
+
+def test_unknown_positives_are_refused(splits):
+  with pytest.raises(ConfigError, match=r"data\.positives has 'person'; known: sequence, walk, subject"):
+    read(splits, positives=("sequence", "person"))
+  with pytest.raises(ConfigError, match=r"data\.positives \('walk',\) needs one value per data set"):
+    read(splits, positives=("walk",))

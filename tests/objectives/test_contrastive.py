@@ -59,6 +59,24 @@ def test_equals_optax_with_more_negatives_than_samples():
   np.testing.assert_allclose(accuracy, np.mean(np.argmax(logits, -1) == np.arange(3)[:, None]))
 
 
+def test_groups_leave_their_own_out_of_the_negatives():
+  student, teacher = draw(5, 4, 3, 8), draw(6, 4, 3, 8)
+  options = {"temperature": 1 / 16, "label_smoothing": 0.1}
+  alone = part_info_nce(student, teacher, group=jnp.array([5, 1, 7, 2]), **options)
+  np.testing.assert_allclose(alone, part_info_nce(student, teacher, **options), rtol=1e-6)
+  # Rows 0 and 3 are one person: row 0 competes with rows 1 and 2 only, as if row 3 were not there.
+  grouped, _ = part_info_nce(student, teacher, group=jnp.array([9, 1, 2, 9]), **options)
+
+  def rival(own, others):
+    rows = jnp.array([own, *others])
+    return part_info_nce(student[rows[:1]], teacher[rows], **options)[0]
+
+  want = np.mean([rival(0, (1, 2)), rival(1, (0, 2, 3)), rival(2, (0, 1, 3)), rival(3, (1, 2))])
+  np.testing.assert_allclose(grouped, want, rtol=1e-6)
+  gradient = jax.grad(lambda x: part_info_nce(x, teacher, group=jnp.array([9, 9, 9, 9]), **options)[0])(student)
+  assert np.isfinite(gradient).all()
+
+
 def test_gradient_at_zero_is_a_number():
   gradient = jax.grad(lambda x: part_info_nce(x, x, temperature=1.0, label_smoothing=0.1)[0])(jnp.zeros((2, 1, 3)))
   assert np.isfinite(gradient).all()
