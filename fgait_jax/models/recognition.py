@@ -1,0 +1,111 @@
+"""A pretrained encoder and projector under a new head: the network of supervised fine-tuning (FoundationGait A5).
+
+Identities: projection, unit length, a linear layer per part to the embedding that is compared at test, and a neck of
+class scores that only training sees. Classes: all parts of the projection as one vector under one neck.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models.heads import PartLinear, PartNorm
+from fgait_jax.models.parts import NUM_PARTS, part_pool, temporal_max
+from fgait_jax.models.prompts import PixelBorder, add_tokens
+from fgait_jax.models.transformer import GaitTransformer
+from fgait_jax.typing import Array, Bool, Float
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+  """What the network gives. For classes `embedding` is the unit projection of all parts, [b 1 p*e]."""
+
+  embedding: Float[Array, "b p e"]
+  logits: Float[Array, "b p classes"]  # cosines
+
+
+class Neck(nnx.Module):
+  """Batch normalisation, unit length, cosine with each class's unit weights (BNNeck, arXiv 1903.07071), per part."""
+
+  def __init__(self, parts: int, features: int, classes: int, *, rngs: nnx.Rngs):
+    self.norm = PartNorm(parts, features, rngs=rngs)
+    self.classes = PartLinear(parts, features, classes, rngs=rngs)
+
+  def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p classes"]:
+    x = unit(self.norm(x.astype(jnp.float32)))
+    return jnp.einsum("bpd,pdc->bpc", x, unit(self.classes.kernel[...], axis=1))
+
+
+class IdentityHead(nnx.Module):
+  """The embedding of each part, not normalised, and the scores of training identities."""
+
+  def __init__(self, features_in: int, features: int, classes: int, *, rngs: nnx.Rngs):
+    self.embed = PartLinear(NUM_PARTS, features_in, features, rngs=rngs)
+    self.neck = Neck(NUM_PARTS, features, classes, rngs=rngs)
+
+  def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
+    embedding = self.embed(unit(projection.astype(jnp.float32)))
+    return Recognition(embedding, self.neck(embedding))
+
+
+class ClassHead(nnx.Module):
+  """Scores of a few classes from all parts at once."""
+
+  def __init__(self, features_in: int, classes: int, *, rngs: nnx.Rngs):
+    self.neck = Neck(1, NUM_PARTS * features_in, classes, rngs=rngs)
+
+  def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
+    flat = unit(projection.astype(jnp.float32)).reshape(projection.shape[0], 1, -1)
+    return Recognition(flat, self.neck(flat))
+
+
+class Recognizer(nnx.Module):
+  """Encoder, part pooling, projector and head.
+
+  Args:
+    encoder, projector: of a `GaitNetwork`.
+    head: "identity" or "classes"; `classes` scores of it; `features` of a part's embedding (identity only).
+    prompt_tokens: learned tokens put before those of every window (transformer); 0 for none.
+    prompt_pixels: width of a learned border added to every frame of `frame` = (rows, columns, channels); 0 for none.
+  """
+
+  def __init__(
+    self, encoder, projector, *, head: str, classes: int, features: int, prompt_tokens: int = 0,
+    prompt_pixels: int = 0, frame: tuple[int, int, int] = (64, 44, 1), rngs: nnx.Rngs,
+  ):
+    if head not in ("identity", "classes"):
+      raise ValueError(f'head={head!r}; known: "identity", "classes"')
+    if prompt_tokens and not isinstance(encoder, GaitTransformer):
+      raise ConfigError(
+        f"config.fine_tune.prompt_tokens={prompt_tokens}: only a transformer takes tokens; set it to 0 and"
+        " config.fine_tune.prompt_pixels to the width of a learned border"
+      )
+    self.encoder = add_tokens(encoder, prompt_tokens, rngs=rngs) if prompt_tokens else encoder
+    self.projector = projector
+    wide = projector.fc2.kernel.shape[-1]
+    if head == "identity":
+      self.head = IdentityHead(wide, features, classes, rngs=rngs)
+    else:
+      self.head = ClassHead(wide, classes, rngs=rngs)
+    self.border = PixelBorder(frame, width=prompt_pixels) if prompt_pixels else None
+
+  def __call__(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...] = ()
+  ) -> Recognition:
+    """`frames` in 0..1. A crop list cuts the batch into groups seen in strips, as in pretraining; () sees bodies
+    whole, as at test."""
+    if self.border is not None:
+      frames = self.border(frames)
+    if crop_list:
+      found = self.encoder.encode_parts(frames, valid, crop_list=tuple(crop_list))
+    else:
+      found = self.encoder.encode(frames, valid)
+    return self.head(self.projector(part_pool(*temporal_max(found))))
+
+
+def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
+  """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
+  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=axis, keepdims=True), 1e-24))
