@@ -27,6 +27,9 @@ def data() -> ConfigDict:
   c.names = ("walkers",)  # data sets to pretrain on; each is <dir>/<name>
   c.split = "train"  # split of each; TFDS slices such as "train[:10%]" are understood
   c.factors = (1.0,)  # one per name: multiplies a set's size before the exponent (reference: GaitLU-1M 0.1)
+  # One per name, where a walk's second clip comes from: "sequence", the same recording, no label used; "walk", any view
+  # of the same subject and condition; "subject", any walk of the person, as is known of synthetic people.
+  c.positives = ("sequence",)
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
   c.mix = "per_batch"  # "per_batch": a batch holds one data set, negatives stay in domain; "per_sequence": mixed
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts
@@ -135,7 +138,7 @@ def periodic() -> ConfigDict:
 def evaluation() -> ConfigDict:
   """The configuration of `run_eval.py`."""
   c = ConfigDict()
-  c.task = "zero_shot"  # "zero_shot", "linear_probe", "score", ...
+  c.task = "zero_shot"  # "zero_shot", "linear_probe", "fine_tune", "score", ...
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
@@ -156,6 +159,14 @@ def evaluation() -> ConfigDict:
   c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.probe = probe()
+  c.fine_tune = fine_tune()
+  c.robustness = robustness()
+  c.compare = compare()
+  c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
+  c.gallery = ""  # task "identify": .npz of the known walks
+  c.validation = ""  # task "identify": .npz of people outside the gallery, for the open-set threshold; "" names everyone
+  c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
+  c.top_k = 5  # gallery subjects named for each probe
   return c.lock()
 
 
@@ -169,4 +180,78 @@ def probe() -> ConfigDict:
   c.batch_size = 4096  # walks seen at a step; all of them where there are no more
   c.rate = 1e-2  # AdamW, cosine to zero
   c.weight_decay = 1e-4
+  return c
+
+
+def fine_tune() -> ConfigDict:
+  """Supervised fine-tuning: encoder and projector under a new head, chosen on held-out training identities."""
+  c = ConfigDict()
+  c.target = "subject"  # "subject", "condition", "class" (those of the protocol), or the name of an attribute
+  c.train_split = "train"  # must hold other people than the split that is evaluated
+  c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
+  c.validate_every = 50  # steps between validations
+  c.validate_across = "view"  # subject: a walk meets no gallery walk of its own person in the same "view", "condition"
+  c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
+  c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
+  c.rates = (1.0,)  # factors of the whole schedule that are tried
+  c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
+  c.rank = 8  # of low-rank updates
+  c.lora_scale = 1.0  # times A B, added to a kernel
+  c.prompt_tokens = 8  # learned tokens beside every window of a transformer; 0 with a p3d network
+  c.prompt_pixels = 0  # pixels of a learned border around every frame; for any network
+  c.statistics = "frozen"  # encoder's and projector's batch statistics: running ones, "frozen", or each "batch"'s own
+  c.features = 256  # channels of a part's embedding (subject)
+  c.mix = "per_subject"  # "per_subject": P x K sequences; "per_batch": any, in shuffled epochs
+  c.subjects = 8  # P, subjects of a batch
+  c.per_subject = 4  # K, sequences of each, over all devices
+  c.clip_frames = 16  # frames of a clip, as in pretraining
+  c.window_frames = 20  # consecutive frames it is drawn from
+  c.crop_list = (2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows. Tests see bodies
+  c.triplet_weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
+  c.margin = 0.2  # of the triplet loss, Euclidean distance of a part's embeddings
+  c.cross_entropy_weight = 1.0  # times the cross-entropy, nats
+  c.scale = 16.0  # times the cosines that are its logits
+  c.label_smoothing = 0.1  # of its targets
+  c.steps = 300  # length of the schedule
+  c.log_every = 10  # steps between console lines
+  c.layer_decay = 1.0  # a transformer's block learns at this factor to the number of blocks above it
+  c.scratch = False  # also train the untrained network the same way, at the chosen rate and number of steps
+  c.threads = 4  # reader threads a host (or a worker)
+  c.workers = 0  # reader processes a host; 0 reads in threads of the program
+  c.prefetch = 4  # batches held ready
+  c.augment = augment()
+  c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
+  c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2
+  c.optim = optim()
+  c.optim.weight_decay = 0.0  # what decays, decays whole, biases too, as in the reference
+  # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
+  c.optim.rules = (
+    (r"encoder/(tokenizer/.*|row_position|blocks/.*|norm/.*)", 1.0, 0.1),
+    (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),
+    (r"encoder/stage3/.*", 1.0, 0.01),
+    (r"encoder/stage4/.*", 1.0, 0.05),
+    (r"projector/.*", 1.0, 0.1),
+    (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
+  )
+  return c
+
+
+def robustness() -> ConfigDict:
+  """Corrupted silhouettes; see fgait_jax/evaluation/corruption.py."""
+  c = ConfigDict()
+  c.types = ()  # of corruption; () takes all 15
+  c.severities = ()  # of 1 to 5; () takes all
+  c.corrupt = "probe"  # "probe", "gallery" or "both"
+  c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
+  return c
+
+
+def compare() -> ConfigDict:
+  """Two finished evaluations of the same walks."""
+  c = ConfigDict()
+  c.first = ""  # result file, or folder of results
+  c.second = ""  # result file, or folder of results
+  c.first_row = "model"  # row of the first's tables: "model", "untrained", "raw_gei", ...
+  c.second_row = "model"
+  c.resamples = 10000  # of subjects, behind the interval and the permutation test
   return c

@@ -9,7 +9,7 @@ import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
 
-MIXES = ("per_batch", "per_sequence")
+MIXES = ("per_batch", "per_sequence", "per_subject")
 _BLOCK = 1024  # draws within which the data sets' shares are exact
 
 
@@ -62,7 +62,10 @@ class Mixture:
   epoch is as many whole batches as the data set gives and the rest of its sequences wait for the next shuffle. A data
   set smaller than a batch is repeated within it, so the same sequence meets itself as a negative: choose a smaller
   data.batch_size if that share is large. "per_sequence": every place of a batch draws its data set by itself, and only
-  where an epoch ends within a batch can a sequence come twice.
+  where an epoch ends within a batch can a sequence come twice. "per_subject": a batch holds batch_size / per_subject
+  subjects of one data set, drawn without replacement, and `per_subject` sequences of each, drawn without replacement
+  where the subject has as many, in shuffled places (P x K of triplet losses). There are no epochs. `subjects` numbers
+  each data set's subjects by row; only this mix asks for it.
 
   Raises `ConfigError` for arguments that cannot work and `DataError` for an empty data set.
   """
@@ -76,6 +79,8 @@ class Mixture:
     factors: Sequence[float],
     exponent: float,
     mix: str,
+    subjects: Sequence[np.ndarray] | None = None,
+    per_subject: int = 0,
   ):
     if not sizes:
       raise ConfigError("data.names is empty; name at least one data set")
@@ -92,6 +97,11 @@ class Mixture:
     self._interleave = Interleave(tuple(shares.tolist()), seed)
     self._seed = seed
     self._epochs: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
+    self._per_subject = per_subject
+    self._rows_of = []  # of each data set, the rows of each subject
+    if mix == "per_subject":
+      self._rows_of = [_rows_of_subjects(numbers) for numbers in subjects or ()]
+      _check_subjects([len(rows) for rows in self._rows_of], batch_size=batch_size, per_subject=per_subject)
 
   def batch(self, number: int, places: range) -> tuple[np.ndarray, np.ndarray]:
     """(position of the data set int32, row in it int64) of the given places of batch `number`."""
@@ -100,11 +110,22 @@ class Mixture:
       dataset, earlier = self._interleave[number]
       datasets = np.full(len(places), dataset, np.int32)
       return datasets, self._rows(dataset, self._first(dataset, earlier) + places)
+    if self._mix == "per_subject":
+      dataset, _ = self._interleave[number]
+      return np.full(len(places), dataset, np.int32), self._subjects_batch(dataset, number)[places]
     draws = np.array([self._interleave[number * self._batch_size + int(place)] for place in places])
     datasets, rows = draws[:, 0].astype(np.int32), np.empty(len(places), np.int64)
     for dataset in np.unique(datasets):
       rows[datasets == dataset] = self._rows(int(dataset), draws[datasets == dataset, 1])
     return datasets, rows
+
+  def _subjects_batch(self, dataset: int, number: int) -> np.ndarray:
+    """Rows of the whole batch `number`."""
+    rng = np.random.default_rng((self._seed, zlib.crc32(b"subjects"), number))
+    rows_of, each = self._rows_of[dataset], self._per_subject
+    chosen = rng.choice(len(rows_of), self._batch_size // each, replace=False)
+    rows = [rng.choice(rows_of[subject], each, replace=len(rows_of[subject]) < each) for subject in chosen]
+    return rng.permutation(np.concatenate(rows)).astype(np.int64)
 
   def _rows(self, dataset: int, draws: np.ndarray) -> np.ndarray:
     """Rows that a data set's endless shuffle holds at `draws`."""
@@ -135,3 +156,22 @@ class Mixture:
       return earlier * self._batch_size
     epoch, batch = divmod(earlier, whole)
     return epoch * size + batch * self._batch_size
+
+
+def _rows_of_subjects(numbers: np.ndarray) -> list[np.ndarray]:
+  """The rows of each subject, given each row's subject."""
+  order = np.argsort(numbers, kind="stable")
+  _, first = np.unique(np.asarray(numbers)[order], return_index=True)
+  return np.split(order, first[1:])
+
+
+def _check_subjects(counts: Sequence[int], *, batch_size: int, per_subject: int) -> None:
+  if per_subject < 1 or batch_size % per_subject:
+    raise ConfigError(
+      f"data.per_subject is {per_subject}; it must be positive and divide the batch of {batch_size} sequences"
+    )
+  if not counts or min(counts) < batch_size // per_subject:
+    raise ConfigError(
+      f"a batch of {batch_size // per_subject} subjects is asked for (data.batch_size / data.per_subject), but the data"
+      f" sets have {list(counts)}; choose fewer subjects a batch"
+    )

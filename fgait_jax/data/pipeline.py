@@ -18,6 +18,7 @@ from fgait_jax.data.mixture import Mixture
 from fgait_jax.data.source import Split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 
+POSITIVES = ("sequence", "walk", "subject")
 _WORDS = 4  # 64-bit numbers Philox gives for one step of its counter
 
 
@@ -39,6 +40,8 @@ def batches(
   threads: int,
   workers: int,
   prefetch: int,
+  per_subject: int = 0,
+  positives: Sequence[str] = (),
 ) -> Iterator[dict[str, np.ndarray]]:
   """Batches number `start` to `stop` - 1 of this host, in order; `Mixture` says which sequences they hold.
 
@@ -48,7 +51,13 @@ def batches(
     valid    bool [b, clips, clip_frames]; all True, since short sequences are tiled
     subject  int32 [b]; numbered through all splits, equal only for one subject of one data set
     dataset  int32 [b]; position in `splits`
-    index    int64 [b]; row in that split
+    index    int64 [b]; row in that split of the sequence that the first clip is of
+    positive int64 [b]; row of the sequence that all other clips are of
+    group    int32 [b]; equal only for sequences that may be each other's positive
+  `positives` says, for each split, where the other clips come from: "sequence", the same one (nothing but the recording
+  is known); "walk", any of its subject and condition (another camera's view of the same walk); "subject", any of its
+  subject (identities are known, as they are of synthetic people). Without it, the same sequence everywhere.
+  `per_subject` sequences of each subject make a batch of mix "per_subject"; no other mix looks at it.
   `threads` read ahead in this process, or in each of `workers` processes (0: none); `prefetch` batches are held ready.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
@@ -66,6 +75,8 @@ def batches(
     raise ConfigError(f"process_index is {process_index} of {process_count} processes; expected 0..{process_count - 1}")
   if not 0 <= start <= stop:
     raise ConfigError(f"batches {start} to {stop} asked for; expected 0 <= start <= stop")
+  subjects = _number_subjects(splits)
+  groups = _group(splits, positives or ["sequence"] * len(splits))
   mixture = Mixture(
     [len(split) for split in splits],
     seed=seed,
@@ -73,11 +84,14 @@ def batches(
     factors=factors,
     exponent=exponent,
     mix=mix,
+    subjects=subjects,
+    per_subject=per_subject,
   )
   local = batch_size // process_count
   read = ReadBatch(
     splits=tuple(splits),
-    subjects=_number_subjects(splits),
+    subjects=subjects,
+    groups=groups,
     mixture=mixture,
     places=range(process_index * local, (process_index + 1) * local),
     seed=seed,
@@ -103,6 +117,7 @@ class ReadBatch:
 
   splits: tuple[Split, ...]
   subjects: tuple[np.ndarray, ...]  # of each split, int32 by row
+  groups: tuple["Groups", ...]  # of each split
   mixture: Mixture
   places: range  # of the global batch
   seed: int
@@ -112,19 +127,31 @@ class ReadBatch:
 
   def __call__(self, number: int) -> dict[str, np.ndarray]:
     dataset, index = self.mixture.batch(int(number), self.places)
-    rows = list(zip(dataset.tolist(), index.tolist(), strict=True))
-    num_frames = np.array([self.splits[d].num_frames[i] for d, i in rows], np.int64)
+    positive = self._partners(int(number), dataset, index)
+    first, others = [list(zip(dataset.tolist(), rows.tolist(), strict=True)) for rows in (index, positive)]
+    lengths = [[self.splits[d].num_frames[i] for d, i in rows] for rows in (first, others)]
+    num_frames = np.array([lengths[0], *lengths[1:] * (self.clips - 1)], np.int64).T
     chosen = self._choose(int(number), num_frames)
     return {
-      "frames": self._read(rows, chosen),
+      "frames": self._read(first, others, chosen),
       "valid": np.ones(chosen.shape, bool),
-      "subject": np.array([self.subjects[d][i] for d, i in rows], np.int32),
+      "subject": np.array([self.subjects[d][i] for d, i in first], np.int32),
       "dataset": dataset,
       "index": index,
+      "positive": positive,
+      "group": np.array([self.groups[d].first + self.groups[d].number(i) for d, i in first], np.int32),
     }
 
+  def _partners(self, number: int, dataset: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The row of each place's positive, from a random number that belongs to (seed, batch, place)."""
+    rng = np.random.default_rng((self.seed, zlib.crc32(b"positives"), number))
+    draws = rng.random(self.places.stop)[self.places.start :]  # earlier places are other hosts'
+    rows = zip(dataset.tolist(), index.tolist(), draws.tolist(), strict=True)
+    return np.array([self.groups[d].member(i, draw) for d, i, draw in rows], np.int64)
+
   def _choose(self, number: int, num_frames: np.ndarray) -> np.ndarray:
-    """Frame numbers [b, clips, clip_frames], from random numbers that belong to (seed, batch, place)."""
+    """Frame numbers [b, clips, clip_frames] of sequences of `num_frames` [b, clips]: random numbers that belong to
+    (seed, batch, place) choose them."""
     needed = self.clips * clip_rules.draws_per_clip(self.window_frames)
     steps = -(-needed // _WORDS)
     key = np.random.SeedSequence((self.seed, zlib.crc32(b"clips"), number)).generate_state(2, np.uint64)
@@ -132,23 +159,72 @@ class ReadBatch:
     generator = np.random.Generator(np.random.Philox(key=key).advance(self.places.start * steps))
     noise = generator.random((len(num_frames), steps * _WORDS))[:, :needed]
     noise = noise.reshape(len(num_frames), self.clips, -1)
-    return clip_rules.sample_clips(noise, num_frames[:, None], clip_frames=self.clip_frames)
+    return clip_rules.sample_clips(noise, num_frames, clip_frames=self.clip_frames)
 
-  def _read(self, rows: list[tuple[int, int]], chosen: np.ndarray) -> np.ndarray:
+  def _read(self, first: list[tuple[int, int]], others: list[tuple[int, int]], chosen: np.ndarray) -> np.ndarray:
     """uint8 [b, clips, clip_frames, 64, 64, c]."""
     batch = None
-    for place, (d, i) in enumerate(rows):
-      frames = _frames(self.splits[d], i, chosen[place].reshape(-1))
+    for place, (one, other) in enumerate(zip(first, others, strict=True)):
+      frames = self._clips(one, other, chosen[place])
+      split = self.splits[one[0]]
       if batch is None:
-        batch = np.zeros((len(rows), chosen[0].size, schema.HEIGHT, schema.WIDTHS[0], frames.shape[-1]), np.uint8)
+        batch = np.zeros((len(first), chosen[0].size, schema.HEIGHT, schema.WIDTHS[0], frames.shape[-1]), np.uint8)
       elif frames.shape[-1] != batch.shape[-1]:
         raise DataError(
-          f"{self.splits[d].name}: sequence {self.splits[d].keys[i]} has {frames.shape[-1]} channels, others of its"
+          f"{split.name}: sequence {split.keys[one[1]]} has {frames.shape[-1]} channels, others of its"
           f" batch {batch.shape[-1]}; data sets of one run must have the channels of model.channels"
         )
       margin = (batch.shape[3] - frames.shape[2]) // 2  # a 44-wide source goes to the middle of the canvas
       batch[place, :, :, margin : margin + frames.shape[2]] = frames
     return batch.reshape(*chosen.shape, *batch.shape[2:])
+
+  def _clips(self, one: tuple[int, int], other: tuple[int, int], chosen: np.ndarray) -> np.ndarray:
+    """All clips of a place one after the other; a sequence is read once, however many clips it gives."""
+    split = self.splits[one[0]]
+    if one == other:
+      return _frames(split, one[1], chosen.reshape(-1))
+    return np.concatenate([_frames(split, one[1], chosen[0]), _frames(split, other[1], chosen[1:].reshape(-1))])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Groups:
+  """The rows of a split that may be each other's positives. `first` keeps numbers of different splits apart."""
+
+  first: int
+  of_row: np.ndarray | None  # group of each row; None where every row is its own
+  rows: np.ndarray | None = None  # by group
+  ends: np.ndarray | None = None
+
+  def number(self, row: int) -> int:
+    return row if self.of_row is None else int(self.of_row[row])
+
+  def member(self, row: int, draw: float) -> int:
+    """The member of the row's group that `draw` in [0, 1) stands for."""
+    if self.of_row is None:
+      return row
+    group = self.of_row[row]
+    start = self.ends[group - 1] if group else 0
+    return int(self.rows[start + int(draw * (self.ends[group] - start))])
+
+
+def _group(splits: Sequence[Split], positives: Sequence[str]) -> tuple[Groups, ...]:
+  if len(positives) != len(splits):
+    raise ConfigError(f"data.positives {tuple(positives)} needs one value per data set of data.names ({len(splits)})")
+  groups, first = [], 0
+  for split, kind in zip(splits, positives, strict=True):
+    if kind not in POSITIVES:
+      raise ConfigError(f"data.positives has {kind!r}; known: {', '.join(POSITIVES)}")
+    if kind == "sequence":
+      groups.append(Groups(first=first, of_row=None))
+    else:
+      names = np.asarray(split.subjects, np.str_)
+      if kind == "walk":
+        names = np.char.add(np.char.add(names, "/"), np.asarray(split.conditions, np.str_))
+      of_row = np.unique(names, return_inverse=True)[1]
+      ends = np.cumsum(np.bincount(of_row))
+      groups.append(Groups(first=first, of_row=of_row, rows=np.argsort(of_row, kind="stable"), ends=ends))
+    first += len(split)
+  return tuple(groups)
 
 
 def _frames(split: Split, row: int, indices: np.ndarray) -> np.ndarray:
