@@ -175,13 +175,18 @@ def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
   ],
 )
 def test_any_mesh_gives_the_same_losses_to_rounding(run, configure, uninterrupted, tmp_path, devices, mesh):
+  """Three losses and two gradient norms: loss 3 has seen an update of cut parameters by a cut optimizer state.
+
+  The gradient of the third batch is not compared, nor loss 4 after it: on these toys it is ill-conditioned. On one
+  device, another optimisation level of the compiler changes its norm by as much as eight devices do (both by 75 %,
+  and loss 4 by 0.9 %). Why is not known.
+  """
   run(configure(**mesh), tmp_path, devices=devices)
   ours, theirs = losses(tmp_path), losses(uninterrupted[0])
-  np.testing.assert_allclose(ours[1][:2], theirs[1][:2], rtol=1e-5)
-  np.testing.assert_allclose(ours[1][2], theirs[1][2], rtol=1e-3)
-  # AdamW's first updates are signs: where a gradient is nothing but rounding, the sign is too.
-  for step in (2, 3, 4):
-    np.testing.assert_allclose(ours[step][:2], theirs[step][:2], rtol=2e-3)
+  for step in (1, 2, 3):
+    np.testing.assert_allclose(ours[step][:2], theirs[step][:2], rtol=1e-5)
+  for step in (1, 2):
+    np.testing.assert_allclose(ours[step][2], theirs[step][2], rtol=1e-4)
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_two_and_one(run, configure, tmp_path):
