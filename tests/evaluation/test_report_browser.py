@@ -100,8 +100,8 @@ def test_the_page_opens_sorts_plays_and_fits(browser, results_folder, tmp_path):
   assert browser.run(states).count("descending") == 1
 
   # Walks stand still until played, move while played, and stand still again.
-  place = "return getComputedStyle(document.querySelector('.walk img')).transform"
-  assert browser.run(place) == "none"
+  place = "return getComputedStyle(document.querySelector('.walk img')).objectPosition"
+  assert browser.run(place) == "0px 0px"
   browser.run("document.querySelector('.play').click()")
   seen = set()
   until = time.monotonic() + 20

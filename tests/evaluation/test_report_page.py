@@ -113,6 +113,43 @@ def test_missing_and_foreign_files_are_named(results_folder, tmp_path):
     assert re.search(words, text), words
 
 
+def test_a_result_with_a_foreign_part_is_shown_without_it(results_folder, tmp_path):
+  path = results_folder / "zero_shot-walkers.json"
+  content = json.loads(path.read_text())
+  content["rows"][0]["per_view"]["NM"]["rank1"] = [[1, 2]]
+  content["rows"][1]["cmc"] = [1, 2]
+  content["confusion"] = {"classes": ["a"]}
+  path.write_text(json.dumps(content))
+  text = Reader(made([results_folder], tmp_path)).text
+  assert "62.5 57.5 to 67.5" in text
+  assert re.search(r"shown without its cmc, .*AttributeError", text)
+  assert re.search(r"shown without its per_view, .*per_view of 'NM' is not 3 x 3", text)
+  assert re.search(r"shown without its confusion, .*KeyError: 'true_by_predicted'", text)
+  assert "View by view" not in text
+
+
+def test_corruptions_of_each_row_are_drawn_at_their_severities(results_folder, tmp_path):
+  path = results_folder / "robustness.json"
+  content = json.loads(path.read_text())
+  rows = [{"name": n, "title": t, "centred": "none", "robustness": {"salt_pepper": [50, 30 + k]}, "figures": {
+    c: {"rank1": 40} for c in ("mean", "salt_pepper")}} for k, (n, t) in enumerate((("model", "m"), ("raw_gei", "g")))]
+  path.write_text(json.dumps(content | {
+    "rows": rows, "severities": [1, 5], "robustness": {row["name"]: row["robustness"] for row in rows},
+    "conditions": [{"name": c, "title": c} for c in ("mean", "salt_pepper")]}))
+  text = made([results_folder], tmp_path)
+  assert "salt_pepper. m: 50.0, 30.0; g: 50.0, 31.0" in text
+  glance = Reader(text).text.split("At a glance")[1].split("Bar:")[0]
+  assert glance.count("Robustness on walkers") == 1  # the mean alone
+
+
+def test_scores_of_two_files_are_compared_by_protocol(result):
+  first, second = (result | {"task": "score", "title": f"CASIA-B: {name}", "data": result["data"] | {
+    "name": name, "content_hash": name}} for name in ("a.npz", "b.npz"))
+  found, alone = compare.pairs([first], [second, second])
+  assert (len(found), alone) == (1, ["CASIA-B: b.npz"])
+  assert {line["subjects"] for line in compare.compared(*found[0])["lines"]} == {12}
+
+
 def test_a_folder_without_results_is_an_error_that_names_what_it_holds(tmp_path):
   (tmp_path / "x.json").write_text("{}")
   with pytest.raises(DataError, match=r"no result files; run_eval\.py --config.*\n  x\.json: .*not a result file"):

@@ -17,17 +17,21 @@ def identity(result: dict) -> tuple:
   """Results of two sources are of the same evaluation where this is equal."""
   protocol = result.get("protocol")
   name = protocol.get("name") if isinstance(protocol, dict) else protocol
-  target = (result["config"].get("probe") or {}).get("target") if result["task"] == "linear_probe" else None
-  return str(result["task"]), str(result["data"]["name"]), str(result["data"]["split"]), str(name), str(target)
+  if result["task"] == "score":  # titles and data carry the name of the embeddings' file there
+    return "score", str(name)
+  return str(result["task"]), str(result["title"]), str(result["data"]["name"]), str(result["data"]["split"]), str(name)
 
 
 def pairs(first: list[dict], second: list[dict]) -> tuple[list[tuple[dict, dict]], list[str]]:
   """Results of both sources for the same evaluation, and the titles of those without a partner."""
-  there = {identity(result): result for result in second}
-  found = [(result, there.pop(identity(result))) for result in first if identity(result) in there]
-  matched = {identity(result) for result, _ in found}
-  alone = [str(r["title"]) for r in first if identity(r) not in matched] + [str(r["title"]) for r in there.values()]
-  return found, alone
+  left, found, alone = list(second), [], []
+  for result in first:
+    mate = next((n for n, other in enumerate(left) if identity(other) == identity(result)), None)
+    if mate is None:
+      alone.append(str(result["title"]))
+    else:
+      found.append((result, left.pop(mate)))
+  return found, alone + [str(result["title"]) for result in left]
 
 
 def outcomes(result: dict, centring: str = "none") -> dict[str, dict]:
@@ -51,7 +55,8 @@ def compared(first: dict, second: dict, centring: str = "none") -> dict:
           for result in (first, second)]
   if None in rows:
     return {"notes": [], "lines": []}
-  same_data = first["data"].get("content_hash") == second["data"].get("content_hash")
+  # The hash of a score is that of its embeddings; that the subjects are the same is checked below.
+  same_data = first["task"] == "score" or first["data"].get("content_hash") == second["data"].get("content_hash")
   notes = [] if same_data else ["The two were evaluated on different builds of the data: differences are not paired."]
   held = [outcomes(result, centring) if same_data else {} for result in (first, second)]
   lines = []

@@ -172,11 +172,12 @@ def robustness(result: dict) -> dict[str, list[tuple[str, str, list[float]]]]:
 
 
 def glance(result: dict) -> list[dict]:
-  """Of each condition: the model's first figure, the best other row's, and chance. Empty without a row "model"."""
+  """Of each condition: the model's first figure, the best other row's, and chance. Of the condition "mean" alone where
+  there is one. Empty without a row "model"."""
   if not result["metrics"]:
     return []
-  found = []
-  for section in sections(result):
+  found, whole = [], sections(result)
+  for section in [s for s in whole if s.name == "mean"] or whole:
     by_name = {line.name: line for line in section.lines}
     if MODEL not in by_name:
       continue

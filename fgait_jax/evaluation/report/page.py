@@ -78,7 +78,7 @@ def _evaluation(source: Source, result: Result, anchor: str) -> dict:
   return {
     "id": f"evaluation-{anchor}", "label": source.label, "title": str(content["title"]), "file": result.path.name,
     "caption": tables.caption(content), "metrics": content["metrics"],
-    "tables": [{"title": layout.title_of(content, c), "sections": layout.sections(content, c)}
+    "tables": [{"heading": "As they are" if c == "none" else f"Centred by {c}", "sections": layout.sections(content, c)}
                for c in layout.centrings(content)],
     "cmc": [_cmc(content, c, places) for c in layout.centrings(content) if layout.cmc(content, c)],
     "views": [v for v in heat if v["name"] == layout.MODEL], "other_views": [v for v in heat if v["name"] != "model"],
@@ -108,9 +108,11 @@ def _robustness(content: dict, places: dict[str, int]) -> dict:
   for kind, found in by_type.items():
     label = f"{kind}. " + "; ".join(f"{title}: " + ", ".join(f"{v:.1f}" for v in values) for _, title, values in found)
     longest = max(len(values) for *_, values in found)
+    levels = content.get("severities") or range(1, longest + 1)
+    levels = list(levels if len(levels) == longest else range(1, longest + 1))
     panels.append(Markup(curves.panel(
-      [(places.get(name, 0), range(1, len(values) + 1), values) for name, _, values in found], label=label,
-      x_title="severity", y_title=f"{kind}, %", y_range=(0, 100), x_ticks=range(1, longest + 1), marks=True)))
+      [(places.get(name, 0), levels[:len(values)], values) for name, _, values in found], label=label,
+      x_title="severity", y_title=f"{kind.replace('_', ' ')}, %", y_range=(0, 100), x_ticks=levels, marks=True)))
   return {"panels": panels, "legend": _legend(by_type, places)}
 
 

@@ -52,7 +52,7 @@ def read(folder: str | pathlib.Path, *, label: str = "") -> Source:
         lines = _lines(content["lines"])
       else:
         content = results.read(path)
-        _try(content)
+        passed += [(path.name, reason) for reason in _try(content)]
         found.append(Result(path=path, content=content))
     except DataError as error:
       passed.append((path.name, str(error)))
@@ -68,8 +68,11 @@ def read(folder: str | pathlib.Path, *, label: str = "") -> Source:
   return Source(label=label, folder=folder, results=found, played=played, lines=lines, passed_over=passed)
 
 
-def _try(content: dict) -> None:
-  """Reads the result once as the page will; a file of another layout fails here."""
+def _try(content: dict) -> list[str]:
+  """Reads the result once as the page will; a file of another layout fails here.
+
+  Curves and matrices of another layout only lose these: they are taken out of `content`, and the reasons returned.
+  """
   for name in ("data", "config", "pretraining"):
     if not isinstance(content[name], dict):
       raise TypeError(f"{name} is {type(content[name]).__name__}, expected a dict")
@@ -77,11 +80,27 @@ def _try(content: dict) -> None:
     content["data"][key]
   for centring in layout.centrings(content):
     layout.sections(content, centring)
-    layout.cmc(content, centring)
-  for reader in (layout.views, layout.confusions, layout.robustness, layout.glance, tables.caption, export.markdown):
+  for reader in (layout.glance, tables.caption, export.markdown, compare.outcomes):
     reader(content)
   export.tidy([("", content)])
-  compare.outcomes(content)
+  reasons = []
+  for part, reader in _PARTS.items():
+    try:
+      reader(content)
+    except _BAD as error:
+      reasons.append(f"shown without its {part}, which is not as the report knows it ({type(error).__name__}: {error})")
+      holders = [content, *content["rows"], *[f for row in content["rows"] for f in row["figures"].values()]]
+      for holder in [*holders, *(content.get("attributes") or {}).values()]:
+        holder.pop(part, None)
+  return reasons
+
+
+def _curves(content: dict) -> None:
+  for centring in layout.centrings(content):
+    layout.cmc(content, centring)
+
+
+_PARTS = {"cmc": _curves, "per_view": layout.views, "confusion": layout.confusions, "robustness": layout.robustness}
 
 
 def _lines(lines: list) -> list[dict]:
