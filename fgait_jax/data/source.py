@@ -3,11 +3,11 @@
 Readers open when first used, are safe in threads, and travel to worker processes as a few paths.
 """
 
-import functools
 import json
 import pathlib
 import re
 import zipfile
+import zlib
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,7 +25,8 @@ class Split:
 
   `subjects`, `conditions`, `views`, `keys` are arrays of str and `num_frames` is int32, all of length len(self);
   `attributes` maps a name to float32, nan where a sequence lacks it. `manifest` is the data set's, as a dict.
-  A pickled split leaves index and open files behind and finds them again where it is used.
+  Columns of the index are read when first used. A pickled split leaves them and open files behind and finds them again
+  where it is used.
   """
 
   def __init__(self, *, name: str, instructions: list, folder: pathlib.Path, manifest: dict):
@@ -34,37 +35,42 @@ class Split:
     self._folder = folder
     self._instructions = instructions
     self._records = ArrayRecordDataSource(instructions)
+    self._columns: dict[str, np.ndarray] = {}
 
   def __getstate__(self) -> dict:
-    return {name: value for name, value in self.__dict__.items() if name != "_index"}
+    return {**self.__dict__, "_columns": {}}
 
-  @functools.cached_property
-  def _index(self) -> dict[str, np.ndarray]:
-    return _read_index(self._folder, self._instructions)
+  def _column(self, name: str) -> np.ndarray:
+    """A column of the index, read when first asked for: a worker process needs lengths, not two million keys."""
+    if name not in self._columns:
+      self._columns[name] = _read_column(self._folder, self._instructions, name)
+    return self._columns[name]
 
   @property
   def num_frames(self) -> np.ndarray:
-    return self._index["num_frames"]
+    return self._column("num_frames")
 
   @property
   def subjects(self) -> np.ndarray:
-    return self._index["subject"]
+    return self._column("subject")
 
   @property
   def conditions(self) -> np.ndarray:
-    return self._index["condition"]
+    return self._column("condition")
 
   @property
   def views(self) -> np.ndarray:
-    return self._index["view"]
+    return self._column("view")
 
   @property
   def keys(self) -> np.ndarray:
-    return self._index["key"]
+    return self._column("key")
 
   @property
   def attributes(self) -> dict[str, np.ndarray]:
-    return {k.removeprefix("attribute."): v for k, v in self._index.items() if k.startswith("attribute.")}
+    split = _SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
+    names = _column_names(self._folder / schema.index_name(split))
+    return {name.removeprefix("attribute."): self._column(name) for name in names if name.startswith("attribute.")}
 
   def __len__(self) -> int:
     return len(self._records)
@@ -149,27 +155,36 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
   if not any(instruction.take for instruction in instructions):
     raise DataError(f"{folder}: split {split!r} is empty; take a larger slice")
   opened = Split(name=f"{name}/{split}", instructions=instructions, folder=folder, manifest=manifest)
-  if len(opened.keys) != len(opened):
-    raise DataError(f"{folder}: the index has {len(opened.keys)} rows for {len(opened)} sequences; build it again")
+  if (rows := len(opened.num_frames)) != len(opened):
+    raise DataError(f"{folder}: the index has {rows} rows for {len(opened)} sequences; build it again")
   return opened
 
 
-def _read_index(folder: pathlib.Path, instructions: list) -> dict[str, np.ndarray]:
-  """Rows of the index that `instructions` read, in their order."""
-  whole: dict[str, dict[str, np.ndarray]] = {}
+def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndarray:
+  """What column `name` of the index says of the rows that `instructions` read, in their order."""
+  whole: dict[str, tuple[np.ndarray, np.ndarray]] = {}
   parts = []
   for instruction in instructions:
     split, shard = _SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
     if split not in whole:
-      whole[split] = _load_index(folder / schema.index_name(split))
-    start = int(np.searchsorted(whole[split]["shard"], int(shard))) + instruction.skip
-    parts.append({k: v[start : start + instruction.take] for k, v in whole[split].items() if k != "shard"})
-  return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+      whole[split] = tuple(_load_columns(folder / schema.index_name(split), "shard", name))
+    shards, values = whole[split]
+    start = int(np.searchsorted(shards, int(shard))) + instruction.skip
+    parts.append(values[start : start + instruction.take])
+  return np.concatenate(parts)
 
 
-def _load_index(path: pathlib.Path) -> dict[str, np.ndarray]:
+def _load_columns(path: pathlib.Path, *names: str) -> list[np.ndarray]:
   try:
     with np.load(path, allow_pickle=False) as file:
-      return dict(file)
+      return [file[name] for name in names]
+  except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
+    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
+
+
+def _column_names(path: pathlib.Path) -> list[str]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return file.files
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from data_prep import builder, shards
 from data_prep.datasets.record import Record
 from data_prep.sources.base import Walk
-from fgait_jax.data import schema
+from fgait_jax.data import schema, source
 from fgait_jax.data.source import find_version, open_split
 from fgait_jax.errors import DataError
 
@@ -100,6 +100,19 @@ def test_tfds_reads_what_we_wrote(built):
   assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)
   shape = {name: int(row[name]) for name in ("num_frames", "height", "width", "channels")}
   np.testing.assert_array_equal(schema.unpack_frames(row["frames"], **shape), expected)
+
+
+def test_only_the_columns_that_are_used_are_read(built, monkeypatch):
+  asked = []
+  load = source._load_columns
+  monkeypatch.setattr(source, "_load_columns", lambda path, *names: asked.extend(names) or load(path, *names))
+  split = pickle.loads(pickle.dumps(open_split(built, "fake", "train")))
+  del asked[:]
+  split.frames(0, [0])
+  assert not asked
+  assert split.num_frames[0] > 0
+  assert set(asked) == {"shard", "num_frames"}
+  assert set(split.attributes) == set(open_split(built, "fake", "train").attributes)
 
 
 def test_threads_and_pickles_read_the_same(built):
