@@ -142,6 +142,21 @@ def test_corruptions_of_each_row_are_drawn_at_their_severities(results_folder, t
   assert glance.count("Robustness on walkers") == 1  # the mean alone
 
 
+def test_rates_tried_in_fine_tuning_are_drawn(results_folder, tmp_path, result):
+  tried = [{"factor": f, "curve": [{"step": s, "loss": 1.0, "validation": f * s} for s in (10, 20)]
+            + [{"step": 30, "loss": 0.5}]} for f in (0.5, 1)]
+  result["fine_tuning"] = {"method": "full", "measure": "rank-1", "tried": tried}
+  (results_folder / "fine_tune-walkers.json").write_text(json.dumps(result | {"task": "fine_tune"}))
+  assert "Validation rank-1. rate x 0.5: 10.0 at best; rate x 1: 20.0 at best" in made([results_folder], tmp_path)
+  other = result | {"fine_tuning": {"method": "prompts"}}
+  assert compare.pairs([result], [other])[0] == []
+
+
+def test_a_p_has_no_best(result):
+  result["metrics"] = [{"key": "p_rank1", "title": "p", "interval": False, "best": 0, "digits": 4}]
+  assert not any(cell.best for s in layout.sections(result) for line in s.lines for cell in line.cells)
+
+
 def test_scores_of_two_files_are_compared_by_protocol(result):
   first, second = (result | {"task": "score", "title": f"CASIA-B: {name}", "data": result["data"] | {
     "name": name, "content_hash": name}} for name in ("a.npz", "b.npz"))

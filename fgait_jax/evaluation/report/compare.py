@@ -9,7 +9,7 @@ import numpy as np
 from fgait_jax.evaluation import statistics
 from fgait_jax.evaluation.report import layout
 
-TESTED = ("rank1", "map")
+TESTED = ("rank1", "map", "accuracy")
 _MOST = 5_000_000  # signs drawn for one test; 10,000 resamples up to 500 subjects, at least 1,000
 
 
@@ -19,7 +19,8 @@ def identity(result: dict) -> tuple:
   name = protocol.get("name") if isinstance(protocol, dict) else protocol
   if result["task"] == "score":  # titles and data carry the name of the embeddings' file there
     return "score", str(name)
-  return str(result["task"]), str(result["title"]), str(result["data"]["name"]), str(result["data"]["split"]), str(name)
+  data, method = result["data"], (result.get("fine_tuning") or {}).get("method")
+  return str(result["task"]), str(result["title"]), str(data["name"]), str(data["split"]), str(name), str(method)
 
 
 def pairs(first: list[dict], second: list[dict]) -> tuple[list[tuple[dict, dict]], list[str]]:

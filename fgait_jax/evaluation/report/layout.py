@@ -80,7 +80,8 @@ def _column(metric: dict, figures: list[dict]) -> list[Cell]:
   values = [number(found.get(key)) for found in figures]
   texts = ["–" if value is None else f"{value:.{digits}f}" for value in values]
   there = [float(text) for text, value in zip(texts, values, strict=True) if value is not None]
-  best = (min if key in _LOWER_IS_BETTER else max)(there, default=None) if len(values) > 1 else None
+  ranked = len(values) > 1 and metric["best"]  # "best": 0 says that there is no better, as for a p
+  best = (min if key in _LOWER_IS_BETTER else max)(there, default=None) if ranked else None
   return [Cell(value=value, text=text, interval=interval(found, metric),
                best=value is not None and float(text) == best)
           for value, text, found in zip(values, texts, figures, strict=True)]
@@ -169,6 +170,17 @@ def robustness(result: dict) -> dict[str, list[tuple[str, str, list[float]]]]:
       if numbers and None not in numbers:
         curves.setdefault(str(kind), []).append((str(row["name"]), str(row["title"]), numbers))
   return curves
+
+
+def fitting(result: dict) -> list[tuple[str, list[float], list[float]]]:
+  """Of a fine-tuning, each learning rate tried: (title, steps, validation figure in per cent)."""
+  found = []
+  for tried in (result.get("fine_tuning") or {}).get("tried") or []:
+    pairs = [(number(line.get("step")), number(line.get("validation"))) for line in tried["curve"]]
+    points = [pair for pair in pairs if None not in pair]
+    if points:
+      found.append((f"rate x {tried['factor']:g}", *map(list, zip(*points, strict=True))))
+  return found
 
 
 def glance(result: dict) -> list[dict]:

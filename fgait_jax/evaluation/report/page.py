@@ -83,7 +83,8 @@ def _evaluation(source: Source, result: Result, anchor: str) -> dict:
     "cmc": [_cmc(content, c, places) for c in layout.centrings(content) if layout.cmc(content, c)],
     "views": [v for v in heat if v["name"] == layout.MODEL], "other_views": [v for v in heat if v["name"] != "model"],
     "confusions": layout.confusions(content), "robustness": _robustness(content, places),
-    "strips": sources.strips_of(source, result), "pictures": sources.pictures(source, result)[0],
+    "fitting": _fitting(content), "strips": sources.strips_of(source, result),
+    "pictures": sources.pictures(source, result)[0],
   }
 
 
@@ -114,6 +115,18 @@ def _robustness(content: dict, places: dict[str, int]) -> dict:
       [(places.get(name, 0), levels[:len(values)], values) for name, _, values in found], label=label,
       x_title="severity", y_title=f"{kind.replace('_', ' ')}, %", y_range=(0, 100), x_ticks=levels, marks=True)))
   return {"panels": panels, "legend": _legend(by_type, places)}
+
+
+def _fitting(content: dict) -> dict:
+  found = layout.fitting(content)[:curves.SERIES]
+  legend = [{"title": title, "place": place} for place, (title, *_) in enumerate(found)]
+  if not found:
+    return {"panels": [], "legend": []}
+  measure = str(content["fine_tuning"].get("measure", "figure"))
+  label = f"Validation {measure}. " + "; ".join(f"{t}: {max(y):.1f} at best" for t, _, y in found)
+  drawn = curves.panel([(n, x, y) for n, (_, x, y) in enumerate(found)], label=label, x_title="step", marks=True,
+                       y_title=f"{measure} on validation people, %")
+  return {"panels": [Markup(drawn)], "legend": legend}
 
 
 def _legend(curves_of: dict[str, list], places: dict[str, int]) -> list[dict]:

@@ -100,7 +100,8 @@ def _curves(content: dict) -> None:
     layout.cmc(content, centring)
 
 
-_PARTS = {"cmc": _curves, "per_view": layout.views, "confusion": layout.confusions, "robustness": layout.robustness}
+_PARTS = {"cmc": _curves, "per_view": layout.views, "confusion": layout.confusions, "robustness": layout.robustness,
+          "fine_tuning": layout.fitting}
 
 
 def _lines(lines: list) -> list[dict]:
