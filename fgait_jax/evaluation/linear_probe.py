@@ -92,7 +92,8 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
     found, right = probe.figures(logits, rows.labels[where], layer.classes)
     if settings.target != "subject":  # of people the matrix would be as wide as there are people
       found["confusion"] = probe.confusion(logits, rows.labels[where], layer.classes)
-    figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where)}
+    figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where),
+                                  "by_subject": _by_subject(right, test.subjects[where])}
   return {"figures": figures, "train_loss": float(layer.losses[-1]), "classes": len(layer.classes)}
 
 
@@ -103,6 +104,12 @@ def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
   weights = statistics.subject_weights(len(names), resamples=config.bootstrap, seed=config.seed)
   hits, walks = np.bincount(subject, weights=right), np.bincount(subject)
   return {"accuracy": statistics.interval(100 * (weights @ hits) / (weights @ walks))}
+
+
+def _by_subject(right: np.ndarray, subjects: np.ndarray) -> dict:
+  """What a paired test of two probes wants: per cent right of each subject's `trials`."""
+  names, subject, trials = np.unique(subjects, return_inverse=True, return_counts=True)
+  return {"subjects": names, "accuracy": 100 * np.bincount(subject, weights=right) / trials, "trials": trials}
 
 
 def _by_condition(setup: Setup) -> Rows:

@@ -22,7 +22,7 @@ class Verification:
   eer: float
 
 
-def subject_weights(num_subjects: int, *, resamples: int, seed: int) -> np.ndarray:
+def subject_weights(num_subjects: int, *, resamples: int, seed: int | tuple) -> np.ndarray:
   """How often each subject is drawn in each resample: float32 [resamples, subjects], rows sum to `num_subjects`."""
   drawn = np.random.default_rng(seed).integers(num_subjects, size=(resamples, num_subjects))
   flat = (drawn + np.arange(resamples)[:, None] * num_subjects).ravel()
@@ -98,20 +98,28 @@ def paired(
   names, subject = np.unique(subjects, return_inverse=True)
   sums = np.bincount(subject, weights=second - first, minlength=len(names))
   counts = np.bincount(subject, minlength=len(names))
-  difference = sums.sum() / len(first)
-  weights = subject_weights(len(names), resamples=resamples, seed=seed)
-  samples = (weights @ sums) / (weights @ counts)
-  signs = np.random.default_rng((seed, 1)).choice((-1.0, 1.0), size=(resamples, len(names)))
-  swapped = signs @ sums / len(first)
-  extreme = np.sum(np.abs(swapped) >= abs(difference) - 1e-12)
-  return {
-    "difference": float(difference),
-    "ci": interval(samples),
-    "p": float((extreme + 1) / (resamples + 1)),
-    "probes": len(first),
-    "subjects": len(names),
-    "resamples": resamples,
-  }
+  found = paired_sums(sums, counts, resamples=resamples, seed=seed)
+  return found | {"probes": len(first), "subjects": len(names), "resamples": resamples}
+
+
+def paired_sums(differences: np.ndarray, counts: np.ndarray, *, resamples: int, seed: int) -> dict:
+  """`difference`, `ci` and `p` of `paired`, from each subject's sum of second - first [s] over its `counts` [s] probes.
+
+  Subjects are what is drawn and swapped, so these sums hold all that the probes say.
+  """
+  differences, counts = np.asarray(differences, np.float64), np.asarray(counts, np.float64)
+  number, total = len(differences), counts.sum()
+  difference, samples, extreme = differences.sum() / total, [], 0
+  step = max(1, int(2e7 // number))  # draws held at a time
+  for block, start in enumerate(range(0, resamples, step)):
+    draws = min(step, resamples - start)
+    weights = subject_weights(number, resamples=draws, seed=seed if block == 0 else (seed, 0, block))
+    with np.errstate(invalid="ignore"):
+      samples.append((weights @ differences) / (weights @ counts))
+    signs = np.random.default_rng((seed, 1) if block == 0 else (seed, 1, block)).choice((-1.0, 1.0), (draws, number))
+    extreme += np.sum(np.abs(signs @ differences / total) >= abs(difference) - 1e-12)
+  p = float((extreme + 1) / (resamples + 1))
+  return {"difference": float(difference), "ci": interval(np.concatenate(samples)), "p": p}
 
 
 def verification(distances: np.ndarray, genuine: np.ndarray) -> Verification:

@@ -1,0 +1,84 @@
+"""Two result files: paired over the same subjects, refused where they are not of the same probes."""
+
+import numpy as np
+import pytest
+
+from configs import base
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import compare, results, statistics, tables
+
+
+def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 steps"):
+  """A zero-shot result of one condition; `hits` of each of the subjects in per cent."""
+  by = {"subjects": [f"{n:03d}" for n in range(len(hits))], "rank1": list(hits), "map": [h / 2 for h in hits],
+        "trials": [trials] * len(hits)}
+  return {
+    "task": "zero_shot", "title": "Zero-shot", "notes": [], "config": {}, "pictures": [],
+    "data": {"name": name, "split": "test", "kind": "synthetic", "walks": 8, "subjects": 2, "content_hash": content},
+    "pretraining": {"datasets": ["walkers (train)"]}, "protocol": {"name": "walkers"},
+    "conditions": [{"name": "CL", "title": "CL"}], "metrics": [],
+    "rows": [{"name": "model", "title": title, "centred": "none", "figures": {"CL": {"by_subject": by}}}],
+  }
+
+
+def config_of(first, second, **values):
+  config = base.evaluation().unlock()
+  config.task, config.compare.first, config.compare.second = "compare", str(first), str(second)
+  config.compare.resamples = 500
+  config.compare.update(values)
+  return config.lock()
+
+
+def written(tmp_path, *contents):
+  return [results.write(tmp_path / side / "zero_shot-walkers.json", content)
+          for side, content in zip("ab", contents, strict=True)]
+
+
+def test_a_constant_gain_is_found_and_printed(tmp_path):
+  rng = np.random.default_rng(0)
+  low = rng.choice([0.0, 25.0, 50.0], 12)
+  first, second = written(tmp_path, result(low), result(low + 25, title="tiny, 200 steps"))
+  (path,) = compare.run(config_of(first, second), tmp_path)
+  assert path.name == "compare-zero_shot-walkers.json"
+  test = results.read(path)["comparison"]["CL"]["rank1"]
+  assert test["difference"] == pytest.approx(25)
+  assert test["ci"] == pytest.approx([25, 25])
+  assert test["p"] == pytest.approx(1 / 501, abs=0.005)
+  assert test["second"] - test["first"] == pytest.approx(25)
+  assert (test["subjects"], test["trials"], test["better_subjects"]) == (12, 48, 12)
+  text = tables.caption(results.read(path))
+  assert "A: row model" in text
+  assert "pretrained on walkers (train)" in text
+
+
+def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
+  written(tmp_path, result([0, 50, 100]), result([0, 50, 100]))
+  (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
+  test = results.read(path)["comparison"]["CL"]["rank1"]
+  assert (test["difference"], test["p"]) == (0, 1)
+
+
+def test_subject_sums_say_what_single_probes_say():
+  rng = np.random.default_rng(1)
+  subjects = np.repeat(np.arange(9), rng.integers(1, 6, 9))
+  first, second = rng.integers(0, 2, (2, len(subjects)))
+  by_probe = statistics.paired(first, second, subjects=subjects, resamples=300)
+  sums, counts = np.bincount(subjects, second - first), np.bincount(subjects)
+  by_subject = statistics.paired_sums(sums, counts, resamples=300, seed=0)
+  assert all(by_probe[key] == by_subject[key] for key in ("difference", "ci", "p"))
+
+
+@pytest.mark.parametrize("second,values,error,message", [
+  (result([0, 50, 100, 0]), {}, DataError, r"probes of CL are not the same \(3 and 4 subjects\)"),
+  (result([0, 50, 100], trials=5), {}, DataError, "probes of CL are not the same"),
+  (result([0, 50, 100], content="e"), {}, DataError, "different builds of walkers"),
+  (result([0, 50, 100], name="kth"), {}, DataError, "hold no evaluation of the same task, data set"),
+  (result([0, 50, 100]), {"second_row": "gei"}, ConfigError, "second_row is 'gei'; .* has the rows model"),
+  (result([0, 50, 100]), {"resamples": 3}, ConfigError, "config.compare.resamples=3 must be at least 100"),
+])
+def test_what_cannot_be_paired_is_said(tmp_path, second, values, error, message):
+  first, second = written(tmp_path, result([0, 50, 100]), second)
+  with pytest.raises(error, match=message):
+    compare.run(config_of(first, second, **values), tmp_path)
+  with pytest.raises(ConfigError, match="config.compare.second is empty"):
+    compare.run(config_of(first, ""), tmp_path)
