@@ -5,8 +5,10 @@ Reads a checkpoint and never writes to it.
 """
 
 import dataclasses
+import os
 import pathlib
 
+import jax
 import numpy as np
 
 from fgait_jax.data.source import open_split
@@ -67,8 +69,9 @@ class Setup:
     return f"{self.config.dataset} ({kind}), {self.config.split} split"
 
 
-def prepare(config, out: pathlib.Path) -> Setup:
-  """Checks the configuration, opens the data and loads the network, cheapest first."""
+def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
+  """Checks the configuration, opens the data and loads the network, cheapest first; `untrained` False spares the
+  untrained network that baselines want."""
   if not config.checkpoint:
     raise ConfigError("config.checkpoint is empty; give --config.checkpoint=FOLDER, the --workdir of a pretraining run")
   if config.embedding not in features.EMBEDDINGS:
@@ -89,13 +92,13 @@ def prepare(config, out: pathlib.Path) -> Setup:
     raise ConfigError(
       f"config.dataset {config.dataset!r} has frames of {channels} channels, the network of {config.checkpoint} was"
       f" pretrained on {trained.config.model.channels}; choose another data set or checkpoint")
-  untrained = load_network(config.checkpoint, mesh=mesh, trained=False) if config.baselines else None
+  untrained = load_network(config.checkpoint, mesh=mesh, trained=False) if untrained and config.baselines else None
   return Setup(config=config, out=out, split=split, trained=trained, untrained=untrained)
 
 
 def describe(config, split, network: Pretrained) -> dict:
   """`data`, `checkpoint`, `pretraining` and `config` of a result file."""
-  seen, model = network.config.data, network.config.model
+  model = network.config.model
   return {
     "data": {
       "name": config.dataset, "split": config.split, "kind": split.manifest["kind"], "walks": len(split),
@@ -105,10 +108,30 @@ def describe(config, split, network: Pretrained) -> dict:
       "path": str(config.checkpoint), "step": network.step, "identity": network.identity,
       "model": f"{model.name} {model.variant}", "network": config.network,
     },
-    "pretraining": {
-      "datasets": [f"{name} ({seen.split})" for name in seen.names], "steps": network.step,
-      "evaluated_data_among_them": config.dataset in seen.names,
-    },
+    "pretraining": seen_in_pretraining(config, network),
     "config": config.to_dict(),
     "pictures": [],
   }
+
+
+def seen_in_pretraining(config, network: Pretrained) -> dict:
+  """What the network had seen: `datasets`, their `content_hashes`, and whether the evaluated data set, or the very
+  split of it, were among them."""
+  seen = network.config.data
+  among = config.dataset in seen.names
+  return {
+    "datasets": [f"{name} ({seen.split})" for name in seen.names], "content_hashes": dict(network.data),
+    "steps": network.step, "evaluated_data_among_them": among,
+    "evaluated_split_among_them": among and config.split.partition("[")[0] == seen.split.partition("[")[0],
+  }
+
+
+def one_process() -> None:
+  """Raises `ConfigError` where several processes run: each would embed everything and write the same files."""
+  processes = jax.process_count()
+  started = [f"{name}={os.environ[name]}" for name in ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+             if os.environ.get(name, "1") not in ("", "1")]
+  if processes > 1 or started:
+    came = f"{processes} processes" if processes > 1 else f"a launcher of several processes ({', '.join(started)})"
+    raise ConfigError(f"run_eval.py runs in one process, over all devices of one host; found {came}. Start it once, as"
+                      " with srun --ntasks=1; a checkpoint of any number of hosts is restored onto one")

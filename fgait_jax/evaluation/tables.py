@@ -11,8 +11,9 @@ from rich.text import Text
 
 from fgait_jax.evaluation import results
 
-_BAR = 16  # characters of the bar that shows a row's first metric
+_BAR = 8  # characters of the bar that shows a row's first metric
 _BLOCKS = " ▏▎▍▌▋▊▉█"
+_MATCHES = 20  # probes of an identification that are printed; the file holds all
 
 
 def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) -> None:
@@ -22,6 +23,8 @@ def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) 
     result = results.read(path)
     for centring in dict.fromkeys(row["centred"] for row in result["rows"]):
       console.print(table(result, centring))
+    if "matches" in result:
+      console.print(matches(result["matches"]))
     console.print(Text(caption(result), style="dim"), "", sep="\n", width=100)
 
 
@@ -51,7 +54,7 @@ def _grid(metrics: list[dict], first: int) -> Table:
   grid.add_column(width=first, no_wrap=True)
   grid.add_column(width=_BAR, no_wrap=True)
   for heading in [heading for metric in metrics for heading in _headings(metric)]:
-    grid.add_column(width=max(len(heading), 6), justify="right", no_wrap=True)
+    grid.add_column(width=max(len(heading), 5), justify="right", no_wrap=True)
   return grid
 
 
@@ -66,7 +69,8 @@ def _cells(row: dict, values: dict, section: list[dict], metrics: list[dict]) ->
     value = _number(values, metric)
     if position == 0:
       cells.append(Text(bar(value, metric["best"]), style="green" if row["name"] == "model" else "blue"))
-    best = max((v for v in (_number(other, metric) for other in section) if v is not None), default=None)
+    choose = max if metric["best"] else min  # an error is best at 0
+    best = choose((v for v in (_number(other, metric) for other in section) if v is not None), default=None)
     text = "-" if value is None else f"{value:.{metric['digits']}f}"
     cells.append(Text(text, style="bold" if value is not None and value == best else style))
     if metric["interval"]:
@@ -80,9 +84,24 @@ def _number(values: dict, metric: dict) -> float | None:
 
 
 def bar(value: float | None, full: float) -> str:
-  """`value` as a bar of eighths of a character, `_BAR` characters for `full`."""
-  eighths = round(max(0.0, min(1.0, (value or 0) / full)) * _BAR * 8)
+  """`value` as a bar of eighths of a character, `_BAR` characters for `full` (0, an error: for 100)."""
+  eighths = round(max(0.0, min(1.0, (value or 0) / (full or 100))) * _BAR * 8)
   return "█" * (eighths // 8) + _BLOCKS[eighths % 8].strip()
+
+
+def matches(found: list[dict]) -> Group:
+  """The first probes of an identification: the answer, and the nearest subjects with their distances."""
+  grid = Table.grid(padding=(0, 2, 0, 0))
+  for width in (34, 12, 58):
+    grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
+  grid.add_row(*(Text(title, style="bold") for title in ("probe", "answer", "nearest subjects (distance)")))
+  for match in found[:_MATCHES]:
+    probe = f"{match['probe']} ({match['label']}, {match['type']}, {match['view']})"
+    nearest = ", ".join(f"{c['subject']} ({c['distance']:.3f})" for c in match["candidates"])
+    style = "dim" if match["answer"] == "unknown" else "green"
+    grid.add_row(Text("  " + probe), Text(match["answer"], style=style), Text(nearest))
+  rest = [Text(f"  and {len(found) - _MATCHES} more, in identify.csv", style="dim")] if len(found) > _MATCHES else []
+  return Group(grid, *rest, Text(""))
 
 
 def caption(result: dict) -> str:
@@ -97,5 +116,9 @@ def caption(result: dict) -> str:
   ]
   if result["pretraining"]["datasets"]:
     seen = ", ".join(result["pretraining"]["datasets"])
-    parts.append(f"The model was pretrained on {seen}, without labels.")
+    among = result["pretraining"].get("evaluated_split_among_them")
+    warning = "; the walks evaluated here are among them" if among else ""
+    parts.append(f"The model was pretrained on {seen}, without labels{warning}.")
+  elif data["kind"] == "embeddings":
+    parts.append("What their model was pretrained on is not known.")
   return " ".join(parts)

@@ -18,6 +18,7 @@ METRICS = (
   {"key": "map", "title": "mAP %", "interval": False, "best": 100, "digits": 1},
   {"key": "minp", "title": "mINP %", "interval": False, "best": 100, "digits": 1},
   {"key": "auc", "title": "AUC %", "interval": False, "best": 100, "digits": 1},
+  {"key": "eer", "title": "EER %", "interval": False, "best": 0, "digits": 1},
 )
 _CHANCE_WALKS = 20_000  # walks scored at random behind the chance row, over all draws
 
@@ -49,6 +50,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
            f"No labels were used; centred rows know which {config.centre_by} each walk comes from."]
   if type(protocol) is CrossView:
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
+  notes.append(hubs(first))
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
   result = setup.described() | {
@@ -76,6 +78,13 @@ def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) 
                            bootstrap=bootstrap, seed=config.seed, origin=origin)
 
 
+def hubs(figures: dict) -> str:
+  """How unevenly the model's nearest neighbours fall, as a sentence."""
+  told = (f"{name} {found['hubness']['largest_share']:.1f} % (skewness {found['hubness']['skewness']:.1f})"
+          for name, found in figures.items() if None not in found["hubness"].values())
+  return f"Hubness of the model, the share of nearest neighbours that one gallery subject takes: {', '.join(told)}."
+
+
 def _chance(config, protocol, found: Features, centrings) -> list[dict]:
   draws = int(np.clip(_CHANCE_WALKS // len(found), 3, 20))
 
@@ -84,7 +93,7 @@ def _chance(config, protocol, found: Features, centrings) -> list[dict]:
 
   level = baselines.chance_level(lambda e: scored(e)["conditions"], len(found), seed=config.seed, draws=draws)
   keys = [metric["key"] for metric in METRICS]
-  exact = {name: {k: values[k] for k in keys} | {"rank1": values["chance_rank1"], "auc": 50.0}
+  exact = {name: {k: values[k] for k in keys} | {"rank1": values["chance_rank1"], "auc": 50.0, "eer": 50.0}
            for name, values in level.items()}
   return [{"name": "chance", "title": "chance", "centred": how, "figures": exact, "draws": draws} for how in centrings]
 

@@ -131,7 +131,7 @@ def load_network(
     identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
-    identity=identity, mesh=mesh,
+    identity=identity, mesh=mesh, data=dict(meta["data"]),
   )
 
 

@@ -18,7 +18,8 @@ from fgait_jax.typing import Array, Bool, UInt8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """`identity` names the weights exactly: caches of embeddings are kept under it."""
+  """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they were
+  pretrained on to the content hash of its manifest."""
 
   graph: Graph
   params: dict
@@ -28,6 +29,7 @@ class Pretrained:
   path: pathlib.Path | None
   identity: str
   mesh: Mesh
+  data: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

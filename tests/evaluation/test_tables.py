@@ -37,10 +37,10 @@ Zero-shot recognition on walkers
                                                   rank-1 %  95 % interval  mAP %
  ───────────────────────────────────────────────────────────────────────────────
   CL: 80 probes of 40 subjects, gallery of 160 walks
-    transformer tiny, 400 steps ██████████            62.5   57.5 to 67.5   31.2
-    untrained network           █████                 31.2   26.2 to 36.2   15.6
-    raw GEI                     ████████████          75.0   70.0 to 80.0   37.5
-    chance                      ▍                      2.5                   1.2
+    transformer tiny, 400 steps █████                 62.5   57.5 to 67.5   31.2
+    untrained network           ██▌                   31.2   26.2 to 36.2   15.6
+    raw GEI                     ██████                75.0   70.0 to 80.0   37.5
+    chance                      ▎                      2.5                   1.2
 """
 
 
@@ -68,6 +68,10 @@ def test_the_caption_says_what_the_figures_are_figures_of(tmp_path):
   text = " ".join(shown(results.write(tmp_path / "r.json", RESULT)).split())
   assert "Data: walkers, split test, synthetic walkers, no real people; 480 walks of 40 subjects." in text
   assert "The model was pretrained on walkers (train), without labels." in text
+  among = RESULT | {"pretraining": RESULT["pretraining"] | {"evaluated_split_among_them": True}}
+  assert "without labels; the walks evaluated here are among them." in tables.caption(among)
+  alone = RESULT | {"pretraining": {"datasets": []}, "data": RESULT["data"] | {"kind": "embeddings"}}
+  assert "What their model was pretrained on is not known." in tables.caption(alone)
   real = RESULT | {"data": RESULT["data"] | {"kind": "real"}}
   assert "recordings of real people" in tables.caption(real)
 
@@ -76,6 +80,19 @@ def test_the_best_of_a_section_is_bold():
   cells = tables._cells(RESULT["rows"][2], RESULT["rows"][2]["figures"]["CL"],
                         [r["figures"]["CL"] for r in RESULT["rows"][:4]], METRICS)
   assert [str(c.style) for c in cells if str(c) == "75.0"] == ["bold"]
+  error = [{"key": "eer", "title": "EER %", "interval": False, "best": 0, "digits": 1}]  # smaller is better
+  cells = tables._cells({"name": "raw_gei", "title": "raw GEI"}, {"eer": 5.0}, [{"eer": 5.0}, {"eer": 50.0}], error)
+  assert [str(c.style) for c in cells if str(c) == "5.0"] == ["bold"]
+
+
+def test_the_widest_table_keeps_to_its_width(tmp_path):
+  keys = ("rank1", "rank5", "map", "minp", "auc", "eer")
+  metrics = [{"key": k, "title": f"{k} %", "interval": k == "rank1", "best": 100, "digits": 1} for k in keys]
+  rows = [row("model", "transformer giant, 100000 steps", 100.0)]
+  rows[0]["figures"]["CL"] = dict.fromkeys(keys, 100.0) | {"ci": {"rank1": [99.9, 100.0]}}
+  text = shown(results.write(tmp_path / "r.json", RESULT | {"rows": rows, "metrics": metrics}))
+  assert "transformer giant, 100000 steps" in text
+  assert words(text)[3][-8:] == ["100.0", "99.9", "to", "100.0", *["100.0"] * 5][-8:]
 
 
 def test_figures_that_are_missing_show_as_a_dash(tmp_path):
@@ -85,7 +102,7 @@ def test_figures_that_are_missing_show_as_a_dash(tmp_path):
   assert words(text)[4] == ["c", "-", "-"]
 
 
-@pytest.mark.parametrize("value,text", [(0, ""), (100, "█" * 16), (150, "█" * 16), (None, ""), (3.125, "▌")])
+@pytest.mark.parametrize("value,text", [(0, ""), (100, "█" * 8), (150, "█" * 8), (None, ""), (6.25, "▌")])
 def test_bars(value, text):
   assert tables.bar(value, 100) == text
 
