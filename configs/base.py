@@ -164,7 +164,7 @@ def evaluation() -> ConfigDict:
   c.compare = compare()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
-  c.validation = ""  # task "identify": .npz of people outside the gallery, for the open-set threshold; "" names everyone
+  c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
   c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
   c.top_k = 5  # gallery subjects named for each probe
   return c.lock()

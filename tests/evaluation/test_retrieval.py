@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score
 
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import retrieval
-from fgait_jax.evaluation.distances import pairwise
+from fgait_jax.evaluation.distances import pairwise, plan_blocks
 
 
 def line(*places):
@@ -87,3 +87,19 @@ def test_empty_gallery_is_refused():
     retrieval.rank(line(0), line(), probe_labels=np.array(["a"]), gallery_labels=np.array([], str))
   with pytest.raises(DataError, match="gallery is empty"):
     retrieval.nearest(line(0), line(), count=1)
+
+
+def test_part_of_a_million_is_streamed_through_a_small_budget():
+  """As a gallery of 1,000,000 x 31 x 256 is: in blocks that do not stay on the device."""
+  rng = np.random.default_rng(0)
+  gallery = np.repeat(rng.normal(size=(1_500, 256, 1)).astype("f"), 31, axis=2)
+  rows = np.array([3, 700, 1_499])
+  probe = gallery[rows] + rng.normal(0, 0.1, (3, 256, 31)).astype("f")
+  budget = 400 * 256 * 31 * 4
+  plan = plan_blocks(3, 1_500, channels=256, parts=31, budget_bytes=budget)
+  assert not plan.resident
+  assert plan.bytes <= budget
+  index, _ = retrieval.nearest(probe, gallery, count=2, budget_bytes=budget)
+  np.testing.assert_array_equal(index[:, 0], rows)
+  whole, _ = retrieval.nearest(probe, gallery, count=2)
+  np.testing.assert_array_equal(index, whole)

@@ -1,0 +1,15 @@
+"""A paired test between two finished evaluations of the same walks. No network, seconds.
+
+python run_eval.py --config=configs/compare.py --config.compare.first=runs/a/results/zero_shot-walkers.json \
+  --config.compare.second=runs/b/results/zero_shot-walkers.json --out=runs/b/results
+
+Folders are paired evaluation by evaluation. --config.compare.first_row=untrained compares with a baseline's row.
+"""
+
+from configs import base
+
+
+def get_config():
+  config = base.evaluation()
+  config.task = "compare"
+  return config.lock()

@@ -1,0 +1,16 @@
+"""Embeddings of a built data set, as a file for `identify`, `score` and other tools.
+
+python run_eval.py --config=configs/embed.py --config.checkpoint=runs/first --config.dataset=walkers --out=DIR
+
+A folder of masks, recordings or a video is built first: see docs/data.md and docs/evaluation.md. DIR/embeddings.npz
+holds embeddings [N, C, P], labels, types, views and keys [N].
+"""
+
+from configs import base
+
+
+def get_config():
+  config = base.evaluation()
+  config.task = "embed"
+  config.cache = "off"  # the file that is written holds them
+  return config.lock()

@@ -1,0 +1,32 @@
+"""The task "embed": a built data set in, `embeddings.npz` out, for `identify`, for `score`, or for any other tool.
+
+Folders of masks and videos are built first, by data_prep, which counts what it drops; nothing is read unbuilt here.
+"""
+
+import pathlib
+
+import numpy as np
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation.setup import prepare, seen_in_pretraining
+
+FILE = "embeddings.npz"
+
+
+def run(config, out: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `out`/embeddings.npz: embeddings float32 [N, C, P], labels, types, views, keys [N] text, and `identity`,
+  JSON that names the weights, the data and what the network had seen in pretraining."""
+  if (path := out / FILE).exists():
+    raise ConfigError(f"{path} is there already; give another --out, or move it away")
+  setup = prepare(config, out, untrained=False)
+  found = setup.embeddings_of(setup.trained, "model")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  found.save(path, identity={
+    "weights": setup.trained.identity, "data": setup.split.manifest["content_hash"], "split": setup.split.name,
+    "kind": setup.split.manifest["kind"], "embedding": config.embedding, "max_frames": config.max_frames,
+    "mirror": list(config.mirror_views), "pretraining": seen_in_pretraining(config, setup.trained),
+  })
+  subjects = len(np.unique(found.subjects))
+  count, channels, parts = found.embeddings.shape
+  print(f"{setup.split.name}: {count} walks of {subjects} subjects, {parts} parts of {channels} channels each")
+  return [path]
