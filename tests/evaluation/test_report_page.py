@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.report import compare, layout, page, sources
+from fgait_jax.evaluation.report import compare, curves, layout, page, sources
 
 
 class Reader(html.parser.HTMLParser):
@@ -230,6 +230,16 @@ def test_lower_equal_error_rates_are_better(result):
   for row, value in zip(result["rows"], (12.0, 10.0, 50.0), strict=True):
     row["figures"]["NM"]["eer"] = value
   assert [line.cells[0].best for line in layout.sections(result)[0].lines] == [False, True, False]
+
+
+def test_a_logarithmic_axis_has_plain_numbers():
+  drawn = curves.panel([(0, [1, 2, 3], [30, 800, 400])], label='a "b" & <c>', x_title="$x_$", y_title="y", log=True)
+  assert ">100<" in drawn
+  assert "mathdefault" not in drawn
+  assert "$x_$" in drawn  # letters, not mathematics
+  assert 'aria-label="a &quot;b&quot; &amp; &lt;c&gt;"' in drawn
+  assert "var(--s0)" in drawn
+  assert "#fe0" not in drawn  # every stand-in colour was replaced
 
 
 def test_training_curves_travel_with_the_results(tmp_path):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import matplotlib
 import matplotlib.figure
+import matplotlib.ticker
 
 SERIES = 6  # colours --s0 .. --s5 of page.css
 _INK, _RULE, _CHANCE = "#fe0100", "#fe0200", "#fe0300"
@@ -41,6 +42,9 @@ def panel(curves: Sequence[tuple[int, Sequence[float], Sequence[float]]], *, lab
                 solid_capstyle="round")
     if log:
       axis.set_yscale("log")
+      axis.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5), numticks=6))
+      axis.yaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the default writes mathematics, which is off
+      axis.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     if y_range is not None:
       axis.set_ylim(*y_range)
     if x_ticks is not None:
@@ -55,7 +59,7 @@ def panel(curves: Sequence[tuple[int, Sequence[float], Sequence[float]]], *, lab
     for side, spine in axis.spines.items():
       spine.set_visible(side == "bottom")
       spine.set_color(_RULE)
-    figure.subplots_adjust(left=0.13, right=0.97, top=0.87, bottom=0.2)
+    figure.subplots_adjust(left=0.15, right=0.97, top=0.87, bottom=0.2)
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True)
   return _inline(stream.getvalue(), label)
