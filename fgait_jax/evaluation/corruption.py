@@ -88,7 +88,9 @@ class CorruptedSplit:
 
   def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
     """As `Split.frames`, uint8 [t, 64, 64, 1]."""
-    found = corrupt(to_canvas(np.asarray(self._split.frames(int(self._rows[i])))), key=str(self.keys[i]), **self._how)
+    row = int(self._rows[i])
+    whole = to_canvas(np.asarray(self._split.frames(row, np.arange(self._split.num_frames[row]))))
+    found = corrupt(whole, key=str(self.keys[i]), **self._how)
     return found if indices is None else found[indices]
 
 

@@ -57,7 +57,7 @@ class Network:
       self.config.objective.masked_fraction = 0.0
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
-    self.mesh = make_mesh()
+    self.mesh, self.data = make_mesh(), {"walkers": "d" * 64}
     self.trained, self.calls = trained, 0
 
   def embed(self, frames, valid):
@@ -104,11 +104,15 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   # One gallery view of 6 subjects x 2 walks: a random nearest neighbour is right one time in six.
   chance = found["rows"][-1]["figures"]["CL"]
   assert chance["rank1"] == pytest.approx(100 / 6)
-  assert chance["auc"] == 50
+  assert chance["auc"] == chance["eer"] == 50
+  assert 0 <= model["eer"] <= 50
+  assert any(note.startswith("Hubness of the model") for note in found["notes"])
   assert found["data"] == {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 48, "subjects": 6,
                            "content_hash": "d" * 64}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
-  assert found["pretraining"]["evaluated_data_among_them"] is True
+  assert found["pretraining"] == {
+    "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
+    "evaluated_data_among_them": True, "evaluated_split_among_them": False}
   assert found["config"]["metric"] == "euclidean"
   assert found["pictures"] == ["neighbours-walkers.png"]
   assert (tmp_path / "neighbours-walkers.png").stat().st_size > 10_000
@@ -126,6 +130,91 @@ def test_embeddings_are_extracted_once_for_all_tasks(world, tmp_path):
   program.run(config_of(embedding="pooled", baselines=False), tmp_path)
   assert networks[True].calls > calls
   assert len(list((tmp_path / "features").glob("*.npz"))) == 3
+
+
+def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, tmp_path):
+  values = {"robustness.types": ("occlusion", "sampling"), "robustness.severities": (1, 5)}
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  found = results.read(path)
+  assert path.name == "robustness-walkers-probe.json"
+  assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei"]
+  model = found["rows"][0]
+  assert model["clean"] == 100
+  assert set(model["robustness"]) == {"occlusion", "sampling"}
+  assert found["robustness"]["model"] == model["robustness"]
+  assert len(model["robustness"]["occlusion"]) == 2
+  assert model["robustness"]["sampling"] == [100, 100]  # these walks stand still
+  figures = model["figures"]
+  assert figures["occlusion"]["rank1"] == pytest.approx(np.mean(model["robustness"]["occlusion"]))
+  assert figures["mean"]["relative"] == pytest.approx(
+    np.mean([v for values in model["robustness"].values() for v in values]))
+  low, high = figures["occlusion"]["ci"]["relative"]
+  assert low <= figures["occlusion"]["relative"] <= high
+  assert len(list((tmp_path / "features").glob("*.npz"))) == 2  # clean walks, of two networks
+  networks, _ = world
+  calls = networks[True].calls
+  program.run(config_of("zero_shot"), tmp_path)
+  assert networks[True].calls == calls
+
+
+def test_corrupting_both_sides_or_part_of_the_walks(world, tmp_path):
+  values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "baselines": False}
+  (probe,) = program.run(config_of("robustness", **values), tmp_path)
+  (gallery,) = program.run(config_of("robustness", **values, **{"robustness.corrupt": "gallery"}), tmp_path)
+  (both,) = program.run(
+    config_of("robustness", **values, **{"robustness.corrupt": "both", "robustness.max_sequences": 32}), tmp_path)
+  assert len({probe.name, gallery.name, both.name}) == 3
+  assert any("On 32 walks of 4 subjects" in note for note in results.read(both)["notes"])
+  assert not any("On " in note for note in results.read(probe)["notes"])
+
+
+def test_embeddings_are_written_with_what_made_them(world, tmp_path):
+  (path,) = program.run(config_of("embed", cache="off"), tmp_path)
+  assert path == tmp_path / "embeddings.npz"
+  with np.load(path) as file:
+    assert file["embeddings"].shape == (48, 64, 4)
+    assert set(file.files) >= {"labels", "types", "views", "keys"}
+    assert '"weights": "run-400-teacher"' in str(file["identity"])
+  with pytest.raises(ConfigError, match="embeddings.npz is there already; give another --out"):
+    program.run(config_of("embed"), tmp_path)
+
+
+def test_what_was_embedded_can_be_identified(world, tmp_path):
+  _, splits = world
+  splits["validation"] = Walks("walkers/validation", subjects=4, first=20)
+  for name, split in (("known", "test"), ("strangers", "validation")):
+    program.run(config_of("embed", split=split, cache="off"), tmp_path / name)
+  files = {side: str(tmp_path / name / "embeddings.npz") for side, name in (
+    ("probes", "known"), ("gallery", "known"), ("validation", "strangers"))}
+  program.run(config_of("identify", checkpoint="", **files), tmp_path)
+  found = results.read(tmp_path / "identify.json")
+  assert found["rows"][0]["figures"]["probes"]["rank1"] == 100
+  assert found["pretraining"]["content_hashes"] == {"walkers": "d" * 64}
+  assert found["threshold"]["impostors"] == 32
+  assert (tmp_path / "identify.csv").read_text().count("\n") == 1 + 48 * 5
+
+
+def test_two_results_are_compared(world, tmp_path):
+  program.run(config_of(baselines=False), tmp_path)
+  config = config_of("compare", checkpoint="", **{
+    "compare.first": str(tmp_path), "compare.second": str(tmp_path / "zero_shot-walkers.json"),
+    "compare.resamples": 100})
+  (path,) = program.run(config, tmp_path)
+  found = results.read(path)
+  assert set(found["comparison"]) == {"NM", "CL"}
+  assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
+
+
+@pytest.mark.parametrize("processes,variables,message", [
+  (4, {}, "runs in one process, .*; found 4 processes"),
+  (1, {"SLURM_STEP_NUM_TASKS": "8"}, r"found a launcher of several processes \(SLURM_STEP_NUM_TASKS=8\)"),
+])
+def test_several_processes_are_refused(world, monkeypatch, tmp_path, processes, variables, message):
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value)
+  monkeypatch.setattr(setup.jax, "process_count", lambda: processes)
+  with pytest.raises(ConfigError, match=message):
+    program.run(config_of(), tmp_path)
 
 
 def test_centred_figures_are_added_and_named(world, tmp_path):
@@ -192,6 +281,12 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (DataError, "'empty' is given for 0 walks", "linear_probe", {"probe.target": "empty"}),
   (ConfigError, r"train_conditions names \['nm'\]; walkers has \['cl-03', 'nm-01'", "linear_probe",
    {"probe.train_conditions": ("nm",)}),
+  (ConfigError, "config.robustness.types names 'hail'; known: gaussian_noise", "robustness",
+   {"robustness.types": ("hail",)}),
+  (ConfigError, "config.robustness.severities names 0; known: 1, 2", "robustness", {"robustness.severities": (0,)}),
+  (ConfigError, "config.robustness.types names one twice", "robustness", {"robustness.types": ("fog", "fog")}),
+  (ConfigError, "config.robustness.corrupt is 'gallary'; known: probe, gallery, both", "robustness",
+   {"robustness.corrupt": "gallary"}),
   (DataError, "no walks left to test the probe on", "linear_probe", {"probe.train_conditions": TYPES}),
 ])
 def test_what_cannot_be_evaluated_is_said_in_words(world, tmp_path, error, message, task, values):
