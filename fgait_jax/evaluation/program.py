@@ -8,10 +8,11 @@ import pathlib
 from collections.abc import Callable
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import linear_probe, score, zero_shot
+from fgait_jax.evaluation import compare, embed, identify, linear_probe, robustness, score, setup, zero_shot
 from fgait_jax.evaluation.report import sources
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
+TASKS |= {"robustness": robustness.run, "compare": compare.run, "embed": embed.run, "identify": identify.run}
 
 
 def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
@@ -22,6 +23,7 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
   if config.task not in TASKS:
     nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
+  setup.one_process()
   written = TASKS[config.task](config, pathlib.Path(out))
   if config.checkpoint:
     sources.keep_training(config.checkpoint, pathlib.Path(out))
