@@ -3,6 +3,10 @@
   python run_eval.py --config=configs/zero_shot.py --config.checkpoint=runs/first --out=runs/first/results
   python run_eval.py --config=configs/linear_probe.py:kth --config.checkpoint=runs/first --out=runs/first/results
   python run_eval.py --config=configs/score.py --config.embeddings=FILE.npz --config.protocol=casia_b --out=DIR
+  python run_eval.py --config=configs/robustness.py --config.checkpoint=runs/first --out=runs/first/results
+  python run_eval.py --config=configs/compare.py --config.compare.first=A.json --config.compare.second=B.json --out=DIR
+  python run_eval.py --config=configs/embed.py --config.checkpoint=runs/first --config.dataset=NAME --out=DIR
+  python run_eval.py --config=configs/identify.py --config.probes=P.npz --config.gallery=G.npz --out=DIR
   python run_eval.py --show=runs/first/results     prints the tables of finished evaluations again
   python run_eval.py --report=runs/first/results [--report=runs/other/results] --out=report.html
 

@@ -55,7 +55,7 @@ def test_tables_are_shown_again_from_result_files_alone(tmp_path):
   assert "accuracy %" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["zero_shot", "linear_probe", "score"])
+@pytest.mark.parametrize("name", ["zero_shot", "linear_probe", "score", "robustness", "compare", "embed", "identify"])
 def test_configurations_are_locked_and_name_their_task(name):
   spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{name}.py")
   module = importlib.util.module_from_spec(spec)

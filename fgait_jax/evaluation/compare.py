@@ -24,7 +24,10 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if settings.resamples < 100:
     raise ConfigError(f"config.compare.resamples={settings.resamples} must be at least 100")
   sides = [_read(settings[side], side) for side in ("first", "second")]
-  matched, alone = pairs(*([content for _, content in side] for side in sides))
+  contents = [[content for _, content in side] for side in sides]
+  matched, alone = pairs(*contents)
+  if not matched and [len(side) for side in contents] == [1, 1] and _scored_alike(*contents[0], *contents[1]):
+    matched = [(contents[0][0], contents[1][0])]
   names = {id(content): path.stem for path, content in sides[0]}
   if not matched:
     raise DataError(f"config.compare.first={settings.first} and config.compare.second={settings.second} hold no"
@@ -46,7 +49,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 def compared(first: dict, second: dict, config) -> dict:
   """The result file of one comparison; `first` and `second` are contents of result files of the same evaluation."""
   settings = config.compare
-  if first["data"]["content_hash"] != second["data"]["content_hash"]:
+  if not _scored_alike(first, second) and first["data"]["content_hash"] != second["data"]["content_hash"]:
     raise DataError(f"{settings.first} and {settings.second} were evaluated on different builds of"
                     f" {first['data']['name']}: their probes are not the same; evaluate one of them again")
   rows = [_model_row(content, settings[f"{side}_row"], settings[side], side)
@@ -78,6 +81,12 @@ def compared(first: dict, second: dict, config) -> dict:
                   "pretraining": content["pretraining"]} for side, content in (("first", first), ("second", second))],
     "conditions": [{"name": name, "title": f"{name}: {_counts(found)}"} for name, found in tests.items()],
   }
+
+
+def _scored_alike(first: dict, second: dict) -> bool:
+  """Both score embeddings from a file by the same protocol: other embeddings are other files, of the same walks or not,
+  which subjects and trials must tell."""
+  return all(content["task"] == "score" for content in (first, second)) and first["protocol"] == second["protocol"]
 
 
 def _read(path: str, side: str) -> list[tuple[pathlib.Path, dict]]:

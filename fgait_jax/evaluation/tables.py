@@ -90,12 +90,13 @@ def bar(value: float | None, full: float) -> str:
 
 
 def matches(found: list[dict]) -> Group:
-  """The first probes of an identification: the answer, and the nearest subjects with their distances."""
+  """Some probes of an identification, evenly spread: the answer, and the nearest subjects with their distances."""
   grid = Table.grid(padding=(0, 2, 0, 0))
   for width in (34, 12, 58):
     grid.add_column(width=width, no_wrap=True, overflow="ellipsis")
   grid.add_row(*(Text(title, style="bold") for title in ("probe", "answer", "nearest subjects (distance)")))
-  for match in found[:_MATCHES]:
+  count = min(len(found), _MATCHES)
+  for match in (found[n * len(found) // count] for n in range(count)):
     probe = f"{match['probe']} ({match['label']}, {match['type']}, {match['view']})"
     nearest = ", ".join(f"{c['subject']} ({c['distance']:.3f})" for c in match["candidates"])
     style = "dim" if match["answer"] == "unknown" else "green"

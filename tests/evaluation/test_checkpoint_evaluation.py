@@ -17,7 +17,7 @@ def run_folder(tmp_path_factory):
   config = configuration.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {}))
+    saved.save(0, values, checkpoints.new_meta(config, {"walkers": "c0ffee"}))
   return folder
 
 
@@ -46,6 +46,7 @@ def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run
     network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:devices]))
     found[devices] = features.extract(
       network.embed, split, max_frames=16, batch_frames=batch_frames, mesh=network.mesh).embeddings
+  assert network.data == {"walkers": "c0ffee"}  # what it was pretrained on
   assert found[1].shape[0::2] == (5, 31)
   np.testing.assert_allclose(found[8], found[1], atol=2e-5)
   assert np.linalg.norm(found[1], axis=1) == pytest.approx(1, rel=1e-4)

@@ -58,6 +58,18 @@ def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
   assert (test["difference"], test["p"]) == (0, 1)
 
 
+def test_embeddings_of_two_tools_are_compared_by_their_probes(tmp_path):
+  """Other embeddings are another file: neither its name nor its hash says that the walks are others."""
+  one, two = (result([0, 50, high], content=name, name=f"{name}.npz") | {"task": "score"} for high, name in (
+    (50, "a"), (100, "b")))
+  first, second = written(tmp_path, one, two)
+  (path,) = compare.run(config_of(first, second), tmp_path)
+  assert results.read(path)["comparison"]["CL"]["rank1"]["better_subjects"] == 1
+  first, second = written(tmp_path, one, two | {"protocol": {"name": "casia_b"}})
+  with pytest.raises(DataError, match="hold no evaluation of the same task, data set"):
+    compare.run(config_of(first, second), tmp_path)
+
+
 def test_subject_sums_say_what_single_probes_say():
   rng = np.random.default_rng(1)
   subjects = np.repeat(np.arange(9), rng.integers(1, 6, 9))
