@@ -90,8 +90,8 @@ def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -
 
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
-            progress: str = "") -> Features:
-  """Embeddings of `rows` (default all) of `split`, L2-normalised per part, in the order of `rows`.
+            progress: str = "", normalise: bool = True) -> Features:
+  """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with `prediction`, `projection` and
   `pooled`, each [b, p, d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
@@ -110,7 +110,7 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
 
   def collect(places: np.ndarray, output) -> None:
     values = np.asarray(getattr(output, embedding), np.float32)[:len(places)]
-    norm = np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
+    norm = np.maximum(np.linalg.norm(values, axis=-1, keepdims=True), 1e-12) if normalise else 1
     for place, value in zip(places, np.swapaxes(values / norm, 1, 2), strict=True):
       result[place] = value
 

@@ -117,6 +117,7 @@ class Display:
       f"{short} {values[name]:.4g}"
       for name, short in (
         ("loss", "loss"), ("reconstruction", "rec"), ("contrastive", "con"), ("contrastive_accuracy", "acc"),
+        ("triplet", "tri"), ("cross_entropy", "ce"), ("accuracy", "acc"),
         ("rate", "lr"), ("clips_per_second", "clips/s"),
       )
       if name in values

@@ -1,0 +1,182 @@
+"""Fine-tuning from a real checkpoint of the test-size network to result file, embeddings and checkpoint."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import fine_tune, fitting, results, score, setup
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import checkpoints, configuration, state
+
+TYPES = ("nm-01", "nm-03", "cl-03")
+FRAMES = 4
+
+
+class Walks:
+  """Bodies of two views and three types; who walks is in their widths, row band by row band."""
+
+  def __init__(self, name, people):
+    rows = [(s, t, v) for s in people for t in TYPES for v in ("000", "090")]
+    self.name = name
+    self.manifest = {"name": "walkers", "kind": "synthetic", "content_hash": "e" * 64}
+    self.who = np.array([s for s, *_ in rows])
+    self.subjects = np.array([f"{s:03d}" for s in self.who])
+    self.conditions = np.array([t for _, t, _ in rows])
+    self.views = np.array([v for *_, v in rows])
+    self.keys = np.array([f"{s}/{t}/{v}" for s, t, v in rows])
+    self.num_frames = np.full(len(rows), FRAMES, np.int32)
+    self.attributes = {"wide": (self.who % 2).astype(np.float32), "empty": np.full(len(rows), np.nan)}
+
+  def __len__(self):
+    return len(self.who)
+
+  def frames(self, i, indices=None):
+    rng = np.random.default_rng(int(self.who[i]))
+    widths = np.repeat(rng.integers(3, 9, 16) + 8 * (self.who[i] % 2), 4)
+    body = np.abs(np.arange(64) - 31 - (i % 3))[None] < widths[:, None]
+    walk = np.repeat(255 * body[None, ..., None].astype(np.uint8), FRAMES, axis=0)
+    return walk if indices is None else walk[indices]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_compilation():
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, quick_compilation):
+  """The test-sized transformer before its first step."""
+  folder = tmp_path_factory.mktemp("run")
+  config = configuration.load("configs/pretrain.py:test")
+  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
+  with checkpoints.Checkpoints(folder, keep=1) as saved:
+    saved.save(0, values, checkpoints.new_meta(config, {}))
+  return folder
+
+
+@pytest.fixture
+def world(monkeypatch):
+  """Small splits of different people, on one device."""
+  splits = {"train": Walks("walkers/train", range(10, 20)), "test": Walks("walkers/test", range(4))}
+
+  def open_split(folder, name, split):
+    return splits[split]
+
+  for module in (setup, fine_tune):
+    monkeypatch.setattr(module, "open_split", open_split)
+  monkeypatch.setattr(setup, "make_mesh", lambda: make_mesh(devices=jax.devices()[:1]))
+  return splits
+
+
+def config_of(checkpoint, **values):
+  config = base.evaluation()
+  config.unlock()
+  config.task, config.checkpoint, config.bootstrap, config.pictures = "fine_tune", str(checkpoint), 20, 0
+  config.batch_frames, config.baselines = 64, False
+  c = config.fine_tune
+  c.subjects, c.per_subject, c.clip_frames, c.window_frames, c.crop_list = 4, 2, FRAMES, FRAMES, ()
+  c.steps, c.validate_every, c.log_every, c.threads = 16, 8, 2, 1
+  c.augment.update(dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate"), 0.0))
+  c.optim.warmup_steps = 0
+  config.update_from_flattened_dict(values)
+  return config.lock()
+
+
+def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_folder, world, tmp_path, monkeypatch):
+  taught = []
+  monkeypatch.setattr(fitting, "batches", _listening(fitting.batches, taught))
+  config = config_of(run_folder, baselines=True, **{"fine_tune.rates": (1.0, 0.01)})
+  (path,) = fine_tune.run(config, tmp_path)
+  assert path == tmp_path / "fine_tune-walkers-subject.json"
+  found = results.read(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "zero_shot", "row_bands", "raw_gei"]
+  assert set(found["rows"][0]["figures"]) == {"NM", "CL"}
+  assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
+  about = found["fine_tuning"]
+  first, second = about["tried"]
+  assert first["curve"][-1]["loss"] < first["curve"][0]["loss"] - 0.1
+  assert first["curve"][-1]["loss"] < second["curve"][-1]["loss"]
+  assert [line["step"] for line in first["curve"] if "validation" in line] == [8, 16]
+  best = max(t["score"] for t in about["tried"])
+  assert about["chosen"] in [{"factor": t["factor"], "step": t["best_step"]} for t in about["tried"]
+                             if t["score"] == best]
+  # Whom the network learnt from: neither a test person nor one of those kept back.
+  parts = fine_tune._task(setup.prepare(config, tmp_path)).parts
+  kept = set(world["train"].subjects[parts.validation])
+  assert len(kept) == 2
+  assert set(taught) == set(world["train"].subjects) - kept
+  assert not set(taught) & set(world["test"].subjects)
+  assert about["subjects"] == {"fit": 8, "validation": 2, "taught": 8}
+  # The file of embeddings scores to the same figures; the checkpoint is one like any other.
+  scored = score.score(tmp_path / "fine_tune-walkers-subject.npz", protocol="walkers", bootstrap=0)
+  assert scored["conditions"]["CL"]["rank1"] == found["rows"][0]["figures"]["CL"]["rank1"]
+  one = make_mesh(devices=jax.devices()[:1])
+  tuned = checkpoints.load_network(tmp_path / "fine_tune-walkers-subject", mesh=one)
+  before = checkpoints.load_network(run_folder, mesh=one)
+  assert tuned.identity.startswith(about["identity"])
+  difference = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), tuned.params, before.params)
+  assert max(jax.tree.leaves(difference["encoder"])) > 0
+  assert max(jax.tree.leaves(difference["predictor"])) == 0
+
+
+def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
+  config = config_of(run_folder, baselines=True, **{
+    "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True, "fine_tune.optim.peak_rate": 0.05,
+    "probe.steps": 40})
+  (path,) = fine_tune.run(config, tmp_path)
+  found = results.read(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
+  model = found["rows"][0]
+  assert {"accuracy", "precision", "recall", "f1", "auc", "ci"} <= set(model["figures"]["all"])
+  assert set(model["classes"]) == {"0", "1"}
+  assert {"sensitivity", "specificity"} <= set(model["classes"]["1"])
+  assert np.sum(model["confusion"]["true_by_predicted"]) == len(world["test"])
+  assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50
+  curve = found["fine_tuning"]["tried"][0]["curve"]
+  assert curve[-1]["loss"] < curve[0]["loss"]
+  assert found["fine_tuning"]["subjects"]["taught"] == 10
+  tuned = checkpoints.load_network(tmp_path / "fine_tune-walkers-wide", mesh=make_mesh(devices=jax.devices()[:1]))
+  before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
+  jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
+
+
+@pytest.mark.parametrize("error, message, values", [
+  (ConfigError, r"target is 'sex'; walkers/train has .* attributes \['empty', 'wide'\]", {"fine_tune.target": "sex"}),
+  (ConfigError, "target=class takes the classes of config.protocol", {"fine_tune.target": "class"}),
+  (ConfigError, "leaves 0 to learn from", {"fine_tune.target": "empty"}),
+  (DataError, "every one must be learnt", {"fine_tune.target": "condition"}),
+  (ConfigError, "subjects=4 x per_subject=2 = 8 does not divide into the 6 equal groups",
+   {"fine_tune.crop_list": (4, 2, 1)}),
+  (ConfigError, r"crop_list=\(3,\): a body has 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
+  (ConfigError, "validation_fraction must be above 0",
+   {"fine_tune.rates": (1.0, 2.0), "fine_tune.validation_fraction": 0.0}),
+  (ConfigError, "the network was pretrained on 44 columns", {"fine_tune.augment.width": 64}),
+  (ConfigError, r"share 4 subjects \(000, 001, 002, 003", {"fine_tune.train_split": "test"}),
+  (ConfigError, "config.fine_tune.mix is 'per_person'", {"fine_tune.mix": "per_person"}),
+])
+def test_what_cannot_be_learned_is_said_before_anything_trains(run_folder, world, tmp_path, error, message, values):
+  if values.get("fine_tune.target") == "condition":
+    world["test"].conditions = np.where(world["test"].conditions == "cl-03", "cl-09", world["test"].conditions)
+  with pytest.raises(error, match=message):
+    fine_tune.run(config_of(run_folder, **values), tmp_path)
+  assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_network_is_not_written_over_itself(run_folder, world, tmp_path):
+  config = config_of(tmp_path / "fine_tune-walkers-subject" / "checkpoints")
+  with pytest.raises(ConfigError, match="is what this evaluation would write; give another --out"):
+    fine_tune.run(config, tmp_path)
+
+
+def _listening(batches, taught: list):
+  """`batches` that notes whose walks it gives."""
+  def heard(splits, **options):
+    for batch in batches(splits, **options):
+      taught.extend(splits[0].subjects[batch["index"]].tolist())
+      yield batch
+
+  return heard
