@@ -40,7 +40,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     table += _rows(setup, protocol, system, rows, changed, {case: corrupted(*case) for case in cases})
   result = setup.described() | {
     "task": "robustness", "title": f"Robustness on {config.dataset}, {config.robustness.corrupt} corrupted",
-    "notes": _notes(config, protocol, setup, rows), "rows": table,
+    "notes": [*_notes(config, protocol, setup, rows), _clean(table)], "rows": table,
     "robustness": {row["name"]: row["robustness"] for row in table}, "severities": severities,
     "protocol": {"name": protocol.name, "title": protocol.title, "source": protocol.source, "metric": config.metric},
     "conditions": [{"name": "mean", "title": f"mean over {len(kinds)} types and {len(severities)} severities"},
@@ -184,6 +184,10 @@ def _resampled(clean: dict, found: dict, config) -> dict:
   before = drawn(clean)
   before = np.where(before > 0, before, np.nan)
   return {case: drawn(scored) / before for case, scored in found.items()}
+
+
+def _clean(table: list[dict]) -> str:
+  return "Clean rank-1: " + ", ".join(f"{row['title']} {row['clean']:.1f}" for row in table) + "."
 
 
 def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:

@@ -54,7 +54,7 @@ def _grid(metrics: list[dict], first: int) -> Table:
   grid.add_column(width=first, no_wrap=True)
   grid.add_column(width=_BAR, no_wrap=True)
   for heading in [heading for metric in metrics for heading in _headings(metric)]:
-    grid.add_column(width=max(len(heading), 5), justify="right", no_wrap=True)
+    grid.add_column(width=max(len(heading), 14 if heading.endswith("interval") else 5), justify="right", no_wrap=True)
   return grid
 
 
