@@ -16,7 +16,7 @@ def shapes_of(name, variant):
   return traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(network, nnx.Param)), sep="/")
 
 
-@pytest.mark.parametrize("name, variant, kernels", [("transformer", "test", 6 + 4), ("p3d", "1-2-1-1@4-8-8-16", 0)])
+@pytest.mark.parametrize("name, variant, kernels", [("transformer", "test", 6 + 2), ("p3d", "1-2-1-1@4-8-8-16", 0)])
 def test_every_kernel_of_attention_mlp_convolution_and_heads_has_an_update(name, variant, kernels):
   params = shapes_of(name, variant)
   made = jax.eval_shape(lambda: adapters.create(jax.random.key(0), params, rank=2))
