@@ -53,17 +53,19 @@ def test_shapes_whole_and_in_strips(name, head, embedding, logits):
 
 
 def test_prompt_tokens_keep_every_path_and_join_in():
-  plain, prompted = recognizer(), recognizer(prompt_tokens=3)
+  plain = nnx.eval_shape(recognizer)
+  prompted = nnx.jit(lambda: recognizer(prompt_tokens=3))()
   paths = [set(nnx.to_flat_state(nnx.state(m, nnx.Param)).paths) for m in (plain, prompted)]
   assert paths[1] - paths[0] == {("encoder", "prompt_tokens")}
   assert paths[0] <= paths[1]
   frames = jax.random.uniform(jax.random.key(0), (2, 4, 64, 44, 1))
   valid = jnp.ones((2, 4), bool)
-  before = prompted(frames, valid).embedding
+  run = nnx.jit(lambda network, *clips: network(*clips).embedding)
+  before = run(prompted, frames, valid)
   prompted.encoder.prompt_tokens[...] *= 50  # a constant would vanish in layer norm
-  after = prompted(frames, valid).embedding
+  after = run(prompted, frames, valid)
   assert np.abs(before - after).max() > 1e-6
-  assert before.shape == plain(frames, valid).embedding.shape
+  assert before.shape == nnx.eval_shape(lambda network: network(frames, valid), plain).embedding.shape
 
 
 def test_tokens_are_for_transformers():
