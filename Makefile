@@ -14,6 +14,7 @@ pretrain: $(VENV)/.runtime
 	$(RUN) run_pretrain.py --config=configs/pretrain.py:tiny --workdir=$(OUT)
 	$(RUN) run_eval.py --config=configs/zero_shot.py --config.checkpoint=$(OUT) --out=$(OUT)/results
 	$(RUN) run_eval.py --config=configs/linear_probe.py --config.checkpoint=$(OUT) --out=$(OUT)/results
+	$(RUN) run_eval.py --report=$(OUT)/results --out=$(OUT)/report.html
 
 test: $(VENV)/.dev
 	$(RUN) -m ruff check .

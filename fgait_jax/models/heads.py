@@ -16,12 +16,19 @@ from fgait_jax.typing import Array, Float
 class PartLinear(nnx.Module):
   """One bias-free linear layer per part (SeparateFCs of OpenGait).
 
-  The reference draws weights with the bound sqrt(6 / (in*out + parts*out)), torch's xavier_uniform_ on a 3-D tensor,
-  about sixteen times smaller than a per-part xavier. Kept on purpose: batch normalisation follows every such layer.
+  `fans` says over what the xavier bound is taken. "part": each part is a layer of its own, sqrt(6 / (in + out)).
+  "tensor": as the reference, whose torch call takes the stack of parts for one convolution, sqrt(6 / (in*out +
+  parts*out)), about sixteen times smaller; batch normalisation hides that from the forward pass, but not from Adam,
+  whose steps do not shrink with the weights. "zero": starts at zero.
   """
 
-  def __init__(self, parts: int, features_in: int, features_out: int, *, dtype=jnp.float32, rngs: nnx.Rngs):
-    bound = math.sqrt(6 / (features_in * features_out + parts * features_out))
+  def __init__(
+    self, parts: int, features_in: int, features_out: int, *, fans: str = "tensor", dtype=jnp.float32, rngs: nnx.Rngs
+  ):
+    sums = {
+      "part": features_in + features_out, "tensor": features_in * features_out + parts * features_out, "zero": math.inf
+    }  # fmt: skip
+    bound = math.sqrt(6 / sums[fans])
     shape = (parts, features_in, features_out)
     self.kernel = nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
     self.dtype = dtype
@@ -41,17 +48,24 @@ class PartNorm(nnx.Module):
 
 
 class PartMLP(nnx.Module):
-  """FC, normalisation, ReLU, FC; `final_norm` adds a last normalisation (projector) or leaves it off (predictor)."""
+  """FC, normalisation, ReLU, FC; `final_norm` adds a last normalisation (projector) or leaves it off (predictor).
+
+  `start` says how it begins: "reference" as the published heads; "part" with xavier weights of every part; "identity"
+  as its own input, to which it learns what to add (not in the reference; needs as many features out as in).
+  """
 
   def __init__(
-    self, parts: int, features_in: int, hidden: int, features_out: int, *, final_norm: bool, dtype=jnp.float32,
-    rngs: nnx.Rngs,
+    self, parts: int, features_in: int, hidden: int, features_out: int, *, final_norm: bool, start: str = "reference",
+    dtype=jnp.float32, rngs: nnx.Rngs,
   ):
-    self.fc1 = PartLinear(parts, features_in, hidden, dtype=dtype, rngs=rngs)
+    first, second = {"reference": ("tensor", "tensor"), "part": ("part", "part"), "identity": ("part", "zero")}[start]
+    self.fc1 = PartLinear(parts, features_in, hidden, fans=first, dtype=dtype, rngs=rngs)
     self.norm1 = PartNorm(parts, hidden, rngs=rngs)
-    self.fc2 = PartLinear(parts, hidden, features_out, dtype=dtype, rngs=rngs)
+    self.fc2 = PartLinear(parts, hidden, features_out, fans=second, dtype=dtype, rngs=rngs)
     self.norm2 = PartNorm(parts, features_out, rngs=rngs) if final_norm else None
+    self.adds = start == "identity"
 
   def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p e"]:
-    x = self.fc2(jax.nn.relu(self.norm1(self.fc1(x))))
-    return x if self.norm2 is None else self.norm2(x)
+    y = self.fc2(jax.nn.relu(self.norm1(self.fc1(x))))
+    y = x + y if self.adds else y
+    return y if self.norm2 is None else self.norm2(y)

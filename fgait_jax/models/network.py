@@ -43,15 +43,23 @@ class GaitNetwork(nnx.Module):
     encoder: `GaitTransformer` or `P3D`, anything with `features`, `encode` and `encode_parts`.
     embed_features: channels of a part's embedding, and of the hidden layers of both heads.
     decoder: of masked modelling; without one, masked_fraction must be 0.
+    heads: "reference", as published; "identity": usual weights, and a predictor that starts as the identity, so that
+      the student begins near its teacher and short runs learn (`PartMLP`).
   """
 
   def __init__(
-    self, encoder, *, embed_features: int, decoder: Decoder | None = None, dtype=jnp.float32, rngs: nnx.Rngs
+    self, encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference", dtype=jnp.float32,
+    rngs: nnx.Rngs,
   ):
     e = embed_features
+    starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
     self.encoder = encoder
-    self.projector = PartMLP(NUM_PARTS, encoder.features, e, e, final_norm=True, dtype=dtype, rngs=rngs)
-    self.predictor = PartMLP(NUM_PARTS, e, e, e, final_norm=False, dtype=dtype, rngs=rngs)
+    self.projector = PartMLP(
+      NUM_PARTS, encoder.features, e, e, final_norm=True, start=starts[0], dtype=dtype, rngs=rngs
+    )
+    self.predictor = PartMLP(
+      NUM_PARTS, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
+    )
     self.decoder = decoder
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:

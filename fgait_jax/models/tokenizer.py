@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models.blocks import LayerNorm, Linear
+from fgait_jax.models.batchnorm import BatchNorm
+from fgait_jax.models.blocks import Linear
 from fgait_jax.models.convolution import frame_convolution, time_convolution
 from fgait_jax.typing import Array, Bool, Float
 
@@ -53,9 +54,11 @@ class ConvTokenizer(nnx.Module):
   """Three convolutions within every frame (strides 2, 2 and (1, `merge_columns`)), then `patch_time` frames to a token.
 
   A token is the maximum over its frames of their features plus a linear map of all of them in order: the first is what
-  set-based gait networks pool, the second sees motion. The layer norms are over channels at one position. Frames that
-  are not valid take no part. A token's receptive field reaches a few pixels into its neighbours: who hides tokens must
-  hide their pixels from the stem as well.
+  set-based gait networks pool, the second sees motion. Batch normalisation follows each but the first (statistics over
+  real frames in training, running ones in evaluation): with layer norms in its place, what all silhouettes share soon
+  drowned what differs, and short runs fell below the untrained network (docs/experiments.md). Frames that are not valid
+  take no part. A token's receptive field reaches a few pixels into its neighbours: who hides tokens must hide their
+  pixels from the stem as well.
   """
 
   def __init__(
@@ -66,21 +69,23 @@ class ConvTokenizer(nnx.Module):
     self.patch_columns = 4 * merge_columns
     self.conv1 = FrameConvolution(in_channels, channels[0], stride=2, dtype=dtype, rngs=rngs)
     self.conv2 = FrameConvolution(channels[0], channels[1], stride=2, dtype=dtype, rngs=rngs)
-    self.norm2 = LayerNorm(channels[1])
+    self.norm2 = BatchNorm(channels[1], rngs=rngs)
     self.conv3 = ColumnMerge(channels[1], features, columns=merge_columns, dtype=dtype, rngs=rngs)
-    self.norm3 = LayerNorm(features)
+    self.norm3 = BatchNorm(features, rngs=rngs)
     self.merge = Linear(patch_time * features, features, dtype=dtype, rngs=rngs)
-    self.norm = LayerNorm(features)
+    self.norm = BatchNorm(features, rngs=rngs)
 
   def __call__(self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b s r q d"]:
     b, t, h, w, c = frames.shape
+    real = valid.reshape(-1)
     x = jax.nn.relu(self.conv1(frames.reshape(b * t, h, w, c)))
-    x = jax.nn.relu(self.norm2(self.conv2(x)))
-    x = jax.nn.relu(self.norm3(self.conv3(x)))
+    x = jax.nn.relu(self.norm2(self.conv2(x), valid=real))
+    x = jax.nn.relu(self.norm3(self.conv3(x), valid=real))
     x = x.reshape(b, -1, self.patch_time, *x.shape[1:])  # [b s f r q d]
     x = jnp.where(valid.reshape(b, -1, self.patch_time, 1, 1, 1), x, 0)  # zero never wins over ReLU's outputs
     together = jnp.moveaxis(x, 2, 4).reshape(*x.shape[:2], *x.shape[3:5], -1)
-    return self.norm(jnp.max(x, axis=2) + self.merge(together))
+    slots = jnp.any(valid.reshape(b, -1, self.patch_time), axis=2)
+    return self.norm(jnp.max(x, axis=2) + self.merge(together), valid=slots)
 
 
 class TubeletTokenizer(nnx.Module):

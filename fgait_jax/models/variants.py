@@ -56,7 +56,7 @@ def _transformer(size: dict, *, channels: int, dtype, remat: str, stem: str, rng
     patch_time=encoder.patch_time, patch_columns=encoder.patch_columns, dtype=dtype, remat=remat, rngs=rngs,
     **size["decoder"],
   )
-  return GaitNetwork(encoder, embed_features=size["embed"], decoder=decoder, dtype=dtype, rngs=rngs)
+  return GaitNetwork(encoder, embed_features=size["embed"], decoder=decoder, heads="identity", dtype=dtype, rngs=rngs)
 
 
 def _p3d(size: dict, *, channels: int, dtype, remat: str, stem: str, rngs: nnx.Rngs) -> GaitNetwork:

@@ -37,7 +37,7 @@ def test_embedding_has_31_parts_and_modes_differ_only_in_statistics(network):
   assert out.projection.shape == out.prediction.shape == (4, 31, 8)
   network.train()
   trained, after = run(network, "embed")
-  np.testing.assert_allclose(trained.pooled, out.pooled, rtol=1e-5, atol=1e-5)
+  assert np.abs(trained.pooled - out.pooled).max() > 0.1  # the stem normalises over the batch, too
   np.testing.assert_allclose(trained.projection.mean(0), 0, atol=1e-4)  # ends in a normalisation over the batch
   assert any((a != b).any() for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True))
 

@@ -29,6 +29,7 @@ def test_columns_are_counted_from_the_middle():
 
 def test_convolutional_tokens_are_local_in_space_and_within_their_slot():
   stem = tokens.ConvTokenizer(8, channels=(4, 4), patch_time=2, merge_columns=1, in_channels=1, rngs=nnx.Rngs(0))
+  stem.eval()
   run = jax.jit(lambda x, valid: stem(x, valid))
   frames, valid = jax.random.uniform(jax.random.key(0), (1, 4, 32, 32, 1)), jnp.ones((1, 4), bool)
   base = run(frames, valid)

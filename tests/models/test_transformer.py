@@ -17,7 +17,9 @@ CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 def make(**changes):
   options = {"width": 16, "layers": 2, "heads": 2, "patch_time": 2, "merge_columns": 3, "window_frames": 8}
   options = {**options, "stem_channels": (4, 8), **changes}
-  return nnx.jit(lambda: GaitTransformer(**options, rngs=nnx.Rngs(0)))()  # one compilation, not one a draw
+  network = nnx.jit(lambda: GaitTransformer(**options, rngs=nnx.Rngs(0)))()  # one compilation, not one a draw
+  network.eval()
+  return network
 
 
 def clips(b=4, t=8, w=44, c=1):
