@@ -8,7 +8,7 @@ cloud TPU says who they are, or --coordinator=host:port --processes=N --process=
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fgait_jax.errors import FgaitError
@@ -28,6 +28,7 @@ def main(_):
   from fgait_jax.parallel import hosts
   from fgait_jax.training import loop
 
+  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
   try:
     hosts.initialize(
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value

@@ -65,7 +65,8 @@ class Setup:
   @property
   def data_title(self) -> str:
     """The data in a picture's subtitle."""
-    kind = {"real": "real people", "synthetic": "synthetic walkers"}[self.split.manifest["kind"]]
+    known = {"real": "real people", "synthetic": "synthetic walkers", "real motion, rendered": "rendered real motion"}
+    kind = known[self.split.manifest["kind"]]
     return f"{self.config.dataset} ({kind}), {self.config.split} split"
 
 
@@ -115,11 +116,13 @@ def describe(config, split, network: Pretrained) -> dict:
 
 
 def seen_in_pretraining(config, network: Pretrained) -> dict:
-  """What the network had seen: `datasets`, their `content_hashes`, and whether the evaluated data set, or the very
-  split of it, were among them."""
+  """What the network had seen: `datasets`, their `content_hashes`, which `labels` were used, and whether
+  the evaluated data set, or the very split of it, were among them."""
   seen = network.config.data
   among = config.dataset in seen.names
+  told = [f"{kind} of {name}" for name, kind in zip(seen.names, seen.positives, strict=True) if kind != "sequence"]
   return {
+    "labels": f"told which walks share the {', the '.join(told)}" if told else "without labels",
     "datasets": [f"{name} ({seen.split})" for name in seen.names], "content_hashes": dict(network.data),
     "steps": network.step, "evaluated_data_among_them": among,
     "evaluated_split_among_them": among and config.split.partition("[")[0] == seen.split.partition("[")[0],

@@ -109,7 +109,10 @@ def caption(result: dict) -> str:
   """What the figures are figures of: data, whether people were real, protocol, metric, counts, and what the model
   saw."""
   data = result["data"]
-  kind = {"synthetic": "synthetic walkers, no real people", "real": "recordings of real people"}
+  kind = {
+    "synthetic": "synthetic walkers, no real people", "real": "recordings of real people",
+    "real motion, rendered": "silhouettes rendered from recorded motion of real people",
+  }  # fmt: skip
   parts = [
     f"Data: {data['name']}, split {data['split']}, {kind[data['kind']] if data['kind'] in kind else data['kind']}; "
     f"{data['walks']} walks of {data['subjects']} subjects.",
@@ -119,7 +122,8 @@ def caption(result: dict) -> str:
     seen = ", ".join(result["pretraining"]["datasets"])
     among = result["pretraining"].get("evaluated_split_among_them")
     warning = "; the walks evaluated here are among them" if among else ""
-    parts.append(f"The model was pretrained on {seen}, without labels{warning}.")
+    labels = result["pretraining"].get("labels", "without labels")
+    parts.append(f"The model was pretrained on {seen}, {labels}{warning}.")
   elif data["kind"] == "embeddings":
     parts.append("What their model was pretrained on is not known.")
   return " ".join(parts)
