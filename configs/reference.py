@@ -1,7 +1,8 @@
 """Pretrains the P3D network by the released recipe of FoundationGait (docs/reference.md): `0.03b`, `0.13b`, `small`.
 
   python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built \\
-    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)'
+    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
+    '--config.data.positives=("sequence", "sequence")'
 
 variant    network          meant for                                     hours
 0.03b      1-4-8-4          8 accelerators, batch 512, 40,000 steps       not measured
