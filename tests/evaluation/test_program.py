@@ -111,7 +111,7 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
                            "content_hash": "d" * 64}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
   assert found["pretraining"] == {
-    "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
+    "labels": "without labels", "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
     "evaluated_data_among_them": True, "evaluated_split_among_them": False}
   assert found["config"]["metric"] == "euclidean"
   assert found["pictures"] == ["neighbours-walkers.png"]

@@ -54,12 +54,13 @@ def _head(source: Source) -> dict:
   contents = [result.content for result in source.results]
   checkpoints = {str(c.get("identity", c.get("path"))): c for content in contents
                  if isinstance(c := content.get("checkpoint"), dict)}
-  seen = dict.fromkeys(", ".join(map(str, content["pretraining"].get("datasets") or [])) for content in contents)
+  seen = dict.fromkeys((", ".join(map(str, p["datasets"])), str(p.get("labels", "labels not stated")))
+                       for content in contents if (p := content["pretraining"]).get("datasets"))
   data = {(d["name"], d["split"]): d for d in (content["data"] for content in contents)}
   dates = sorted(str(content["date"]) for content in contents if content.get("date"))
   return {
     "label": source.label, "folder": str(source.folder), "checkpoints": list(checkpoints.values()),
-    "pretraining": [text for text in seen if text],
+    "pretraining": [{"datasets": datasets, "labels": labels} for datasets, labels in seen],
     "data": [d | {"kind_title": layout.KINDS.get(d["kind"], str(d["kind"]))} for d in data.values()],
     "seen": {str(c["data"]["name"]) for c in contents if c["pretraining"].get("evaluated_data_among_them")},
     "dates": list(dict.fromkeys(date[:10] for date in (dates[:1] + dates[-1:]))),
