@@ -74,6 +74,7 @@ def objective() -> ConfigDict:
   c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
   c.temperature = 1 / 16  # cosine similarities are divided by it
   c.label_smoothing = 0.1  # of the InfoNCE targets
+  c.queue = 0  # past projections of the teacher that stand beside the batch's, a multiple of data.batch_size; 0: none
   c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
   return c
 

@@ -34,6 +34,7 @@ def test(config):
   config.data.clip_frames = 4
   config.data.window_frames = 5
   config.objective.crop_list = (2, 1)
+  config.objective.queue = 16
   config.optim.warmup_steps = 1
   config.train.steps = 4
   config.train.log_every = 1
@@ -114,6 +115,7 @@ def _reference(config, *, variant: str, steps: int):
 def p3d_test(config):
   _reference(config, variant="test", steps=4)
   test(config)
+  config.objective.queue = 0
   config.model.dtype = "float32"
   config.optim.warmup_steps = 0
 

@@ -1,9 +1,16 @@
-"""Per-part InfoNCE between a student's predictions and a teacher's projections of the same sequences."""
+"""Per-part InfoNCE between a student's predictions and a teacher's projections, and a queue of past projections.
+
+One batch of a small machine compares a walk with a few dozen others. The queue keeps the teacher's last projections, so
+that every prediction meets a thousand candidates, and several of its own kind, at the cost of one matrix product (MoCo,
+He et al. 2020, arXiv 1911.05722; the published method has no queue).
+"""
 
 import jax
 import jax.numpy as jnp
 
 from fgait_jax.typing import Array, Float, Int
+
+NOBODY = -1  # group of a row that holds no projection yet
 
 
 def part_info_nce(
@@ -17,23 +24,33 @@ def part_info_nce(
   everywhere, as torch's cross-entropy smooths (MoCo's loss in one direction, FoundationGait A2). The caller stops the
   gradient of the teacher.
 
-  Rows of one `group` are no negatives of each other: they are left out of numerator and denominator. Without groups,
-  as in the reference, another walk of the same person is a negative like any other.
+  With `group`, every row of the own group is a positive and all share the 1 - eps (SupCon, L_out of Khosla et al. 2020,
+  arXiv 2004.11362, eq. 2); rows of `NOBODY` are not there. Accuracy is the share whose nearest row is a positive.
+  Without groups, as in the reference, another walk of the same person is a negative like any other.
   """
   if projection.shape[0] < prediction.shape[0]:
     raise ValueError(f"{prediction.shape[0]} predictions have only {projection.shape[0]} projections to match")
   logits = jnp.einsum("bpe,mpe->bpm", _unit(prediction), _unit(projection)) / temperature
   own = jnp.arange(prediction.shape[0])
-  rival = jnp.ones(logits.shape[::2], bool)
-  if group is not None:
-    rival = (group[own][:, None] != group) | (own[:, None] == jnp.arange(len(group)))
-    logits = jnp.where(rival[:, None], logits, -jnp.inf)
-  scores = jax.nn.log_softmax(logits, axis=-1)
-  positive = scores[own, :, own]
-  smooth = jnp.mean(scores, axis=-1, where=jnp.broadcast_to(rival[:, None], scores.shape))
-  loss = -jnp.mean((1 - label_smoothing) * positive + label_smoothing * smooth)
-  hit = jnp.argmax(logits, axis=-1) == own[:, None]
+  if group is None:
+    group = jnp.arange(projection.shape[0])
+  there = group != NOBODY
+  positive = group[own][:, None] == group
+  scores = jax.nn.log_softmax(jnp.where(there, logits, -jnp.inf), axis=-1)
+  scores = jnp.where(there, scores, 0)
+  target = (1 - label_smoothing) * positive / jnp.sum(positive, axis=1, keepdims=True)
+  target += label_smoothing * there / jnp.sum(there)
+  loss = -jnp.mean(jnp.einsum("bpm,bm->bp", scores, target))
+  nearest = jnp.argmax(jnp.where(there, logits, -jnp.inf), axis=-1)
+  hit = jnp.take_along_axis(positive, nearest, axis=1)
   return loss, jnp.mean(hit.astype(jnp.float32))
+
+
+def empty_queue(rows: int, parts: int, features: int) -> dict[str, Array]:
+  """A queue of `rows` places: `projection` float32 [rows, parts, features] and `group` int32 [rows], all `NOBODY`."""
+  return {
+    "projection": jnp.zeros((rows, parts, features), jnp.float32), "group": jnp.full(rows, NOBODY, jnp.int32)
+  }
 
 
 def _unit(x: Float[Array, "b p e"]) -> Float[Array, "b p e"]:

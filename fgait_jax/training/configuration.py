@@ -76,6 +76,8 @@ def check(config, mesh: Mesh) -> None:
     (config.model.name == "transformer" or objective.masked_fraction == 0,
      f"config.objective.masked_fraction={objective.masked_fraction}: only config.model.name=transformer masks tokens,"
      f" not {config.model.name!r}; set it to 0"),
+    (objective.queue >= 0 and objective.queue % data.batch_size == 0,
+     f"config.objective.queue={objective.queue} must be 0 or a multiple of config.data.batch_size={data.batch_size}"),
     (objective.temperature > 0, f"config.objective.temperature={objective.temperature} must be above 0"),
     (0 <= objective.ema_start <= 1, f"config.objective.ema_start={objective.ema_start} must be from 0 to 1"),
     (train.steps > 0, f"config.train.steps={train.steps} must be at least 1"),

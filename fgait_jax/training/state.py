@@ -5,6 +5,7 @@
   stats    its running batch statistics
   teacher  {params, stats}: moving average of the parameters, and statistics of its own
   opt      optax's state
+  queue    {projection, group}: what the teacher last made of walks, newest first; only where config.objective.queue > 0
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ from jax.sharding import Mesh
 from fgait_jax import rng
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.variants import create_network
+from fgait_jax.objectives.contrastive import empty_queue
 from fgait_jax.parallel import rules
-from fgait_jax.parallel.mesh import replicated
+from fgait_jax.parallel.mesh import batch_sharding, replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
 
@@ -97,6 +99,8 @@ def abstract(config, mesh: Mesh):
     "step": replicated(mesh), "params": params, "stats": stats, "teacher": {"params": params, "stats": stats},
     "opt": rules.follow(shapes["opt"], shapes["params"], params, mesh),
   }
+  if "queue" in shapes:
+    shardings["queue"] = jax.tree.map(lambda _: batch_sharding(mesh), shapes["queue"])
   target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
   return graph, target, shardings
 
@@ -106,10 +110,14 @@ def _initialiser(config, abstract_params):
 
   def initialise():
     student = initial_weights(config)
-    return {
+    state = {
       "step": jnp.int32(0), **student, "teacher": jax.tree.map(jnp.copy, student),
       "opt": optimizer.init(student["params"]),
     }
+    if config.objective.queue:
+      parts, _, features = student["params"]["projector"]["fc2"]["kernel"].shape
+      state["queue"] = empty_queue(config.objective.queue, parts, features)
+    return state
 
   return initialise
 

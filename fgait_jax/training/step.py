@@ -32,14 +32,15 @@ def ema_rate(step: Int[Array, ""], *, start: float, steps: int) -> Float[Array, 
 def make_train_step(
   graph: Graph, optimizer: optax.GradientTransformation, *, mesh: Mesh, shardings, schedule: optax.Schedule, seed: int,
   steps: int, augmentation: dict, crop_list: Sequence[int], masked_fraction: float, reconstruction_weight: float,
-  contrastive_weight: float, temperature: float, label_smoothing: float, ema_start: float,
+  contrastive_weight: float, temperature: float, label_smoothing: float, queue: int, ema_start: float,
 ):
   """The jitted `(state, batch, number) -> (state, metrics)`; the state given is donated.
 
   `batch` holds `frames` uint8 [b, 2, t, 64, 64, c], `valid` bool [b, 2, t] and `group` int32 [b], cut over (data,
   fsdp); `number` is the number of the batch. Metrics are (sum, count) pairs in float32, the same on all devices;
   `finite` is (1, 1) where loss and gradient are numbers. The state only changes if they are and if `number` is the
-  state's step: after a bad batch it stays as it was, however many batches are already on their way.
+  state's step: after a bad batch it stays as it was, however many batches are already on their way. With a `queue`,
+  the state's `queue` holds the teacher's last projections, and they stand beside those of the batch.
   """
 
   def look(frames: Array, purpose: str, number: Array) -> Float[Array, "b t 64 w c"]:
@@ -47,12 +48,12 @@ def make_train_step(
     images = augment(rng.key(seed, f"augment.{purpose}", number), frames, **augmentation)
     return jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
 
-  def student_loss(params, stats, target, images, valid, group, key):
+  def student_loss(params, stats, candidates, images, valid, key):
     student = graph.merge(params, stats)
     out = student.pretrain(images, valid, crop_list=crop_list, masked_fraction=masked_fraction, key=key)
     contrastive, accuracy = part_info_nce(
-      out.prediction.astype(jnp.float32), target, temperature=temperature, label_smoothing=label_smoothing,
-      group=group,
+      out.prediction.astype(jnp.float32), candidates["projection"], group=candidates["group"], temperature=temperature,
+      label_smoothing=label_smoothing,
     )
     loss = contrastive_weight * contrastive
     metrics = {"contrastive": (contrastive, 1.0), "contrastive_accuracy": (accuracy, 1.0)}
@@ -66,10 +67,12 @@ def make_train_step(
     frames, valid = batch["frames"], batch["valid"]
     teacher = graph.merge(state["teacher"]["params"], state["teacher"]["stats"])
     target = teacher.embed(look(frames[:, 0], "teacher", number), valid[:, 0]).projection
-    target = jax.lax.stop_gradient(target.astype(jnp.float32))
+    candidates = {"projection": jax.lax.stop_gradient(target.astype(jnp.float32)), "group": batch["group"]}
+    if queue:
+      candidates = jax.tree.map(lambda new, old: jnp.concatenate([new, old]), candidates, state["queue"])
     images = look(frames[:, 1], "student", number)
     (loss, (metrics, stats)), gradients = jax.value_and_grad(student_loss, has_aux=True)(
-      state["params"], state["stats"], target, images, valid[:, 1], batch["group"], rng.key(seed, "masking", number)
+      state["params"], state["stats"], candidates, images, valid[:, 1], rng.key(seed, "masking", number)
     )
     norm = optax.tree.norm(gradients)
     updates, opt = optimizer.update(gradients, state["opt"], state["params"])
@@ -80,6 +83,8 @@ def make_train_step(
       "step": state["step"] + 1, "params": params, "stats": stats, "opt": opt,
       "teacher": {"params": average, "stats": stats_of(teacher)},
     }
+    if queue:
+      proposed["queue"] = jax.tree.map(lambda rows: rows[:queue], candidates)
     finite = jnp.isfinite(loss) & jnp.isfinite(norm)
     accept = finite & (number == state["step"])
     new_state = jax.tree.map(lambda new, old: jnp.where(accept, new, old), proposed, state)

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from fgait_jax.objectives.contrastive import part_info_nce
+from fgait_jax.objectives.contrastive import empty_queue, part_info_nce
 
 
 def draw(seed, *shape):
@@ -59,22 +59,39 @@ def test_equals_optax_with_more_negatives_than_samples():
   np.testing.assert_allclose(accuracy, np.mean(np.argmax(logits, -1) == np.arange(3)[:, None]))
 
 
-def test_groups_leave_their_own_out_of_the_negatives():
-  student, teacher = draw(5, 4, 3, 8), draw(6, 4, 3, 8)
+def test_rows_of_one_group_share_the_target():
+  student, teacher = draw(5, 4, 3, 8), draw(6, 6, 3, 8)
   options = {"temperature": 1 / 16, "label_smoothing": 0.1}
-  alone = part_info_nce(student, teacher, group=jnp.array([5, 1, 7, 2]), **options)
+  alone = part_info_nce(student, teacher, group=jnp.array([5, 1, 7, 2, 8, 9]), **options)
   np.testing.assert_allclose(alone, part_info_nce(student, teacher, **options), rtol=1e-6)
-  # Rows 0 and 3 are one person: row 0 competes with rows 1 and 2 only, as if row 3 were not there.
-  grouped, _ = part_info_nce(student, teacher, group=jnp.array([9, 1, 2, 9]), **options)
+  # Rows 0, 3 and 5 are one person: the loss is the mean of what each of them would be alone, against the same others.
+  grouped, accuracy = part_info_nce(student[:1], teacher, group=jnp.array([9, 1, 2, 9, 3, 9]), **options)
 
-  def rival(own, others):
-    rows = jnp.array([own, *others])
-    return part_info_nce(student[rows[:1]], teacher[rows], **options)[0]
+  def with_own(row):
+    order = jnp.array([row, *(i for i in range(6) if i != row)])
+    return part_info_nce(student[:1], teacher[order], **options)[0]
 
-  want = np.mean([rival(0, (1, 2)), rival(1, (0, 2, 3)), rival(2, (0, 1, 3)), rival(3, (1, 2))])
-  np.testing.assert_allclose(grouped, want, rtol=1e-6)
-  gradient = jax.grad(lambda x: part_info_nce(x, teacher, group=jnp.array([9, 9, 9, 9]), **options)[0])(student)
-  assert np.isfinite(gradient).all()
+  np.testing.assert_allclose(grouped, np.mean([with_own(row) for row in (0, 3, 5)]), rtol=1e-6)
+  nearest = np.argmax(np.einsum("pe,mpe->pm", student[0], teacher / jnp.linalg.norm(teacher, axis=-1)[..., None]), -1)
+  np.testing.assert_allclose(accuracy, np.isin(nearest, (0, 3, 5)).mean())
+
+
+def test_places_that_hold_nothing_change_nothing():
+  student, teacher = draw(7, 4, 3, 8), draw(8, 4, 3, 8)
+  options = {"temperature": 1 / 16, "label_smoothing": 0.1}
+  group, queue = jnp.array([3, 1, 3, 2]), empty_queue(5, 3, 8)
+
+  def loss(student, queue):
+    candidates = jnp.concatenate([teacher, queue["projection"]])
+    return part_info_nce(student, candidates, group=jnp.concatenate([group, queue["group"]]), **options)[0]
+
+  without = jax.value_and_grad(lambda x: part_info_nce(x, teacher, group=group, **options)[0])(student)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7),
+               jax.value_and_grad(loss)(student, queue), without)
+  # A place that lies where a prediction points costs much as a stranger's, and less as the own kind's.
+  near = {"projection": queue["projection"].at[0].set(student[1]), "group": queue["group"].at[0].set(7)}
+  assert loss(student, near) > without[0] + 0.5
+  assert loss(student, near | {"group": queue["group"].at[0].set(1)}) < loss(student, near) - 0.5
 
 
 def test_gradient_at_zero_is_a_number():
