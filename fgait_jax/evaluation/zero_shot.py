@@ -46,8 +46,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   first = rows[0]["figures"]
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
-           "No labels were used." if config.centre_by == "none" else
-           f"No labels were used; centred rows know which {config.centre_by} each walk comes from."]
+           "No labels were used here." if config.centre_by == "none" else
+           f"No labels were used here; centred rows know which {config.centre_by} each walk comes from."]
   if type(protocol) is CrossView:
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
   notes.append(hubs(first))
