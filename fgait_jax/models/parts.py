@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from fgait_jax.models.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
 
 BINS = (16, 8, 4, 2, 1)
@@ -24,7 +25,7 @@ def temporal_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool
   """Maximum over the present slots of each position; zero, and not present, where there is none."""
   present = jnp.any(feature_map.present, axis=1)
   lowest = jnp.finfo(feature_map.features.dtype).min
-  highest = jnp.max(jnp.where(feature_map.present[..., None], feature_map.features, lowest), axis=1)
+  highest = maximum(jnp.where(feature_map.present[..., None], feature_map.features, lowest), 1)
   return jnp.where(present[..., None], highest, 0), present
 
 
@@ -43,6 +44,6 @@ def part_pool(features: Float[Array, "b r q d"], present: Bool[Array, "b r q"]) 
     here = present.reshape(b, bins, -1, 1)
     count = jnp.sum(here, axis=2)
     mean = jnp.sum(strip * here, axis=2) / jnp.maximum(count, 1)
-    top = jnp.max(jnp.where(here, strip, lowest), axis=2)
+    top = maximum(jnp.where(here, strip, lowest), 2)
     pooled.append(jnp.where(count > 0, mean + top, 0))
   return jnp.concatenate(pooled, axis=1).astype(features.dtype)

@@ -14,6 +14,7 @@ from flax import nnx
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.models.blocks import Linear
 from fgait_jax.models.convolution import frame_convolution, time_convolution
+from fgait_jax.models.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
 
 PATCH_ROWS = 4  # pixel rows of a token: 64 rows give the 16 of part pooling
@@ -85,7 +86,7 @@ class ConvTokenizer(nnx.Module):
     x = jnp.where(valid.reshape(b, -1, self.patch_time, 1, 1, 1), x, 0)  # zero never wins over ReLU's outputs
     together = jnp.moveaxis(x, 2, 4).reshape(*x.shape[:2], *x.shape[3:5], -1)
     slots = jnp.any(valid.reshape(b, -1, self.patch_time), axis=2)
-    return self.norm(jnp.max(x, axis=2) + self.merge(together), valid=slots)
+    return self.norm(maximum(x, 2) + self.merge(together), valid=slots)
 
 
 class TubeletTokenizer(nnx.Module):

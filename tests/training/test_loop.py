@@ -174,16 +174,13 @@ def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
     pytest.param(2, {"mesh__tensor": 2}, id="tensor2", marks=pytest.mark.slow),
   ],
 )
-def test_any_mesh_gives_the_same_losses_to_rounding(run, configure, uninterrupted, tmp_path, devices, mesh):
-  """Two losses, before and at the first update of cut parameters, to rounding; the third has seen that update.
-
-  Gradients are not compared: on these toys, where whole strips are empty, batch normalisation of channels that hardly
-  vary multiplies rounding by up to 316 in each layer, and the second gradient norm differed by a third.
-  """
+def test_any_mesh_gives_the_same_numbers_to_rounding(run, configure, uninterrupted, tmp_path, devices, mesh):
   run(configure(**mesh), tmp_path, devices=devices)
   ours, theirs = losses(tmp_path), losses(uninterrupted[0])
-  for step, rtol in ((1, 1e-5), (2, 1e-5), (3, 1e-3)):
-    np.testing.assert_allclose(ours[step][:2], theirs[step][:2], rtol=rtol)
+  for step in range(1, STEPS + 1):  # the last two have seen an update of cut parameters
+    *loss, norm = ours[step]
+    np.testing.assert_allclose(loss, theirs[step][:2], rtol=1e-5)
+    np.testing.assert_allclose(norm, theirs[step][2], rtol=1e-4)
 
 
 def test_a_checkpoint_of_eight_devices_goes_on_with_two_and_one(run, configure, tmp_path):
