@@ -57,9 +57,9 @@ def tiny(config):
   config.objective.queue = 2048
   config.objective.ema_start = 0.95
   config.optim.peak_rate = 2e-3
-  config.train.steps = 600
-  config.train.save_every = 300
-  config.periodic.every = 200
+  config.train.steps = 480
+  config.train.save_every = 240
+  config.periodic.every = 240
 
 
 def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate: float):
