@@ -108,4 +108,5 @@ class Recognizer(nnx.Module):
 
 def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
   """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
-  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=axis, keepdims=True), 1e-24))
+  squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality

@@ -56,4 +56,5 @@ def empty_queue(rows: int, parts: int, features: int) -> dict[str, Array]:
 def _unit(x: Float[Array, "b p e"]) -> Float[Array, "b p e"]:
   """Unit length, with a finite gradient at zero (1e-12 is torch's guard)."""
   x = x.astype(jnp.float32)
-  return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), axis=-1, keepdims=True), 1e-24))
+  squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality
