@@ -121,9 +121,9 @@ def seen_in_pretraining(config, network: Pretrained) -> dict:
   seen = network.config.data
   among = config.dataset in seen.names
   kinds = zip(seen.names, seen.positives, strict=True)
-  told = [f"{name} share the {kind}" for name, kind in kinds if kind != "sequence"]
+  told = [f"the {kind} of every sequence of {name}" for name, kind in kinds if kind != "sequence"]
   return {
-    "labels": f"told which walks of {' and of '.join(told)}" if told else "without labels",
+    "labels": f"told {' and '.join(told)}" if told else "without labels",
     "datasets": [f"{name} ({seen.split})" for name in seen.names], "content_hashes": dict(network.data),
     "steps": network.step, "evaluated_data_among_them": among,
     "evaluated_split_among_them": among and config.split.partition("[")[0] == seen.split.partition("[")[0],

@@ -80,7 +80,7 @@ def _column(metric: dict, figures: list[dict]) -> list[Cell]:
   values = [number(found.get(key)) for found in figures]
   texts = ["–" if value is None else f"{value:.{digits}f}" for value in values]
   there = [float(text) for text, value in zip(texts, values, strict=True) if value is not None]
-  ranked = len(values) > 1 and metric["best"]  # "best": 0 says that there is no better, as for a p
+  ranked = len(values) > 1 and (metric["best"] or key in _LOWER_IS_BETTER)  # "best": 0 of a p: there is no better
   best = (min if key in _LOWER_IS_BETTER else max)(there, default=None) if ranked else None
   return [Cell(value=value, text=text, interval=interval(found, metric),
                best=value is not None and float(text) == best)
