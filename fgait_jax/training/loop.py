@@ -163,6 +163,11 @@ def teacher_of(state, graph, config, mesh, workdir, meta, step) -> Pretrained:
   )
 
 
+def told(positives: str) -> str:
+  """What pretraining is told of a data set, given its value of `data.positives`."""
+  return "without labels" if positives == "sequence" else f"told the {positives} of each"
+
+
 def opening(config, mesh, state, splits, workdir, start) -> list[str]:
   """The first lines of a run: devices, mesh, parameters, data, and where everything is written."""
   device = mesh.devices.flat[0]
@@ -172,7 +177,8 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
     f"devices     {mesh.size} x {device.device_kind} ({device.platform}) in {jax.process_count()} processes",
     f"mesh        {', '.join(f'{name} {size}' for name, size in mesh.shape.items())}",
     f"model       {config.model.name} {config.model.variant}: {total:,} parameters ({parts}), student and teacher each",
-    *(f"data        {split.name}: {len(split):,} sequences" for split in splits),
+    *(f"data        {split.name}: {len(split):,} sequences, {told(positives)}"
+      for split, positives in zip(splits, config.data.positives, strict=True)),
     f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
     f"written to  {workdir}: config.json, {LINES}, tensorboard/, {checkpoints.FOLDER}/",
     f"steps       {start} to {config.train.steps}" + (" (continuing)" if start else ""),
