@@ -79,7 +79,8 @@ def test_what_is_written_and_printed(run, configure, tmp_path, capsys):
   out = capsys.readouterr().out
   for words in (
     "devices     1 x cpu", "mesh        data 1, fsdp 1, tensor 1", "parameters (",
-    "toy/train: 24 sequences, without labels", f"written to  {tmp_path}", "step 4/4  loss", "evaluation  norm", "done: 4 steps",
+    "toy/train: 24 sequences, without labels", f"written to  {tmp_path}",
+    "step 4/4  loss", "evaluation  norm", "done: 4 steps",
   ):
     assert words in out
   assert [step for step, *_ in each.seen] == [0, 2, 4]
