@@ -36,13 +36,12 @@ def part_info_nce(
     group = jnp.arange(projection.shape[0])
   there = group != NOBODY
   positive = group[own][:, None] == group
-  scores = jax.nn.log_softmax(jnp.where(there, logits, -jnp.inf), axis=-1)
-  scores = jnp.where(there, scores, 0)
+  logits = jnp.where(there, logits, -jnp.inf)
+  scores = jnp.where(there, jax.nn.log_softmax(logits, axis=-1), 0)
   target = (1 - label_smoothing) * positive / jnp.sum(positive, axis=1, keepdims=True)
   target += label_smoothing * there / jnp.sum(there)
   loss = -jnp.mean(jnp.einsum("bpm,bm->bp", scores, target))
-  nearest = jnp.argmax(jnp.where(there, logits, -jnp.inf), axis=-1)
-  hit = jnp.take_along_axis(positive, nearest, axis=1)
+  hit = jnp.take_along_axis(positive, jnp.argmax(logits, axis=-1), axis=1)
   return loss, jnp.mean(hit.astype(jnp.float32))
 
 

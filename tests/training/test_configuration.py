@@ -35,6 +35,7 @@ def test_every_variant_is_accepted(variant):
     ({"data__clip_frames": 6}, r"config.data.clip_frames=6 must be from 1 to config.data.window_frames=5"),
     ({"objective__masked_fraction": 1.0}, r"config.objective.masked_fraction=1.0 must be at least 0 and below 1"),
     ({"model__name": "p3d"}, r"config.objective.masked_fraction=0.5: only config.model.name=transformer masks"),
+    ({"objective__queue": 12}, r"config.objective.queue=12 must be 0 or a multiple of config.data.batch_size=8"),
     ({"objective__temperature": 0.0}, r"config.objective.temperature=0.0 must be above 0"),
     ({"objective__ema_start": 1.5}, r"config.objective.ema_start=1.5 must be from 0 to 1"),
     ({"train__steps": 0}, r"config.train.steps=0 must be at least 1"),
