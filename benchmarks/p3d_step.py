@@ -36,9 +36,7 @@ def cpu_seconds() -> float:
 
 def plain_convolution() -> None:
   """Replaces the fast paths by XLA's convolution in time and space, and its own gradients."""
-  convolution._convolution = lambda x, kernel, stride, padding: convolution.plain(
-    x, kernel, stride=stride, padding=padding
-  )
+  convolution._convolution = lambda x, kernel, stride: convolution.plain(x, kernel, stride=stride)
 
 
 def main() -> None:
@@ -68,6 +66,7 @@ def main() -> None:
   batch = {
     "frames": jax.device_put(rng.integers(0, 256, (*shape, 64, 64, 1), np.uint8)),
     "valid": jax.device_put(np.ones(shape, bool)),
+    "group": jax.device_put(np.arange(options.batch, dtype=np.int32)),
   }
   start = time.perf_counter()
   compiled = train_step.lower(state, batch, np.int32(0)).compile()

@@ -26,10 +26,11 @@ def with_gradients(function, x, kernel):
 @pytest.mark.parametrize(
   "shape,features,stride",
   [
-    ((6, 16, 11, 32), 48, 1),  # Winograd, odd width
-    ((3, 5, 7, 32), 32, 1),  # Winograd, odd height, chunks of one frame
-    ((4, 8, 6, 8), 16, 1),  # too narrow for Winograd
-    ((4, 8, 6, 32), 32, 2),
+    ((6, 16, 11, 32), 48, 1),  # Winograd, tiles of four outputs, an odd width
+    ((3, 2, 6, 32), 32, 1),  # tiles of two outputs, chunks of one frame
+    ((4, 8, 6, 8), 16, 1),  # too narrow for the fast paths
+    ((4, 8, 6, 32), 48, 2),  # patches
+    ((3, 5, 7, 32), 32, 2),  # odd sizes
     ((5, 9, 7, 1), 8, 1),
   ],
 )
@@ -37,7 +38,7 @@ def test_frame_convolution_and_gradients_equal_the_plain_ones(shape, features, s
   x, kernel = draw(*shape), draw(3, 3, shape[-1], features, seed=1)
   fast = with_gradients(functools.partial(convolution.frame_convolution, stride=stride), x, kernel)
   slow = with_gradients(
-    lambda x, k: convolution.plain(x, k, stride=stride, padding=((1, 1), (1, 1))), x, kernel
+    lambda x, k: convolution.plain(x, k, stride=stride), x, kernel
   )
   for ours, expected in zip(fast, slow, strict=True):
     assert ours.shape == expected.shape
