@@ -19,7 +19,6 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
-CHANNELS = (64, 128, 256, 512)
 BINS = (16, 8, 4, 2, 1)
 
 
@@ -80,17 +79,17 @@ class PartNorm(nn.BatchNorm1d):
 
 
 class Network(nn.Module):
-  def __init__(self, layers):
+  def __init__(self, layers, channels):
     super().__init__()
-    self.stem = FrameConv(1, CHANNELS[0])
-    widths = (CHANNELS[0], *CHANNELS)
+    self.stem = FrameConv(1, channels[0])
+    widths = (channels[0], *channels)
     blocks = []
     for stage, count in enumerate(layers):
       stride = 2 if stage in (1, 2) else 1
       blocks += [Block(widths[stage], widths[stage + 1], stride, temporal=stage > 0)]
       blocks += [Block(widths[stage + 1], widths[stage + 1], temporal=stage > 0) for _ in range(count - 1)]
     self.blocks = nn.Sequential(*blocks)
-    features, norm = CHANNELS[-1], lambda: PartNorm(sum(BINS) * CHANNELS[-1])
+    features, norm = channels[-1], lambda: PartNorm(sum(BINS) * channels[-1])
     self.projector = nn.Sequential(PartLinear(features), norm(), nn.ReLU(), PartLinear(features), norm())
     self.predictor = nn.Sequential(PartLinear(features), norm(), nn.ReLU(), PartLinear(features))
 
@@ -147,11 +146,12 @@ def train_step(teacher, student, optimizer, frames):
 def main() -> None:
   parser = argparse.ArgumentParser()
   parser.add_argument("--variant", default="1-1-1-1")
+  parser.add_argument("--channels", type=int, nargs=4, default=(64, 128, 256, 512))
   parser.add_argument("--batch", type=int, default=8)
   parser.add_argument("--frames", type=int, default=16)
   parser.add_argument("--steps", type=int, default=5)
   options = parser.parse_args()
-  teacher = Network([int(n) for n in options.variant.split("-")])
+  teacher = Network([int(n) for n in options.variant.split("-")], options.channels)
   student = copy.deepcopy(teacher)
   optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
   frames = torch.rand(options.batch, 2, 1, options.frames, 64, 44)

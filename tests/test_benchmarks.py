@@ -1,0 +1,36 @@
+"""Every benchmark runs to its figures, at sizes that say nothing about speed."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+SMALL = {
+  "augment.py": "--clips 2 --frames 4 --repeats 1",
+  "data_scale.py": "--index 200 --sequences 50 --folder {tmp}",
+  "input_pipeline.py": "--sequences 16 --batch 4 --frames 30",
+  "p3d_step.py": "--variant test --frames 4 --steps 1",
+  "p3d_step_torch.py": "--channels 4 4 8 8 --frames 4 --steps 1",
+  "retrieval.py": "--cases gait3d --repeats 1",
+  "walkers_render.py": "--walks 2",
+}
+NEEDS_BUILT_DATA = {"packing.py"}
+
+
+def test_every_benchmark_is_here():
+  assert {p.name for p in (ROOT / "benchmarks").glob("*.py")} == {*SMALL, *NEEDS_BUILT_DATA}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SMALL)
+def test_a_benchmark_ends_in_its_figures(script, tmp_path):
+  if script == "p3d_step_torch.py":
+    pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
+  arguments = SMALL[script].format(tmp=tmp_path).split()
+  done = subprocess.run(
+    [sys.executable, str(ROOT / "benchmarks" / script), *arguments], capture_output=True, text=True, cwd=ROOT
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert len(done.stdout.splitlines()) > 4, done.stdout
