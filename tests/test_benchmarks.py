@@ -14,6 +14,7 @@ SMALL = {
   "p3d_step.py": "--variant test --frames 4 --steps 1",
   "p3d_step_torch.py": "--channels 4 4 8 8 --frames 4 --steps 1",
   "retrieval.py": "--cases gait3d --repeats 1",
+  "retrieval_torch.py": "--cases gait3d --repeats 1",
   "walkers_render.py": "--walks 2",
 }
 NEEDS_BUILT_DATA = {"packing.py"}
@@ -26,7 +27,7 @@ def test_every_benchmark_is_here():
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SMALL)
 def test_a_benchmark_ends_in_its_figures(script, tmp_path):
-  if script == "p3d_step_torch.py":
+  if script.endswith("_torch.py"):
     pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
   arguments = SMALL[script].format(tmp=tmp_path).split()
   done = subprocess.run(

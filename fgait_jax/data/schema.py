@@ -90,8 +90,8 @@ def unpack_frames(
 ) -> np.ndarray:
   """Frames `indices` (all where None; repeats allowed) of a pack, uint8 [time, height, width, channel].
 
-  Costs what the frames between the first and the last asked cost, or only the asked ones where they lie far apart.
-  The result may be a transposed view. Raises `DataError` where `packed` is not such frames.
+  Costs what the frames asked for cost, whatever lies between. The result is a transposed view. Raises `DataError` where
+  `packed` is not such frames.
   """
   packed = np.frombuffer(packed, np.uint8)
   header = 4 * num_frames
@@ -101,20 +101,19 @@ def unpack_frames(
   if len(packed) != header + 2 * runs:
     raise DataError(f"packed frames are {len(packed)} bytes, not {num_frames} x {height} x {width} x {channels}")
   indices = np.arange(num_frames) if indices is None else np.asarray(indices)
-  first, last = (int(indices.min()), int(indices.max())) if len(indices) else (0, -1)
+  if not len(indices):
+    return np.zeros((0, height, width, channels), np.uint8)
+  first, last = int(indices.min()), int(indices.max())
   if first < 0 or last >= num_frames:
     raise IndexError(f"frames {first} to {last} are asked of a sequence of {num_frames}")
-  if last - first < 2 * len(indices):  # one stretch of runs, and a choice of its frames
-    begin, end = (int(ends[first] - counts[first]), int(ends[last])) if len(indices) else (header, header)
-    lengths, values = packed[begin:end], packed[begin + runs : end + runs]
-    take = None if len(indices) == last - first + 1 and (np.diff(indices) == 1).all() else indices - first
-  else:
-    pieces = list(zip((ends - counts)[indices].tolist(), ends[indices].tolist(), strict=True))
-    lengths = np.concatenate([packed[begin:end] for begin, end in pieces])
-    values = np.concatenate([packed[begin + runs : end + runs] for begin, end in pieces])
-    take = None
+  breaks = np.flatnonzero(np.diff(indices) != 1)  # frames that follow each other are one stretch of runs
+  begins = (ends - counts)[indices[np.concatenate([[0], breaks + 1])]].tolist()
+  stops = ends[indices[np.concatenate([breaks, [-1]])]].tolist()
+  stretches = list(zip(begins, stops, strict=True))
+  lengths = np.concatenate([packed[begin:stop] for begin, stop in stretches])
+  values = np.concatenate([packed[begin + runs : stop + runs] for begin, stop in stretches])
   try:
     frames = np.repeat(values, lengths).reshape(-1, channels, width, height)
   except ValueError as error:
     raise DataError(f"packed runs do not fill {num_frames} x {height} x {width} x {channels} frames") from error
-  return (frames if take is None else frames[take]).transpose(0, 3, 2, 1)
+  return frames.transpose(0, 3, 2, 1)
