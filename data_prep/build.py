@@ -169,8 +169,9 @@ def _print_summary(console: Console, built: builder.Built) -> None:
   if not manifest["dropped"]:
     console.print("dropped none")
   frames = sum(facts["frames"] for facts in manifest["splits"].values())
-  for reason, count in manifest["refused_frames"].items():
-    console.print(f"refused {count:,} frames of {frames + count:,} in the stored walks: {reason}", soft_wrap=True)
+  for reason, facts in manifest["refused_frames"].items():
+    what = f"refused {facts['count']:,} frames of {frames + facts['count']:,} in the stored walks: {reason}"
+    console.print(f"{what}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
   rate = sequences / max(built.seconds, 1e-9)
   console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)
 

@@ -70,7 +70,8 @@ def build(
   check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
   fingerprint = _fingerprint(source, splits)
   absent, unlisted = _compare_with_partition(record, source, splits)
-  warnings = _warnings(absent, unlisted)
+  unread = source.unread() if hasattr(source, "unread") else []
+  warnings = _warnings(absent, unlisted, unread)
   if not overwrite and (found := _matching(folder, fingerprint)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, warnings=warnings)
   if folder.exists() and not overwrite:
@@ -84,7 +85,8 @@ def build(
     reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
     manifest = manifests.write(
-      work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, jobs=jobs, reports=reports
+      work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, unread=unread, jobs=jobs,
+      reports=reports,
     )
     for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()
@@ -168,10 +170,12 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
   return {split: names for split, names in absent.items() if names}, sorted(found - listed)
 
 
-def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str]) -> tuple[str, ...]:
+def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:
   lines = [f"{len(names)} subjects of the {s} partition are absent: {_some(names)}" for s, names in absent.items()]
   if unlisted:
     lines.append(f"{len(unlisted)} subjects stand in no split of the partition and are left out: {_some(unlisted)}")
+  if unread:
+    lines.append(f"{len(unread)} files belong to no walk by their names and are left out: {_some(unread)}")
   return tuple(lines)
 
 
@@ -198,7 +202,7 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     except OSError:
       raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
     plan_file = work / "plan.json"
-    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint, "report": 2})
+    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint, "report": 3})
     if not plan_file.is_file() or plan_file.read_text() != wanted:  # of other recordings, or killed before it began
       shutil.rmtree(work, ignore_errors=True)
       work.mkdir()

@@ -13,10 +13,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_prep.datasets.record import Record
-from data_prep.shards import TEXTS, Job, features
+from data_prep.shards import EXAMPLES, TEXTS, Job, features
 from fgait_jax.data import schema
-
-EXAMPLES = 20  # dropped walks named for each reason; all are counted
 
 
 def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
@@ -29,12 +27,15 @@ def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
   return {reason: {"count": len(details), "examples": details[:EXAMPLES]} for reason, details in ordered}
 
 
-def count_refused(reports: Sequence[Mapping]) -> dict[str, int]:
-  """Reason -> frames refused within stored walks, most frequent first."""
-  total = collections.Counter()
+def count_refused(reports: Sequence[Mapping]) -> dict[str, dict]:
+  """Reason -> {count, examples} of frames refused within stored walks, most frequent first."""
+  total = {}
   for report in reports:
-    total.update(report["refused"])
-  return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
+    for reason, found in report["refused"].items():
+      told = total.setdefault(reason, {"count": 0, "examples": []})
+      told["count"] += found["count"]
+      told["examples"] += found["examples"][: EXAMPLES - len(told["examples"])]
+  return dict(sorted(total.items(), key=lambda item: (-item[1]["count"], item[0])))
 
 
 def content_hash(digests: Mapping[str, Sequence[str]]) -> str:
@@ -66,6 +67,7 @@ def write(
   fingerprint: str,
   absent: Mapping[str, Sequence[str]],
   unlisted: Sequence[str],
+  unread: Sequence[str],
   jobs: Mapping[str, Sequence[Job]],
   reports: Mapping[str, Sequence[Mapping]],
 ) -> dict:
@@ -88,6 +90,7 @@ def write(
     "refused_frames": count_refused([report for _, report in each]),
     "absent_subjects": {split: list(names) for split, names in absent.items()},
     "subjects_outside_partition": list(unlisted),
+    "unread_files": {"count": len(unread), "examples": list(unread[:EXAMPLES])},
     "content_hash": content_hash({split: [row[-1] for row in r] for split, r in rows.items()}),
     "source_fingerprint": fingerprint,
     "licence": record.licence,

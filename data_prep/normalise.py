@@ -4,7 +4,7 @@ A frame is cropped to the body's rows, scaled to 64 rows keeping its proportions
 that halves its mass. Bit for bit the official result; what the official script would crash on is a reason here.
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 
 import cv2
@@ -49,12 +49,12 @@ def normalise_frame(
   return body[:, left : left + SIZE]
 
 
-def normalise(masks: Iterable[np.ndarray], **options) -> tuple[np.ndarray, Counter]:
-  """All usable frames of a sequence, uint8 [time, 64, 64] in order, and how many were refused for which reason."""
-  kept, refused = [], Counter()
-  for mask in masks:
+def normalise(masks: Iterable[np.ndarray], **options) -> tuple[np.ndarray, dict[str, list[int]]]:
+  """All usable frames of a sequence, uint8 [time, 64, 64] in order, and the numbers of those refused, by reason."""
+  kept, refused = [], defaultdict(list)
+  for number, mask in enumerate(masks):
     try:
       kept.append(normalise_frame(mask, **options))
     except FrameRefused as reason:
-      refused[str(reason)] += 1
-  return np.stack(kept) if kept else np.zeros((0, SIZE, SIZE), np.uint8), refused
+      refused[str(reason)].append(number)
+  return np.stack(kept) if kept else np.zeros((0, SIZE, SIZE), np.uint8), dict(refused)

@@ -4,7 +4,6 @@ A shard is the unit of parallel work and of restart: what is in it depends on th
 Beside a finished shard lies its report (rows, digests, refusals), from which index and manifest are put together.
 """
 
-import collections
 import dataclasses
 import hashlib
 import json
@@ -23,6 +22,7 @@ from fgait_jax.errors import DataError
 
 WRITER_OPTIONS = "group_size:1"  # random access pays for one record; compressed by zstd, array_record's default
 TEXTS = ("subject", "condition", "view", "key")  # of a walk, in the order of index and reports
+EXAMPLES = 20  # walks or frames named for each reason to leave them out; all are counted
 MAX_SHARDS = 512  # of a split: two million walks are then some 4,000 walks and 150 MB a shard
 MIN_WALKS = 128  # of a shard: a small data set still keeps several cores busy, and files do not get too many
 
@@ -91,7 +91,7 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
   unfinished = job.path.with_name(f"{job.path.name}.unfinished")
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
-  rows, dropped, refused = [], [], collections.Counter()
+  rows, dropped, refused = [], [], {}
   try:
     for walk in job.walks:
       try:
@@ -100,7 +100,10 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
         dropped.append([refusal.reason, refusal.detail])
       else:
         frames = reading.frames
-        refused.update(reading.refused)
+        for reason, names in reading.refused.items():
+          told = refused.setdefault(reason, {"count": 0, "examples": []})
+          told["count"] += len(names)
+          told["examples"] += [f"{walk.key}: {name}" for name in names][: EXAMPLES - len(told["examples"])]
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))

@@ -21,10 +21,11 @@ class Dropped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and how many were `refused` for which reason."""
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and which were `refused` for which reason, by file
+  name or number."""
 
   frames: np.ndarray
-  refused: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ def with_bodies(frames: np.ndarray, where: str) -> Reading:
     raise Dropped("no usable frame", f"{where}: all {len(frames)} frames are black")
   if shows.all():
     return Reading(frames)
-  return Reading(frames[shows], {"all black": int((~shows).sum())})
+  return Reading(frames[shows], {"all black": np.flatnonzero(~shows).tolist()})
 
 
 def by_split(walks: Sequence[Walk], partition: Mapping[str, Sequence[str]] | None) -> dict[str, list[Walk]]:

@@ -112,20 +112,19 @@ def decode(content: bytes) -> np.ndarray:
 
 def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
   """All usable frames of a walk and what was refused; `Dropped` where none is left or sizes differ."""
-  kept, refused = [], Counter()
-  example = ""
+  kept, refused = [], defaultdict(list)
   for read, name in zip(readers, names, strict=True):
     try:
       kept.append(FRAMES[frames](decode(read())))
     except FrameRefused as reason:
-      refused[str(reason)] += 1
-      example = example or name
+      refused[str(reason)].append(name)
   if not kept:
-    reason = refused.most_common(1)[0][0]
+    reason = max(refused, key=lambda reason: len(refused[reason]))
+    example = refused[reason][0]
     raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return Reading(np.stack(kept), refused)
+  return Reading(np.stack(kept), dict(refused))
 
 
 class ImageSource:
@@ -142,23 +141,32 @@ class ImageSource:
 
   def splits(self) -> dict[str, list[Walk]]:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
-    tree = open_tree(self.raw)
-    walks = [self._walk(labels, names, tree) for labels, names in self._grouped(tree).items()]
+    walks = [self._walk(labels, names) for labels, names in self._grouped.items()]
     return by_split(walks, self.partition)
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""
-    return {subject for subject, _, _ in self._grouped(open_tree(self.raw))}
+    return {subject for subject, _, _ in self._grouped}
+
+  def unread(self) -> list[str]:
+    """Files that fit the layout's pattern nowhere, and so belong to no walk."""
+    read = {name for names in self._grouped.values() for name in names}
+    return [name for name in self._tree if name not in read]
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with how the images are read."""
     return fingerprint(self.raw, self.layout, self.frames)
 
-  def _grouped(self, tree: Mapping[str, Callable[[], bytes]]) -> dict[tuple[str, str, str], list[str]]:
+  @functools.cached_property
+  def _tree(self) -> dict[str, Callable[[], bytes]]:
+    return open_tree(self.raw)
+
+  @functools.cached_property
+  def _grouped(self) -> dict[tuple[str, str, str], list[str]]:
     """Names of every (subject, condition, view), in name order."""
     layouts = [(layout, re.compile(layout.pattern, re.IGNORECASE)) for layout in LAYOUTS[self.layout]]
     groups = defaultdict(list)
-    for name in tree:
+    for name in self._tree:
       for layout, pattern in layouts:
         if match := pattern.fullmatch(name):
           found = match.groupdict()
@@ -166,14 +174,14 @@ class ImageSource:
           break
     if not groups:
       examples = ", ".join(layout.example for layout in LAYOUTS[self.layout])
-      seen = ", ".join(list(tree)[:3]) or "no files at all"
+      seen = ", ".join(list(self._tree)[:3]) or "no files at all"
       raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
     return dict(sorted(_number_gallery(groups).items()))
 
-  def _walk(self, labels: tuple[str, str, str], names: list[str], tree: Mapping[str, Callable[[], bytes]]) -> Walk:
+  def _walk(self, labels: tuple[str, str, str], names: list[str]) -> Walk:
     subject, condition, view = labels
     key = "/".join(labels)
-    readers = [tree[name] for name in names]
+    readers = [self._tree[name] for name in names]
     read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
     return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
 

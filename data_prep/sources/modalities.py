@@ -8,7 +8,7 @@ pictures cut each by itself would no longer lie on each other.
 import functools
 import pathlib
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import cv2
@@ -81,24 +81,25 @@ def read_walk(
   frames: Mapping[str, Mapping[str, Callable[[], bytes]]], modalities: Sequence[str], *, where: str
 ) -> Reading:
   """Frames of which every modality is there and readable, uint8 [time, 64, 64 or 44, channel], and the refused."""
-  kept, refused = [], Counter()
-  for readers in frames.values():
+  kept, refused = [], defaultdict(list)
+  for name, readers in frames.items():
     try:
-      if missing := [name for name in modalities if name not in readers]:
+      if missing := [modality for modality in modalities if modality not in readers]:
         raise FrameRefused(f"no {missing[0]}")
-      frame = np.concatenate([_picture(readers[name]()) for name in modalities], axis=-1)
+      frame = np.concatenate([_picture(readers[modality]()) for modality in modalities], axis=-1)
       if not frame.any():
         raise FrameRefused("all black")
       kept.append(frame)
     except FrameRefused as reason:
-      refused[str(reason)] += 1
+      refused[str(reason)].append(name)
     except ValueError:  # what numpy raises for pictures of two sizes
-      refused["modalities of different sizes"] += 1
+      refused["modalities of different sizes"].append(name)
   if not kept:
-    raise Dropped("no usable frame", f"{where}: all {len(frames)} refused, mostly: {refused.most_common(1)[0][0]}")
+    reason = max(refused, key=lambda reason: len(refused[reason]))
+    raise Dropped("no usable frame", f"{where}: all {len(frames)} refused, mostly: {reason}")
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return Reading(np.stack(kept), refused)
+  return Reading(np.stack(kept), dict(refused))
 
 
 def _picture(content: bytes) -> np.ndarray:

@@ -54,6 +54,10 @@ class OpenGaitSource:
     """All ids of the folder, in the partition or not."""
     return {name.split("/")[0] for name in self._files}
 
+  def unread(self) -> list[str]:
+    """Files that bear no name of the pattern, and so belong to no walk."""
+    return [name for name in self._tree if name not in self._files]
+
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the choice of pickles; not with dates or the folder's place."""
     return fingerprint(self.root, *self._patterns)
@@ -76,8 +80,12 @@ class OpenGaitSource:
     return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
 
   @functools.cached_property
+  def _tree(self) -> dict[str, Callable[[], bytes]]:
+    return open_tree(self.root)
+
+  @functools.cached_property
   def _files(self) -> dict[str, Callable[[], bytes]]:
-    tree = open_tree(self.root)
+    tree = self._tree
     files = {name: read for name, read in tree.items() if any(_matches(name, pattern) for pattern in self._patterns)}
     if not files:
       instead = _some(list(tree)) or "nothing"

@@ -165,14 +165,18 @@ def test_one_bad_walk_among_many_is_dropped_counted_and_named(tmp_path):
 
 def test_frames_refused_within_stored_walks_are_counted_by_reason(tmp_path, small_shards):
   def splits():
-    refused = [{"all black": 2}, {}, {"unreadable image": 1}, {"all black": 1, "too narrow": 1}]
+    refused = [{"all black": [4, 5]}, {}, {"unreadable image": ["a.png"]}, {"all black": [0], "too narrow": [1]}]
     many = [
       walk(f"{i}/nm/0", functools.partial(Reading, np.zeros((2, 64, 64), np.uint8), r)) for i, r in enumerate(refused)
     ]
     return {"train": many[:3], "test": many[3:]}
 
   one, two = run(tmp_path / "one", splits()), run(tmp_path / "two", splits(), workers=2)
-  assert list(one.manifest["refused_frames"].items()) == [("all black", 3), ("too narrow", 1), ("unreadable image", 1)]
+  assert list(one.manifest["refused_frames"].items()) == [
+    ("all black", {"count": 3, "examples": ["0/nm/0: 4", "0/nm/0: 5", "3/nm/0: 0"]}),
+    ("too narrow", {"count": 1, "examples": ["3/nm/0: 1"]}),
+    ("unreadable image", {"count": 1, "examples": ["2/nm/0: a.png"]}),
+  ]
   assert one.manifest["dropped"] == {}
   assert contents(one.folder) == contents(two.folder)
 

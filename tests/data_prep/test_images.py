@@ -97,7 +97,14 @@ def test_a_walk_of_bad_images_is_dropped_by_name(content, reason, tmp_path):
   (walk,) = ImageSource(tmp_path).splits()["test"]
   reading = walk.read()
   assert len(reading.frames) == 1
-  assert reading.refused == {reason: 1}
+  assert reading.refused == {reason: ["001/nm-01/090/bad.png"]}
+
+
+def test_files_that_fit_no_layout_are_told(tmp_path):
+  write(tmp_path, "001/nm-01/090/001.png", png(body()))
+  write(tmp_path, "001/nm-01/001.png", png(body()))
+  write(tmp_path, "readme.txt", b"")
+  assert ImageSource(tmp_path).unread() == ["001/nm-01/001.png", "readme.txt"]
 
 
 def test_cut_frames_of_different_sizes_are_dropped_by_name(tmp_path):

@@ -57,7 +57,7 @@ def test_black_frames_are_left_out_and_counted(tmp_path):
   put(tmp_path, "001/nm/1", frames(0))
   some, none = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
   assert some.read().frames.shape == (2, 64, 64)
-  assert some.read().refused == {"all black": 1}
+  assert some.read().refused == {"all black": [1]}
   with pytest.raises(Dropped, match="no usable frame: 001/nm/1/sils.pkl: all 3 frames are black"):
     none.read()
 
