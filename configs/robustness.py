@@ -2,9 +2,9 @@
 
 python run_eval.py --config=configs/robustness.py --config.checkpoint=runs/first --out=runs/first/results
 
-Variants: walkers (the default: 3 of 5 severities on 120 walks, for two CPU cores), kth (all), and by name any protocol
-of a built data set of that name (all). Fewer types: '--config.robustness.types=("rain","occlusion")'; the other side:
---config.robustness.corrupt=gallery, or both.
+Variants: walkers (the default, for two CPU cores: 2 of 5 severities, 24 frames of 288 walks), kth (all), and by name
+any protocol of a built data set of that name (all). Fewer types: '--config.robustness.types=("rain","occlusion")';
+the other side: --config.robustness.corrupt=gallery, or both.
 """
 
 from configs import base
@@ -15,8 +15,9 @@ def get_config(variant: str = "walkers"):
   config.task = "robustness"
   config.dataset = config.protocol = variant
   if variant == "walkers":
-    config.robustness.severities = (1, 3, 5)
-    config.robustness.max_sequences = 120
+    config.robustness.severities = (2, 4)
+    config.robustness.max_sequences = 288  # of 6 subjects, all views
+    config.max_frames = 24
   if variant == "kth":
     config.mirror_views = ("*-l",)
   return config.lock()

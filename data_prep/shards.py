@@ -103,7 +103,7 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
         for reason, names in reading.refused.items():
           told = refused.setdefault(reason, {"count": 0, "examples": []})
           told["count"] += len(names)
-          told["examples"] += [f"{walk.key}: {name}" for name in names][: EXAMPLES - len(told["examples"])]
+          told["examples"] += [_frame(walk.key, name) for name in names][: EXAMPLES - len(told["examples"])]
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
@@ -117,6 +117,10 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   os.replace(unfinished, job.path)
   _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
+
+
+def _frame(key: str, name: str | int) -> str:
+  return f"{key}, frame {name}" if isinstance(name, int) else f"{key}/{name}"
 
 
 def _example(job: Job, walk: Walk, frames: np.ndarray) -> dict:

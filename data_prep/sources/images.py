@@ -117,7 +117,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
     try:
       kept.append(FRAMES[frames](decode(read())))
     except FrameRefused as reason:
-      refused[str(reason)].append(name)
+      refused[str(reason)].append(name.rsplit("/", 1)[-1])
   if not kept:
     reason = max(refused, key=lambda reason: len(refused[reason]))
     example = refused[reason][0]

@@ -173,9 +173,9 @@ def test_frames_refused_within_stored_walks_are_counted_by_reason(tmp_path, smal
 
   one, two = run(tmp_path / "one", splits()), run(tmp_path / "two", splits(), workers=2)
   assert list(one.manifest["refused_frames"].items()) == [
-    ("all black", {"count": 3, "examples": ["0/nm/0: 4", "0/nm/0: 5", "3/nm/0: 0"]}),
-    ("too narrow", {"count": 1, "examples": ["3/nm/0: 1"]}),
-    ("unreadable image", {"count": 1, "examples": ["2/nm/0: a.png"]}),
+    ("all black", {"count": 3, "examples": ["0/nm/0, frame 4", "0/nm/0, frame 5", "3/nm/0, frame 0"]}),
+    ("too narrow", {"count": 1, "examples": ["3/nm/0, frame 1"]}),
+    ("unreadable image", {"count": 1, "examples": ["2/nm/0/a.png"]}),
   ]
   assert one.manifest["dropped"] == {}
   assert contents(one.folder) == contents(two.folder)

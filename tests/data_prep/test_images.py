@@ -97,7 +97,7 @@ def test_a_walk_of_bad_images_is_dropped_by_name(content, reason, tmp_path):
   (walk,) = ImageSource(tmp_path).splits()["test"]
   reading = walk.read()
   assert len(reading.frames) == 1
-  assert reading.refused == {reason: ["001/nm-01/090/bad.png"]}
+  assert reading.refused == {reason: ["bad.png"]}
 
 
 def test_files_that_fit_no_layout_are_told(tmp_path):
