@@ -3,10 +3,7 @@
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.protocols.base import Protocol, Walks, check
-from fgait_jax.evaluation.protocols.ccpg import Ccpg
-from fgait_jax.evaluation.protocols.crossview import CrossView
-from fgait_jax.evaluation.protocols.pooled import Pooled
+from fgait_jax.evaluation.protocols.base import Protocol, check
 
 
 def roles(protocol: Protocol, subjects: np.ndarray, conditions: np.ndarray,
@@ -17,22 +14,10 @@ def roles(protocol: Protocol, subjects: np.ndarray, conditions: np.ndarray,
   which names `origin`, where conditions or views are unknown to it.
   """
   walks = check(np.arange(len(subjects), dtype=np.float32)[:, None, None], subjects, conditions, views, origin=origin)
-  if isinstance(protocol, Pooled):
-    gallery, probes = protocol._split(walks)
-  elif isinstance(protocol, CrossView):
-    protocol._refuse_unknown(walks)
-    gallery, probes = _of_views(protocol, walks)
-  else:
-    raise ConfigError(f"config.protocol={protocol.name} scores classes and has no gallery; name a retrieval protocol")
+  gallery, probes = protocol.roles(walks)
   probes = {name: rows for name, rows in probes.items() if rows.any()}
   if not gallery.any() or not probes:
     raise ConfigError(f"config.protocol={protocol.name} wants {protocol.wants}; came: types"
                       f" {np.unique(conditions).tolist()}, so there is no {'probe' if gallery.any() else 'gallery'}")
   return gallery, probes
 
-
-def _of_views(protocol: CrossView, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-  if isinstance(protocol, Ccpg):  # each pair of clothes has its own gallery; here they are one
-    gallery = np.any([walks.matching(pattern) for _, pattern in protocol.pairs.values()], axis=0)
-    return gallery, {name: walks.matching(pattern) for name, (pattern, _) in protocol.pairs.items()}
-  return walks.matching(protocol.gallery), {name: walks.matching(p) for name, p in protocol.conditions.items()}

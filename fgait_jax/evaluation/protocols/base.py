@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 
-from fgait_jax.errors import DataError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import retrieval, statistics
 from fgait_jax.evaluation.distances import BUDGET, check_metric, pairwise
 
@@ -106,6 +106,11 @@ class Protocol(abc.ABC):
       "bootstrap": {"resamples": bootstrap, "level": statistics.LEVEL, "over": "probe subjects", "seed": seed},
     }
     return plain(result | self._evaluate(walks, settings) | {"embeddings": self._health(walks, seed)})
+
+  def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Bool rows of the gallery, and of each condition's probes. Raises `DataError` on types or views it does not know,
+    and `ConfigError` where the protocol scores classes."""
+    raise ConfigError(f"config.protocol={self.name} scores classes and has no gallery; name a retrieval protocol")
 
   @abc.abstractmethod
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:

@@ -24,6 +24,12 @@ class Ccpg(CrossView):
   gallery: str = ""
   conditions: dict[str, str] = dataclasses.field(default_factory=dict)
 
+  def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Each pair of clothes has a gallery of its own; here they are one."""
+    self._refuse_unknown(walks)
+    gallery = np.any([walks.matching(pattern) for _, pattern in self.pairs.values()], axis=0)
+    return gallery, {name: walks.matching(pattern) for name, (pattern, _) in self.pairs.items()}
+
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     self._refuse_unknown(walks)
     cameras = np.array([view.split("_")[0] for view in walks.views.tolist()], dtype=str)

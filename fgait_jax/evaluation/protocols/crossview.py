@@ -26,6 +26,10 @@ class CrossView(Protocol):
   summary: str = ""
   identical: bool = False
 
+  def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    self._refuse_unknown(walks)
+    return walks.matching(self.gallery), {name: walks.matching(p) for name, p in self.conditions.items()}
+
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     self._refuse_unknown(walks)
     walks = walks.take(~np.isin(walks.views, self.drop_views))

@@ -22,15 +22,14 @@ class Pooled(Protocol):
   known: str = ".*"
   reading: str = "excluded"
 
-  def _split(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Bool rows of the gallery, and of each condition's probes."""
+  def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     strange = [name for name in np.unique(walks.types) if not re.fullmatch(self.known, name)]
     if strange:
       raise self.refuse(walks, f"unknown types: {', '.join(strange[:10])}")
     return walks.matching(self.gallery), {n: walks.matching(p) for n, p in self.conditions.items()}
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
-    held, probed = self._split(walks)
+    held, probed = self.roles(walks)
     if not held.any():
       raise self.refuse(walks, "the gallery is empty")
     present = [name for name, rows in probed.items() if rows.any()]
@@ -82,7 +81,7 @@ class Listed(Pooled):
   role: str  # "probe" or "gallery": what the list names
   names: str  # the list, a file of this folder
 
-  def _split(self, walks):
+  def roles(self, walks):
     listed = np.isin(walks.keys(), lists.load(self.names))
     if not listed.any():
       raise self.refuse(walks, f"none of its sequences is on the official list of the {self.role}")
@@ -94,7 +93,7 @@ class Listed(Pooled):
 class Own(Pooled):
   """Any data: types "gallery" and "probe" where these are all there are, else each subject's first row is gallery."""
 
-  def _split(self, walks):
+  def roles(self, walks):
     if set(np.unique(walks.types)) == {"gallery", "probe"}:
       gallery = walks.types == "gallery"
     else:
