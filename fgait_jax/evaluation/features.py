@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from jax.sharding import Mesh
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fgait_jax.data.schema import to_canvas
@@ -204,8 +205,13 @@ def _ahead(load: Callable, jobs: list) -> Iterator:
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int) -> Iterator[Callable[[int], None]]:
-  """A progress bar of `total` walks as a context that gives `advance(count)`; an empty title shows none."""
+  """A progress bar of `total` walks as a context that gives `advance(count)`; an empty title shows none. Where nobody
+  watches a terminal, one line says what is being done."""
   columns = BarColumn(), MofNCompleteColumn(), TextColumn("walks"), TimeRemainingColumn()
-  with Progress(TextColumn("{task.description}"), *columns, disable=not title, transient=True) as bar:
+  console = Console()
+  if title and not console.is_terminal:
+    print(f"{title}: {total:,} walks", flush=True)
+  shown = title and console.is_terminal
+  with Progress(TextColumn("{task.description}"), *columns, console=console, disable=not shown, transient=True) as bar:
     task = bar.add_task(title, total=total)
     yield lambda count: bar.advance(task, count)
