@@ -3,7 +3,7 @@
 python run_eval.py --config=configs/fine_tune.py --config.checkpoint=runs/first --out=runs/first/results
 
 variant       network          meant for                                                        hours
-walkers       any              2 CPU cores, the embedded walkers                                not measured
+walkers       any              2 CPU cores, the embedded walkers                                0.35, beside another
 kth           any              2 CPU cores, real people                                         not measured
 gait3d        p3d 0.03b        accelerators; FoundationGait's recipe, batch 128 x 4             not measured
 ccpg          p3d 0.03b        accelerators; FoundationGait's recipe, batch 16 x 32             not measured
