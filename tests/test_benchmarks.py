@@ -1,6 +1,7 @@
 """Every benchmark runs to its figures, at sizes that say nothing about speed."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -34,4 +35,4 @@ def test_a_benchmark_ends_in_its_figures(script, tmp_path):
     [sys.executable, str(ROOT / "benchmarks" / script), *arguments], capture_output=True, text=True, cwd=ROOT
   )
   assert done.returncode == 0, done.stderr[-2000:]
-  assert len(done.stdout.splitlines()) > 4, done.stdout
+  assert re.search(r"\d", done.stdout), done.stdout
