@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_prep.datasets.record import Record
-from data_prep.shards import EXAMPLES, TEXTS, Job, features
+from data_prep.shards import EXAMPLES, TEXTS, Job, add_refused, features
 from fgait_jax.data import schema
 
 
@@ -32,9 +32,7 @@ def count_refused(reports: Sequence[Mapping]) -> dict[str, dict]:
   total = {}
   for report in reports:
     for reason, found in report["refused"].items():
-      told = total.setdefault(reason, {"count": 0, "examples": []})
-      told["count"] += found["count"]
-      told["examples"] += found["examples"][: EXAMPLES - len(told["examples"])]
+      add_refused(total, reason, found["count"], found["examples"])
   return dict(sorted(total.items(), key=lambda item: (-item[1]["count"], item[0])))
 
 

@@ -101,9 +101,7 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
       else:
         frames = reading.frames
         for reason, names in reading.refused.items():
-          told = refused.setdefault(reason, {"count": 0, "examples": []})
-          told["count"] += len(names)
-          told["examples"] += [_frame(walk.key, name) for name in names][: EXAMPLES - len(told["examples"])]
+          add_refused(refused, reason, len(names), [_frame(walk.key, name) for name in names])
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
@@ -117,6 +115,13 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   os.replace(unfinished, job.path)
   _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
+
+
+def add_refused(total: dict[str, dict], reason: str, count: int, examples: Sequence[str]) -> None:
+  """Adds to `total`, reason -> {count, examples}, `count` frames refused for `reason`, and names the first of all."""
+  told = total.setdefault(reason, {"count": 0, "examples": []})
+  told["count"] += count
+  told["examples"] += examples[: EXAMPLES - len(told["examples"])]
 
 
 def _frame(key: str, name: str | int) -> str:

@@ -11,7 +11,7 @@ from fgait_jax.errors import DataError
 
 HEIGHT = 64  # pixels; every stored frame is this high
 WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
-BUILDER_VERSION = "1.0.0"
+BUILDER_VERSION = "1.1.0"
 MANIFEST = "manifest.json"
 _LONGEST_RUN = 255  # of equal pixels in a pack
 

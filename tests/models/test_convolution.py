@@ -27,6 +27,7 @@ def with_gradients(function, x, kernel):
   "shape,features,stride",
   [
     ((6, 16, 11, 32), 48, 1),  # Winograd, tiles of four outputs, an odd width
+    ((3, 5, 7, 32), 32, 1),  # odd height, chunks of one frame
     ((3, 2, 6, 32), 32, 1),  # tiles of two outputs, chunks of one frame
     ((4, 8, 6, 8), 16, 1),  # too narrow for the fast paths
     ((4, 8, 6, 32), 48, 2),  # patches
