@@ -165,6 +165,12 @@ class MocapSource:
     """All subjects found, in the partition or not."""
     return {subject for subject, _, _ in self._trials()}
 
+  def unread(self) -> list[str]:
+    """Files that are neither a trial nor a trial's skeleton."""
+    raw = pathlib.Path(self.raw)
+    read = {path for _, _, (_, *files) in self._trials() for path in files}
+    return sorted(p.relative_to(raw).as_posix() for p in raw.rglob("*") if p.is_file() and p not in read)
+
   def fingerprint(self) -> str:
     """Changes with any recording and with the views."""
     return fingerprint(self.raw, *self.views)

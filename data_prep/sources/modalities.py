@@ -40,22 +40,36 @@ class ModalitySource:
   def splits(self) -> dict[str, list[Walk]]:
     """Walks by split, sorted by key. Raises `DataError` where no folder bears the name of a modality."""
     walks = []
-    for labels, frames in self._grouped().items():
+    for labels, frames in self._grouped.items():
       key = "/".join(labels)
-      read = functools.partial(read_walk, dict(sorted(frames.items())), self.modalities, where=key)
+      readers = {
+        frame: {modality: self._tree[name] for modality, name in names.items()}
+        for frame, names in sorted(frames.items())
+      }
+      read = functools.partial(read_walk, readers, self.modalities, where=key)
       walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read))
     return by_split(walks, self.partition)
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""
-    return {subject for subject, _, _ in self._grouped()}
+    return {subject for subject, _, _ in self._grouped}
+
+  def unread(self) -> list[str]:
+    """Files that lie in no modality's folder of a walk, and so belong to none."""
+    read = {name for frames in self._grouped.values() for names in frames.values() for name in names.values()}
+    return [name for name in self._tree if name not in read]
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the modalities."""
     return fingerprint(self.raw, *self.modalities)
 
-  def _grouped(self) -> dict[tuple[str, str, str], dict[str, dict[str, Callable[[], bytes]]]]:
-    """(subject, condition, view) -> frame -> modality -> reader."""
+  @functools.cached_property
+  def _tree(self) -> dict[str, Callable[[], bytes]]:
+    return open_tree(self.raw)
+
+  @functools.cached_property
+  def _grouped(self) -> dict[tuple[str, str, str], dict[str, dict[str, str]]]:
+    """(subject, condition, view) -> frame -> modality -> name of the picture's file."""
     known = "|".join(map(re.escape, self.modalities))
     patterns = [
       re.compile(rf"(?:.*/)?{folders}/{IMAGE}", re.IGNORECASE)
@@ -63,11 +77,13 @@ class ModalitySource:
     ]
     proper = {name.lower(): name for name in self.modalities}
     groups, seen = defaultdict(lambda: defaultdict(dict)), set()
-    for name, read in open_tree(self.raw).items():
+    for name in self._tree:
       if match := next(filter(None, (pattern.fullmatch(name) for pattern in patterns)), None):
         modality = proper[match["modality"].lower()]
-        frame = pathlib.PurePosixPath(name).stem
-        groups[match["subject"], match["condition"], match["view"]][frame][modality] = read
+        frame = groups[match["subject"], match["condition"], match["view"]][pathlib.PurePosixPath(name).stem]
+        if modality in frame:
+          raise DataError(f"{self.raw}: {frame[modality]} and {name} are the same frame's {modality}; remove one")
+        frame[modality] = name
         seen.add(modality)
     if missing := [name for name in self.modalities if name not in seen]:
       raise DataError(

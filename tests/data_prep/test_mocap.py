@@ -76,6 +76,15 @@ def test_an_empty_folder_says_what_was_expected(tmp_path):
     MocapSource(raw=tmp_path, partition={"train": ["a"]}).splits()
 
 
+def test_files_that_are_no_motion_are_named(tmp_path):
+  for name in ("07/07.asf", "07/07_01.amc", "07/07_02.c3d", "08/walk.bvh", "08/old/deep.bvh", "index.html"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("")
+  source = MocapSource(raw=tmp_path, partition={"train": ["07", "08"]})
+  assert [walk.condition for walk in source.splits()["train"][:: len(source.views)]] == ["07_01", "walk"]
+  assert source.unread() == ["07/07_02.c3d", "08/old/deep.bvh", "index.html"]
+
+
 def test_sessions_of_one_person_stay_on_one_side(shared_data):
   splits = datasets.get("cmu_mocap").source(shared_data / "cmu_mocap").splits()
   subjects = {split: {walk.subject for walk in walks} for split, walks in splits.items()}

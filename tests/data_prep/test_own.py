@@ -71,6 +71,21 @@ def test_modalities_may_lie_in_trees_of_their_own(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0).shape == (1, 64, 64, 2)
 
 
+def test_files_of_no_modality_are_named_and_a_frame_twice_is_an_error(tmp_path, capsys):
+  cut = np.full((64, 64), 9, np.uint8)
+  for name in ("001/nm/0/sil/1.png", "001/nm/0/par/1.png", "001/nm/0/rgb/1.png"):
+    write(tmp_path / "raw", name, cut)
+  (tmp_path / "raw" / "notes.txt").write_text("hello")
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  unread = open_split(tmp_path / "out", "own", "test").manifest["unread_files"]
+  assert unread == {"count": 2, "examples": ["001/nm/0/rgb/1.png", "notes.txt"]}
+  assert "2 files belong to no walk by their names and are left out: 001/nm/0/rgb/1.png" in capsys.readouterr().err
+  write(tmp_path / "raw", "par/001/nm/0/1.png", cut)
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 1
+  twice = "001/nm/0/par/1.png and par/001/nm/0/1.png are the same frame's par; remove one"
+  assert twice in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("width", [64, 44])
 def test_maps_in_pickles_of_either_axis_order_keep_their_channels(tmp_path, width):
   maps = np.random.default_rng(1).integers(0, 256, (5, 2, 64, width), np.uint8)
