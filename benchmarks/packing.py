@@ -7,7 +7,6 @@ from a random window of twenty, as a clip's do. Times are of the processor, not 
 """
 
 import argparse
-import functools
 import os
 import pathlib
 import sys
@@ -66,20 +65,46 @@ def unpack_planes(packed, indices):
   return frames.reshape(-1, HEIGHT, WIDTH)
 
 
-def pack_runs(frames):
+def pack_pixels(frames):
+  """Runs of equal pixels down the columns, no longer than a byte can say."""
+  flat = np.ascontiguousarray(frames.transpose(0, 2, 1)).reshape(FRAMES, -1)
+  start = np.ones(flat.shape, bool)
+  np.not_equal(flat[:, 1:], flat[:, :-1], out=start[:, 1:])
+  start[:, ::255] = True
+  positions = np.flatnonzero(start)
+  lengths = np.diff(positions, append=flat.size).astype(np.uint8)
+  return np.cumsum(start.sum(axis=1), dtype="<u4").tobytes() + lengths.tobytes() + flat.ravel()[positions].tobytes()
+
+
+def unpack_pixels(packed, indices):
+  packed = np.frombuffer(packed, np.uint8)
+  ends = [0, *packed[: 4 * FRAMES].view("<u4").tolist()]
+  lengths, values = packed[4 * FRAMES :].reshape(2, -1)
+  frames = [slice(ends[i], ends[i + 1]) for i in indices]
+  runs = np.concatenate([lengths[each] for each in frames]).astype(np.intp)
+  flat = np.repeat(np.concatenate([values[each] for each in frames]), runs)
+  return np.ascontiguousarray(flat.reshape(-1, WIDTH, HEIGHT).transpose(0, 2, 1))
+
+
+def pack_words(frames):
   return schema.pack_frames(frames[..., None]).tobytes()
 
 
-unpack_runs = functools.partial(schema.unpack_frames, num_frames=FRAMES, height=HEIGHT, width=WIDTH, channels=1)
+def unpack_words(packed, indices):
+  size = {"num_frames": FRAMES, "height": HEIGHT, "width": WIDTH, "channels": 1}
+  return schema.unpack_frames(packed, **size, indices=indices)[..., 0]
 
 PACKINGS = (
   ("plain frames", "zstd:3", lambda frames: frames.tobytes(), unpack_plain),
   ("plain frames", "zstd:9", lambda frames: frames.tobytes(), unpack_plain),
   ("deflated frames", "uncompressed", pack_deflate, unpack_deflate),
   ("bit planes", "zstd:3", pack_planes, unpack_planes),
-  ("column runs", "zstd:3", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
-  ("column runs", "zstd:9", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
-  ("column runs", "uncompressed", pack_runs, lambda packed, indices: unpack_runs(packed, indices=indices)[..., 0]),
+  ("runs of pixels", "zstd:3", pack_pixels, unpack_pixels),
+  ("runs of pixels", "snappy", pack_pixels, unpack_pixels),
+  ("runs of words", "zstd:3", pack_words, unpack_words),
+  ("runs of words", "zstd:9", pack_words, unpack_words),
+  ("runs of words", "snappy", pack_words, unpack_words),
+  ("runs of words", "uncompressed", pack_words, unpack_words),
 )
 
 

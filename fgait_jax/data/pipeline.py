@@ -168,14 +168,16 @@ class ReadBatch:
       frames = self._clips(one, other, chosen[place])
       split = self.splits[one[0]]
       if batch is None:
-        batch = np.zeros((len(first), chosen[0].size, schema.HEIGHT, schema.WIDTHS[0], frames.shape[-1]), np.uint8)
+        batch = np.empty((len(first), chosen[0].size, schema.HEIGHT, schema.WIDTHS[0], frames.shape[-1]), np.uint8)
       elif frames.shape[-1] != batch.shape[-1]:
         raise DataError(
           f"{split.name}: sequence {split.keys[one[1]]} has {frames.shape[-1]} channels, others of its"
           f" batch {batch.shape[-1]}; data sets of one run must have the channels of model.channels"
         )
       margin = (batch.shape[3] - frames.shape[2]) // 2  # a 44-wide source goes to the middle of the canvas
-      batch[place, :, :, margin : margin + frames.shape[2]] = frames
+      end = margin + frames.shape[2]
+      batch[place, :, :, :margin] = batch[place, :, :, end:] = 0
+      batch[place, :, :, margin:end] = frames
     return batch.reshape(*chosen.shape, *batch.shape[2:])
 
   def _clips(self, one: tuple[int, int], other: tuple[int, int], chosen: np.ndarray) -> np.ndarray:

@@ -11,9 +11,10 @@ from fgait_jax.errors import DataError
 
 HEIGHT = 64  # pixels; every stored frame is this high
 WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
-BUILDER_VERSION = "1.1.0"
+BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
-_LONGEST_RUN = 255  # of equal pixels in a pack
+_WORD = 4  # pixels of a row that are packed as one
+_LONGEST_RUN = 255  # of equal words in a pack
 
 
 def index_name(split: str) -> str:
@@ -65,18 +66,26 @@ def to_canvas(frames: np.ndarray) -> np.ndarray:
 def pack_frames(frames: np.ndarray) -> np.ndarray:
   """Frames [time, height, width, channel] as flat uint8, lossless; `unpack_frames` takes out any of them.
 
-  Runs of equal pixels down the columns, where a body is longest: little-endian uint32 run counts [time], then all
-  lengths, then all values. A grey edge pixel is a run of its own. The shards' own zstd does the rest; chosen by
-  `benchmarks/packing.py` over plain frames, per-frame deflate and bit planes.
+  Runs of equal words down the columns, where a body is longest; a word is four neighbouring pixels of a row, since
+  words cost no more to expand than pixels. Columns that never show anything are left out. Little-endian uint32 ends of
+  the frames' runs [time], first column of words and their number; then all words; then all lengths, as bytes. The
+  shards' own zstd does the rest; chosen by `benchmarks/packing.py` over plain frames, per-frame deflate, bit planes and
+  runs of pixels.
   """
-  flat = np.ascontiguousarray(frames.transpose(0, 3, 2, 1)).reshape(len(frames), -1)
+  time, _, width, _ = frames.shape
+  if width % _WORD:
+    raise ValueError(f"frames are {width} wide, not a multiple of {_WORD}")
+  words = np.ascontiguousarray(frames.transpose(0, 3, 1, 2)).view("<u4")  # [time, channel, height, width / 4]
+  shown = np.flatnonzero(words.any(axis=(0, 1, 2)))
+  first, columns = (shown[0], shown[-1] + 1 - shown[0]) if len(shown) else (0, 0)
+  flat = np.ascontiguousarray(words[..., first : first + columns].swapaxes(-1, -2)).reshape(time, -1)
   start = np.ones(flat.shape, bool)
   np.not_equal(flat[:, 1:], flat[:, :-1], out=start[:, 1:])
   start[:, ::_LONGEST_RUN] = True
   positions = np.flatnonzero(start)
-  counts = start.sum(axis=1, dtype="<u4").view(np.uint8)
+  header = np.array([*np.cumsum(start.sum(axis=1)), first, columns], "<u4")
   lengths = np.diff(positions, append=flat.size).astype(np.uint8)
-  return np.concatenate([counts, lengths, flat.ravel()[positions]])
+  return np.concatenate([header.view(np.uint8), flat.ravel()[positions].view(np.uint8), lengths])
 
 
 def unpack_frames(
@@ -90,30 +99,34 @@ def unpack_frames(
 ) -> np.ndarray:
   """Frames `indices` (all where None; repeats allowed) of a pack, uint8 [time, height, width, channel].
 
-  Costs what the frames asked for cost, whatever lies between. The result is a transposed view. Raises `DataError` where
-  `packed` is not such frames.
+  Costs what the frames asked for cost, whatever lies between. With several channels the result is a transposed view.
+  Raises `DataError` where `packed` is not such frames.
   """
   packed = np.frombuffer(packed, np.uint8)
-  header = 4 * num_frames
-  counts = packed[:header].view("<u4") if len(packed) >= header else np.zeros(1, "<u4")
-  ends = header + np.cumsum(counts, dtype=np.int64)
-  runs = int(ends[-1]) - header  # a run's value lies this far behind its length
-  if len(packed) != header + 2 * runs:
+  header = 4 * (num_frames + 2)
+  *ends, first, columns = packed[:header].view("<u4").tolist() if len(packed) >= header else (0, 0, 0)
+  if len(packed) != header + ends[-1] * (1 + _WORD):
     raise DataError(f"packed frames are {len(packed)} bytes, not {num_frames} x {height} x {width} x {channels}")
-  indices = np.arange(num_frames) if indices is None else np.asarray(indices)
-  if not len(indices):
+  indices = range(num_frames) if indices is None else np.asarray(indices).tolist()
+  if not indices:
     return np.zeros((0, height, width, channels), np.uint8)
-  first, last = int(indices.min()), int(indices.max())
-  if first < 0 or last >= num_frames:
-    raise IndexError(f"frames {first} to {last} are asked of a sequence of {num_frames}")
-  breaks = np.flatnonzero(np.diff(indices) != 1)  # frames that follow each other are one stretch of runs
-  begins = (ends - counts)[indices[np.concatenate([[0], breaks + 1])]].tolist()
-  stops = ends[indices[np.concatenate([breaks, [-1]])]].tolist()
-  stretches = list(zip(begins, stops, strict=True))
-  lengths = np.concatenate([packed[begin:stop] for begin, stop in stretches])
-  values = np.concatenate([packed[begin + runs : stop + runs] for begin, stop in stretches])
+  if min(indices) < 0 or max(indices) >= num_frames:
+    raise IndexError(f"frames {min(indices)} to {max(indices)} are asked of a sequence of {num_frames}")
+  middle = header + ends[-1] * _WORD
+  words, lengths = packed[header:middle].view("<u4"), packed[middle:]
+  stretches, previous = [], -1  # frames that follow each other are one stretch of runs
+  for i in indices:
+    if stretches and i == previous + 1:
+      stretches[-1][1] = ends[i]
+    else:
+      stretches.append([ends[i - 1] if i else 0, ends[i]])
+    previous = i
+  lengths = np.concatenate([lengths[begin:end] for begin, end in stretches]).astype(np.intp)  # as `repeat` likes it
+  words = np.concatenate([words[begin:end] for begin, end in stretches])
+  frames = np.zeros((len(indices), channels, height, width // _WORD), words.dtype)
   try:
-    frames = np.repeat(values, lengths).reshape(-1, channels, width, height)
+    shown = np.repeat(words, lengths).reshape(len(indices), channels, columns, height)
+    frames[..., first : first + columns] = shown.swapaxes(-1, -2)
   except ValueError as error:
     raise DataError(f"packed runs do not fill {num_frames} x {height} x {width} x {channels} frames") from error
-  return frames.transpose(0, 3, 2, 1)
+  return frames.view(np.uint8).transpose(0, 2, 3, 1)

@@ -21,8 +21,10 @@ def unpack(packed, frames, **options):
     np.full((1, 64, 44, 1), 255, np.uint8),
     RNG.integers(0, 256, (3, 64, 44, 3), np.uint8),
     RNG.choice([0, 255, 7], (30, 64, 64, 1), p=[0.6, 0.35, 0.05]).astype(np.uint8),
+    np.pad(RNG.integers(0, 256, (5, 64, 3, 2), np.uint8), [(0, 0), (0, 0), (58, 3), (0, 0)]),
+    np.pad(np.full((2, 1, 1, 1), 1, np.uint8), [(0, 0), (0, 63), (0, 63), (0, 0)]),
   ],
-  ids=["black", "white", "noise in three channels", "silhouettes"],
+  ids=["black", "white", "noise in three channels", "silhouettes", "few columns", "one corner"],
 )
 def test_frames_come_back_whole_and_in_part(frames):
   packed = schema.pack_frames(frames)
@@ -34,6 +36,11 @@ def test_frames_come_back_whole_and_in_part(frames):
 
 def test_still_frames_pack_small():
   assert len(schema.pack_frames(np.zeros((10, 64, 64, 1), np.uint8))) < 0.01 * 10 * 64 * 64
+
+
+def test_a_width_that_is_no_number_of_words_is_told():
+  with pytest.raises(ValueError, match="42 wide, not a multiple of 4"):
+    schema.pack_frames(np.zeros((1, 64, 42, 1), np.uint8))
 
 
 def test_damage_and_other_shapes_are_told():
