@@ -40,8 +40,9 @@ def run(jobs: Sequence[Job], *, runner: str, options: Sequence[str]) -> None:
         )
     except Exception as error:  # every engine fails in its own way
       done = sum(job.report_path.is_file() for job in jobs)
+      last_line = str(error).strip().rpartition("\n")[2]
       raise DataError(
-        f"--runner {runner}: the pipeline failed ({type(error).__name__}: {str(error).strip().splitlines()[-1]});"
+        f"--runner {runner}: the pipeline failed ({type(error).__name__}: {last_line});"
         f" {done} of {len(jobs)} shards are finished, the same command goes on from them"
       ) from error
   finally:

@@ -48,13 +48,17 @@ def main(argv: list[str] | None = None) -> int:
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except OSError as error:  # its text names the file
+    print(f"error: {error}", file=sys.stderr)
+    return 1
   except KeyboardInterrupt:
     print("stopped; the same command goes on from the finished shards", file=sys.stderr)
     return 130
   for warning in built.warnings:
     print(f"warning: {warning}", file=sys.stderr)
   if not built.fresh:
-    console.print(f"{built.folder} is built already from the same recordings; nothing to do", soft_wrap=True)
+    same = "is built already from recordings of the same names and sizes; nothing to do (--overwrite builds it anew)"
+    console.print(f"{built.folder} {same}", soft_wrap=True)
   else:
     _print_summary(console, built)
   return 0

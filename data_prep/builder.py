@@ -27,7 +27,7 @@ from data_prep import manifest as manifests
 from data_prep import partitions
 from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
-from data_prep.sources.base import Source, Walk
+from data_prep.sources.base import Source, Walk, some
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
@@ -70,7 +70,7 @@ def build(
   check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
   fingerprint = _fingerprint(source, splits)
   absent, unlisted = _compare_with_partition(record, source, splits)
-  unread = source.unread() if hasattr(source, "unread") else []
+  unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   warnings = _warnings(absent, unlisted, unread)
   if not overwrite and (found := _matching(folder, fingerprint)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, warnings=warnings)
@@ -90,10 +90,19 @@ def build(
     )
     for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()
-    if folder.exists():
-      shutil.rmtree(folder)
+    old = _set_aside(folder)
     os.replace(work, folder)
+    shutil.rmtree(old, ignore_errors=True)
   return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, warnings=warnings)
+
+
+def _set_aside(folder: pathlib.Path) -> pathlib.Path:
+  """Moves a build out of the way of the next one, if there is one: never is there neither."""
+  old = folder.with_name(f".{folder.name}.old")
+  shutil.rmtree(old, ignore_errors=True)
+  if folder.exists():
+    os.replace(folder, old)
+  return old
 
 
 def usable_cores() -> int:
@@ -115,6 +124,9 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
   """Raises `DataError` for no walks, a key used twice, or a subject in two splits."""
   if not splits:
     raise DataError(f"{where}: no walks found")
+  texts = {text for walks in splits.values() for w in walks for text in (w.key, w.subject, w.condition, w.view)}
+  if strange := sorted(text for text in texts if _printable(text) != text):
+    raise DataError(f"{where}: names are not UTF-8: {some(map(_printable, strange))}; rename those folders")
   split_of: dict[str, str] = {}
   shared = {}
   for split, walks in splits.items():
@@ -122,13 +134,18 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
       if (other := split_of.setdefault(subject, split)) != split:
         shared[subject] = (other, split)
   if shared:
-    named = _some(f"{subject} in {a} and {b}" for subject, (a, b) in sorted(shared.items()))
+    named = some(f"{subject} in {a} and {b}" for subject, (a, b) in sorted(shared.items()))
     raise DataError(
       f"{where}: {len(shared)} subjects stand in two splits ({named}); no person may be in both: correct the partition"
     )
   twice = [key for key, count in Counter(w.key for walks in splits.values() for w in walks).items() if count > 1]
   if twice:
-    raise DataError(f"{where}: {len(twice)} keys are used by several walks ({_some(twice)}); each must be unique")
+    raise DataError(f"{where}: {len(twice)} keys are used by several walks ({some(twice)}); each must be unique")
+
+
+def _printable(name: str) -> str:
+  """`name` with what is no UTF-8 of a file's name replaced, so that it can be printed and stored."""
+  return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) -> dict[str, list[Job]]:
@@ -171,11 +188,11 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
 
 
 def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:
-  lines = [f"{len(names)} subjects of the {s} partition are absent: {_some(names)}" for s, names in absent.items()]
+  lines = [f"{len(names)} subjects of the {s} partition are absent: {some(names)}" for s, names in absent.items()]
   if unlisted:
-    lines.append(f"{len(unlisted)} subjects stand in no split of the partition and are left out: {_some(unlisted)}")
+    lines.append(f"{len(unlisted)} subjects stand in no split of the partition and are left out: {some(unlisted)}")
   if unread:
-    lines.append(f"{len(unread)} files belong to no walk by their names and are left out: {_some(unread)}")
+    lines.append(f"{len(unread)} files belong to no walk by their names and are left out: {some(unread)}")
   return tuple(lines)
 
 
@@ -202,12 +219,20 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     except OSError:
       raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
     plan_file = work / "plan.json"
-    wanted = json.dumps({"builder_version": schema.BUILDER_VERSION, "source_fingerprint": fingerprint, "report": 3})
-    if not plan_file.is_file() or plan_file.read_text() != wanted:  # of other recordings, or killed before it began
+    wanted = json.dumps({"source_fingerprint": fingerprint, "code": _code()})
+    # Of other recordings or code, or killed before it began.
+    if not plan_file.is_file() or plan_file.read_text() != wanted:
       shutil.rmtree(work, ignore_errors=True)
       work.mkdir()
       plan_file.write_text(wanted)
     yield work
+
+
+def _code() -> str:
+  """Changes with all code that decides what a shard holds: shards of two versions do not make one data set."""
+  here = pathlib.Path(__file__).parent
+  files = sorted([*here.rglob("*.py"), pathlib.Path(schema.__file__)])
+  return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def _run(jobs: Sequence[Job], *, workers: int, writer: Writer | None, progress: Progress) -> None:
@@ -282,7 +307,7 @@ def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) 
   count = sum(facts["count"] for facts in dropped.values())
   total = sum(len(job.walks) for each in jobs.values() for job in each)
   reasons = "; ".join(f"{facts['count']} {reason}, such as {facts['examples'][0]}" for reason, facts in dropped.items())
-  if count > limit * total:
+  if count > limit * total + 1e-6:  # 0.29 * 100 is a little less than 29
     for split in jobs:  # they are read again next time: the trouble may have been passing
       for job, report in zip(jobs[split], reports[split], strict=True):
         if report["dropped"]:
@@ -293,8 +318,3 @@ def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) 
     )
   if empty := [split for split in jobs if not any(report["rows"] for report in reports[split])]:
     raise DataError(f"{name}: no walk of split {', '.join(empty)} can be stored: {reasons}")
-
-
-def _some(names, count: int = 10) -> str:
-  names = list(names)
-  return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

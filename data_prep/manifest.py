@@ -16,6 +16,8 @@ from data_prep.datasets.record import Record
 from data_prep.shards import EXAMPLES, TEXTS, Job, add_refused, features
 from fgait_jax.data import schema
 
+TFDS_FILES = ("dataset_info.json", "features.json")  # without which TFDS opens nothing
+
 
 def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
   """Reason -> {count, examples}, most frequent first."""
@@ -101,6 +103,7 @@ def write(
       for job, report in each
     },  # fmt: skip
     "indices": {schema.index_name(split): file_facts(folder / schema.index_name(split)) for split in jobs},
+    "metadata": {name: file_facts(folder / name) for name in TFDS_FILES},
   }
   (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
   return manifest

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from fgait_jax.data.schema import to_canvas
+from fgait_jax.data.schema import BUILDER_VERSION, to_canvas
 from fgait_jax.data.source import Split, open_split
 from fgait_jax.errors import DataError, FgaitError
 
@@ -31,7 +31,10 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("--seed", type=int, default=0, help="of the choice")
   args = parser.parse_args(argv)
   try:
-    split = open_split(args.dataset.parent, args.dataset.name, args.split)
+    folder = args.dataset.resolve()
+    if folder.name == BUILDER_VERSION:
+      folder = folder.parent
+    split = open_split(folder.parent, folder.name, args.split)
     for path in preview(split, args.out, walks=args.walks, seed=args.seed):
       print(path)
   except FgaitError as error:
@@ -44,6 +47,8 @@ def preview(split: Split, out: pathlib.Path, *, walks: int, seed: int = 0, colum
   """Writes <name>-<split>.png, `columns` frames of each walk, and all walking as .gif; returns the paths."""
   if len(split) == 0:
     raise DataError(f"{split.name}: the split is empty; there is nothing to show")
+  if walks < 1:
+    raise DataError(f"--walks {walks}: at least 1")
   rows = np.sort(np.random.default_rng(seed).choice(len(split), min(walks, len(split)), replace=False))
   out.mkdir(parents=True, exist_ok=True)
   name = split.name.replace("/", "-")
@@ -59,7 +64,7 @@ def _draw_sheet(split: Split, rows: np.ndarray, columns: int, path: pathlib.Path
     count = int(split.num_frames[row])
     chosen = np.linspace(0, count - 1, columns).round().astype(int)
     strips.append(np.concatenate(list(_grey(split.frames(row, chosen))), axis=1))
-    labels.append(f"{split.keys[row]}  ({count} frames)")
+    labels.append(f"{split.keys[row]}  ({count} frames)".replace("$", r"\$"))  # or it is taken for a formula
   height, width = strips[0].shape
   figure, axes = plt.subplots(figsize=(width / 72 + 3, len(rows) * height / 72 + 0.8), layout="constrained")
   axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=255)

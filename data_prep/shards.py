@@ -87,7 +87,17 @@ def digest(texts: Sequence[str], attributes: Mapping[str, float], frames: np.nda
 
 
 def write_shard(job: Job, progress: Callable[[], None]) -> None:
-  """Writes shard and report; an interrupted call leaves no report, and is then done again from the start."""
+  """Writes shard and report; an interrupted call leaves no report, and is then done again from the start. Raises
+  `DataError` where the shard cannot be written."""
+  try:
+    _write_shard(job, progress)
+  except RuntimeError as error:  # array_record's word for a full disk
+    raise DataError(
+      f"{job.path} cannot be written ({error}); once it can, the same command goes on from the finished shards"
+    ) from error
+
+
+def _write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
   unfinished = job.path.with_name(f"{job.path.name}.unfinished")
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)

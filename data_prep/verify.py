@@ -71,9 +71,10 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
     for path in sorted(folder.iterdir())
     if (".array_record" in path.name or path.name.startswith("index-")) and path.name not in {**shards, **indices}
   ]
-  problems += filter(None, (_compare_file(folder / name, facts) for name, facts in indices.items()))
+  listed = {**indices, **manifest["metadata"]}
+  problems += filter(None, (_compare_file(folder / name, facts) for name, facts in listed.items()))
   index = {split: _load_index(folder / schema.index_name(split)) for split in splits}
-  problems += _check_tfds(folder, manifest) + _check_partition(folder, index)
+  problems += _check_tfds(folder, manifest) + _check_partition(folder, manifest["name"], index)
   names = sorted(shards)
   tasks = [(folder / name, shards[name], _rows_of_shard(index[shards[name]["split"]], name)) for name in names]
   digests: dict[str, list[str]] = {split: [] for split in splits}
@@ -120,9 +121,8 @@ def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
   return [] if told == expected else [f"{path} counts walks by shard as {told}, the manifest as {expected}"]
 
 
-def _check_partition(folder: pathlib.Path, index: Mapping[str, Mapping | None]) -> list[str]:
+def _check_partition(folder: pathlib.Path, name: str, index: Mapping[str, Mapping | None]) -> list[str]:
   """No subject in two splits, and each in the split where the official partition has it today."""
-  name = folder.parent.name
   record = datasets.RECORDS.get(name)
   official = partitions.load(record.partition) if record and record.partition else {}
   split_of = {identity: split for split, identities in official.items() for identity in identities}

@@ -5,7 +5,8 @@
   python -m data_prep.build own --raw masks --out built --name ward_3
 
 A folder is searched for <id>/<type>/<view>.mp4 (or .avi, .mov, .mkv); a video that lies less deep has the type or view
-"00". Of each video the longest stretch is kept in which a body is seen whole.
+"00". Of each video the longest stretch is kept in which a body is seen whole. Masks that are there already are left
+alone, so the same command goes on after a stop.
 """
 
 import argparse
@@ -52,6 +53,9 @@ def main(argv: list[str] | None = None) -> int:
   try:
     found = find(args.videos)
     for file, folder in track(found, description="videos", disable=not sys.stdout.isatty()):
+      if (args.out / folder).is_dir():
+        print(f"{args.out / folder}: there already, left as it is; remove it to make the masks of {file} again")
+        continue
       try:
         written = write_masks(file, args.out / folder, segmenter=args.segmenter)
       except DataError as error:
@@ -110,7 +114,8 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
   try:
     boxes = {}
     for number, body in enumerate(segmenters.follow(masks)):
-      if body is not None and not (body[:, 0].any() or body[:, -1].any()):  # at the side a body is cut off
+      edges = () if body is None else (body[:, 0], body[:, -1], body[-1])
+      if edges and not any(edge.any() for edge in edges):  # there a body is cut off; heads may touch the top
         boxes[number] = np.ptp(np.flatnonzero(body.any(1))) + 1, np.ptp(np.flatnonzero(body.any(0))) + 1
         (unfinished / f"{number:06d}.png").write_bytes(cv2.imencode(".png", body.astype(np.uint8) * 255)[1].tobytes())
     kept = _longest_stretch(sorted(boxes))

@@ -10,7 +10,7 @@ from data_prep.datasets.record import Record
 from data_prep.sources.base import Source
 from data_prep.sources.modalities import ModalitySource
 from data_prep.sources.opengait import OpenGaitSource
-from data_prep.sources.recordings import recordings
+from data_prep.sources.recordings import holds_pickles, recordings
 from data_prep.sources.trees import open_tree
 from fgait_jax.errors import DataError
 
@@ -18,7 +18,7 @@ from fgait_jax.errors import DataError
 def _source(raw: pathlib.Path, modalities: Sequence[str] = ()) -> Source:
   if not modalities:
     return recordings(raw, partition=None, frames="own")
-  if any(name.endswith(".pkl") for name in open_tree(raw)):
+  if holds_pickles(open_tree(raw)):
     return OpenGaitSource(root=raw, partition=None, pickles=tuple(f"*{name}*.pkl" for name in modalities))
   return ModalitySource(raw, modalities=modalities)
 
@@ -44,4 +44,6 @@ def named(name: str, *, modalities: Sequence[str] = ()) -> Record:
   """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles)."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise DataError(f"--name {name!r}: expected small letters, digits and underscores, beginning with a letter")
+  if "" in modalities or len(set(modalities)) < len(modalities):
+    raise DataError(f"--modalities {','.join(modalities)}: expected names of folders, none empty and none twice")
   return dataclasses.replace(RECORD, name=name, source=functools.partial(_source, modalities=tuple(modalities)))

@@ -1,10 +1,12 @@
 """What a reader of raw recordings gives the builder: a list of walks, each read only when its turn comes."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+
+from fgait_jax.errors import DataError
 
 
 class Dropped(Exception):
@@ -60,8 +62,13 @@ def with_bodies(frames: np.ndarray, where: str) -> Reading:
   return Reading(frames[shows], {"all black": np.flatnonzero(~shows).tolist()})
 
 
-def by_split(walks: Sequence[Walk], partition: Mapping[str, Sequence[str]] | None) -> dict[str, list[Walk]]:
-  """Walks of each split of `partition` (split -> subjects), others left out; None: all are "test"."""
+def by_split(
+  walks: Sequence[Walk], partition: Mapping[str, Sequence[str]] | None, *, where: str
+) -> dict[str, list[Walk]]:
+  """Walks of each split of `partition` (split -> subjects), others left out; None: all are "test".
+
+  Raises `DataError` naming `where` if there are walks, and the partition lists none of their subjects.
+  """
   if partition is None:
     return {"test": list(walks)}
   split_of = {subject: split for split, subjects in partition.items() for subject in subjects}
@@ -69,4 +76,13 @@ def by_split(walks: Sequence[Walk], partition: Mapping[str, Sequence[str]] | Non
   for walk in walks:
     if walk.subject in split_of:
       found[split_of[walk.subject]].append(walk)
+  if walks and not any(found.values()):
+    subjects = some(sorted({walk.subject for walk in walks}))
+    raise DataError(f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))})")
   return found
+
+
+def some(names: Iterable[str], count: int = 5) -> str:
+  """The first of `names` as a phrase, and how many there are where that is not all."""
+  names = list(names)
+  return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

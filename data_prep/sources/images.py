@@ -1,7 +1,8 @@
 """Folders (or archives) of mask images, one image a frame, in the layouts that public data sets are handed out in.
 
-A layout is a pattern over file names that tells subject, condition and view; frames of a walk are its files in name
-order. Every image is read as 8-bit grey and normalised as that data set's own pretreatment does.
+A layout is a pattern over file names that tells subject, condition and view; frames of a walk are its files in the
+order of their names, numbers by value. Every image is read as 8-bit grey and normalised as that data set's own
+pretreatment does.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import numpy as np
 
 from data_prep.normalise import SIZE, FrameRefused, normalise_frame
 from data_prep.sources.base import Dropped, Reading, Walk, by_split
-from data_prep.sources.trees import fingerprint, open_tree
+from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.errors import DataError
 
@@ -35,7 +36,7 @@ class Layout:
 
 
 def _layout(example: str, folders: str, **labels) -> Layout:
-  return Layout(example, rf"(?:.*/)?{folders}/{IMAGE}", **labels)
+  return Layout(example, rf"(?P<root>(?:.*/)?){folders}/{IMAGE}", **labels)
 
 
 # Sources: the data sets' own pages and OpenGait's data set guides. A name may match one layout of a tuple only.
@@ -60,6 +61,10 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
       condition="{height}-{scene}-{clothes}-{number}",
     ),
   ),
+  "hid": (
+    _layout("HID2022_test_probe/0001/*.png", r"[^/]*probe[^/]*/(?P<condition>[^/]+)", subject="probe", view="default"),
+    _layout("train/0000/001/*.png", r"(?!probe)(?P<subject>\d{4})/(?P<condition>[^/]+)", view="default"),
+  ),
   "sustech1k": (
     _layout("0000/00-nm/000/Sils_aligned/*.png",
             r"(?P<subject>\d{4})/(?P<condition>[^/]+)/(?P<view>[^/]+)/Sils_aligned"),
@@ -82,6 +87,8 @@ def _resized(mask: np.ndarray) -> np.ndarray:
   return cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
 
 
+LIGHT = 128  # a mask shows its body at least this bright, and its background darker
+
 # How each data set's pretreatment makes a frame. "cut" frames are already 64 rows of 64 or 44 columns.
 FRAMES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
   "official": normalise_frame,
@@ -103,10 +110,18 @@ def open_image(content: bytes) -> np.ndarray:
 
 
 def decode(content: bytes) -> np.ndarray:
-  """An image file's mask, uint8 [height, width]; colours become grey. Raises as `open_image`."""
+  """An image file's mask, uint8 [height, width]; colours become grey. Raises `FrameRefused` for what is no mask."""
   image = open_image(content)
+  if image.ndim == 3 and image.shape[2] in (2, 4) and np.ptp(image[..., -1]):
+    raise FrameRefused("picture with transparency, not a mask")
   if image.ndim == 3:
     image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) if image.shape[2] >= 3 else image[..., 0]
+  if 0 < image.max() < LIGHT:
+    raise FrameRefused("dark picture, not a mask of 0 and 255")
+  if image.min() >= LIGHT:
+    raise FrameRefused("picture without background, not a mask of 0 and 255")
+  if np.mean((image >= 32) & (image < 224)) > 0.5:
+    raise FrameRefused("grey picture, not a mask of 0 and 255")
   return image
 
 
@@ -128,13 +143,17 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
 
 
 class ImageSource:
-  """Walks found in a tree of images by `layout`, split by `partition` (split -> identities; None: all are "test")."""
+  """Walks found in a tree of images by `layout`, split by `partition` (split -> identities; None: all are "test").
+
+  `tree` is what `open_tree(raw)` gives, where that is at hand already.
+  """
 
   def __init__(
     self, raw: str | pathlib.Path, *, layout: str = "id/type/view", frames: str = "official",
-    partition: Mapping[str, Sequence[str]] | None = None,
+    partition: Mapping[str, Sequence[str]] | None = None, tree: Tree | None = None,
   ):
     self.raw = pathlib.Path(raw)
+    self._tree = open_tree(raw) if tree is None else tree
     self.layout = layout
     self.frames = frames
     self.partition = partition
@@ -142,7 +161,7 @@ class ImageSource:
   def splits(self) -> dict[str, list[Walk]]:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
     walks = [self._walk(labels, names) for labels, names in self._grouped.items()]
-    return by_split(walks, self.partition)
+    return by_split(walks, self.partition, where=f"{self.raw}")
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""
@@ -158,25 +177,25 @@ class ImageSource:
     return fingerprint(self.raw, self.layout, self.frames)
 
   @functools.cached_property
-  def _tree(self) -> dict[str, Callable[[], bytes]]:
-    return open_tree(self.raw)
-
-  @functools.cached_property
   def _grouped(self) -> dict[tuple[str, str, str], list[str]]:
-    """Names of every (subject, condition, view), in name order."""
+    """Names of every (subject, condition, view), in their order."""
     layouts = [(layout, re.compile(layout.pattern, re.IGNORECASE)) for layout in LAYOUTS[self.layout]]
-    groups = defaultdict(list)
+    groups, roots = defaultdict(list), {}
     for name in self._tree:
       for layout, pattern in layouts:
         if match := pattern.fullmatch(name):
           found = match.groupdict()
-          groups[tuple(text.format(**found) for text in (layout.subject, layout.condition, layout.view))].append(name)
+          labels = tuple(text.format(**found) for text in (layout.subject, layout.condition, layout.view))
+          # Other folders tell labels by their own names; <id>/<type>/<view> is the same anywhere.
+          check_root(roots, "all" if self.layout == "id/type/view" else labels, found["root"], name, raw=self.raw)
+          groups[labels].append(name)
           break
     if not groups:
       examples = ", ".join(layout.example for layout in LAYOUTS[self.layout])
       seen = ", ".join(list(self._tree)[:3]) or "no files at all"
       raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
-    return dict(sorted(_number_gallery(groups).items()))
+    ordered = {labels: sorted(names, key=natural) for labels, names in groups.items()}
+    return dict(sorted(_number_gallery(ordered).items()))
 
   def _walk(self, labels: tuple[str, str, str], names: list[str]) -> Walk:
     subject, condition, view = labels
@@ -184,6 +203,16 @@ class ImageSource:
     readers = [self._tree[name] for name in names]
     read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
     return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+
+
+def check_root(roots: dict, key, root: str, name: str, *, raw: pathlib.Path) -> None:
+  """Raises `DataError` if files of `key` lie below another folder than `root`: they would be mixed into one walk."""
+  first, example = roots.setdefault(key, (root, name))
+  if root != first:
+    raise DataError(
+      f"{raw}: {example} and {name} lie in two trees, {first or './'} and {root or './'}: --raw must name the one"
+      " folder that holds the walks of one data set"
+    )
 
 
 def _number_gallery(groups: dict[tuple[str, str, str], list[str]]) -> dict[tuple[str, str, str], list[str]]:

@@ -14,7 +14,7 @@ import numpy as np
 from data_prep.normalise import normalise
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.skeletons import Motion, read_amc, read_bvh
-from data_prep.sources.trees import fingerprint
+from data_prep.sources.trees import files_below, fingerprint
 from data_prep.walkers.anthropometry import Subject, draw_subject
 from data_prep.walkers.body import build_body
 from data_prep.walkers.camera import azimuth_of, place_camera
@@ -169,7 +169,7 @@ class MocapSource:
     """Files that are neither a trial nor a trial's skeleton."""
     raw = pathlib.Path(self.raw)
     read = {path for _, _, (_, *files) in self._trials() for path in files}
-    return sorted(p.relative_to(raw).as_posix() for p in raw.rglob("*") if p.is_file() and p not in read)
+    return [file.relative_to(raw).as_posix() for file in files_below(raw) if file not in read]
 
   def fingerprint(self) -> str:
     """Changes with any recording and with the views."""

@@ -16,8 +16,8 @@ import numpy as np
 
 from data_prep.normalise import FrameRefused
 from data_prep.sources.base import Dropped, Reading, Walk, by_split
-from data_prep.sources.images import IMAGE, open_image
-from data_prep.sources.trees import fingerprint, open_tree
+from data_prep.sources.images import IMAGE, check_root, open_image
+from data_prep.sources.trees import fingerprint, natural, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
@@ -43,12 +43,12 @@ class ModalitySource:
     for labels, frames in self._grouped.items():
       key = "/".join(labels)
       readers = {
-        frame: {modality: self._tree[name] for modality, name in names.items()}
-        for frame, names in sorted(frames.items())
+        frame: {modality: self._tree[name] for modality, name in frames[frame].items()}
+        for frame in sorted(frames, key=natural)
       }
       read = functools.partial(read_walk, readers, self.modalities, where=key)
       walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read))
-    return by_split(walks, self.partition)
+    return by_split(walks, self.partition, where=f"{self.raw}")
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""
@@ -72,13 +72,14 @@ class ModalitySource:
     """(subject, condition, view) -> frame -> modality -> name of the picture's file."""
     known = "|".join(map(re.escape, self.modalities))
     patterns = [
-      re.compile(rf"(?:.*/)?{folders}/{IMAGE}", re.IGNORECASE)
+      re.compile(rf"(?P<root>(?:.*/)?){folders}/{IMAGE}", re.IGNORECASE)
       for folders in (rf"(?P<modality>{known})/{_WALK}", rf"{_WALK}/(?P<modality>{known})")
     ]
     proper = {name.lower(): name for name in self.modalities}
-    groups, seen = defaultdict(lambda: defaultdict(dict)), set()
+    groups, seen, roots = defaultdict(lambda: defaultdict(dict)), set(), {}
     for name in self._tree:
       if match := next(filter(None, (pattern.fullmatch(name) for pattern in patterns)), None):
+        check_root(roots, "all", match["root"], name, raw=self.raw)
         modality = proper[match["modality"].lower()]
         frame = groups[match["subject"], match["condition"], match["view"]][pathlib.PurePosixPath(name).stem]
         if modality in frame:

@@ -1,7 +1,7 @@
 """OpenGait's layout: <root>/<id>/<type>/<view>/<name>.pkl, one pickled uint8 array of a walk's frames.
 
 What OpenGait's own pretreatment writes for every data set it knows: silhouettes [frames, 64, 64 or 44], or maps of
-several channels, last or right after the frames. Width 44 is taken as already cut.
+several channels, last or right after the frames. Width 44 is taken as already cut; silhouettes of 128 rows are halved.
 """
 
 import dataclasses
@@ -11,11 +11,13 @@ import pathlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
+import cv2
 import numpy as np
 
-from data_prep.sources.base import Dropped, Reading, Walk, by_split, with_bodies
+from data_prep.sources.base import Dropped, Reading, Walk, by_split, some, with_bodies
+from data_prep.sources.images import LIGHT
 from data_prep.sources.pickles import load_array
-from data_prep.sources.trees import fingerprint, open_tree
+from data_prep.sources.trees import Tree, fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
@@ -28,31 +30,27 @@ class OpenGaitSource:
   """Walks of `root` (a folder or archive) whose id stands in `partition` (split name -> ids; None: all are "test").
 
   `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl"). Of several
-  patterns each names one pickle of every folder, and their channels are stacked in this order.
+  patterns each names one pickle of every folder, and their channels are stacked in this order. A folder that all walks
+  lie in, as in an archive, may stand before the id. `tree` is what `open_tree(root)` gives, where that is at hand.
   """
 
   root: str | pathlib.Path
   partition: Mapping[str, Sequence[str]] | None
   pickles: str | tuple[str, ...] = "*.pkl"
+  tree: Tree | None = dataclasses.field(default=None, repr=False)
 
   def splits(self) -> Mapping[str, Sequence[Walk]]:
     """Walks by split, sorted by key; subjects of no split are left out. Raises `DataError` for another layout."""
     folders = defaultdict(list)
     for name in self._files:
-      if len(parts := name.split("/")) != 4:
+      if len(parts := name.removeprefix(self._prefix).split("/")) != 4:
         raise DataError(f"{self.root}: expected {LAYOUT}, found {name}; --raw must name the folder that holds the ids")
       folders["/".join(parts[:3])].append(name)
-    walks = [self._walk(key, names) for key, names in folders.items()]
-    found = by_split(walks, self.partition)
-    if not any(found.values()):
-      subjects = sorted({walk.subject for walk in walks})
-      listed = sorted(identity for identities in self.partition.values() for identity in identities)
-      raise DataError(f"{self.root}: none of its ids ({_some(subjects)}) stands in the partition ({_some(listed)})")
-    return found
+    return by_split([self._walk(*item) for item in folders.items()], self.partition, where=f"{self.root}")
 
   def subjects(self) -> set[str]:
     """All ids of the folder, in the partition or not."""
-    return {name.split("/")[0] for name in self._files}
+    return {name.removeprefix(self._prefix).split("/")[0] for name in self._files}
 
   def unread(self) -> list[str]:
     """Files that bear no name of the pattern, and so belong to no walk."""
@@ -76,31 +74,53 @@ class OpenGaitSource:
           f"{self.root}/{key} holds several pickles that match {pattern!r}; name one kind, such as '*-sils.pkl'"
         )
       files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
-    read = functools.partial(read_walk, *zip(*files, strict=True))
+    kinds = "maps" if isinstance(self.pickles, tuple) else "masks"
+    read = functools.partial(read_walk, *zip(*files, strict=True), kinds=kinds)
     return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
 
   @functools.cached_property
-  def _tree(self) -> dict[str, Callable[[], bytes]]:
-    return open_tree(self.root)
+  def _tree(self) -> Tree:
+    return open_tree(self.root) if self.tree is None else self.tree
 
   @functools.cached_property
-  def _files(self) -> dict[str, Callable[[], bytes]]:
+  def _prefix(self) -> str:
+    """The folders that stand before the id of every walk, such as an archive's own; "" where there are none."""
+    heads = {tuple(name.split("/")[:-4]) for name in self._files}
+    return "".join(f"{folder}/" for folder in heads.pop()) if len(heads) == 1 else ""
+
+  @functools.cached_property
+  def _files(self) -> Tree:
     tree = self._tree
     files = {name: read for name, read in tree.items() if any(_matches(name, pattern) for pattern in self._patterns)}
     if not files:
-      instead = _some(list(tree)) or "nothing"
+      instead = some(tree) or "nothing"
       raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")
     return files
 
 
-def read_walk(readers: Sequence[Callable[[], bytes] | None], names: Sequence[str]) -> Reading:
-  """One walk's frames that are not black; raises `Dropped` naming the file and what is wrong."""
+def read_walk(
+  readers: Sequence[Callable[[], bytes] | None], names: Sequence[str], *, kinds: str = "masks"
+) -> Reading:
+  """One walk's frames that are not black; raises `Dropped` naming the file and what is wrong.
+
+  `kinds` are "masks" of 0 and 255 with grey edges, or "maps", whose values may mean anything.
+  """
   stack = []
   for read, name in zip(readers, names, strict=True):
     if read is None:
       raise Dropped("a modality is missing", name)
-    stack.append(channels_last(load_array(read(), name), name))
+    stack.append(channels_last(halved(load_array(read(), name)), name))
+    if kinds == "masks" and stack[-1].ndim == 3 and 0 < stack[-1].max() < LIGHT:
+      raise Dropped("not a mask of 0 and 255", f"{name}: no value above {stack[-1].max()}")
   return with_bodies(stack[0] if len(stack) == 1 else stack_channels(stack, names), names[0])
+
+
+def halved(frames: np.ndarray) -> np.ndarray:
+  """Silhouettes uint8 [time, 128, 128 or 88], as of HID, at half the size (cubic, as CASIA-E's); others as they are."""
+  if frames.dtype != np.uint8 or frames.shape[1:] not in {(2 * HEIGHT, 2 * width) for width in WIDTHS}:
+    return frames
+  size = frames.shape[2] // 2, HEIGHT
+  return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in frames])
 
 
 def channels_last(frames: np.ndarray, where: str) -> np.ndarray:
@@ -138,7 +158,3 @@ def stack_channels(stack: Sequence[np.ndarray], names: Sequence[str]) -> np.ndar
 
 def _matches(name: str, pattern: str) -> bool:
   return fnmatch.fnmatch(name.rsplit("/", 1)[-1], pattern)
-
-
-def _some(names: Sequence[str], count: int = 5) -> str:
-  return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

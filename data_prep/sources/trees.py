@@ -1,18 +1,23 @@
 """Raw recordings as one tree of named files, whether they lie in a folder, a zip, a tar, or archives inside a folder.
 
 Nothing is unpacked to disk. Names are relative, with forward slashes; a name that climbs out of its archive is refused.
+Hidden files (a part of the name begins with a dot, or is __MACOSX) are nobody's recordings and are not seen.
 """
 
 import functools
 import gzip
 import hashlib
+import os
 import pathlib
+import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 
 from fgait_jax.errors import DataError
 
+Tree = dict[str, Callable[[], bytes]]  # name of a file -> reader of its bytes
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 
@@ -41,8 +46,15 @@ def _read_zip(path: str, name: str) -> bytes:
     raise DataError(f"{path}: {name} cannot be read ({error}); unpack with the data set's password first") from error
 
 
+@functools.cache
+def _is_gzip(path: str) -> bool:
+  """By content: archives are named as their makers please."""
+  with open(path, "rb") as file:
+    return file.read(2) == b"\x1f\x8b"
+
+
 def _read_tar(path: str, offset: int, size: int) -> bytes:
-  if path.endswith("gz"):
+  if _is_gzip(path):
     return _tar_bytes(path)[offset : offset + size]
   with open(path, "rb") as file:
     file.seek(offset)
@@ -56,13 +68,32 @@ def _zip_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
 
 
 def _tar_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
+  places = {}
   try:
-    with tarfile.open(path) as archive:
+    with tarfile.open(path, "r:gz" if _is_gzip(path) else "r:") as archive:
       for info in archive:
-        if info.isfile():
-          yield info.name, functools.partial(_read_tar, path, info.offset_data, info.size)
-  except (tarfile.TarError, EOFError, OSError) as error:
+        if info.islnk() and info.linkname in places:  # tar's way to store a file that has two names
+          places[info.name] = places[info.linkname]
+        elif info.isfile():
+          places[info.name] = info.offset_data, info.size
+        elif info.issym() or info.islnk():
+          yield info.name, functools.partial(_refuse_link, path, info.name)
+          continue
+        else:
+          continue
+        yield info.name, functools.partial(_read_tar, path, *places[info.name])
+      # tarfile takes a damaged header for the end; the end is a block of zeros, and then a gzip's checksum.
+      archive.fileobj.seek(archive.offset)
+      if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise DataError(f"{path}: damaged or cut short at byte {archive.offset}; download it again")
+      while archive.fileobj.read(1 << 20):
+        pass
+  except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
     raise DataError(f"{path}: not a readable tar archive ({error}); download it again") from error
+
+
+def _refuse_link(path: str, name: str) -> bytes:
+  raise OSError(f"{path}: {name} is a symbolic link; unpack the archive")
 
 
 def _is_archive(path: pathlib.Path) -> bool:
@@ -78,7 +109,41 @@ def _archive_members(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], byt
     yield "/".join(parts), read
 
 
-def open_tree(path: str | pathlib.Path) -> dict[str, Callable[[], bytes]]:
+def files_below(path: pathlib.Path) -> list[pathlib.Path]:
+  """Every file below the folder `path`, also behind links to folders, in sorted order; hidden ones are left out.
+
+  Raises `DataError` for a folder that cannot be listed and a link that leads nowhere.
+  """
+  def refuse(error: OSError):
+    raise DataError(f"{error.filename}: cannot be listed ({error.strerror})") from error
+
+  found = []
+  for folder, folders, names in os.walk(path, followlinks=True, onerror=refuse):
+    real = pathlib.Path(os.path.realpath(folder))
+    up = pathlib.Path(os.path.realpath(os.path.dirname(folder)))
+    if folder != os.fspath(path) and (real == up or real in up.parents):
+      folders.clear()  # a link back to a folder above
+      continue
+    folders[:] = [name for name in folders if not _is_hidden(name)]
+    for file in (pathlib.Path(folder, name) for name in names if not _is_hidden(name)):
+      if not file.is_file():
+        if file.is_symlink():
+          raise DataError(f"{file} is a link that leads nowhere; mend or remove it")
+        continue
+      found.append(file)
+  return sorted(found)
+
+
+def _is_hidden(name: str) -> bool:
+  return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def natural(name: str) -> list[str | int]:
+  """A key by which "2.png" comes before "10.png"; names padded with zeros keep their order."""
+  return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]
+
+
+def open_tree(path: str | pathlib.Path) -> Tree:
   """Every file below `path` (a folder or an archive), name -> reader of its bytes, in sorted order.
 
   An archive inside a folder stands for the folder that holds it: `raw/001.tar.gz` with member `001/nm-01/...` gives
@@ -87,10 +152,9 @@ def open_tree(path: str | pathlib.Path) -> dict[str, Callable[[], bytes]]:
   path = pathlib.Path(path)
   if not path.exists():
     raise DataError(f"{path}: no such folder or archive; --raw must name the downloaded recordings")
-  found: dict[str, Callable[[], bytes]] = {}
+  found: Tree = {}
   origin: dict[str, pathlib.Path] = {}
-  files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
-  for file in files:
+  for file in [path] if path.is_file() else files_below(path):
     if _is_archive(file):
       folder = "" if path.is_file() else file.parent.relative_to(path).as_posix()
       members = ((name if folder in ("", ".") else f"{folder}/{name}", read) for name, read in _archive_members(file))
@@ -99,6 +163,8 @@ def open_tree(path: str | pathlib.Path) -> dict[str, Callable[[], bytes]]:
     else:
       members = [(file.relative_to(path).as_posix(), functools.partial(_read_file, str(file)))]
     for name, read in members:
+      if _is_hidden(name):
+        continue
       if name in found:
         raise DataError(f"{name} is found twice, in {origin[name]} and in {file}; remove one")
       found[name], origin[name] = read, file
@@ -108,6 +174,6 @@ def open_tree(path: str | pathlib.Path) -> dict[str, Callable[[], bytes]]:
 def fingerprint(path: str | pathlib.Path, *choices: str) -> str:
   """Changes with any file's name or size below `path`, and with `choices`; not with dates or the folder's place."""
   path = pathlib.Path(path)
-  files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+  files = [path] if path.is_file() else files_below(path)
   lines = [*choices, *(f"{file.relative_to(path).as_posix()} {file.stat().st_size}" for file in files)]
   return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()

@@ -144,7 +144,12 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
   """
   folder = find_version(data_dir, name)
   manifest = read_manifest(folder)
-  info = tfds.builder_from_directory(folder).info
+  try:
+    info = tfds.builder_from_directory(folder).info
+  except Exception as error:  # TFDS fails in many ways where a file of its own is missing or damaged
+    raise DataError(
+      f"{folder}: TFDS cannot read its own files there ({error}); python -m data_prep.verify {folder.parent} tells more"
+    ) from error
   try:
     instructions = list(info.splits[split].file_instructions)
   except (KeyError, ValueError, AssertionError) as error:

@@ -218,6 +218,55 @@ def test_splits_that_share_a_subject_or_a_key_are_refused(tmp_path):
     run(tmp_path, {"train": []})
 
 
+def test_names_that_are_not_utf8_are_named(tmp_path):
+  name = b"M\xfcller".decode(errors="surrogateescape")
+  latin = walk("1/nm/0")
+  splits = {"train": [dataclasses.replace(latin, subject=name, key=f"{name}/nm/0")]}
+  with pytest.raises(DataError, match="fake: names are not UTF-8: M\ufffdller, M\ufffdller/nm/0; rename"):
+    run(tmp_path, splits)
+
+
+def test_the_advised_share_of_bad_walks_is_enough(tmp_path):
+  splits = {"train": [*walks(["1"], count=71), *(walk(f"8/nm/{i}", fail) for i in range(29))]}
+  assert run(tmp_path, splits, limit_dropped=0.29).manifest["splits"]["train"]["sequences"] == 71
+
+
+def test_a_place_that_cannot_be_written_is_one_clean_line(tmp_path, capsys, monkeypatch):
+  monkeypatch.setitem(datasets.RECORDS, "fake", record(lambda raw: Fake({"train": walks(["1"])})))
+  (tmp_path / "file").write_text("")
+  assert build.main(["fake", "--out", str(tmp_path / "file"), "--workers", "1"]) == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("error: ")
+  assert str(tmp_path / "file") in line
+
+  class Full:
+    def __init__(self, *_):
+      pass
+
+    def write(self, _):
+      raise RuntimeError("No space left on device")
+
+    def close(self):
+      pass
+
+  monkeypatch.setattr(shards, "ArrayRecordWriter", Full)
+  with pytest.raises(DataError, match=r"array_record-00000-of-00001 cannot be written \(No space left"):
+    run(tmp_path / "full", {"train": walks(["1"])})
+
+
+def test_an_interrupted_build_by_other_code_is_begun_anew(tmp_path, small_shards, monkeypatch):
+  monkeypatch.setattr(builder, "_check_dropped", lambda *_, **__: fail())
+  with pytest.raises(Dropped):
+    run(tmp_path, {"train": walks(["1", "2"])})
+  monkeypatch.undo()
+  written = []
+  monkeypatch.setattr(builder, "write_shard", lambda job, told: written.append(job) or shards.write_shard(job, told))
+  monkeypatch.setattr(builder, "_code", lambda: "newer")
+  monkeypatch.setattr(shards, "MIN_WALKS", 2)
+  run(tmp_path, {"train": walks(["1", "2"])})
+  assert len(written) == 2
+
+
 def test_absent_and_unlisted_subjects_are_named(tmp_path, raw, monkeypatch):
   listed = {**PARTITION, "test": ["006", "100", "101"]}
   monkeypatch.setattr(partitions, "load", lambda name: listed)
@@ -260,7 +309,7 @@ def test_command_line_builds_and_tells(tmp_path, raw, monkeypatch, capsys):
   assert "dropped 1: empty file, such as 001/nm-01/000/000.pkl" in told
   assert "sequences/s" in told
   assert build.main(argv) == 0
-  assert "is built already from the same recordings" in capsys.readouterr().out
+  assert "is built already from recordings of the same names and sizes" in capsys.readouterr().out
 
 
 def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):

@@ -107,9 +107,65 @@ def test_files_that_fit_no_layout_are_told(tmp_path):
   assert ImageSource(tmp_path).unread() == ["001/nm-01/001.png", "readme.txt"]
 
 
+@pytest.mark.parametrize(
+  ("image", "reason"),
+  [
+    (body() // 255, "dark picture, not a mask of 0 and 255"),
+    (np.full((60, 40), 255, np.uint8), "picture without background"),
+    (np.tile(np.arange(256, dtype=np.uint8), (60, 1)), "grey picture"),
+    (np.dstack([np.zeros((*body().shape, 3), np.uint8), body()]), "picture with transparency"),
+  ],
+  ids=["0 and 1", "white", "photograph", "alpha"],
+)
+def test_what_is_no_mask_is_refused(tmp_path, image, reason):
+  write(tmp_path, "001/nm-01/090/1.png", png(image))
+  write(tmp_path, "001/nm-01/090/2.png", png(body()))
+  (walk,) = ImageSource(tmp_path, frames="own").splits()["test"]
+  reading = walk.read()
+  assert len(reading.frames) == 1
+  ((told, names),) = reading.refused.items()
+  assert told.startswith(reason)
+  assert names == ["1.png"]
+
+
+@pytest.mark.parametrize(
+  ("layout", "names"),
+  [
+    ("id/type/view", ("alice/nm-01/090/cam1/1.png", "bob/nm-02/090/cam1/1.png")),  # one folder too deep
+    ("id/type/view", ("copy1/001/nm-01/090/1.png", "copy2/001/nm-01/090/2.png")),
+    ("grew", ("flow/train/00001/aa/1.png", "pose/train/00001/aa/1.png")),
+  ],
+)
+def test_walks_of_two_trees_are_never_mixed(tmp_path, layout, names):
+  for name in names:
+    write(tmp_path, name, png(body()))
+  with pytest.raises(DataError, match=f"{names[0]} and {names[1]} lie in two trees, .*--raw must name the one folder"):
+    ImageSource(tmp_path, layout=layout).splits()
+
+
+def test_hid_is_read_as_it_is_handed_out(tmp_path):
+  for name in ("train/0001/002/1.png", "HID2022_test_gallery/0500/001/1.png", "HID2022_test_probe/0007/1.png"):
+    write(tmp_path, name, png(body()))
+  partition = {"train": ["0001"], "test": ["0500", "probe"]}
+  splits = ImageSource(tmp_path, layout="hid", frames="resize", partition=partition).splits()
+  assert [walk.key for walk in splits["train"]] == ["0001/002/default"]
+  assert [walk.key for walk in splits["test"]] == ["0500/001/default", "probe/0007/default"]
+
+
+def test_frames_are_ordered_by_the_value_of_their_numbers(tmp_path):
+  for number in (1, 2, 10, 9, 100):
+    mask = np.zeros((64, 44), np.uint8)
+    mask[:, : number % 40 + 1] = 255
+    write(tmp_path, f"001/nm-01/090/{number}.png", png(mask))
+  (walk,) = ImageSource(tmp_path, frames="own").splits()["test"]
+  assert [int((frame[0] > 0).sum()) for frame in walk.read().frames] == [2, 3, 10, 11, 21]
+
+
 def test_cut_frames_of_different_sizes_are_dropped_by_name(tmp_path):
-  write(tmp_path, "train/00001/aa/1.png", png(np.full((64, 64), 255, np.uint8)))
-  write(tmp_path, "train/00001/aa/2.png", png(np.full((64, 44), 255, np.uint8)))
+  for name, width in (("1", 64), ("2", 44)):
+    mask = np.zeros((64, width), np.uint8)
+    mask[:, :20] = 255
+    write(tmp_path, f"train/00001/aa/{name}.png", png(mask))
   (walk,) = ImageSource(tmp_path, layout="grew", frames="cut").splits()["test"]
   with pytest.raises(Dropped, match="frames of different sizes"):
     walk.read()

@@ -81,12 +81,13 @@ def test_several_pickles_are_stacked_as_channels(tmp_path):
   [
     (frames(shape=(3, 64, 64, 64)), r"wrong shape: .*\[frames, channels, 64, 64 or 44\] of at most 16 channels"),
     (frames(shape=(3, 0, 64, 64)), "wrong shape"),
-    (frames(shape=(3, 128, 88)), r"wrong shape: 001/nm/0/sils.pkl: \(3, 128, 88\), expected \[frames, 64, 64 or 44\],"),
+    (frames(shape=(3, 128, 96)), r"wrong shape: 001/nm/0/sils.pkl: \(3, 128, 96\), expected \[frames, 64, 64 or 44\],"),
+    (frames(1), "not a mask of 0 and 255: 001/nm/0/sils.pkl: no value above 1"),
     (frames(shape=(64, 64)), "wrong shape: 001/nm/0/sils.pkl"),
     (frames(1, dtype=np.float32), "wrong dtype: 001/nm/0/sils.pkl: float32"),
     (frames(shape=(0, 64, 64)), "no frames: 001/nm/0/sils.pkl"),
   ],
-  ids=["axes", "no channel", "size", "flat", "float", "none"],
+  ids=["axes", "no channel", "size", "dark", "flat", "float", "none"],
 )
 def test_a_bad_walk_is_dropped_by_reason(tmp_path, array, reason):
   put(tmp_path, "001/nm/0", array)
@@ -96,25 +97,47 @@ def test_a_bad_walk_is_dropped_by_reason(tmp_path, array, reason):
 
 
 def test_one_of_several_pickles_is_chosen_by_name(tmp_path):
-  put(tmp_path, "001/nm/0", frames(1), "0-sils.pkl")
-  put(tmp_path, "001/nm/0", frames(2), "0-pose.pkl")
+  put(tmp_path, "001/nm/0", frames(255), "0-sils.pkl")
+  put(tmp_path, "001/nm/0", frames(254), "0-pose.pkl")
   with pytest.raises(DataError, match=r"001/nm/0 holds several pickles.*'\*-sils.pkl'"):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
   (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*-sils.pkl").splits()["train"]
-  assert walk.read().frames.max() == 1
+  assert walk.read().frames.max() == 255
 
 
 def test_another_layout_says_what_was_expected_and_found(tmp_path):
   put(tmp_path, "kth/001/nm/0", frames())
+  put(tmp_path, "002/nm/0", frames())
   with pytest.raises(DataError, match=r"expected <id>/<type>/<view>/<name>.pkl, found kth/001/nm/0/sils.pkl"):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
-  with pytest.raises(DataError, match=r"no walks found: expected <id>.*found kth/001"):
+  with pytest.raises(DataError, match=r"no walks found: expected <id>.*found 002/nm/0/sils.pkl, kth/001"):
     OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*.npy").splits()
   with pytest.raises(DataError, match=r"none of its ids \(001\) stands in the partition \(a\)"):
     OpenGaitSource(root=tmp_path / "kth", partition={"train": ["a"]}).splits()
   (tmp_path / "empty").mkdir()
   with pytest.raises(DataError, match="empty: no walks found.*found nothing"):
     OpenGaitSource(root=tmp_path / "empty", partition=PARTITION).splits()
+
+
+def test_one_folder_may_stand_before_all_ids(tmp_path):
+  for key in ("SUSTech1K-pkl/001/nm/0", "SUSTech1K-pkl/003/nm/0", "__MACOSX/001/nm/0"):
+    put(tmp_path, key, frames())
+  source = OpenGaitSource(root=tmp_path, partition=PARTITION)
+  assert {split: [walk.key for walk in walks] for split, walks in source.splits().items()} == {
+    "train": ["001/nm/0"], "test": ["003/nm/0"]}
+  assert source.subjects() == {"001", "003"}
+  assert source.unread() == []
+
+
+def test_silhouettes_of_128_rows_are_halved(tmp_path):
+  large = np.zeros((2, 128, 128), np.uint8)
+  large[:, 20:100, 40:90] = 255
+  put(tmp_path, "001/nm/0", large)
+  (walk,) = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  small = walk.read().frames
+  np.testing.assert_array_equal(small[:, 12:48, 22:43], 255)
+  assert small.shape == (2, 64, 64)
+  assert abs(small.mean() - large.mean()) < 1
 
 
 def test_fingerprint_follows_files_not_places(tmp_path):

@@ -71,6 +71,14 @@ def test_modalities_may_lie_in_trees_of_their_own(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0).shape == (1, 64, 64, 2)
 
 
+def test_a_stray_pickle_among_masks_is_named_and_not_taken_for_the_recordings(tmp_path, capsys):
+  for frame in range(3):
+    write(tmp_path / "raw", f"001/nm/0/{frame}.png", mask())
+  (tmp_path / "raw" / "001" / "meta.pkl").write_bytes(pickle.dumps({}))
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  assert "1 files belong to no walk by their names and are left out: 001/meta.pkl" in capsys.readouterr().err
+
+
 def test_files_of_no_modality_are_named_and_a_frame_twice_is_an_error(tmp_path, capsys):
   cut = np.full((64, 64), 9, np.uint8)
   for name in ("001/nm/0/sil/1.png", "001/nm/0/par/1.png", "001/nm/0/rgb/1.png"):
@@ -112,6 +120,8 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
   [
     (["own", "--name", "Ward 3"], "--name 'Ward 3': expected small letters"),
     (["own", "--name", "kth"], "--name kth: a public data set is called so"),
+    (["own", "--modalities", "sil,"], "--modalities sil,: expected names of folders, none empty and none twice"),
+    (["own", "--modalities", "a,b,a"], "none twice"),
     (["kth", "--name", "mine"], "belong to the data set own, not to kth"),
     (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
   ],

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 from data_prep import build, preview
+from fgait_jax.data.schema import BUILDER_VERSION
+from fgait_jax.data.source import open_split
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,15 @@ def test_pictures_show_the_walks(built, capsys):
   with Image.open(film) as moving:
     assert moving.n_frames == 7
     assert moving.size == (6 * 64, 64)
+
+
+def test_the_version_folder_and_strange_keys_are_fine_and_no_walks_are_not(built, capsys):
+  folder = built / "built" / "kth" / BUILDER_VERSION
+  assert preview.main([str(folder), "--out", str(built / "pictures"), "--walks", "0"]) == 1
+  assert "--walks 0: at least 1" in capsys.readouterr().err
+  split = open_split(built / "built", "kth", "test")
+  split._columns["key"] = np.array(["a$^$b"] * len(split))
+  assert all(path.is_file() for path in preview.preview(split, built / "pictures", walks=1))
 
 
 def test_an_unknown_set_is_one_clean_line(built, capsys):

@@ -5,6 +5,7 @@ import pickle
 import tarfile
 import zipfile
 
+import numpy as np
 import pytest
 
 from data_prep.sources.trees import open_tree
@@ -83,3 +84,70 @@ def test_one_name_in_two_places_is_an_error(tmp_path):
   as_tar(tmp_path, names=["001/nm-01/000/a.png"])
   with pytest.raises(DataError, match=r"001/nm-01/000/a\.png is found twice, in .*raw\.tar and in .*raw\.zip"):
     open_tree(tmp_path)
+
+
+def large_tar(path, mode="w"):
+  rng = np.random.default_rng(0)
+  with tarfile.open(path, mode) as archive:
+    for number in range(6):
+      info = tarfile.TarInfo(f"001/nm/{number}/a.png")
+      info.size = 700
+      archive.addfile(info, io.BytesIO(rng.bytes(700)))
+  return path
+
+
+@pytest.mark.parametrize("cut", [3 * 1536, 3 * 1536 + 100, 3 * 1536 + 600], ids=["between", "in a header", "in a file"])
+def test_a_tar_cut_short_is_an_error(tmp_path, cut):
+  path = large_tar(tmp_path / "raw.tar")
+  path.write_bytes(path.read_bytes()[:cut])
+  with pytest.raises(DataError, match=r"raw.tar: .*download it again"):
+    open_tree(path)
+
+
+def test_a_damaged_header_is_an_error_and_so_is_a_damaged_gzip(tmp_path):
+  path = large_tar(tmp_path / "raw.tar")
+  content = bytearray(path.read_bytes())
+  content[3 * 1536 + 5] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(DataError, match=f"raw.tar: damaged or cut short at byte {3 * 1536}; download it again"):
+    open_tree(path)
+  path = large_tar(tmp_path / "raw.tar.gz", "w:gz")
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 16
+  path.write_bytes(content)
+  with pytest.raises(DataError, match="raw.tar.gz: not a readable tar archive"):
+    open_tree(path)
+
+
+def test_compression_is_told_by_content(tmp_path):
+  whole = open_tree(large_tar(tmp_path / "a.tar"))
+  for name in ("b.TGZ", "c.tar"):
+    tree = open_tree(large_tar(tmp_path / name, "w:gz"))
+    assert {key: read() for key, read in tree.items()} == {key: read() for key, read in whole.items()}
+
+
+def test_links_are_followed_or_told(tmp_path):
+  raw = as_folder(tmp_path)
+  (raw / "003").symlink_to(raw / "002")
+  (raw / "002" / "up").symlink_to(raw)  # a circle
+  (raw / ".unfinished").mkdir()
+  (raw / ".unfinished" / "a.png").write_bytes(b"x")
+  assert list(open_tree(raw)) == [*sorted(FILES), "003/bg-01/090/a.png"]
+  (raw / "001" / "lost.png").symlink_to(raw / "nowhere")
+  with pytest.raises(DataError, match=r"001/lost.png is a link that leads nowhere"):
+    open_tree(raw)
+
+
+def test_links_inside_a_tar_are_read_or_told(tmp_path):
+  with tarfile.open(tmp_path / "raw.tar", "w") as archive:
+    info = tarfile.TarInfo("001/a.png")
+    info.size = 5
+    archive.addfile(info, io.BytesIO(b"first"))
+    for name, kind in (("001/b.png", tarfile.LNKTYPE), ("001/c.png", tarfile.SYMTYPE)):
+      link = tarfile.TarInfo(name)
+      link.type, link.linkname = kind, "001/a.png"
+      archive.addfile(link)
+  tree = open_tree(tmp_path / "raw.tar")
+  assert tree["001/b.png"]() == b"first"
+  with pytest.raises(OSError, match="001/c.png is a symbolic link; unpack the archive"):
+    tree["001/c.png"]()

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -12,6 +13,8 @@ from data_prep import builder, datasets, partitions, shards, verify
 from data_prep.datasets.record import Record
 from data_prep.sources.base import Walk
 from fgait_jax.data import schema
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import DataError
 
 
 class Fake:
@@ -116,6 +119,18 @@ def test_changed_metadata_and_manifest_are_found(folder):
   assert "dataset_info.json cannot be read" in "".join(problems(folder))
 
 
+@pytest.mark.parametrize("name", ["features.json", "dataset_info.json"])
+def test_files_of_tfds_are_checked_and_their_loss_is_a_clear_error(folder, name):
+  (folder / name).write_text((folder / name).read_text()[:-9])
+  assert f"{name} has" in "".join(problems(folder))
+  with pytest.raises(DataError, match="TFDS cannot read its own files there"):
+    open_split(folder.parents[1], "fake", "train")
+  (folder / name).unlink()
+  assert f"{folder / name} is missing" in problems(folder)
+  with pytest.raises(DataError, match="TFDS cannot read its own files there"):
+    open_split(folder.parents[1], "fake", "train")
+
+
 def test_a_manifest_of_other_content_is_found(folder):
   manifest = json.loads((folder / schema.MANIFEST).read_text())
   manifest["content_hash"] = "0" * 64
@@ -129,8 +144,10 @@ def test_a_manifest_of_other_content_is_found(folder):
 def test_a_changed_partition_is_found(folder, monkeypatch):
   monkeypatch.setitem(datasets.RECORDS, "fake", dataclasses.replace(RECORD, partition="fake"))
   monkeypatch.setattr(partitions, "load", lambda name: {"train": ["1"], "test": ["2", "3"]})
-  (problem,) = problems(folder)
-  assert "subject 2 is stored in train, the partition fake has it in test" in problem
+  monkeypatch.chdir(folder)
+  for place in (folder, pathlib.Path()):  # by its own name, whatever the folder is called from here
+    (problem,) = problems(place)
+    assert "subject 2 is stored in train, the partition fake has it in test" in problem
 
 
 def test_what_is_no_data_set_is_told_in_one_line(tmp_path, capsys):
