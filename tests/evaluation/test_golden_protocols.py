@@ -110,15 +110,14 @@ def test_scoliosis1k(golden):
 
 
 def test_rerank(golden):
-  """Distances within 1e-3 (why they are not closer is not known), the same first neighbours and rank-1."""
+  """The very distances, in half precision where the evaluator has it, and so the same neighbours and rank-1."""
   with np.load(golden("rerank")) as file:
     arrays = {k: file[k] for k in file.files}
   distances = pairwise(arrays["embeddings"], arrays["embeddings"])
   np.testing.assert_allclose(distances, arrays["distances"], atol=2e-2)
   num = int(arrays["num_query"])
   ours = rerank(arrays["distances"], num_probes=num)
-  np.testing.assert_allclose(ours, arrays["reranked"], atol=1e-3)
-  np.testing.assert_array_equal(ours.argmin(1), arrays["reranked"].argmin(1))
+  np.testing.assert_array_equal(ours, arrays["reranked"])
   labels = arrays["labels"]
   ranking = retrieval.rank(arrays["embeddings"][:num], arrays["embeddings"][num:], probe_labels=labels[:num],
                            gallery_labels=labels[num:])

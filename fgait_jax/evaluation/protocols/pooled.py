@@ -91,10 +91,13 @@ class Listed(Pooled):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Own(Pooled):
-  """Any data: types "gallery" and "probe" where these are all there are, else each subject's first row is gallery."""
+  """Any data: types "gallery" and "probe" where one of them is met, else each subject's first row is gallery."""
 
   def roles(self, walks):
-    if set(np.unique(walks.types)) == {"gallery", "probe"}:
+    types = set(np.unique(walks.types).tolist())
+    if {name.strip().lower() for name in types} & {"gallery", "probe"}:
+      if types != {"gallery", "probe"}:  # a slip of the pen must not turn into another split of the data
+        raise self.refuse(walks, 'types are not exactly "gallery" and "probe"')
       gallery = walks.types == "gallery"
     else:
       gallery = np.zeros(len(walks), bool)

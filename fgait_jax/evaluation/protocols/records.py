@@ -9,6 +9,9 @@ from fgait_jax.evaluation.protocols.servers import Server
 
 OPENGAIT = "OpenGait's evaluator (Fan et al., CVPR 2023)"
 CASIA_TYPES = r"nm-0[1-6]|(bg|cl)-0[12]"
+CASIA_B_VIEWS = "|".join(f"{angle:03d}" for angle in range(0, 181, 18))
+OUMVLP_VIEWS = "|".join(f"{angle:03d}" for angle in (*range(0, 91, 15), *range(180, 271, 15)))
+CASIA_E_VIEWS = "|".join(f"{angle:03d}" for angle in range(0, 360, 15))
 SUSTECH = {"Normal": "01-nm", "Bag": "bg", "Clothing": "cl", "Carrying": "cr", "Umbrella": "ub", "Uniform": "uf"}
 SUSTECH |= {"Occlusion": "oc", "Night": "nt"}
 
@@ -17,51 +20,52 @@ RECORDS: tuple[Protocol, ...] = (
     name="casia_b",
     title="CASIA-B",
     source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Yu et al., ICPR 2006",
-    wants="types nm-01..nm-06, bg-01, bg-02, cl-01, cl-02 (gallery nm-01..nm-04) and views 000..180",
+    wants="types nm-01..nm-06, bg-01, bg-02, cl-01, cl-02 (gallery nm-01..nm-04) and views 000, 018 .. 180",
     gallery=r"nm-0[1-4]",
     conditions={"NM": r"nm-0[56]", "BG": r"bg-0[12]", "CL": r"cl-0[12]"},
     known=CASIA_TYPES,
-    known_views=r"\d{3}",
+    known_views=CASIA_B_VIEWS,
   ),
   CrossViewGallery(
     name="casia_b_cross_view_gallery",
     title="CASIA-B, gallery of all views",
     source=f"{OPENGAIT}, cross_view_gallery_evaluation",
-    wants="types nm-01, nm-02, bg-01, bg-02, cl-01, cl-02 (gallery: the 02 ones) and views 000..180",
+    wants="types nm-01, nm-02, bg-01, bg-02, cl-01, cl-02 (gallery: the 02 ones) and views 000, 018 .. 180",
     gallery=r"(nm|bg|cl)-02",
     conditions={"NM": r"nm-01", "BG": r"bg-01", "CL": r"cl-01"},
     known=CASIA_TYPES,
-    known_views=r"\d{3}",
+    known_views=CASIA_B_VIEWS,
   ),
   CrossView(
     name="oumvlp",
     title="OU-MVLP",
     source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Takemura et al., IPSJ CVA 2018",
-    wants="types 00 (probe) and 01 (gallery) and views 000..270",
+    wants="types 00 (probe) and 01 (gallery) and views 000, 015 .. 090, 180 .. 270",
     gallery=r"01",
     conditions={"NM": r"00"},
     known=r"0[01]",
-    known_views=r"\d{3}",
+    known_views=OUMVLP_VIEWS,
   ),
   CrossViewGallery(
     name="oumvlp_cross_view_gallery",
     title="OU-MVLP, gallery of all views",
     source=f"{OPENGAIT}, cross_view_gallery_evaluation",
-    wants="types 00 (probe) and 01 (gallery) and views 000..270",
+    wants="types 00 (probe) and 01 (gallery) and views 000, 015 .. 090, 180 .. 270",
     gallery=r"01",
     conditions={"NM": r"00"},
     known=r"0[01]",
-    known_views=r"\d{3}",
+    known_views=OUMVLP_VIEWS,
   ),
   CrossView(
     name="casia_e",
     title="CASIA-E",
     source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Song et al., T-PAMI 2023",
-    wants="types {H,L}-{scene1,scene2,scene3,scene3_s}-{nm,bg,cl}-{1,2} (gallery scene1-nm) and views other than 270",
+    wants="types {H,L}-{scene1,scene2,scene3,scene3_s}-{nm,bg,cl}-{1,2} (gallery scene1-nm) and views 000, 015 .."
+    " (270 is left out)",
     gallery=r"[HL]-scene1-nm-[12]",
     conditions={c.upper(): rf"[HL]-(scene2|scene3|scene3_s)-{c}-[12]" for c in ("nm", "bg", "cl")},
     known=r"[HL]-(scene1|scene2|scene3|scene3_s)-(nm|bg|cl)-[12]",
-    known_views=r"\d{3}",
+    known_views=CASIA_E_VIEWS,
     drop_views=("270",),
   ),
   CrossView(
@@ -125,8 +129,10 @@ RECORDS: tuple[Protocol, ...] = (
     name="grew",
     title="GREW, submission to the server",
     source=f"{OPENGAIT}, GREW_submission; data: Zhu et al., ICCV 2021",
-    wants='gallery sequences (types 01, 02) with labels, and probes under the label "probe", their video as view',
+    wants='gallery sequences (types 01, 02) with whole numbers as labels, and probes under the label "probe", their'
+    " video as view",
     columns=("videoId", *(f"rank{k}" for k in range(1, 21))),
+    numbers=True,
   ),
   Server(
     name="hid",

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+import re
 
 import numpy as np
 
@@ -16,11 +17,13 @@ from fgait_jax.evaluation.rerank import rerank
 class Server(Protocol):
   """Ranked gallery labels per probe video, no figures. Probes carry the label "probe" and their video id as view.
 
-  columns: the CSV's header, the video and then one column per rank; reranked: k-reciprocal re-ranking first.
+  columns: the CSV's header, the video and then one column per rank; reranked: k-reciprocal re-ranking first; numbers:
+  labels are written as integers, without leading zeros, as the server's evaluator does.
   """
 
   columns: tuple[str, ...]
   reranked: bool = False
+  numbers: bool = False
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     hidden = walks.labels == "probe"
@@ -29,6 +32,7 @@ class Server(Protocol):
     if hidden.all():
       raise self.refuse(walks, "the gallery is empty")
     probe, gallery = walks.take(hidden), walks.take(~hidden)
+    names = self._written(walks, gallery.labels)
     if self.reranked:
       both = np.concatenate([probe.embeddings, gallery.embeddings])
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
@@ -42,9 +46,17 @@ class Server(Protocol):
         budget_bytes=settings.budget_bytes,
       )
     rows = [
-      [video, *gallery.labels[line[: len(self.columns) - 1]]] for video, line in zip(probe.views, order, strict=True)
+      [video, *names[line[: len(self.columns) - 1]].tolist()] for video, line in zip(probe.views, order, strict=True)
     ]
     return {"submission": {"columns": self.columns, "rows": rows, "reranked": self.reranked}}
+
+  def _written(self, walks: Walks, labels: np.ndarray) -> np.ndarray:
+    """The gallery's labels as the submission has them."""
+    if not self.numbers:
+      return labels
+    if strange := [name for name in np.unique(labels).tolist() if re.fullmatch("[0-9]{1,18}", name) is None]:
+      raise self.refuse(walks, f"labels that are no whole numbers: {', '.join(strange[:10])}")
+    return labels.astype(np.int64)
 
 
 def write_csv(result: dict, path: str | pathlib.Path) -> pathlib.Path:
