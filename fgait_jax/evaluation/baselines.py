@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
-from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.distances import centre
+from fgait_jax.evaluation.distances import centre, check_centring
 from fgait_jax.evaluation.features import Features, describe, progress_bar, read_walk
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
@@ -59,13 +58,14 @@ def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, 
 
 
 def centred(features: Features, by: str) -> Features:
-  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition" or "view".
+  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition", "view", or "none",
+  which leaves them as they are.
 
   It uses which camera or scene every probe comes from, and the unlabelled probes together: never to be mixed with
   plain figures.
   """
-  if by not in ("condition", "view"):
-    raise ConfigError(f'config.centre_by is {by!r}; known: "none", "condition", "view"')
+  if check_centring(by) == "none":
+    return features
   groups = features.conditions if by == "condition" else features.views
   return dataclasses.replace(features, embeddings=centre(features.embeddings, groups))
 

@@ -13,6 +13,7 @@ import numpy as np
 from fgait_jax.errors import ConfigError, DataError
 
 METRICS = ("euclidean", "cosine")
+CENTRINGS = ("none", "condition", "view")
 BUDGET = 4 << 30  # bytes a ranking may take on the device, when nothing else is said
 MAX_BLOCK = 1024  # a block of 1024 x 1024 float32 still lies in a CPU's caches; larger ones gain nothing anywhere
 MIN_BLOCK = 64
@@ -80,6 +81,13 @@ def _sizes(number: int) -> list[int]:
     sizes.append(-(-even // step) * step)
     count *= 2
   return sizes
+
+
+def check_centring(by: str) -> str:
+  """Returns `by`; raises ConfigError unless it is one of `CENTRINGS`."""
+  if by not in CENTRINGS:
+    raise ConfigError(f"config.centre_by is {by!r}; known: {', '.join(CENTRINGS)}")
+  return by
 
 
 def check_metric(metric: str) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, features
-from fgait_jax.evaluation.distances import check_metric
+from fgait_jax.evaluation.distances import check_centring, check_metric
 from fgait_jax.evaluation.features import Features
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
@@ -60,7 +60,8 @@ class Setup:
   def title(self) -> str:
     """The model in a table's row."""
     model = self.trained.config.model
-    return f"{model.name} {model.variant}, {self.trained.step} steps"
+    then = " of fine-tuning" if self.trained.fine_tune else ""
+    return f"{model.name} {model.variant}, {self.trained.step} steps{then}"
 
   @property
   def data_title(self) -> str:
@@ -83,8 +84,7 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   if min(config.bootstrap, config.pictures) < 0:
     raise ConfigError(f"config.bootstrap={config.bootstrap} and config.pictures={config.pictures} must be 0 or more")
   check_metric(config.metric)
-  if config.centre_by not in ("none", "condition", "view"):
-    raise ConfigError(f'config.centre_by is {config.centre_by!r}; known: "none", "condition", "view"')
+  check_centring(config.centre_by)
   split = open_split(config.data_dir, config.dataset, config.split)
   mesh = make_mesh()
   trained = load_network(config.checkpoint, mesh=mesh, which=config.network)
@@ -116,18 +116,34 @@ def describe(config, split, network: Pretrained) -> dict:
 
 
 def seen_in_pretraining(config, network: Pretrained) -> dict:
-  """What the network had seen: `datasets`, their `content_hashes`, which `labels` were used, and whether
-  the evaluated data set, or the very split of it, were among them."""
+  """What the network had seen: `datasets` of pretraining, `content_hashes` of all, in words which `labels` were used in
+  pretraining and fine-tuning, and whether the evaluated data set, or a split of it, was among them."""
   seen = network.config.data
-  among = config.dataset in seen.names
   kinds = zip(seen.names, seen.positives, strict=True)
   told = [f"the {kind} of every sequence of {name}" for name, kind in kinds if kind != "sequence"]
+  lessons = _lessons(network.fine_tune)
+  labels = [f"told {' and '.join(told)}" if told else "without labels"]
+  labels += [f"then fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
+  splits = [seen.split] if config.dataset in seen.names else []
+  splits += [split for _, name, split in lessons if name == config.dataset]
   return {
-    "labels": f"told {' and '.join(told)}" if told else "without labels",
-    "datasets": [f"{name} ({seen.split})" for name in seen.names], "content_hashes": dict(network.data),
-    "steps": network.step, "evaluated_data_among_them": among,
-    "evaluated_split_among_them": among and config.split.partition("[")[0] == seen.split.partition("[")[0],
+    "labels": ", ".join(labels), "datasets": [f"{name} ({seen.split})" for name in seen.names],
+    "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits),
+    "evaluated_split_among_them": any(_named(split) & _named(config.split) for split in splits),
   }
+
+
+def _lessons(fine_tune: dict) -> list[tuple[str, str, str]]:
+  """(target, data set, split) of each fine-tuning of a network, the first first."""
+  if not fine_tune:
+    return []
+  name, _, split = fine_tune["dataset"].partition("/")
+  return [*_lessons(fine_tune.get("before", {})), (fine_tune["settings"]["target"], name, split)]
+
+
+def _named(split: str) -> set[str]:
+  """The splits that a TFDS expression such as "train[2:7]+test[:50%]" takes from."""
+  return {part.partition("[")[0].strip() for part in split.split("+")}
 
 
 def one_process() -> None:

@@ -2,7 +2,8 @@
 
   <folder>/checkpoints/<step>/state   teacher: {params, stats} with the fine-tuned encoder and projector, all adaptation
                                       merged in; head: {params, stats} of what pretraining does not have
-  <folder>/checkpoints/<step>/meta    that of `training.checkpoints`, with `fine_tune`: how it was made
+  <folder>/checkpoints/<step>/meta    that of `training.checkpoints`, whose config stays that of pretraining, with
+                                      `fine_tune`: from which network, on which data, for what and how it was made
 
 `load_network(<folder>)` reads it as any other, so every task runs on it; its `projection` is what was fine-tuned, the
 predictor above it is still the pretrained one. Prompts are no part of a plain network: with them there is no `teacher`.
@@ -35,12 +36,10 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
       kind: _nested(before[kind] | {k: v for k, v in after[kind].items() if k in before[kind]}) for kind in after}
   described = [trained.identity, config.fine_tune.to_dict(), config.dataset, config.seed, fitted.step, fitted.factor]
   text = json.dumps([described, dataset.manifest["content_hash"]], sort_keys=True)
-  meta = checkpoints.new_meta(trained.config, trained.data | {config.dataset: dataset.manifest["content_hash"]})
-  if config.dataset not in trained.config.data.names:  # whoever evaluates this network must know that it saw these data
-    meta["config"]["data"]["names"] = [*trained.config.data.names, config.dataset]
+  meta = checkpoints.new_meta(trained.config, trained.data | {dataset.name: dataset.manifest["content_hash"]})
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-  meta["fine_tune"] = {"of": trained.identity, "dataset": dataset.name, "settings": config.fine_tune.to_dict(),
-                       "step": fitted.step, "factor": fitted.factor}
+  meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
+                       "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
   if hosts.is_first():
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
   with checkpoints.Checkpoints(folder, keep=1) as saved:

@@ -105,7 +105,8 @@ def load_network(
 
   Reads only the weights asked for, `which` = "teacher" or "student", onto `mesh` (default: all devices along `data`),
   whatever mesh they were trained on. `trained=False` gives the same network as it was before the first step.
-  Raises `CheckpointError` for a folder that is missing, empty, partial, or of a later format.
+  Raises `CheckpointError` for a folder that is missing, empty, partial, of a later format, or without the weights asked
+  for.
   """
   if which not in ("teacher", "student"):
     raise CheckpointError(f'which={which!r}; a checkpoint holds "teacher" and "student"')
@@ -124,6 +125,7 @@ def load_network(
       item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
     )))["state"]
     weights = weights["teacher"] if which == "teacher" else weights
+    _check_whole(weights, f"{folder}/{step}", which, meta)
   else:
     where = jax.tree.map(lambda leaf: leaf.sharding, wanted)
     weights = jax.jit(lambda: states.initial_weights(config), out_shardings=where)()
@@ -131,8 +133,22 @@ def load_network(
     identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
-    identity=identity, mesh=mesh, data=dict(meta["data"]),
+    identity=identity, mesh=mesh, data=dict(meta["data"]), fine_tune=meta.get("fine_tune", {}) if trained else {},
   )
+
+
+def _check_whole(weights, name: str, which: str, meta: dict) -> None:
+  """Raises `CheckpointError` where Orbax, asked for part of a state, found none of some array and left its shape."""
+  leaves = jax.tree.leaves(weights)
+  missing = sum(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+  if not missing:
+    return
+  reason = "the checkpoint is damaged or of another model"
+  if "fine_tune" in meta:
+    reason = "of a fine-tuned network the teacher alone is kept: set config.network=teacher"
+    if meta["fine_tune"]["settings"]["method"] == "prompt":
+      reason = "with fine_tune.method=prompt the prompts and the head alone are kept: fine-tune by another method"
+  raise CheckpointError(f"{name} lacks {missing} of {len(leaves)} arrays of the {which}; {reason}")
 
 
 def _restore(folder: pathlib.Path, step: int, **items):

@@ -18,8 +18,13 @@ from fgait_jax.typing import Array, Bool, UInt8
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they were
-  pretrained on to the content hash of its manifest."""
+  """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they have
+  seen to the content hash of its manifest.
+
+  `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
+  `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
+  (evaluation/tuned.py writes it).
+  """
 
   graph: Graph
   params: dict
@@ -30,6 +35,7 @@ class Pretrained:
   identity: str
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
+  fine_tune: dict = dataclasses.field(default_factory=dict)
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

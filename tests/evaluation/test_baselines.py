@@ -48,7 +48,7 @@ def test_centring_takes_each_groups_own_mean_away():
   centred = baselines.centred(whole, "condition").embeddings
   np.testing.assert_allclose(centred[:3].mean(axis=0), 0, atol=1e-6)
   np.testing.assert_allclose(centred[3:], embeddings[3:] - embeddings[3:].mean(axis=0), rtol=1e-5)
-  with pytest.raises(ConfigError, match="config.centre_by is 'camera'; known: \"none\", \"condition\", \"view\""):
+  with pytest.raises(ConfigError, match="config.centre_by is 'camera'; known: none, condition, view"):
     baselines.centred(whole, "camera")
 
 

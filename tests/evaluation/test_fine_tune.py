@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from configs import base
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import fine_tune, fitting, results, score, setup
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration, state
@@ -124,9 +124,10 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
 
 
 def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
+  world["train"].name = "kth/train"
   config = config_of(run_folder, baselines=True, **{
-    "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True, "fine_tune.optim.peak_rate": 0.05,
-    "probe.steps": 40})
+    "dataset": "kth", "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True,
+    "fine_tune.optim.peak_rate": 0.05, "probe.steps": 40})
   (path,) = fine_tune.run(config, tmp_path)
   found = results.read(path)
   assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
@@ -139,9 +140,14 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   curve = found["fine_tuning"]["tried"][0]["curve"]
   assert curve[-1]["loss"] < curve[0]["loss"]
   assert found["fine_tuning"]["subjects"]["taught"] == 10
-  tuned = checkpoints.load_network(tmp_path / "fine_tune-walkers-wide", mesh=make_mesh(devices=jax.devices()[:1]))
+  tuned = checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=make_mesh(devices=jax.devices()[:1]))
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
+  seen = setup.seen_in_pretraining(config, tuned)
+  assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
+  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
+  with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):
+    checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=tuned.mesh, which="student")
 
 
 @pytest.mark.parametrize("error, message, values", [

@@ -9,7 +9,7 @@ import pytest
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,20 @@ def test_what_cannot_be_read_names_the_folder(trained, mesh, tmp_path, damage, m
 def test_unknown_network_is_refused(trained):
   with pytest.raises(CheckpointError, match='which=\'pupil\'; a checkpoint holds "teacher" and "student"'):
     load_network(trained[0], which="pupil")
+
+
+@pytest.mark.parametrize("method, which, message", [
+  ("full", "student", "of the student; of a fine-tuned network the teacher alone is kept: set config.network=teacher"),
+  ("prompt", "teacher", "of the teacher; with fine_tune.method=prompt the prompts and the head alone are kept"),
+  (None, "student", "of the student; the checkpoint is damaged or of another model"),
+])
+def test_weights_that_are_not_there_are_named(trained, mesh, tmp_path, method, which, message):
+  found = load_network(trained[0], mesh=mesh)
+  state = {"head": {"params": {"kernel": np.ones(3, np.float32)}}}
+  if method != "prompt":
+    state["teacher"] = {"params": found.params, "stats": found.stats}
+  meta = new_meta(found.config, {}) | ({"fine_tune": {"settings": {"method": method}}} if method else {})
+  with Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(1, state, meta)
+  with pytest.raises(CheckpointError, match=f"checkpoints/1 lacks .* arrays {message}"):
+    load_network(tmp_path, mesh=mesh, which=which)
