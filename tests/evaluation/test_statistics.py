@@ -1,5 +1,7 @@
 """Intervals, paired tests, verification, hubs and collapse: closed forms, limits and invariances."""
 
+import itertools
+
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -71,6 +73,20 @@ def test_paired_counts_subjects_not_sequences():
   assert outcome["p"] == 1
 
 
+@pytest.mark.parametrize("trials", [3, 7, 20])
+def test_p_is_that_of_all_swaps(trials):
+  """Shares of hits in per cent, rounded: ties that rounding breaks would make p too small."""
+  rng = np.random.default_rng(5)
+  swaps = np.array(list(itertools.product((-1, 1), repeat=10)))
+  for _ in range(10):
+    first = rng.integers(0, trials + 1, 10)
+    second = np.clip(first + rng.integers(-1, 2, 10) + (rng.random(10) < 0.3), 0, trials)
+    exact = np.mean(np.abs(swaps @ (second - first)) >= abs((second - first).sum()))
+    a, b = ((100 * hits / trials).astype(np.float32) * np.float64(trials) for hits in (first, second))
+    found = statistics.paired_sums(b - a, np.full(10, trials), resamples=10_000, seed=0)
+    assert found["p"] == pytest.approx(exact, abs=0.015)
+
+
 def test_verification_by_hand():
   genuine = np.array([True, True, False, False])
   apart = statistics.verification(np.array([0.1, 0.2, 0.3, 0.4]), genuine)
@@ -101,6 +117,18 @@ def test_bootstrapped_verification_surrounds_the_figure():
   assert low < found.auc < high
 
 
+def test_intervals_of_rare_genuine_pairs_hold_their_figure():
+  """One genuine pair in 600: quantiles of all pairs would leave them all in a bin or two."""
+  rng = np.random.default_rng(0)
+  subject, genuine = np.repeat(np.arange(600), 600), np.eye(600, dtype=bool).ravel()
+  distances = rng.normal(size=360_000) - 5 * genuine
+  found = statistics.verification(distances, genuine)
+  samples = statistics.bootstrap_verification(distances, genuine, subject=subject, resamples=200, seed=0)
+  for place, value in enumerate((found.auc, found.eer)):
+    low, high = statistics.interval(samples[:, place])
+    assert low <= value <= high
+
+
 def test_hubs():
   labels = np.array(["a", "b", "c", "d"])
   assert statistics.hubness(np.arange(4), gallery_labels=labels)["skewness"] == 0
@@ -117,3 +145,17 @@ def test_health_of_collapse_and_of_noise():
   line = statistics.health(rng.random(size=(100, 1, 1)) * np.ones((1, 8, 1)))
   assert line["effective_rank"] == pytest.approx(1, abs=1e-3)
   assert line["mean_cosine"] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-5])
+def test_the_rank_of_a_line_stays_one_as_it_shrinks(spread):
+  rng = np.random.default_rng(0)
+  place, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 256)))
+  points = place + spread * rng.normal(size=(500, 1)) * way
+  found = statistics.health((points / np.linalg.norm(points, axis=1, keepdims=True))[..., None])
+  assert found["effective_rank"] == pytest.approx(1, abs=0.1)
+  assert found["mean_cosine"] <= 1
+
+
+def test_the_rank_of_rounding_is_nought():
+  assert statistics.health(np.full((50, 256, 1), 1 / 16))["effective_rank"] == 0

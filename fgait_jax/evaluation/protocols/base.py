@@ -19,6 +19,7 @@ RANKS = (1, 5, 10, 20)
 MEASURES = (*(f"rank{k}" for k in RANKS), "map", "minp")
 CMC_LENGTH = 20
 VERIFICATION_PAIRS = 500_000  # probe-gallery pairs behind AUC and EER, at most; subjects are drawn, seeded, beyond it
+LARGEST = 1e15  # magnitude of an embedding's values, at most: their squares are summed in float32
 NAMED = 20  # how many keys a message or a result names before it only counts
 
 
@@ -88,9 +89,14 @@ class Protocol(abc.ABC):
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
     subjects: score only these labels. budget_bytes: device memory the ranking may take. origin: file named in errors.
-    Raises DataError on input the protocol cannot use and ConfigError on an unknown metric.
+    Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
+    if bootstrap < 0:
+      raise ConfigError(f"config.bootstrap={bootstrap} must be 0 or more; 0 gives no intervals")
     walks = check(embeddings, labels, types, views, origin=origin)
+    if (nameless := walks.labels == "").any():
+      raise DataError(f"{origin}: {nameless.sum()} of {len(walks)} labels are empty, the first in row"
+                      f" {nameless.argmax()}; label every walk, or leave those without a subject out")
     if subjects is not None:
       walks = walks.take(np.isin(walks.labels, np.asarray(subjects, str)))
       if not len(walks):
@@ -139,7 +145,10 @@ def _some(counter) -> str:
 
 
 def check(embeddings, labels, types, views, *, origin: str) -> Walks:
-  """Rows that can be scored; raises DataError on wrong shapes, dtypes, NaN, or embeddings that are all the same."""
+  """Rows that can be scored: embeddings [N, C, P] and text labels, types and views [N].
+
+  Raises DataError on wrong shapes, dtypes, NaN, values too large to be squared, or embeddings that are all the same.
+  """
   embeddings = np.asarray(embeddings)
   if embeddings.ndim != 3 or not all(embeddings.shape):
     raise DataError(f"{origin}: embeddings have shape {embeddings.shape}; wanted [sequences, channels, parts], no 0")
@@ -153,13 +162,15 @@ def check(embeddings, labels, types, views, *, origin: str) -> Walks:
     if column.dtype.kind not in "UO" or any(not isinstance(x, str) for x in column.tolist()):
       raise DataError(f"{origin}: {name} are {column.dtype}; wanted text, as the data set writes them")
     columns[name] = column.astype(str)
-  embeddings = embeddings.astype(np.float32, copy=False)
+  with np.errstate(over="ignore"):
+    embeddings = embeddings.astype(np.float32, copy=False)
   walks = Walks(embeddings=embeddings, origin=origin, **columns)
-  with np.errstate(over="ignore", invalid="ignore"):
-    suspect = not np.isfinite(embeddings.sum(axis=(1, 2))).all()
-  if suspect and (bad := ~np.isfinite(embeddings).all(axis=(1, 2))).any():
+  if not max(embeddings.max(), -embeddings.min()) <= LARGEST:  # of NaN too
+    finite = np.isfinite(embeddings).all(axis=(1, 2))
+    bad = ~finite if not finite.all() else np.abs(embeddings).max(axis=(1, 2)) > LARGEST
+    what = f"larger than {LARGEST:g}; scale them down" if finite.all() else "not finite"
     named = ", ".join(walks.take(bad).keys()[:NAMED])
-    raise DataError(f"{origin}: {bad.sum()} of {len(bad)} embeddings are not finite: {named}")
+    raise DataError(f"{origin}: {bad.sum()} of {len(bad)} embeddings are {what}: {named}")
   if len(embeddings) > 1 and (embeddings[0] == embeddings[-1]).all() and (embeddings == embeddings[:1]).all():
     raise DataError(f"{origin}: all {len(embeddings)} embeddings are the same; the network behind them has collapsed")
   return walks
@@ -200,7 +211,7 @@ def figures(
     result |= {"chance_rank1": chance_rank1, "cmc": steps}
     result["cells"] = _cells(ranking, values[..., :1], shape=shape, reading=kind)
     with np.errstate(invalid="ignore", divide="ignore"):
-      share = 100 * sums.sum((1, 2)) / counts.sum((1, 2))
+      share = 100 * sums.sum((1, 2), dtype=np.float64) / counts.sum((1, 2), dtype=np.float64)
     chosen = {"rank1": share[:, 0], "map": share[:, MEASURES.index("map")]}
     result["by_subject"] = {"subjects": names, **chosen, "trials": counts.sum((1, 2, 3))}
     if settings.resamples and len(names) > 1:

@@ -45,17 +45,20 @@ class Classify(Protocol):
 
 
 def classified(truth, logits, *, labels, names, binary, settings: Settings) -> dict:
-  """Accuracy, macro precision, recall and F1 (absent predictions count 0), per-class figures, intervals; percent."""
+  """Accuracy, macro precision, recall and F1 (absent predictions count 0), per-class figures, intervals; percent.
+
+  truth int [n], logits [n, classes], labels (subjects) str [n]; `names` in the order of the logits.
+  """
   predicted, count = logits.argmax(axis=1), len(names)
   confusion = metrics.confusion_matrix(truth, predicted, labels=range(count))
   subjects, subject = np.unique(labels, return_inverse=True)
-  by_subject = np.zeros((len(subjects), count, count), np.float32)
-  np.add.at(by_subject, (subject, truth, predicted), 1)
+  each = np.zeros((len(subjects), count, count), np.float32)
+  np.add.at(each, (subject, truth, predicted), 1)
   summary = {name: 100 * float(value) for name, value in _from_confusion(confusion[None].astype(float)).items()}
   intervals = {}
   if settings.resamples and len(subjects) > 1:
     weights = statistics.subject_weights(len(subjects), resamples=settings.resamples, seed=settings.seed)
-    drawn = (weights @ by_subject.reshape(len(subjects), -1)).reshape(-1, count, count)
+    drawn = (weights @ each.reshape(len(subjects), -1)).reshape(-1, count, count)
     intervals = {name: statistics.interval(100 * values) for name, values in _from_confusion(drawn).items()}
   true_positive, total = np.diag(confusion), confusion.sum()
   false_negative, false_positive = confusion.sum(1) - true_positive, confusion.sum(0) - true_positive
@@ -79,7 +82,8 @@ def classified(truth, logits, *, labels, names, binary, settings: Settings) -> d
       )
       intervals |= {"auc": statistics.interval(samples[:, 0]), "eer": statistics.interval(samples[:, 1])}
   return {
-    "summary": summary | {"ci": intervals, "majority_class": _percent(confusion.sum(1).max(), total)},
+    "summary": summary | {"ci": intervals, "majority_class": _percent(confusion.sum(1).max(), total),
+                          "by_subject": statistics.by_subject(truth == predicted, labels)},
     "classes": classes,
     "confusion": {"classes": names, "true_by_predicted": confusion},
   }
