@@ -22,9 +22,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
 
 EMBEDDINGS = ("prediction", "projection", "pooled")
+_ARRAYS = ("embeddings", "labels", "types", "views")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
 
 
@@ -56,22 +58,44 @@ class Features:
     half.replace(path)
 
   @classmethod
-  def load(cls, path: str | os.PathLike) -> "Features":
-    """Reads `save`'s file, or one made by another tool; `keys` may be absent. Raises `DataError` naming the file."""
-    try:
-      with np.load(path, allow_pickle=False) as file:
-        arrays = {k: file[k] for k in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-      raise DataError(f"{path}: not a readable .npz of embeddings ({error})") from error
-    if missing := sorted({"embeddings", "labels", "types", "views"} - set(arrays)):
-      raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types, views")
-    count = len(arrays["embeddings"])
-    arrays.setdefault("keys", np.arange(count).astype(np.str_))
-    for name in ("labels", "types", "views", "keys"):
-      if len(arrays[name]) != count:
-        raise DataError(f"{path}: {len(arrays[name])} {name} for {count} embeddings")
-    return cls(embeddings=np.asarray(arrays["embeddings"], np.float32), subjects=arrays["labels"],
-               conditions=arrays["types"], views=arrays["views"], keys=arrays["keys"])
+  def load(cls, path: str | os.PathLike) -> tuple["Features", dict]:
+    """`save`'s file, or one made by another tool, whose `keys` may be absent: checked features, and the identity they
+    were saved under ({} where another tool made the file).
+
+    Raises `DataError`, which names the file, unless it holds embeddings that can be compared (`protocols.base.check`).
+    """
+    arrays = _read(path)
+    walks = check(*(arrays[name] for name in _ARRAYS), origin=str(path))
+    keys = arrays.get("keys", np.arange(len(walks)).astype(np.str_))
+    if keys.shape != (len(walks),):
+      raise DataError(f"{path}: keys have shape {keys.shape}; wanted one for each of {len(walks)} rows, or none at all")
+    return cls(embeddings=walks.embeddings, subjects=walks.labels, conditions=walks.types, views=walks.views,
+               keys=keys.astype(np.str_)), _identity(arrays.get("identity"))
+
+
+def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """The arrays of an .npz file; raises `DataError` unless those of embeddings are among them."""
+  try:
+    with open(path, "rb") as stream:
+      if stream.read(2) != b"PK":  # numpy reads other formats too, and returns another type for each
+        raise ValueError("it is no .npz archive; numpy.savez writes one")
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: file[name] for name in file.files}
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+  if missing := [name for name in _ARRAYS if name not in arrays]:
+    raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types and"
+                    f" views, found {', '.join(arrays) or 'none'}")
+  return arrays
+
+
+def _identity(stored: np.ndarray | None) -> dict:
+  """What `Features.save` wrote of the origin; {} of an array of that name that is not its."""
+  try:
+    found = json.loads(str(stored))
+  except ValueError:
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def describe(split, embeddings: np.ndarray, rows: np.ndarray | None = None) -> Features:
@@ -182,12 +206,10 @@ def cached(folder: str | os.PathLike | None, identity: Mapping,
   text = json.dumps(identity, sort_keys=True)
   path = pathlib.Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
   if path.is_file():
-    try:
-      with np.load(path, allow_pickle=False) as file:
-        if str(file["identity"]) == text:
-          return Features.load(path), True
-    except (DataError, OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-      pass
+    with contextlib.suppress(DataError):
+      found, stored = Features.load(path)
+      if json.dumps(stored, sort_keys=True) == text:
+        return found, True
   features = compute()
   features.save(path, identity=identity)
   return features, False

@@ -72,6 +72,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
   if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
+  path = results.claim(out / f"{stem}.json", config)
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
   check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
@@ -84,7 +85,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     rows += _scratch(task, chosen)
   identity = save(out / stem, setup=setup, learner=learner, fitted=chosen, dataset=task.teacher)
   found.save(out / f"{stem}.npz", identity={"weights": identity, "data": setup.split.manifest["content_hash"]})
-  return [results.write(out / f"{stem}.json", _result(task, learner, chosen, tried, rows, identity))]
+  return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
 
 
 def _task(setup: Setup) -> Task:
@@ -176,7 +177,7 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   rows = []
   for centred in dict.fromkeys(("none", config.centre_by)):
     for key, text, walks in systems:
-      walks = walks if centred == "none" else baselines.centred(walks, centred)
+      walks = baselines.centred(walks, centred)
       scored = zero_shot.evaluate(protocol, walks, config, origin=setup.origin, bootstrap=config.bootstrap)
       rows.append({"name": key, "title": text, "centred": centred, "figures": scored["conditions"]}
                   | {k: scored[k] for k in ("embeddings", "cmc", "per_view") if k in scored})

@@ -6,7 +6,6 @@ walks that it lets be taken for somebody is what was asked for, at this very gal
 
 import csv
 import dataclasses
-import json
 import pathlib
 
 import numpy as np
@@ -15,7 +14,6 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results, retrieval
 from fgait_jax.evaluation.distances import check_metric
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.protocols.base import check
 
 NOBODY = "unknown"
 COLUMNS = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
@@ -46,7 +44,11 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if not 0 < config.false_accept < 1:
     raise ConfigError(f"config.false_accept={config.false_accept} must lie between 0 and 1, such as 0.01")
   check_metric(config.metric)
+  path = results.claim(out / "identify.json", config)
   gallery, origin = _load(config, "gallery")
+  if nameless := sorted({"", NOBODY} & set(gallery.subjects.tolist())):
+    raise DataError(f"{config.gallery}: a gallery subject is called {nameless[0]!r}, which here is what nobody is"
+                    " called; label it otherwise, or leave its walks out")
   probes, probe_origin = _load(config, "probes")
   _check_alike((probes, config.probes, probe_origin), (gallery, config.gallery, origin))
   threshold = None
@@ -66,7 +68,10 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     for n in range(len(probes))]
   measured = measure(probes.subjects, gallery.subjects, subjects[:, 0], answers)
   result = _layout(config, probes, gallery, origin, threshold, measured) | {"matches": matches}
-  return [results.write(out / "identify.json", result), _write_csv(out / "identify.csv", matches)]
+  if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
+    result["notes"].append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say"
+                           " nothing of other walks.")
+  return [results.write(path, result), _write_csv(out / "identify.csv", matches)]
 
 
 def nearest_subjects(probes: Features, gallery: Features, *, count: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -149,14 +154,16 @@ def _load(config, side: str) -> tuple[Features, dict]:
   """Checked embeddings of a side, and what the file says of their origin ({} of another tool's)."""
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
-  found = Features.load(path)
-  if not len(found):
-    raise DataError(f"{path}: no embeddings; the {side} is empty")
-  walks = check(found.embeddings, found.subjects, found.conditions, found.views, origin=path)
-  with np.load(path, allow_pickle=False) as file:
-    origin = json.loads(str(file["identity"])) if "identity" in file.files else {}
-  return dataclasses.replace(found, embeddings=walks.embeddings, subjects=walks.labels, conditions=walks.types,
-                             views=walks.views), origin
+  return Features.load(path)
+
+
+def _shared(config, probes: tuple, gallery: tuple) -> int:
+  """How many probes are walks of the gallery: all of one file, or those of one build of the data with the same key."""
+  if pathlib.Path(config.probes).samefile(config.gallery):
+    return len(probes[0])
+  if not probes[1].get("data") or probes[1]["data"] != gallery[1].get("data"):
+    return 0
+  return int(np.isin(probes[0].keys, gallery[0].keys).sum())
 
 
 def _check_alike(one: tuple, other: tuple) -> None:

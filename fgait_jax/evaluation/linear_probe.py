@@ -38,11 +38,15 @@ class Rows:
 
 
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
-  """Writes `linear_probe-<dataset>.json`; raises `RuntimeError` should a parameter or statistic of the network
-  change."""
+  """Writes `linear_probe-<dataset>.json`, of an attribute `linear_probe-<dataset>-<attribute>.json`.
+
+  Raises `RuntimeError` should a parameter or statistic of the network change.
+  """
   if min(config.probe.steps, config.probe.batch_size) < 1:
     raise ConfigError(f"config.probe.steps={config.probe.steps} and config.probe.batch_size={config.probe.batch_size}"
                       " must be at least 1")
+  named = "" if config.probe.target == "subject" else f"-{config.probe.target}"
+  path = results.claim(out / f"linear_probe-{config.dataset}{named}.json", config)
   setup = prepare(config, out)
   rows = _by_condition(setup) if config.probe.target == "subject" else _by_split(setup)
   before = probe.fingerprint(setup.trained.params, setup.trained.stats)
@@ -69,7 +73,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     "conditions": [{"name": c, "title": f"{c}: {len(r)} walks of {len(np.unique(subjects[r]))} subjects, learnt from"
                     f" {len(rows.train)}"} for c, r in rows.tests.items()],
   }
-  return [results.write(out / f"linear_probe-{config.dataset}.json", result)]
+  return [results.write(path, result)]
 
 
 def _features(setup: Setup, rows: Rows, network, title: str) -> tuple[Features, Features]:
@@ -93,7 +97,7 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
     if settings.target != "subject":  # of people the matrix would be as wide as there are people
       found["confusion"] = probe.confusion(logits, rows.labels[where], layer.classes)
     figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where),
-                                  "by_subject": _by_subject(right, test.subjects[where])}
+                                  "by_subject": statistics.by_subject(right, test.subjects[where])}
   return {"figures": figures, "train_loss": float(layer.losses[-1]), "classes": len(layer.classes)}
 
 
@@ -104,12 +108,6 @@ def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
   weights = statistics.subject_weights(len(names), resamples=config.bootstrap, seed=config.seed)
   hits, walks = np.bincount(subject, weights=right), np.bincount(subject)
   return {"accuracy": statistics.interval(100 * (weights @ hits) / (weights @ walks))}
-
-
-def _by_subject(right: np.ndarray, subjects: np.ndarray) -> dict:
-  """What a paired test of two probes wants: per cent right of each subject's `trials`."""
-  names, subject, trials = np.unique(subjects, return_inverse=True, return_counts=True)
-  return {"subjects": names, "accuracy": 100 * np.bincount(subject, weights=right) / trials, "trials": trials}
 
 
 def _by_condition(setup: Setup) -> Rows:

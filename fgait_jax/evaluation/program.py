@@ -25,7 +25,10 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
     nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
   setup.one_process()
-  written = TASKS[config.task](config, pathlib.Path(out))
+  out = pathlib.Path(out)
+  if (there := next(path for path in (out, *out.absolute().parents) if path.exists())) and not there.is_dir():
+    raise ConfigError(f"--out={out}: {there} is a file; give a folder, which is made where it is missing")
+  written = TASKS[config.task](config, out)
   if config.checkpoint:
-    sources.keep_training(config.checkpoint, pathlib.Path(out))
+    sources.keep_training(config.checkpoint, out)
   return written

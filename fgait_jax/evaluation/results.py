@@ -27,11 +27,38 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from fgait_jax.errors import DataError
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.training import configuration
 
 FORMAT = 1
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "scikit-learn")
+# What changes no figure of a result, or only how sure it is and what stands beside it.
+_FREE = ("baselines", "batch_frames", "bootstrap", "cache", "compilation_cache", "data_dir", "pictures",
+         "compare.resamples", "fine_tune.log_every", "fine_tune.prefetch", "fine_tune.threads", "fine_tune.workers")
+_SECTIONS = {"linear_probe": ("probe",), "fine_tune": ("fine_tune", "probe"), "robustness": ("robustness",),
+             "compare": ("compare",)}  # what a task reads beside the keys that stand alone
 _NEEDED = ("task", "title", "data", "notes", "pretraining", "conditions", "metrics", "rows", "config")
+
+
+def claim(path: pathlib.Path, config) -> pathlib.Path:
+  """`path`, if a result of `config` may be written there: nothing is, or a result of the same settings, which it will
+  replace. Raises `ConfigError` that names the settings in which the result there differs."""
+  if not path.exists():
+    return path
+  try:
+    there = configuration.flat(read(path)["config"])
+  except DataError as error:
+    raise ConfigError(f"{path} is there already and is no result ({error}); give another --out") from error
+  wanted = configuration.flat(config)
+  sections = ("", *_SECTIONS.get(config.task, ()))
+  read_by_task = [key for key in sorted(there.keys() & wanted.keys())
+                  if key not in _FREE and key.rpartition(".")[0].partition(".")[0] in sections]
+  differing = [f"config.{key}: {there[key]!r} there, {wanted[key]!r} here" for key in read_by_task
+               if there[key] != wanted[key]]
+  if differing:
+    raise ConfigError(f"{path} is there already, a result of other settings:\n  " + "\n  ".join(differing)
+                      + "\nGive another --out, or move it away.")
+  return path
 
 
 def write(path: str | os.PathLike, result: Mapping) -> pathlib.Path:

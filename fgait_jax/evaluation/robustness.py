@@ -24,6 +24,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `robustness-<dataset>-<corrupted side>.json`: rank-1 of each type and severity, and its share of clean."""
   protocol = protocols.get(config.protocol)
   kinds, severities = chosen(config.robustness)
+  path = results.claim(out / f"robustness-{config.dataset}-{config.robustness.corrupt}.json", config)
   setup = prepare(config, out)
   if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
     raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
@@ -51,7 +52,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
       *({"key": f"severity{s}", "title": f"sev {s}", "interval": False, "best": 100, "digits": 1} for s in severities),
     ],
   }
-  return [results.write(out / f"robustness-{config.dataset}-{config.robustness.corrupt}.json", result)]
+  return [results.write(path, result)]
 
 
 def chosen(settings) -> tuple[list[str], list[int]]:

@@ -2,17 +2,14 @@
 
 import hashlib
 import pathlib
-import zipfile
 
-import numpy as np
-
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, results
-from fgait_jax.evaluation.distances import centre
+from fgait_jax.evaluation.baselines import centred
+from fgait_jax.evaluation.distances import check_centring
+from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.servers import write_csv
 
-ARRAYS = ("embeddings", "labels", "types", "views")
-CENTRE_BY = {"condition": "types", "view": "views"}
 _RETRIEVAL = (("rank1", "rank-1 %", True, 100), ("rank5", "rank-5 %", False, 100), ("map", "mAP %", False, 100))
 _RETRIEVAL += (("minp", "mINP %", False, 100), ("auc", "AUC %", False, 100))
 _CLASSES = (("accuracy", "accuracy %", True, 100), ("precision", "precision %", False, 100))
@@ -34,32 +31,20 @@ def score(
   protocol, metric or centring, and DataError, which names the file, for anything in it that cannot be scored.
   """
   scorer = protocols.get(protocol)
-  if centre_by not in ("none", *CENTRE_BY):
-    raise ConfigError(f'config.centre_by is {centre_by!r}; known: "none", {", ".join(map(repr, CENTRE_BY))}')
-  arrays = read(path)
-  if centre_by != "none":
-    arrays["embeddings"] = centre(arrays["embeddings"], arrays[CENTRE_BY[centre_by]])
+  check_centring(centre_by)
+  if not str(path):
+    raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
+  found = centred(Features.load(path)[0], centre_by)
   result = scorer.evaluate(
-    *(arrays[name] for name in ARRAYS), metric=metric, bootstrap=bootstrap, seed=seed, origin=str(path)
+    found.embeddings, found.subjects, found.conditions, found.views, metric=metric, bootstrap=bootstrap, seed=seed,
+    origin=str(path),
   )
   return result | {"file": str(path), "centred": centre_by}
 
 
-def read(path: str | pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of an .npz file of embeddings; raises DataError, which names the file, unless all four are there."""
-  if not str(path):
-    raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      if missing := [name for name in ARRAYS if name not in file.files]:
-        raise DataError(f"{path}: has no array {', '.join(missing)}; expected {', '.join(ARRAYS)}, found {file.files}")
-      return {name: file[name] for name in ARRAYS}
-  except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
-
-
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Scores `config.embeddings`; writes `<protocol>.json` to `out` (and `<protocol>.csv` for a server)."""
+  path = results.claim(out / f"{config.protocol}.json", config)
   scored = score(
     config.embeddings,
     protocol=config.protocol,
@@ -68,7 +53,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     seed=config.seed,
     centre_by=config.centre_by,
   )
-  written = [results.write(out / f"{config.protocol}.json", layout(scored, config=config.to_dict()))]
+  written = [results.write(path, layout(scored, config=config.to_dict()))]
   if "submission" in scored:
     written.append(write_csv(scored, out / f"{config.protocol}.csv"))
   return written
@@ -78,6 +63,10 @@ def layout(scored: dict, *, config: dict) -> dict:
   """A `score` in the layout of result files: conditions and figures as table rows, the rest of it as it is."""
   path = pathlib.Path(scored["file"])
   figures, columns = _figures(scored)
+  kept = {k: v for k, v in scored.items() if k not in ("conditions", "protocol", "title", "source", "metric")}
+  if "readings" in scored:  # curves and matrices under the names of their conditions, as figures are
+    kept["cmc"] = {f"{kind} {n}": curve for kind, r in scored["readings"].items() for n, curve in r["cmc"].items()}
+    kept["per_view"] = {f"gait {name}": cells for name, cells in scored["per_view"].items()}
   notes = [f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']}); {scored['metric']} distance."]
   if config["bootstrap"]:
     notes.append(f"Intervals: {config['bootstrap']} resamples of the probe subjects.")
@@ -86,7 +75,6 @@ def layout(scored: dict, *, config: dict) -> dict:
     told = ", ".join(f"{count} in {name}" for name, count in lacking.items())
     reading = {found["reading"] for name, found in figures.items() if name in lacking}
     notes.append(f"Probes without a mate in the gallery: {told}; counted as {' or '.join(sorted(reading))}.")
-  kept = {k: v for k, v in scored.items() if k not in ("conditions", "protocol", "title", "source", "metric")}
   row = {"name": "model", "title": path.stem, "centred": scored["centred"], "figures": figures}
   return kept | {
     "task": "score",

@@ -26,6 +26,7 @@ _CHANCE_WALKS = 20_000  # walks scored at random behind the chance row, over all
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Retrieval by the data set's protocol, without training: the model, then what it must beat."""
   protocol = protocols.get(config.protocol)
+  path = results.claim(out / f"zero_shot-{config.dataset}.json", config)
   setup = prepare(config, out)
   text = (np.asarray(getattr(setup.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
   roles(protocol, *text, origin=setup.origin)  # what the protocol cannot use is said before anything is embedded
@@ -62,7 +63,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   }
   if config.pictures:
     result["pictures"] = _pictures(setup, protocol, systems[0][2])
-  return [results.write(out / f"zero_shot-{config.dataset}.json", result)]
+  return [results.write(path, result)]
 
 
 def _row(setup: Setup, protocol, name: str, title: str, found: Features, centred: str = "none") -> dict:

@@ -131,7 +131,8 @@ def some_features(count=4):
 
 def test_saved_features_come_back_and_have_the_documented_keys(tmp_path):
   some_features().save(tmp_path / "e.npz")
-  back = features.Features.load(tmp_path / "e.npz")
+  back, identity = features.Features.load(tmp_path / "e.npz")
+  assert identity == {}
   np.testing.assert_array_equal(back.embeddings, some_features().embeddings)
   assert back.subjects.tolist() == ["é0", "é1", "é2", "é3"]
   with np.load(tmp_path / "e.npz") as file:
@@ -144,7 +145,7 @@ def test_foreign_files_are_refused_by_name(tmp_path):
   with pytest.raises(DataError, match=r"a\.npz: has no array types, views"):
     features.Features.load(tmp_path / "a.npz")
   np.savez(tmp_path / "b.npz", embeddings=np.zeros((2, 3, 4)), labels=["a"], types=["a", "b"], views=["a", "b"])
-  with pytest.raises(DataError, match=r"b\.npz: 1 labels for 2 embeddings"):
+  with pytest.raises(DataError, match=r"b\.npz: labels have shape \(1,\); wanted one for each of 2 rows"):
     features.Features.load(tmp_path / "b.npz")
   (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 not a zip")
   with pytest.raises(DataError, match=r"c\.npz: not a readable"):
@@ -152,6 +153,31 @@ def test_foreign_files_are_refused_by_name(tmp_path):
   np.savez(tmp_path / "d.npz", embeddings=np.zeros((1, 3, 4)), labels=np.array([{}], object), types=["a"], views=["a"])
   with pytest.raises(DataError, match=r"d\.npz: not a readable"):  # a pickle inside is never opened
     features.Features.load(tmp_path / "d.npz")
+  np.save(tmp_path / "e.npy", np.zeros((1, 3, 4)))
+  with pytest.raises(DataError, match=r"e\.npy: not a readable \.npz .*numpy\.savez writes one"):
+    features.Features.load(tmp_path / "e.npy")
+
+
+@pytest.mark.parametrize("changes,message", [
+  ({"embeddings": np.array(["a", "b"])}, r"embeddings have shape \(2,\); wanted"),
+  ({"embeddings": np.float32(1)}, r"embeddings have shape \(\); wanted"),
+  ({"embeddings": np.full((2, 3, 4), 1e20)}, r"2 of 2 embeddings are larger than 1e\+15; .*: a-a-a, b-b-b"),
+  ({"keys": np.array(["a"])}, r"keys have shape \(1,\); wanted one for each of 2 rows"),
+])
+def test_what_cannot_be_compared_is_refused_where_it_is_read(tmp_path, changes, message):
+  names = np.array(["a", "b"])
+  whole = {"embeddings": np.random.default_rng(0).random((2, 3, 4)), "labels": names, "types": names, "views": names}
+  np.savez(tmp_path / "a.npz", **(whole | changes))
+  with pytest.raises(DataError, match=rf"a\.npz: {message}"):
+    features.Features.load(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("foreign", [np.array(["x", "y"]), np.array("[1, 2]"), np.array("me"), np.array(3.0)])
+def test_an_identity_of_another_tool_is_none(tmp_path, foreign):
+  names = np.array(["a", "b"])
+  np.savez(tmp_path / "a.npz", embeddings=np.random.default_rng(0).random((2, 3, 4)), labels=names, types=names,
+           views=names, identity=foreign)
+  assert features.Features.load(tmp_path / "a.npz")[1] == {}
 
 
 def test_the_cache_is_hit_by_the_same_identity_only(tmp_path):

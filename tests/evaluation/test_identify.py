@@ -82,6 +82,17 @@ def test_without_validation_everyone_is_somebody(tmp_path):
   assert "every probe is taken for somebody" in tables.caption(found)
 
 
+def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
+  config = config_of(tmp_path, probes=None)
+  with config.unlocked():
+    config.probes = config.gallery
+  assert "6 of the probes are walks of the gallery" in tables.caption(results.read(identify.run(config, tmp_path)[0]))
+  built = {side: {"weights": "run-1", "data": "d"} for side in ("probes", "gallery")}
+  config = config_of(tmp_path, probes=GALLERY.take(np.arange(2)), identities=built, seed=1)
+  found = results.read(identify.run(config, tmp_path / "built")[0])
+  assert "2 of the probes are walks of the gallery" in tables.caption(found)
+
+
 def test_own_walks_of_another_type_are_what_is_rejected():
   validation = features([-50, -50.1, -70], ["p"] * 3, types=["nm", "nm", "cl"])
   found = identify.calibrate(validation, GALLERY, false_accept=0.01, metric="euclidean", origin="v")
@@ -101,7 +112,9 @@ def test_validation_walks_of_gallery_people_are_left_out():
 
 @pytest.mark.parametrize("values,error,message", [
   ({"probes": features([1, 2], ["a", "b"], parts=3)}, DataError, r"probes.npz: embeddings are \[N, 3, 3\], those of"),
-  ({"gallery": features([], [])}, DataError, "gallery.npz: no embeddings; the gallery is empty"),
+  ({"gallery": features([], [])}, DataError, r"gallery.npz: embeddings have shape \(0, 3, 2\); wanted"),
+  ({"gallery": features([1, 2], ["a", "unknown"])}, DataError, "gallery.npz: a gallery subject is called 'unknown'"),
+  ({"gallery": features([1, 2], ["a", ""])}, DataError, "gallery.npz: a gallery subject is called ''"),
   ({"probes": None}, ConfigError, "config.probes is empty; give --config.probes=embeddings.npz"),
   ({"top_k": 0}, ConfigError, "config.top_k=0 must be at least 1"),
   ({"false_accept": 1.0}, ConfigError, "config.false_accept=1.0 must lie between 0 and 1"),

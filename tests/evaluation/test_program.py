@@ -57,7 +57,7 @@ class Network:
       self.config.objective.masked_fraction = 0.0
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
-    self.mesh, self.data = make_mesh(), {"walkers": "d" * 64}
+    self.mesh, self.data, self.fine_tune = make_mesh(), {"walkers": "d" * 64}, {}
     self.trained, self.calls = trained, 0
 
   def embed(self, frames, valid):
@@ -125,9 +125,10 @@ def test_embeddings_are_extracted_once_for_all_tasks(world, tmp_path):
   calls = networks[True].calls
   assert calls > 0
   program.run(config_of("linear_probe"), tmp_path)
-  program.run(config_of(metric="cosine"), tmp_path)
+  cache = str(tmp_path / "features")
+  program.run(config_of(metric="cosine", cache=cache), tmp_path / "cosine")
   assert networks[True].calls == calls
-  program.run(config_of(embedding="pooled", baselines=False), tmp_path)
+  program.run(config_of(embedding="pooled", baselines=False, cache=cache), tmp_path / "pooled")
   assert networks[True].calls > calls
   assert len(list((tmp_path / "features").glob("*.npz"))) == 3
 
@@ -205,6 +206,36 @@ def test_two_results_are_compared(world, tmp_path):
   assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
 
 
+SLICED, TUNED = {"split": "train[2:7]+test[:50%]"}, {"fine_tune": {
+  "dataset": "kth/train", "settings": {"target": "subject"}, "before": {
+    "dataset": "walkers/test[:9]", "settings": {"target": "tall"}, "before": {}}}}
+
+
+@pytest.mark.parametrize("pretrained,network,asked,among,labels", [
+  ({}, {}, "test", False, "without labels"),
+  (SLICED, {}, "test", True, "without labels"),
+  ({}, {}, "test[:3]+train[5:]", True, "without labels"),
+  ({}, TUNED, "test", True,
+   "without labels, then fine-tuned for tall on walkers (test[:9]), then fine-tuned for subject on kth (train)"),
+])
+def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, among, labels):
+  trained = world[0][True]
+  with trained.config.unlocked():
+    trained.config.data.update(pretrained)
+  trained.fine_tune = network.get("fine_tune", {})
+  seen = setup.seen_in_pretraining(config_of(split=asked), trained)
+  assert (seen["evaluated_split_among_them"], seen["labels"]) == (among, labels)
+  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained)
+  assert kth["evaluated_data_among_them"] == kth["evaluated_split_among_them"] == bool(network)
+
+
+def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
+  (tmp_path / "f").write_text("x")
+  with pytest.raises(ConfigError, match=r"--out=.*f/deep: .*f is a file; give a folder"):
+    program.run(config_of(), tmp_path / "f" / "deep")
+  assert not world[0][True].calls
+
+
 @pytest.mark.parametrize("processes,variables,message", [
   (4, {}, "runs in one process, .*; found 4 processes"),
   (1, {"SLURM_STEP_NUM_TASKS": "8"}, r"found a launcher of several processes \(SLURM_STEP_NUM_TASKS=8\)"),
@@ -233,7 +264,10 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
   assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
   assert found["frozen"]["unchanged"] is True
-  (path,) = program.run(config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)}), tmp_path)
+  config = config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)})
+  with pytest.raises(ConfigError, match=r"linear_probe-walkers.json is there .*\n  config.probe.train_conditions"):
+    program.run(config, tmp_path)
+  (path,) = program.run(config, tmp_path / "cl")
   assert set(results.read(path)["rows"][0]["figures"]) == {"nm-01", "nm-02", "nm-03"}
 
 
@@ -252,6 +286,7 @@ def test_a_network_that_changes_under_the_probe_is_an_error(world, tmp_path):
 
 def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (path,) = program.run(config_of("linear_probe", **{"probe.target": "tall"}), tmp_path)
+  assert path.name == "linear_probe-walkers-tall.json"
   found = results.read(path)
   assert found["title"] == "Linear probe of tall on walkers"
   assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50

@@ -92,6 +92,12 @@ def test_own_data_takes_the_first_of_each_subject_or_the_types():
   assert typed["conditions"]["all"]["rank1"] == 0
 
 
+@pytest.mark.parametrize("types", [("Gallery", "probe"), ("gallery", "gallery"), ("probe", "probe"), ("probe ", "nm")])
+def test_own_types_spelled_otherwise_are_refused(types):
+  with pytest.raises(DataError, match='types are not exactly "gallery" and "probe". Protocol own wants'):
+    evaluate("own", *((n, "a", name, "v") for n, name in enumerate(types)))
+
+
 def test_intervals_surround_the_figure_and_repeat():
   rng = np.random.default_rng(0)
   num = 40
@@ -111,6 +117,13 @@ def test_intervals_surround_the_figure_and_repeat():
   assert np.mean(found["by_subject"]["rank1"]) == pytest.approx(found["rank1"])
 
 
+def test_a_subjects_share_is_not_rounded_to_half_its_digits():
+  """What a paired test multiplies by trials again must come out whole."""
+  table = [(0, "a", "d1", "v"), (9, "b", "d1", "v"), *((8 if n < 4 else 1, "a", "d4", "v") for n in range(7))]
+  found = evaluate("kth", *table)["conditions"]["d4"]["by_subject"]
+  assert found["rank1"][0] * found["trials"][0] == pytest.approx(300, abs=1e-9)
+
+
 def test_only_the_subjects_asked_for():
   table = GALLERY + PROBES
   result = evaluate("casia_b", *table, subjects=("a",))
@@ -124,13 +137,16 @@ def test_servers_rank_gallery_labels(tmp_path):
   gallery = [(k, f"{k:05d}", "01", "v") for k in range(30)]
   result = evaluate("grew", *gallery, (7.2, "probe", "03", "video9"))
   closest = sorted(range(30), key=lambda k: abs(k - 7.2))[:20]
-  assert result["submission"]["rows"] == [["video9", *(f"{k:05d}" for k in closest)]]
+  assert result["submission"]["rows"] == [["video9", *closest]]  # whole numbers, as the server's own evaluator writes
   text = write_csv(result, tmp_path / "grew.csv").read_text().splitlines()
   assert text[0].startswith("videoId,rank1,rank2")
-  assert text[1].startswith("video9,00007,00008")
+  assert text[1].startswith("video9,7,8,6")
+  with pytest.raises(DataError, match="labels that are no whole numbers: a7. Protocol grew wants"):
+    evaluate("grew", *gallery, (3, "a7", "01", "v"), (7.2, "probe", "03", "video9"))
   hid = evaluate("hid", *gallery, (7.2, "probe", "x", "video9"), (20.1, "probe", "x", "video8"))
   assert hid["submission"]["columns"] == ["videoID", "label"]
   assert [row[0] for row in hid["submission"]["rows"]] == ["video9", "video8"]
+  assert {row[1] for row in hid["submission"]["rows"]} < {row[1] for row in gallery}  # labels as they are
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
 
@@ -146,6 +162,8 @@ def test_scoliosis_by_hand():
   assert result["classes"]["neutral"]["sensitivity"] == 50
   assert result["confusion"]["true_by_predicted"] == [[1, 0, 0], [1, 1, 0], [0, 0, 2]]
   assert result["summary"]["ci"]["accuracy"][0] < 80
+  assert result["summary"]["by_subject"] == {"subjects": list("12345"), "accuracy": [100, 0, 100, 100, 100],
+                                             "trials": [1] * 5}
 
 
 def test_depression_is_the_d():
@@ -190,6 +208,8 @@ def test_unknown_protocol_names_the_nearest():
   [
     ({"types": "nm-99"}, "unknown types: nm-99. Protocol casia_b wants types nm-01..nm-06"),
     ({"views": "front"}, "unknown views: front"),
+    ({"views": "017"}, "unknown views: 017. Protocol casia_b wants .*views 000, 018 .. 180"),
+    ({"labels": ""}, "1 of 10 labels are empty, the first in row 0"),
     ({"embeddings": np.nan}, "1 of 10 embeddings are not finite: a-nm-01-000"),
   ],
 )
@@ -217,6 +237,8 @@ def test_bad_shapes_are_named():
     kth.evaluate(np.ones_like(x), labels, types, views)
   with pytest.raises(ConfigError, match="unknown metric"):
     kth.evaluate(x, labels, types, views, metric="l1")
+  with pytest.raises(ConfigError, match="config.bootstrap=-1 must be 0 or more"):
+    kth.evaluate(x, labels, types, views, bootstrap=-1)
 
 
 def test_empty_sides_are_named():
@@ -238,7 +260,7 @@ def test_score_names_the_file(tmp_path):
   with pytest.raises(DataError, match=r"e.npz: unknown types"):
     score(path, protocol="oumvlp", bootstrap=0)
   np.savez(path, embeddings=x, labels=labels, views=views)
-  with pytest.raises(DataError, match=r"e.npz: has no array types; expected embeddings, labels"):
+  with pytest.raises(DataError, match=r"e.npz: has no array types; expected embeddings \[N, C, P\], labels"):
     score(path, protocol="casia_b")
   np.savez(path, embeddings=x, labels=labels.astype(object), types=types, views=views)
   with pytest.raises(DataError, match=r"e.npz: not a readable .npz of plain arrays"):

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fgait_jax.errors import DataError
+from configs import base
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results
 
 RESULT = {
@@ -23,6 +24,31 @@ def test_written_results_come_back_with_date_and_versions(tmp_path):
   assert back["date"].endswith("+00:00")
   assert {"python", "jax", "numpy", "devices"} <= set(back["versions"])
   assert [p.name for p in path.parent.iterdir()] == ["zero_shot-walkers.json"]
+
+
+def test_a_result_of_other_settings_is_not_replaced(tmp_path):
+  config = base.evaluation().unlock()
+  path = results.write(tmp_path / "zero_shot-walkers.json", RESULT | {"config": config.to_dict()})
+  config.bootstrap, config.cache, config.probe.steps = 0, "off", 1  # no figure of this task changes
+  assert results.claim(path, config) == path
+  config.metric, config.checkpoint = "cosine", "runs/other"
+  with pytest.raises(ConfigError, match=r"zero_shot-walkers\.json is there already, a result of other settings:\n"
+                     r"  config\.checkpoint: '' there, 'runs/other' here\n"
+                     r"  config\.metric: 'euclidean' there, 'cosine' here\nGive another --out"):
+    results.claim(path, config)
+  path.write_text("{}")
+  with pytest.raises(ConfigError, match="is there already and is no result"):
+    results.claim(path, config)
+
+
+@pytest.mark.parametrize("task,key", [("linear_probe", "probe.steps"), ("fine_tune", "fine_tune.optim.peak_rate")])
+def test_the_section_of_a_task_counts(tmp_path, task, key):
+  config = base.evaluation().unlock()
+  config.task = task
+  path = results.write(tmp_path / "a.json", RESULT | {"config": config.to_dict()})
+  config.update_from_flattened_dict({key: 7})
+  with pytest.raises(ConfigError, match=f"config.{key}: .* there, 7.* here"):
+    results.claim(path, config)
 
 
 def test_other_files_are_refused_by_name_and_passed_over_in_a_folder(tmp_path):
