@@ -1,18 +1,13 @@
 """The task "compare": is one finished evaluation better than another on the same probes? From result files alone.
 
-Result files keep each probe subject's mean outcome and number of trials (`by_subject`). The paired test draws and swaps
-whole subjects, so these hold all that single probes would say.
+The test is that of pairing.py, over the subjects of the probes.
 """
 
 import pathlib
 
-import numpy as np
-
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import results, statistics
-from fgait_jax.evaluation.report.compare import pairs
-
-OUTCOMES = {"rank1": "rank-1 %", "map": "mAP %", "accuracy": "accuracy %"}
+from fgait_jax.evaluation import results
+from fgait_jax.evaluation.pairing import OUTCOMES, pairs, same_data, tested
 
 
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
@@ -26,8 +21,6 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   sides = [_read(settings[side], side) for side in ("first", "second")]
   contents = [[content for _, content in side] for side in sides]
   matched, alone = pairs(*contents)
-  if not matched and [len(side) for side in contents] == [1, 1] and _scored_alike(*contents[0], *contents[1]):
-    matched = [(contents[0][0], contents[1][0])]
   names = {id(content): path.stem for path, content in sides[0]}
   if not matched:
     raise DataError(f"config.compare.first={settings.first} and config.compare.second={settings.second} hold no"
@@ -38,37 +31,40 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     if not single and not all(_has_outcomes(_model_row(c, settings[f"{s}_row"], settings[s], s))
                               for c, s in ((first, "first"), (second, "second"))):
       continue  # of folders, what holds outcomes is compared
-    result = compared(first, second, config)
-    written.append(results.write(out / f"compare-{names[id(first)]}.json", result))
+    path = results.claim(out / f"compare-{names[id(first)]}.json", config)
+    written.append(results.write(path, compared(first, second, config)))
   if not written:
     raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject; those of the tasks"
-                    " zero_shot, score, fine_tune and linear_probe do")
+                    " zero_shot, score, fine_tune and linear_probe do, unless an earlier version wrote them")
   return written
 
 
 def compared(first: dict, second: dict, config) -> dict:
   """The result file of one comparison; `first` and `second` are contents of result files of the same evaluation."""
   settings = config.compare
-  if not _scored_alike(first, second) and first["data"]["content_hash"] != second["data"]["content_hash"]:
+  if not same_data(first, second):
     raise DataError(f"{settings.first} and {settings.second} were evaluated on different builds of"
                     f" {first['data']['name']}: their probes are not the same; evaluate one of them again")
   rows = [_model_row(content, settings[f"{side}_row"], settings[side], side)
           for content, side in ((first, "first"), (second, "second"))]
+  centred = rows[0]["centred"]
+  if rows[1]["centred"] != centred:
+    raise ConfigError(f"{settings.first} is centred by {centred}, {settings.second} by {rows[1]['centred']}: evaluate"
+                      " both with the same config.centre_by")
   tests = {}
   for condition in first["conditions"]:
     name = condition["name"]
     by = [row["figures"].get(name, {}).get("by_subject") for row in rows]
     if None not in by:
-      tests[name] = {key: _tested(*by, key, name, config) for key in OUTCOMES if key in by[0] and key in by[1]}
+      tests[name] = {key: _tested(by, key, name, config) for key in OUTCOMES if key in by[0] and key in by[1]}
   if not tests:
     raise DataError(f"{settings.first} and {settings.second}: the rows {settings.first_row!r} and"
                     f" {settings.second_row!r} of {first['title']!r} hold no outcomes by subject; evaluate them again")
   keys = [key for key in OUTCOMES if any(key in found for found in tests.values())]
   titles = [f"{label}: {row['title']}" for label, row in zip("AB", rows, strict=True)]
   table = [
-    {"name": "first", "title": titles[0], "centred": "none", "figures": _figures(tests, "first")},
-    {"name": "second", "title": titles[1], "centred": "none", "figures": _figures(tests, "second")},
-    {"name": "difference", "title": "B - A", "centred": "none", "figures": _figures(tests, "difference")},
+    {"name": name, "title": title, "centred": centred, "figures": _figures(tests, name)}
+    for name, title in zip(("first", "second", "difference"), (*titles, "B - A"), strict=True)
   ]
   metrics = [metric for key in keys for metric in (
     {"key": key, "title": OUTCOMES[key], "interval": True, "best": 100, "digits": 1},
@@ -83,12 +79,6 @@ def compared(first: dict, second: dict, config) -> dict:
   }
 
 
-def _scored_alike(first: dict, second: dict) -> bool:
-  """Both score embeddings from a file by the same protocol: other embeddings are other files, of the same walks or not,
-  which subjects and trials must tell."""
-  return all(content["task"] == "score" for content in (first, second)) and first["protocol"] == second["protocol"]
-
-
 def _read(path: str, side: str) -> list[tuple[pathlib.Path, dict]]:
   if not path:
     raise ConfigError(f"config.compare.{side} is empty; give a result file, or a folder of results")
@@ -97,7 +87,8 @@ def _read(path: str, side: str) -> list[tuple[pathlib.Path, dict]]:
 
 
 def _model_row(content: dict, name: str, path: str, side: str) -> dict:
-  rows = {row["name"]: row for row in content["rows"] if row["centred"] == "none"}
+  """The plain row of that name; of a score that was centred, which has no plain one, the centred row."""
+  rows = {row["name"]: row for row in sorted(content["rows"], key=lambda row: row["centred"] == "none")}
   if name not in rows:
     raise ConfigError(f"config.compare.{side}_row is {name!r}; {path} has the rows {', '.join(rows) or 'none'}")
   return rows[name]
@@ -107,24 +98,13 @@ def _has_outcomes(row: dict) -> bool:
   return any("by_subject" in figures for figures in row["figures"].values())
 
 
-def _tested(first: dict, second: dict, key: str, condition: str, config) -> dict:
-  """Figures over all trials of both, their difference, its interval and p."""
-  sides = []
-  for by in (first, second):
-    trials = dict(zip(by["subjects"], by["trials"], strict=True))
-    sides.append(({n: v * trials[n] for n, v in zip(by["subjects"], by[key], strict=True) if v is not None}, trials))
-  (one, trials), (two, others) = sides
-  names = sorted(one)
-  if set(one) != set(two) or any(trials[name] != others[name] for name in names):
-    raise DataError(f"{config.compare.first} and {config.compare.second}: the probes of {condition} are not the same"
-                    f" ({len(one)} and {len(two)} subjects); evaluate both on the same walks by the same protocol")
-  counts = np.array([trials[name] for name in names], np.float64)
-  a, b = (np.array([side[name] for name in names], np.float64) for side in (one, two))
-  if len(names) < 2:
-    raise DataError(f"{config.compare.first}: {condition} has {len(names)} probe subject; a paired test wants two")
-  found = statistics.paired_sums(b - a, counts, resamples=config.compare.resamples, seed=config.seed)
-  return {"first": a.sum() / counts.sum(), "second": b.sum() / counts.sum(), **found, "subjects": len(names),
-          "trials": int(counts.sum()), "better_subjects": int((b > a).sum()), "worse_subjects": int((b < a).sum())}
+def _tested(by: list[dict], key: str, condition: str, config) -> dict:
+  settings = config.compare
+  try:
+    return tested(*by, key, resamples=settings.resamples, seed=config.seed)
+  except DataError as error:
+    raise DataError(f"{settings.first} and {settings.second}, {condition}: {error}; evaluate both on the same walks by"
+                    " the same protocol") from error
 
 
 def _figures(tests: dict, side: str) -> dict:
@@ -146,8 +126,12 @@ def _counts(found: dict) -> str:
 def _notes(first: dict, second: dict, settings) -> list[str]:
   notes = []
   for label, side, content in (("A", "first", first), ("B", "second", second)):
-    seen = ", ".join(content["pretraining"]["datasets"]) or "data not known"
-    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}, pretrained on {seen}.")
+    pretraining = content["pretraining"]
+    seen = ", ".join(pretraining["datasets"]) or "data not known"
+    seen += f", {pretraining['labels']}" if "labels" in pretraining else ""
+    metric = (content.get("protocol") or {}).get("metric")
+    how = f", {metric} distance" if metric else ""
+    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, pretrained on {seen}.")
   return [*notes, "Figures are over all trials (a probe in a gallery view). Intervals of the difference:"
           f" {settings.resamples} resamples of the probe subjects; p: two-sided, of a permutation test that swaps the"
           " two systems subject by subject, not corrected for the number of conditions."]

@@ -10,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from fgait_jax.evaluation import results
+from fgait_jax.evaluation.report import layout
 
 _BAR = 8  # characters of the bar that shows a row's first metric
+_INTERVAL = "95 % interval"
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
 
@@ -31,56 +33,48 @@ def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) 
 def table(result: dict, centring: str = "none") -> Group:
   """The rows of one way of centring ("none": plain figures). Plain and centred figures never share a table.
 
-  A section is a condition; the best figure of each column of a section is bold.
+  A section is a condition; the best figures of each column of a section are bold, as in the report (layout.sections).
   """
-  rows = [row for row in result["rows"] if row["centred"] == centring]
-  title = result["title"] + ("" if centring == "none" else f", centred by {centring}")
-  widest = max([len(row["title"]) for row in rows], default=0)
-  head = _grid(result["metrics"], min(max(widest + 2, 20), 34))
-  head.add_row("", "", *[Text(t, style="bold") for m in result["metrics"] for t in _headings(m)])
-  parts = [Text(title, style="bold"), head, Rule(style="dim", characters="─")]
-  for condition in result["conditions"]:
-    figures = [row["figures"][condition["name"]] for row in rows]
-    section = _grid(result["metrics"], head.columns[0].width)
-    for row, values in zip(rows, figures, strict=True):
-      section.add_row(*_cells(row, values, figures, result["metrics"]))
-    parts += [Text(condition["title"], style="bold cyan"), section, Text("")]
+  sections, metrics = layout.sections(result, centring), result["metrics"]
+  lines = [line for section in sections for line in section.lines]
+  # Columns have the same widths in every section.
+  widths = [min(max([20, *(len(line.title) + 2 for line in lines)]), 34), _BAR]
+  for place, metric in enumerate(metrics):
+    cells = [line.cells[place] for line in lines]
+    widths.append(max(5, len(metric["title"]), *(len(cell.text) for cell in cells)))
+    if metric["interval"]:
+      widths.append(max(len(_INTERVAL), *(len(cell.interval) for cell in cells)))
+  head = _grid(widths)
+  headings = [text for m in metrics for text in ((m["title"], _INTERVAL) if m["interval"] else (m["title"],))]
+  head.add_row("", "", *[Text(text, style="bold") for text in headings])
+  parts = [Text(layout.title_of(result, centring), style="bold"), head, Rule(style="dim", characters="─")]
+  for section in sections:
+    grid = _grid(widths)
+    for line in section.lines:
+      grid.add_row(*_texts(line, metrics))
+    parts += [Text(section.title, style="bold cyan"), grid, Text("")]
   return Group(*parts)
 
 
-def _grid(metrics: list[dict], first: int) -> Table:
-  """An empty grid whose columns have the same widths in every section."""
+def _grid(widths: list[int]) -> Table:
+  """An empty grid: title, bar, and figures to the right."""
   grid = Table.grid(padding=(0, 2, 0, 0))
-  grid.add_column(width=first, no_wrap=True)
-  grid.add_column(width=_BAR, no_wrap=True)
-  for heading in [heading for metric in metrics for heading in _headings(metric)]:
-    grid.add_column(width=max(len(heading), 14 if heading.endswith("interval") else 5), justify="right", no_wrap=True)
+  for place, width in enumerate(widths):
+    grid.add_column(width=width, no_wrap=True, justify="left" if place < 2 else "right")
   return grid
 
 
-def _headings(metric: dict) -> list[str]:
-  return [metric["title"], "95 % interval"] if metric["interval"] else [metric["title"]]
-
-
-def _cells(row: dict, values: dict, section: list[dict], metrics: list[dict]) -> list[Text]:
-  style = "dim" if row["name"] == "chance" else ""
-  cells = [Text("  " + row["title"], style="bold" if row["name"] == "model" else style)]
-  for position, metric in enumerate(metrics):
-    value = _number(values, metric)
-    if position == 0:
-      cells.append(Text(bar(value, metric["best"]), style="green" if row["name"] == "model" else "blue"))
-    choose = max if metric["best"] else min  # an error is best at 0
-    best = choose((v for v in (_number(other, metric) for other in section) if v is not None), default=None)
-    text = "-" if value is None else f"{value:.{metric['digits']}f}"
-    cells.append(Text(text, style="bold" if value is not None and value == best else style))
+def _texts(line: layout.Line, metrics: list[dict]) -> list[Text]:
+  """A row of the grid."""
+  model, style = line.name == layout.MODEL, "dim" if line.name == layout.CHANCE else ""
+  texts = [Text("  " + line.title, style="bold" if model else style)]
+  for place, (metric, cell) in enumerate(zip(metrics, line.cells, strict=True)):
+    if place == 0:
+      texts.append(Text(bar(cell.value, metric["best"]), style="green" if model else "blue"))
+    texts.append(Text(cell.text, style="bold" if cell.best else style))
     if metric["interval"]:
-      low_high = values["ci"].get(metric["key"]) if "ci" in values else None
-      cells.append(Text("" if not low_high or None in low_high else "{:.1f} to {:.1f}".format(*low_high), style="dim"))
-  return cells
-
-
-def _number(values: dict, metric: dict) -> float | None:
-  return values.get(metric["key"])
+      texts.append(Text(cell.interval, style="dim"))
+  return texts
 
 
 def bar(value: float | None, full: float) -> str:

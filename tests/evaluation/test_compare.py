@@ -1,11 +1,13 @@
 """Two result files: paired over the same subjects, refused where they are not of the same probes."""
 
+import re
+
 import numpy as np
 import pytest
 
 from configs import base
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import compare, results, statistics, tables
+from fgait_jax.evaluation import compare, results, score, statistics, tables
 
 
 def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 steps"):
@@ -19,6 +21,11 @@ def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 step
     "conditions": [{"name": "CL", "title": "CL"}], "metrics": [],
     "rows": [{"name": "model", "title": title, "centred": "none", "figures": {"CL": {"by_subject": by}}}],
   }
+
+
+def centred(content):
+  """As a score of centred embeddings: no plain row."""
+  return content | {"rows": [row | {"centred": "view"} for row in content["rows"]]}
 
 
 def config_of(first, second, **values):
@@ -70,6 +77,32 @@ def test_embeddings_of_two_tools_are_compared_by_their_probes(tmp_path):
     compare.run(config_of(first, second), tmp_path)
 
 
+def test_scores_of_other_metrics_and_centred_ones_are_compared_and_named(tmp_path):
+  one, two = (centred(result([0, 50, high], content=metric)) | {"task": "score"} | {
+    "protocol": {"name": "walkers", "metric": metric}} for high, metric in ((50, "euclidean"), (100, "cosine")))
+  (path,) = compare.run(config_of(*written(tmp_path, one, two)), tmp_path)
+  found = results.read(path)
+  assert found["comparison"]["CL"]["rank1"]["better_subjects"] == 1
+  assert {row["centred"] for row in found["rows"]} == {"view"}
+  assert re.search("A: row model of .*, euclidean distance.*B: row model of .*, cosine distance", tables.caption(found))
+
+
+def test_classes_are_compared_by_subject(tmp_path):
+  """Scores of classes hold each subject's accuracy, as the advice to evaluate again promises."""
+  subjects, types = np.array([f"{n:03d}" for n in range(9)]), np.array(["negative", "neutral", "positive"] * 3)
+  logits = np.eye(3, dtype=np.float32)[np.tile(np.arange(3), 3)][..., None]
+  for name, shift in (("a", 0), ("b", 1)):
+    np.savez(tmp_path / f"{name}.npz", embeddings=np.roll(logits, [0, shift], (0, 1)), labels=subjects, types=types,
+             views=types)
+    config = base.evaluation().unlock()
+    config.task, config.protocol, config.bootstrap = "score", "scoliosis1k", 0
+    config.embeddings = str(tmp_path / f"{name}.npz")
+    score.run(config, tmp_path / name)
+  (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
+  test = results.read(path)["comparison"]["all"]["accuracy"]
+  assert (test["first"], test["second"], test["subjects"]) == (100, 0, 9)
+
+
 def test_subject_sums_say_what_single_probes_say():
   rng = np.random.default_rng(1)
   subjects = np.repeat(np.arange(9), rng.integers(1, 6, 9))
@@ -81,8 +114,9 @@ def test_subject_sums_say_what_single_probes_say():
 
 
 @pytest.mark.parametrize("second,values,error,message", [
-  (result([0, 50, 100, 0]), {}, DataError, r"probes of CL are not the same \(3 and 4 subjects\)"),
-  (result([0, 50, 100], trials=5), {}, DataError, "probes of CL are not the same"),
+  (result([0, 50, 100, 0]), {}, DataError, r"CL: the probes are not the same \(3 and 4 subjects, 12 and 16 trials\)"),
+  (result([0, 50, 100], trials=5), {}, DataError, r"CL: the probes are not the same .*, 12 and 15 trials\)"),
+  (centred(result([0, 50, 100])), {}, ConfigError, "a/.*json is centred by none, .*b/.*json by view: evaluate both"),
   (result([0, 50, 100], content="e"), {}, DataError, "different builds of walkers"),
   (result([0, 50, 100], name="kth"), {}, DataError, "hold no evaluation of the same task, data set"),
   (result([0, 50, 100]), {"second_row": "gei"}, ConfigError, "second_row is 'gei'; .* has the rows model"),

@@ -6,9 +6,12 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from configs import base
 from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import pairing, results, score
 from fgait_jax.evaluation.report import compare, curves, layout, page, sources
 
 
@@ -149,7 +152,7 @@ def test_rates_tried_in_fine_tuning_are_drawn(results_folder, tmp_path, result):
   (results_folder / "fine_tune-walkers.json").write_text(json.dumps(result | {"task": "fine_tune"}))
   assert "Validation rank-1. rate x 0.5: 10.0 at best; rate x 1: 20.0 at best" in made([results_folder], tmp_path)
   other = result | {"fine_tuning": {"method": "prompts"}}
-  assert compare.pairs([result], [other])[0] == []
+  assert pairing.pairs([result], [other])[0] == []
 
 
 def test_a_p_has_no_best(result):
@@ -160,7 +163,7 @@ def test_a_p_has_no_best(result):
 def test_scores_of_two_files_are_compared_by_protocol(result):
   first, second = (result | {"task": "score", "title": f"CASIA-B: {name}", "data": result["data"] | {
     "name": name, "content_hash": name}} for name in ("a.npz", "b.npz"))
-  found, alone = compare.pairs([first], [second, second])
+  found, alone = pairing.pairs([first], [second, second])
   assert (len(found), alone) == (1, ["CASIA-B: b.npz"])
   assert {line["subjects"] for line in compare.compared(*found[0])["lines"]} == {12}
 
@@ -177,6 +180,12 @@ def test_a_folder_without_results_is_an_error_that_names_what_it_holds(tmp_path)
 def test_the_page_wants_a_html_file(results_folder, out):
   with pytest.raises(ConfigError, match=r"--out=FILE\.html"):
     page.write([str(results_folder)], out)
+
+
+def test_a_folder_in_the_place_of_the_page_is_named(results_folder, tmp_path):
+  (tmp_path / "r.html").mkdir()
+  with pytest.raises(ConfigError, match=r"r\.html is a folder; --report writes one file there"):
+    page.write([str(results_folder)], tmp_path / "r.html")
 
 
 def test_at_most_two_are_compared(results_folder, tmp_path):
@@ -215,6 +224,14 @@ def test_a_test_over_the_same_outcomes_finds_nothing(result):
     (c, m, 1.0, 12) for c in ("NM", "CL") for m in ("rank-1 %", "mAP %")]
 
 
+def test_other_walks_of_the_same_people_are_not_paired(result):
+  second = json.loads(json.dumps(result))
+  second["rows"][0]["figures"]["NM"]["by_subject"]["trials"] = [9] * 12
+  found = compare.compared(result, second)
+  assert {line["condition"] for line in found["lines"] if "p" in line} == {"CL"}
+  assert found["notes"][0] == "NM is not paired: the probes are not the same (12 and 12 subjects, 120 and 108 trials)."
+
+
 def test_identical_views_are_said_to_be_left_out_only_where_they_are(result):
   views = layout.views(result)
   # (rank1 + 30) / 2, rank1, (40 + 2 rank1 - 40) / 2 have the mean rank1 only where rank1 is 30
@@ -233,11 +250,11 @@ def test_lower_equal_error_rates_are_better(result):
 
 
 def test_a_logarithmic_axis_has_plain_numbers():
-  drawn = curves.panel([(0, [1, 2, 3], [30, 800, 400])], label='a "b" & <c>', x_title="$x_$", y_title="y", log=True)
+  drawn = curves.panel([(0, [1, 2, 3], [30, 800, 400])], label='a "b" & <c> \\d', x_title="$x_$", y_title="y", log=True)
   assert ">100<" in drawn
   assert "mathdefault" not in drawn
   assert "$x_$" in drawn  # letters, not mathematics
-  assert 'aria-label="a &quot;b&quot; &amp; &lt;c&gt;"' in drawn
+  assert 'aria-label="a &quot;b&quot; &amp; &lt;c&gt; \\d"' in drawn
   assert "var(--s0)" in drawn
   assert "#fe0" not in drawn  # every stand-in colour was replaced
 
@@ -258,3 +275,20 @@ def test_the_command_writes_page_and_tables(results_folder, tmp_path):
   assert done.returncode == 0, done.stderr
   assert sorted(p.name for p in tmp_path.glob("r.*")) == ["r.csv", "r.html", "r.md", "r.tex"]
   assert str(tmp_path / "r.html") in done.stdout
+
+
+def test_ccpg_has_curves_and_matrices_under_the_names_of_its_figures(tmp_path):
+  """Of a score: the gait reading leaves identical cameras out of its mean, and both readings have their curves."""
+  clothes = ("U0_D0_BG", "U0_D0", "U1_D1", "U1_D0", "U3_D3", "U0_D3")
+  walks = [(s, kind, f"{camera}_0") for s in range(4) for kind in clothes for camera in "123"]
+  rng = np.random.default_rng(0)
+  people = rng.normal(size=(4, 3, 2))
+  labels, types, views = (np.array([str(walk[n]) for walk in walks]) for n in range(3))
+  np.savez(tmp_path / "e.npz", labels=labels, types=types, views=views,
+           embeddings=(people[labels.astype(int)] + rng.normal(size=(len(walks), 3, 2))).astype(np.float32))
+  config = base.evaluation().unlock()
+  config.task, config.protocol, config.embeddings, config.bootstrap = "score", "ccpg", str(tmp_path / "e.npz"), 0
+  found = results.read(score.run(config, tmp_path)[0])
+  names = [f"{reading} {pair}" for reading in ("gait", "reid") for pair in ("CL", "UP", "DN", "BG")]
+  assert list(found["rows"][0]["figures"]) == list(layout.cmc(found, "none")) == names
+  assert [(v["condition"], v["without_identical"]) for v in layout.views(found)] == [(n, True) for n in names[:4]]

@@ -1,5 +1,6 @@
 """Tables and captions, from result files alone."""
 
+import copy
 import io
 
 import pytest
@@ -50,6 +51,13 @@ def shown(path):
   return stream.getvalue()
 
 
+def bold(result):
+  """What a table of the plain rows sets in bold."""
+  console = Console(file=io.StringIO(), width=110)
+  return {segment.text.strip() for segment in console.render(tables.table(result))
+          if segment.style and segment.style.bold}
+
+
 def words(text):
   return [line.split() for line in text.splitlines() if line.strip(" ─")]
 
@@ -77,12 +85,22 @@ def test_the_caption_says_what_the_figures_are_figures_of(tmp_path):
 
 
 def test_the_best_of_a_section_is_bold():
-  cells = tables._cells(RESULT["rows"][2], RESULT["rows"][2]["figures"]["CL"],
-                        [r["figures"]["CL"] for r in RESULT["rows"][:4]], METRICS)
-  assert [str(c.style) for c in cells if str(c) == "75.0"] == ["bold"]
-  error = [{"key": "eer", "title": "EER %", "interval": False, "best": 0, "digits": 1}]  # smaller is better
-  cells = tables._cells({"name": "raw_gei", "title": "raw GEI"}, {"eer": 5.0}, [{"eer": 5.0}, {"eer": 50.0}], error)
-  assert [str(c.style) for c in cells if str(c) == "5.0"] == ["bold"]
+  assert bold(RESULT) & {"62.5", "75.0", "37.5"} == {"75.0", "37.5"}
+  errors = copy.deepcopy(RESULT["rows"][:2])
+  for found, value in zip(errors, (5.0, 50.0), strict=True):
+    found["figures"]["CL"]["eer"] = value
+  error = {"key": "eer", "title": "EER %", "interval": False, "best": 0, "digits": 1}  # smaller is better
+  assert bold(RESULT | {"rows": errors, "metrics": [error]}) & {"5.0", "50.0"} == {"5.0"}
+
+
+def test_a_p_is_shown_whole_and_is_nobodys_best():
+  p = {"key": "p", "title": "p", "interval": False, "best": 0, "digits": 4}
+  rows = [row("model", "A", 50), row("difference", "B - A", 1)]
+  rows[1]["figures"]["CL"]["p"] = 0.0499
+  stream = io.StringIO()
+  Console(file=stream, width=110).print(tables.table(RESULT | {"rows": rows, "metrics": [*METRICS, p]}))
+  assert words(stream.getvalue())[-1][-1] == "0.0499"
+  assert "0.0499" not in bold(RESULT | {"rows": rows, "metrics": [*METRICS, p]})
 
 
 def test_the_widest_table_keeps_to_its_width(tmp_path):
@@ -99,7 +117,7 @@ def test_figures_that_are_missing_show_as_a_dash(tmp_path):
   rows = [row("model", "m", 50), row("chance", "c", 1)]
   rows[1]["figures"]["CL"] = {"rank1": None}
   text = shown(results.write(tmp_path / "r.json", RESULT | {"rows": rows}))
-  assert words(text)[4] == ["c", "-", "-"]
+  assert words(text)[4] == ["c", "–", "–"]
 
 
 @pytest.mark.parametrize("value,text", [(0, ""), (100, "█" * 8), (150, "█" * 8), (None, ""), (6.25, "▌")])

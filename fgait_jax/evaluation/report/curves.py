@@ -70,7 +70,7 @@ def _inline(text: str, label: str) -> str:
   text = text[text.index("<svg") :]
   text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
   box = re.search(r'viewBox="[-\d. ]+"', text).group()
-  text = re.sub(r"<svg[^>]*>", f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img"'
-                f' aria-label="{html.escape(label)}">', text, count=1, flags=re.DOTALL)
+  head = f'<svg xmlns="http://www.w3.org/2000/svg" {box} role="img" aria-label="{html.escape(label)}">'
+  text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1, flags=re.DOTALL)  # a label may hold a backslash
   text = text.replace(_INK, "currentColor").replace(_RULE, "var(--rule)").replace(_CHANCE, "var(--chance)")
   return re.sub(r"#fe04(\d\d)", lambda m: f"var(--s{int(m[1])})", text)

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import tables
+from fgait_jax.evaluation import pairing, tables
 from fgait_jax.evaluation.report import compare, curves, export, layout, sources
 from fgait_jax.evaluation.report.sources import Result, Source
 
@@ -25,9 +25,10 @@ def write(folders: list[str], out: str | pathlib.Path | None) -> list[pathlib.Pa
   it as .md, .tex and .csv. Raises `ConfigError` on unfit arguments and `DataError` on a folder without results."""
   if out is None or pathlib.Path(out).suffix.lower() != ".html":
     raise ConfigError(f"--report wants --out=FILE.html, the file to write; got --out={out}")
+  if (out := pathlib.Path(out)).is_dir():
+    raise ConfigError(f"--out={out} is a folder; --report writes one file there, give --out=FILE.html")
   if len(folders) > len(_LABELS):
     raise ConfigError(f"--report was given {len(folders)} times; one folder, or two to compare")
-  out = pathlib.Path(out)
   read = [sources.read(folder, label=_LABELS[n] if len(folders) > 1 else "") for n, folder in enumerate(folders)]
   out.parent.mkdir(parents=True, exist_ok=True)
   out.write_text(render(read), encoding="utf-8")
@@ -172,7 +173,7 @@ def _comparison(read: list[Source]) -> dict | None:
   """Both sources beside each other, or None for one."""
   if len(read) < 2:
     return None
-  found, alone = compare.pairs(*([result.content for result in source.results] for source in read))
+  found, alone = pairing.pairs(*([result.content for result in source.results] for source in read))
   tables_of = [{"title": layout.title_of(first, centring)} | compare.compared(first, second, centring)
                for first, second in found for centring in layout.centrings(first)]
   return {"tables": [table for table in tables_of if table["lines"]], "alone": alone}
