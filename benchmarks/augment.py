@@ -17,8 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from fgait_jax.data import augment  # noqa: E402
 
-RECIPE = {"affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.0}
-FINE_TUNE = {"affine": 0.0, "perspective": 0.2, "flip": 0.2, "dilate": 0.0, "blur": 0.0, "rotate": 0.2}
+RECIPE = {"affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.0, "holes": 0.0}
+FINE_TUNE = {"affine": 0.0, "perspective": 0.2, "flip": 0.2, "dilate": 0.0, "blur": 0.0, "rotate": 0.2, "holes": 0.0}
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
   nothing = dict.fromkeys(RECIPE, 0.0)
   lines = {"cut and scale": nothing}
   lines |= {f"{step} only": {**nothing, step: p} for step, p in RECIPE.items() if p}
+  lines["holes only"] = {**nothing, "holes": 0.25}
   lines |= {"pretraining recipe": RECIPE, "fine-tuning recipe": FINE_TUNE}
   device = jax.devices()[0].device_kind
   table = Table(title=f"{arguments.clips} clips x {arguments.frames} frames x {arguments.channels} channels, {device}")

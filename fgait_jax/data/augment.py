@@ -1,9 +1,9 @@
 """Random augmentation of silhouette clips, on the device and inside the jitted step.
 
 The six steps of FoundationGait (arXiv 2512.00691; DA4GaitSSB in its code): affine and perspective warp, cut to the
-model's width and scale to 0..1, flip, dilation and blur of a band of rows; plus the rotation of its fine-tuning recipe.
-One draw per clip serves all its frames and channels. Drawing (`draw`) and doing (`apply`) are separate, so that doing
-is tested against OpenCV for given parameters.
+model's width and scale to 0..1, flip, dilation and blur of a band of rows; plus the rotation of its fine-tuning recipe;
+plus holes, which are ours (see `holes`). One draw per clip serves all its frames and channels. Drawing (`draw`) and
+doing (`apply`) are separate, so that doing is tested against OpenCV for given parameters.
 
 Ways we differ: a 44-wide source is warped on its 64-wide canvas, where the reference warps the 44 columns; the rotation
 turns about the middle of the cut frame, where the reference swaps x and y and turns about (32, 22), and its result is
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from fgait_jax.data import morphology, warps
+from fgait_jax.data.holes import draw_holes
 from fgait_jax.errors import ConfigError
 from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
@@ -54,6 +55,7 @@ class AugmentParameters:
   dilate_rows: Int[Array, "b 2"] | None = None
   blur: Bool[Array, "b"] | None = None
   blur_rows: Int[Array, "b 2"] | None = None
+  holes: Bool[Array, "b t 64 width 1"] | None = None
 
 
 def augment(
@@ -66,6 +68,7 @@ def augment(
   dilate: float,
   blur: float,
   rotate: float,
+  holes: float,
   width: int,
 ) -> Float[Array, "b t 64 width c"]:
   """Clips as the model sees them in training: each step done to each clip with the probability given.
@@ -76,12 +79,14 @@ def augment(
   parameters = draw(
     key,
     clips=frames.shape[0],
+    frames=frames.shape[1],
     affine=affine,
     perspective=perspective,
     flip=flip,
     dilate=dilate,
     blur=blur,
     rotate=rotate,
+    holes=holes,
     width=width,
   )
   return apply(frames, parameters, width=width)
@@ -97,18 +102,21 @@ def draw(
   key: PRNGKeyArray,
   *,
   clips: int,
+  frames: int = 1,
   affine: float = 0.0,
   perspective: float = 0.0,
   flip: float = 0.0,
   dilate: float = 0.0,
   blur: float = 0.0,
   rotate: float = 0.0,
+  holes: float = 0.0,
   width: int = 44,
 ) -> AugmentParameters:
-  """Parameters for `clips` clips, each step drawn by itself; turning one step on or off changes no other's draw."""
+  """Parameters for `clips` clips of `frames` frames, each step drawn by itself; turning one step on or off changes no
+  other's draw."""
   names = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
   steps = dict(zip(names, (affine, perspective, flip, dilate, blur, rotate), strict=True))
-  if bad := {f"augment.{name}": p for name, p in steps.items() if not 0 <= p <= 1}:
+  if bad := {f"augment.{name}": p for name, p in {**steps, "holes": holes}.items() if not 0 <= p <= 1}:
     raise ConfigError(f"{bad}: these are probabilities, from 0 (never) to 1 (every clip)")
   # One call for all numbers, each in its own column: every further call would add seconds of compilation.
   uniform = jax.random.uniform(key, (clips, sum(_COLUMNS.values())))
@@ -118,6 +126,7 @@ def draw(
   def matrices(name, build):
     return None if done[name] is None else jnp.where(done[name][:, None, None], build(number[name]), jnp.eye(3)[None])
 
+  shape = (clips, frames, SIZE, width)
   elements = jnp.floor(number["element"][:, 0] * len(morphology.ELEMENTS)).astype(jnp.int32)
   return AugmentParameters(
     affine=matrices("affine", _affine),
@@ -128,6 +137,7 @@ def draw(
     dilate_rows=_rows(number["dilate_rows"]) if dilate else None,
     blur=done["blur"],
     blur_rows=_rows(number["blur_rows"]) if blur else None,
+    holes=draw_holes(jax.random.fold_in(key, 1), shape, probability=holes) if holes else None,
   )
 
 
@@ -164,6 +174,8 @@ def apply(
   if p.blur is not None:
     binary = (morphology.blur(scaled, p.blur_rows) > THRESHOLD).astype(jnp.float32)
     scaled = jnp.where(_per_clip(p.blur) & morphology.in_band(p.blur_rows, SIZE), binary, scaled)
+  if p.holes is not None:
+    scaled = jnp.where(p.holes, 0, scaled)
   return scaled
 
 

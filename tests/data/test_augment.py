@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.data import augment, morphology, warps
+from fgait_jax.data import augment, holes, morphology, warps
+from fgait_jax.data.holes import draw_holes
 from fgait_jax.errors import ConfigError
 
-STEPS = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
+STEPS = ("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes")
 NONE = dict.fromkeys(STEPS, 0.0)
 # Compiled as in training; op by op every test would compile dozens of small programs.
 WARP = jax.jit(warps.warp, static_argnames="columns")
-DRAW = jax.jit(augment.draw, static_argnames=("clips", "width", *STEPS))
+DRAW = jax.jit(augment.draw, static_argnames=("clips", "frames", "width", *STEPS))
 APPLY = jax.jit(augment.apply, static_argnames="width")
 AUGMENT = jax.jit(augment.augment, static_argnames=("width", *STEPS))
 SHAPES = {"rect": cv2.MORPH_RECT, "cross": cv2.MORPH_CROSS, "ellipse": cv2.MORPH_ELLIPSE}
@@ -170,7 +171,7 @@ def test_steps_not_drawn_change_no_bit():
 
 def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
   frames = np.broadcast_to(clips(number=1, frames=1), (16, 3, 64, 64, 2))
-  steps = {**dict.fromkeys(STEPS, 0.5), "width": 44}
+  steps = {**dict.fromkeys(STEPS, 0.5), "holes": 0.0, "width": 44}  # holes may differ from frame to frame
   once = np.asarray(AUGMENT(jax.random.key(1), frames, **steps))
   np.testing.assert_array_equal(once, np.broadcast_to(once[:, :1, :, :, :1], once.shape))
   assert len(np.unique(once.reshape(16, -1), axis=0)) > 12
@@ -182,7 +183,7 @@ def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
 
 @pytest.fixture(scope="module")
 def drawn():
-  steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3), strict=True))
+  steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3, 0.0), strict=True))
   return jax.tree.map(np.asarray, DRAW(jax.random.key(5), clips=20_000, **steps))
 
 
@@ -235,6 +236,32 @@ def test_turning_a_step_off_changes_no_other_draw():
   assert some.affine is None
   np.testing.assert_array_equal(some.perspective, everything.perspective)
   np.testing.assert_array_equal(some.blur_rows, everything.blur_rows)
+
+
+def test_holes_are_squares_of_the_sides_and_shares_that_are_said():
+  number, spared = 400, 0.25
+  drawn = jax.jit(draw_holes, static_argnums=1)(jax.random.key(2), (number, 3, 64, 44), probability=1 - spared)
+  lost = np.asarray(drawn)
+  share = lost.mean((1, 2, 3, 4))
+  assert abs(np.mean(share == 0) - spared) < 4 * np.sqrt(spared * (1 - spared) / number) + 0.02  # few lose under 1/256
+  assert share.max() < holes.MOST + 0.2  # of 48 squares of 8 x 8 more may be lost than their probability says
+  assert abs(share[share > 0].mean() - holes.MOST / 2) < 0.03
+  hit = lost[share > 0.02]
+  still = (hit == hit[:, :1]).all((1, 2, 3, 4))
+  assert abs(still.mean() - holes.STILL) < 0.12
+  fits = []
+  for side in holes.SIDES:  # constant within each square of that side
+    squares = hit[:, :, :, : 44 // side * side].reshape(len(hit), 3, 64 // side, side, 44 // side, side)
+    fits.append((squares == squares[:, :, :, :1, :, :1]).all((1, 2, 3, 4, 5)))
+  largest = np.sum(fits, axis=0)
+  np.testing.assert_allclose(np.bincount(largest, minlength=5)[1:] / len(hit), 0.25, atol=0.1)
+
+
+def test_what_is_lost_is_background_and_the_rest_untouched():
+  frames = clips()
+  lost = np.random.default_rng(0).random((4, 2, 64, 44, 1)) < 0.3
+  ours = APPLY(frames, augment.AugmentParameters(holes=jnp.asarray(lost)))
+  np.testing.assert_array_equal(ours, np.where(lost, 0, augment.prepare(frames)))
 
 
 def test_sharded_clips_give_the_same_result_without_moving_frames():

@@ -15,7 +15,7 @@ from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.pretrained import Pretrained
 
 RULES = base.fine_tune().optim.rules
-OFF = dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate"), 0.0) | {"width": 44}
+OFF = dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0) | {"width": 44}
 OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "clip_norm": 0.0}
 
 

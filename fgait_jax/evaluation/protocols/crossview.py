@@ -28,13 +28,12 @@ class CrossView(Protocol):
 
   def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     self._refuse_unknown(walks)
-    return walks.matching(self.gallery), {name: walks.matching(p) for name, p in self.conditions.items()}
+    kept = ~np.isin(walks.views, self.drop_views)
+    return kept & walks.matching(self.gallery), {name: kept & walks.matching(p) for name, p in self.conditions.items()}
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
-    self._refuse_unknown(walks)
-    walks = walks.take(~np.isin(walks.views, self.drop_views))
-    gallery = walks.take(walks.matching(self.gallery))
-    probed = {name: walks.matching(pattern) for name, pattern in self.conditions.items()}
+    in_gallery, probed = self.roles(walks)
+    gallery = walks.take(in_gallery)
     if not len(gallery):
       raise self.refuse(walks, "the gallery is empty")
     present = [name for name, rows in probed.items() if rows.any()]
