@@ -172,7 +172,7 @@ RECORDS = (
     citation="",
     layout="train/<id>/<walk>/*.png, HID2022_test_gallery/<id>/<walk>/*.png, HID2022_test_probe/<walk>/*.png",
     reading={"layout": "hid", "frames": "resize"},
-    conditions={},
+    conditions={"00": "all walks; which one, or which video of the probes, is the view"},
     frame_rate=None,
     protocol="hid",
   ),

@@ -62,8 +62,8 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     ),
   ),
   "hid": (
-    _layout("HID2022_test_probe/0001/*.png", r"[^/]*probe[^/]*/(?P<condition>[^/]+)", subject="probe", view="default"),
-    _layout("train/0000/001/*.png", r"(?!probe)(?P<subject>\d{4})/(?P<condition>[^/]+)", view="default"),
+    _layout("HID2022_test_probe/0001/*.png", r"[^/]*probe[^/]*/(?P<view>[^/]+)", subject="probe", condition="00"),
+    _layout("train/0000/001/*.png", r"(?!probe)(?P<subject>\d{4})/(?P<view>[^/]+)", condition="00"),
   ),
   "sustech1k": (
     _layout("0000/00-nm/000/Sils_aligned/*.png",

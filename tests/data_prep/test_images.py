@@ -148,8 +148,8 @@ def test_hid_is_read_as_it_is_handed_out(tmp_path):
     write(tmp_path, name, png(body()))
   partition = {"train": ["0001"], "test": ["0500", "probe"]}
   splits = ImageSource(tmp_path, layout="hid", frames="resize", partition=partition).splits()
-  assert [walk.key for walk in splits["train"]] == ["0001/002/default"]
-  assert [walk.key for walk in splits["test"]] == ["0500/001/default", "probe/0007/default"]
+  assert [walk.key for walk in splits["train"]] == ["0001/00/002"]
+  assert [walk.key for walk in splits["test"]] == ["0500/00/001", "probe/00/0007"]
 
 
 def test_frames_are_ordered_by_the_value_of_their_numbers(tmp_path):

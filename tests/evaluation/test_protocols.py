@@ -143,6 +143,8 @@ def test_servers_rank_gallery_labels(tmp_path):
   assert text[1].startswith("video9,7,8,6")
   with pytest.raises(DataError, match="labels that are no whole numbers: a7. Protocol grew wants"):
     evaluate("grew", *gallery, (3, "a7", "01", "v"), (7.2, "probe", "03", "video9"))
+  with pytest.raises(DataError, match="2 probes are of one video, default, by their views. Protocol hid wants"):
+    evaluate("hid", *gallery, (7.2, "probe", "1", "default"), (7.3, "probe", "2", "default"))
   hid = evaluate("hid", *gallery, (7.2, "probe", "x", "video9"), (20.1, "probe", "x", "video8"))
   assert hid["submission"]["columns"] == ["videoID", "label"]
   assert [row[0] for row in hid["submission"]["rows"]] == ["video9", "video8"]

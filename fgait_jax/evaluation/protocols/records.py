@@ -102,7 +102,7 @@ RECORDS: tuple[Protocol, ...] = (
   Listed(
     name="freegait",
     title="FreeGait",
-    source=f"{OPENGAIT}, evaluate_FreeGait; data and lists: Han et al., ECCV 2024",
+    source=f"{OPENGAIT}, evaluate_FreeGait; data and lists: Han et al., ACM MM 2024",
     wants="labels, types devid_<i> and views seq_<k> of the test set; the gallery is the official list of 691",
     role="gallery",
     names="freegait",

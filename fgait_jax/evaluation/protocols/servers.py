@@ -33,6 +33,9 @@ class Server(Protocol):
       raise self.refuse(walks, "the gallery is empty")
     probe, gallery = walks.take(hidden), walks.take(~hidden)
     names = self._written(walks, gallery.labels)
+    videos, count = np.unique(probe.views, return_counts=True)
+    if (count > 1).any():
+      raise self.refuse(walks, f"{count.max()} probes are of one video, {videos[count.argmax()]}, by their views")
     if self.reranked:
       both = np.concatenate([probe.embeddings, gallery.embeddings])
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
