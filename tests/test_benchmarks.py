@@ -12,6 +12,7 @@ SMALL = {
   "augment.py": "--clips 2 --frames 4 --repeats 1",
   "data_scale.py": "--index 200 --sequences 50 --folder {tmp}",
   "input_pipeline.py": "--sequences 16 --batch 4 --frames 30",
+  "input_pipeline_opencv.py": "--sequences 16",
   "p3d_step.py": "--variant test --frames 4 --steps 1",
   "p3d_step_torch.py": "--channels 4 4 8 8 --frames 4 --steps 1",
   "retrieval.py": "--cases gait3d --repeats 1",
