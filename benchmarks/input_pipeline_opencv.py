@@ -9,20 +9,14 @@ pipeline leaves cutting, scaling and augmenting to the device: add `benchmarks/a
 """
 
 import argparse
-import pathlib
 import pickle
-import sys
 import time
 
 import cv2
 import numpy as np
+from input_pipeline import walker  # beside this script
 from rich.console import Console
 from rich.table import Table
-
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-
-from input_pipeline import walker  # noqa: E402
 
 SIZE, SHIFT = 64, 10
 ELEMENTS = (
@@ -48,7 +42,7 @@ def augmented(rng, clip):
   if rng.random() < 0.2:
     left, right = rng.integers(0, SHIFT, 2), SIZE - SHIFT + rng.integers(0, SHIFT, 2)
     seen = np.array([(left[0], 0), (right[0], 0), (left[1], SIZE), (right[1], SIZE)], np.float32)
-    canvas = np.array([*corners, (SIZE, SIZE)], np.float32)[[0, 1, 2, 3]]
+    canvas = np.array([*corners, (SIZE, SIZE)], np.float32)
     matrix = cv2.getPerspectiveTransform(seen, canvas)
     clip = np.stack([cv2.warpPerspective(frame, matrix, (SIZE, SIZE)) for frame in clip])
   clip = cut(clip)
@@ -57,12 +51,12 @@ def augmented(rng, clip):
   if rng.random() < 0.2:
     first, end = rng.integers(9, 21), rng.integers(39, 51)
     element = cv2.getStructuringElement(*ELEMENTS[rng.integers(len(ELEMENTS))])
-    clip = np.stack(clip)
+    clip = clip.copy()
     for frame in clip:
       frame[first:end] = cv2.dilate(frame[first:end], element)
   if rng.random() < 0.2:
     first, end = rng.integers(9, 21), rng.integers(39, 51)
-    clip = np.stack(clip)
+    clip = clip.copy()
     for frame in clip:
       frame[first:end] = cv2.GaussianBlur(frame[first:end], (3, 3), 0) > 0.2
   return np.ascontiguousarray(clip)

@@ -94,6 +94,7 @@ def unpack_words(packed, indices):
   size = {"num_frames": FRAMES, "height": HEIGHT, "width": WIDTH, "channels": 1}
   return schema.unpack_frames(packed, **size, indices=indices)[..., 0]
 
+
 PACKINGS = (
   ("plain frames", "zstd:3", lambda frames: frames.tobytes(), unpack_plain),
   ("plain frames", "zstd:9", lambda frames: frames.tobytes(), unpack_plain),

@@ -97,7 +97,7 @@ def build(
 
 
 def _set_aside(folder: pathlib.Path) -> pathlib.Path:
-  """Moves a build out of the way of the next one, if there is one: never is there neither."""
+  """Moves a build out of the way of the next one, if there is one; killed between, both lie beside, whole."""
   old = folder.with_name(f".{folder.name}.old")
   shutil.rmtree(old, ignore_errors=True)
   if folder.exists():

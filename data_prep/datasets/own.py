@@ -18,8 +18,9 @@ from fgait_jax.errors import DataError
 def _source(raw: pathlib.Path, modalities: Sequence[str] = ()) -> Source:
   if not modalities:
     return recordings(raw, partition=None, frames="own")
-  if holds_pickles(open_tree(raw)):
-    return OpenGaitSource(root=raw, partition=None, pickles=tuple(f"*{name}*.pkl" for name in modalities))
+  tree = open_tree(raw)
+  if holds_pickles(tree):
+    return OpenGaitSource(root=raw, partition=None, pickles=tuple(f"*{name}*.pkl" for name in modalities), tree=tree)
   return ModalitySource(raw, modalities=modalities)
 
 

@@ -82,7 +82,7 @@ def by_split(
   return found
 
 
-def some(names: Iterable[str], count: int = 5) -> str:
+def some(names: Iterable[str], count: int = 10) -> str:
   """The first of `names` as a phrase, and how many there are where that is not all."""
   names = list(names)
   return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")
