@@ -61,9 +61,11 @@ class GaitNetwork(nnx.Module):
       NUM_PARTS, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
     )
     self.decoder = decoder
+    self.border = nnx.data(None)  # of pixels, where fine-tuning learned one (models/prompts.py)
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
     """The whole body: encoder, maximum over time, 31 parts, projector, predictor. `frames` in 0..1."""
+    frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
 
   def pretrain(

@@ -7,7 +7,9 @@ arXiv 2203.17274).
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.errors import ConfigError
 from fgait_jax.models.blocks import run_blocks
+from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.transformer import GaitTransformer
 from fgait_jax.typing import Array, Bool, Float
 
@@ -26,14 +28,6 @@ class PromptedTransformer(GaitTransformer):
     return self.norm(x)[:, count:].reshape(shape)
 
 
-def add_tokens(encoder: GaitTransformer, count: int, *, rngs: nnx.Rngs) -> PromptedTransformer:
-  """`encoder` itself with `count` prompt tokens, drawn small (0.02); its parameters keep their paths."""
-  # The same parameters under the same names, one more beside them: only the class says how they are used.
-  encoder.__class__ = PromptedTransformer
-  encoder.prompt_tokens = nnx.Param(0.02 * nnx.initializers.normal(1.0)(rngs.params(), (count, encoder.features)))
-  return encoder
-
-
 class PixelBorder(nnx.Module):
   """Adds a learned picture to every frame, zero at the start and within the border at all times."""
 
@@ -45,3 +39,25 @@ class PixelBorder(nnx.Module):
     rows, columns, _ = self.prompt_pixels.shape
     inside = jnp.zeros((rows, columns, 1), bool).at[self.width : -self.width, self.width : -self.width].set(True)
     return frames + jnp.where(inside, 0, self.prompt_pixels[...]).astype(frames.dtype)
+
+
+def add_prompts(
+  network: GaitNetwork, *, tokens: int, pixels: int, frame: tuple[int, int, int], rngs: nnx.Rngs
+) -> None:
+  """Gives `network` `tokens` prompt tokens, drawn small (0.02), and a border of `pixels` around every frame of `frame`
+  = (rows, columns, channels); 0 for none. Its own parameters keep their paths.
+
+  Raises `ConfigError` for tokens in a network that is no transformer.
+  """
+  if tokens:
+    if not isinstance(network.encoder, GaitTransformer):
+      raise ConfigError(
+        f"config.fine_tune.prompt_tokens={tokens}: only a transformer takes tokens; set it to 0 and"
+        " config.fine_tune.prompt_pixels to the width of a learned border"
+      )
+    # The same parameters under the same names, one more beside them: only the class says how they are used.
+    network.encoder.__class__ = PromptedTransformer
+    shape = tokens, network.encoder.features
+    network.encoder.prompt_tokens = nnx.Param(0.02 * nnx.initializers.normal(1.0)(rngs.params(), shape))
+  if pixels:
+    network.border = PixelBorder(frame, width=pixels)

@@ -10,11 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.errors import ConfigError
 from fgait_jax.models.heads import PartLinear, PartNorm
+from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import NUM_PARTS, part_pool, temporal_max
-from fgait_jax.models.prompts import PixelBorder, add_tokens
-from fgait_jax.models.transformer import GaitTransformer
 from fgait_jax.typing import Array, Bool, Float
 
 
@@ -63,34 +61,22 @@ class ClassHead(nnx.Module):
 
 
 class Recognizer(nnx.Module):
-  """Encoder, part pooling, projector and head.
+  """Encoder (with its prompts, if it has any), part pooling and projector of `network`, and a head.
 
   Args:
-    encoder, projector: of a `GaitNetwork`.
     head: "identity" or "classes"; `classes` scores of it; `features` of a part's embedding (identity only).
-    prompt_tokens: learned tokens put before those of every window (transformer); 0 for none.
-    prompt_pixels: width of a learned border added to every frame of `frame` = (rows, columns, channels); 0 for none.
   """
 
-  def __init__(
-    self, encoder, projector, *, head: str, classes: int, features: int, prompt_tokens: int = 0,
-    prompt_pixels: int = 0, frame: tuple[int, int, int] = (64, 44, 1), rngs: nnx.Rngs,
-  ):
+  def __init__(self, network: GaitNetwork, *, head: str, classes: int, features: int, rngs: nnx.Rngs):
     if head not in ("identity", "classes"):
       raise ValueError(f'head={head!r}; known: "identity", "classes"')
-    if prompt_tokens and not isinstance(encoder, GaitTransformer):
-      raise ConfigError(
-        f"config.fine_tune.prompt_tokens={prompt_tokens}: only a transformer takes tokens; set it to 0 and"
-        " config.fine_tune.prompt_pixels to the width of a learned border"
-      )
-    self.encoder = add_tokens(encoder, prompt_tokens, rngs=rngs) if prompt_tokens else encoder
-    self.projector = projector
-    wide = projector.fc2.kernel.shape[-1]
+    self.encoder, self.projector = network.encoder, network.projector
+    self.border = nnx.data(network.border)
+    wide = self.projector.fc2.kernel.shape[-1]
     if head == "identity":
       self.head = IdentityHead(wide, features, classes, rngs=rngs)
     else:
       self.head = ClassHead(wide, classes, rngs=rngs)
-    self.border = PixelBorder(frame, width=prompt_pixels) if prompt_pixels else None
 
   def __call__(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...] = ()

@@ -22,8 +22,8 @@ LOGICAL = {
 
 # (pattern over the "/"-joined path, logical names of the last axes)
 TABLE = (
-  # Vectors, tables of positions, learned tokens: small.
-  (r"(.*/)?(bias|scale|[^/]*(position|token)[^/]*)", ()),
+  # Vectors, tables of positions, learned tokens and borders: small.
+  (r"(.*/)?(bias|scale|[^/]*(position|token)[^/]*|prompt_pixels)", ()),
   # Transformer blocks of encoder and decoder: [layer, in, out].
   (r"(encoder|decoder)/blocks/attention/(query|key|value)/kernel", ("embed", "heads")),
   (r"(encoder|decoder)/blocks/attention/out/kernel", ("heads", "embed")),

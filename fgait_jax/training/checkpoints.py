@@ -116,8 +116,9 @@ def load_network(
   if meta["format"] > FORMAT:
     raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")
   config = ConfigDict(meta["config"]).lock()
-  graph, target, _ = states.abstract(config, mesh)
-  wanted = target["teacher"] if which == "teacher" else {key: target[key] for key in ("params", "stats")}
+  if not trained:
+    config = states.prompted(config, tokens=0, pixels=0)  # they are learned, or they are nothing
+  graph, wanted = states.abstract_weights(config, mesh)
   identity = f"{meta['run']}-{step}-{which}"
   if trained:
     item = {"teacher": wanted} if which == "teacher" else wanted
@@ -129,7 +130,7 @@ def load_network(
   else:
     where = jax.tree.map(lambda leaf: leaf.sharding, wanted)
     weights = jax.jit(lambda: states.initial_weights(config), out_shardings=where)()
-    described = json.dumps([meta["config"]["model"], meta["config"]["seed"]], sort_keys=True)
+    described = json.dumps([config.model.to_dict(), config.seed], sort_keys=True)
     identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
@@ -146,8 +147,6 @@ def _check_whole(weights, name: str, which: str, meta: dict) -> None:
   reason = "the checkpoint is damaged or of another model"
   if "fine_tune" in meta:
     reason = "of a fine-tuned network the teacher alone is kept: set config.network=teacher"
-    if meta["fine_tune"]["settings"]["method"] == "prompt":
-      reason = "with fine_tune.method=prompt the prompts and the head alone are kept: fine-tune by another method"
   raise CheckpointError(f"{name} lacks {missing} of {len(leaves)} arrays of the {which}; {reason}")
 
 

@@ -15,9 +15,11 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from fgait_jax import rng
 from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.prompts import add_prompts
 from fgait_jax.models.variants import create_network
 from fgait_jax.objectives.contrastive import empty_queue
 from fgait_jax.parallel import rules
@@ -50,13 +52,29 @@ def stats_of(network: GaitNetwork):
 
 
 def new_network(config, key) -> GaitNetwork:
-  """The network that `config.model` names, in training mode."""
+  """The network that `config.model` names, with the prompts of a fine-tuned one (`prompted`), in training mode."""
   network = create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, rngs=nnx.Rngs(key),
   )
+  frame = (64, config.augment.width, config.model.channels)
+  add_prompts(network, **prompts_of(config), frame=frame, rngs=nnx.Rngs(jax.random.fold_in(key, 1)))
   network.train()
   return network
+
+
+def prompts_of(config) -> dict[str, int]:
+  """`tokens` and `pixels` of the prompts in the network of `config`; 0 in pretraining, which has no keys for them."""
+  given = {key.removeprefix("prompt_"): count for key, count in config.model.items() if key.startswith("prompt_")}
+  return {"tokens": 0, "pixels": 0} | given
+
+
+def prompted(config: ConfigDict, *, tokens: int, pixels: int) -> ConfigDict:
+  """A copy of `config` whose network has these prompts and no others."""
+  values = config.to_dict()
+  plain = {key: value for key, value in values["model"].items() if not key.startswith("prompt_")}
+  counts = {f"prompt_{kind}": count for kind, count in (("tokens", tokens), ("pixels", pixels)) if count}
+  return ConfigDict(values | {"model": plain | counts}).lock()
 
 
 def make_graph(config) -> Graph:
@@ -93,16 +111,30 @@ def abstract(config, mesh: Mesh):
   """(graph, tree of shapes, tree of shardings) of the state; allocates nothing, so any size can be asked for."""
   graph = make_graph(config)
   shapes = jax.eval_shape(_initialiser(config, nnx.to_pure_dict(graph.params)))
-  params = rules.shardings(shapes["params"], mesh)
-  stats = jax.tree.map(lambda _: replicated(mesh), shapes["stats"])
+  weights = _sharded_weights(shapes, mesh)
   shardings = {
-    "step": replicated(mesh), "params": params, "stats": stats, "teacher": {"params": params, "stats": stats},
-    "opt": rules.follow(shapes["opt"], shapes["params"], params, mesh),
+    "step": replicated(mesh), **weights, "teacher": weights,
+    "opt": rules.follow(shapes["opt"], shapes["params"], weights["params"], mesh),
   }
   if "queue" in shapes:
     shardings["queue"] = jax.tree.map(lambda _: batch_sharding(mesh), shapes["queue"])
-  target = jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
-  return graph, target, shardings
+  return graph, _placed(shapes, shardings), shardings
+
+
+def abstract_weights(config, mesh: Mesh):
+  """(graph, tree of shapes) of {params, stats}, of the student or of the teacher; allocates nothing."""
+  graph = make_graph(config)
+  shapes = {"params": nnx.to_pure_dict(graph.params), "stats": nnx.to_pure_dict(graph.stats)}
+  return graph, _placed(shapes, _sharded_weights(shapes, mesh))
+
+
+def _sharded_weights(shapes, mesh: Mesh) -> dict:
+  params = rules.shardings(shapes["params"], mesh)
+  return {"params": params, "stats": jax.tree.map(lambda _: replicated(mesh), shapes["stats"])}
+
+
+def _placed(shapes, shardings):
+  return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
 
 
 def _initialiser(config, abstract_params):

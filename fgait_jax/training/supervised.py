@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx, traverse_util
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from fgait_jax import rng
 from fgait_jax.data.augment import augment, prepare
@@ -31,16 +32,17 @@ from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.state import Graph, stats_of
 from fgait_jax.typing import Array
 
-# method -> modules whose own parameters stay as they are
-FROZEN = {"full": r"(?!)", "lora": r"(encoder|projector)/.*", "prompt": r"(encoder|projector)/.*"}
-FROZEN["head"] = FROZEN["lora"]
+# method -> parameters that stay as they are
+FROZEN = {
+  "full": r"(?!)", "lora": r"(encoder|projector|border)/.*", "prompt": r"(encoder/(?!prompt_tokens)|projector/).*",
+  "head": r"(encoder|projector|border)/.*",
+}
 STATISTICS = ("frozen", "batch")
 
 TABLE = (
   *rules.TABLE,
   (r"head/embed/kernel", ("whole", "embed", "hidden")),
   (r"head/neck/classes/kernel", ("whole", "embed", "whole")),
-  (r"border/prompt_pixels", ()),
   (r"lora/.*/(a|b)", ()),
 )
 
@@ -49,7 +51,8 @@ TABLE = (
 class Learner:
   """A pretrained network under a new head, cut into what trains and what stays; nothing in it ever changes.
 
-  `trainable` and `frozen` are flat parameters, `stats` nested running statistics; all lie on `mesh`.
+  `trainable` and `frozen` are flat parameters, `stats` nested running statistics; all lie on `mesh`. `config` is that
+  of pretraining, with the network's prompts (`training.state.prompted`).
   """
 
   graph: Graph
@@ -58,7 +61,7 @@ class Learner:
   stats: dict
   statistics: str
   lora_scale: float
-  width: int
+  config: ConfigDict
   mesh: Mesh
 
   def params(self, trainable) -> dict:
@@ -90,7 +93,7 @@ class Learner:
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
 def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
   params = dataclasses.replace(learner, frozen=frozen).params(trainable)
-  found = learner.network(params, stats, training=False)(prepare(frames, width=learner.width), valid)
+  found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
   value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
   return Embedding(value, value, value)
 
@@ -106,18 +109,14 @@ def create(
   for key, value, known in (("method", method, FROZEN), ("statistics", statistics, STATISTICS)):
     if value not in known:
       raise ConfigError(f"config.fine_tune.{key} is {value!r}; known: {', '.join(known)}")
-  if method == "prompt" and not prompt_tokens and not prompt_pixels:
-    raise ConfigError("config.fine_tune.method=prompt needs config.fine_tune.prompt_tokens or prompt_pixels above 0")
   config, mesh = pretrained.config, pretrained.mesh
+  if method == "prompt":
+    config = _with_prompts(config, {"tokens": prompt_tokens, "pixels": prompt_pixels})
 
   def build():
     network = states.new_network(config, rng.key(seed, "fine_tune"))
-    return Recognizer(
-      network.encoder, network.projector, head=head, classes=classes, features=features,
-      prompt_tokens=prompt_tokens if method == "prompt" else 0,
-      prompt_pixels=prompt_pixels if method == "prompt" else 0,
-      frame=(64, config.augment.width, config.model.channels), rngs=nnx.Rngs(rng.key(seed, "fine_tune.head")),
-    )
+    head_rngs = nnx.Rngs(rng.key(seed, "fine_tune.head"))
+    return Recognizer(network, head=head, classes=classes, features=features, rngs=head_rngs)
 
   graph = Graph(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat))
   given = {name: flat(tree) for name, tree in (("params", pretrained.params), ("stats", pretrained.stats))}
@@ -137,13 +136,24 @@ def create(
   new = jax.jit(fresh, out_shardings=where)()
   params = _of_graph(graph.params, given["params"]) | new["params"]
   _, rate_factors = optimizers.factors(params, rules_of_rates)
-  trains = {k: bool(rate_factors[k]) and not re.fullmatch(FROZEN[method], _owner(k)) for k in params}
+  trains = {k: bool(rate_factors[k]) and not re.fullmatch(FROZEN[method], k) for k in params}
   stats = traverse_util.unflatten_dict(_of_graph(graph.stats, given["stats"]) | new["stats"], sep="/")
   return Learner(
     graph=graph, trainable={k: v for k, v in params.items() if trains[k]},
     frozen={k: v for k, v in params.items() if not trains[k]}, stats=stats, statistics=statistics,
-    lora_scale=lora_scale, width=config.augment.width, mesh=mesh,
+    lora_scale=lora_scale, config=config, mesh=mesh,
   )
+
+
+def _with_prompts(config: ConfigDict, wanted: dict[str, int]) -> ConfigDict:
+  """`config` with the prompts `wanted`; those of an earlier fine-tuning must be the same, and are learned further."""
+  if not any(wanted.values()):
+    raise ConfigError("config.fine_tune.method=prompt needs config.fine_tune.prompt_tokens or prompt_pixels above 0")
+  found = states.prompts_of(config)
+  if any(found.values()) and found != wanted:
+    raise ConfigError("config.checkpoint has " + " and ".join(f"prompt_{k}={n}" for k, n in found.items()) + " already;"
+                      " set the same in config.fine_tune to learn them further, or start from another checkpoint")
+  return states.prompted(config, **wanted)
 
 
 def flat(tree) -> dict[str, Array]:
@@ -154,11 +164,6 @@ def flat(tree) -> dict[str, Array]:
 def _of_graph(state: nnx.State, values: dict[str, Array]) -> dict[str, Array]:
   """Of `values` those that the graph has: a recognizer has no predictor and no decoder."""
   return {name: values[name] for name in flat(nnx.to_pure_dict(state)) if name in values}
-
-
-def _owner(name: str) -> str:
-  """Prompts and updates live in no pretrained module, wherever their path lies."""
-  return name.rpartition("/")[2] if name.endswith("prompt_tokens") else name
 
 
 def optimizer_of(

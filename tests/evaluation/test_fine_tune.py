@@ -1,5 +1,7 @@
 """Fine-tuning from a real checkpoint of the test-size network to result file, embeddings and checkpoint."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -148,6 +150,36 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):
     checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=tuned.mesh, which="student")
+
+
+def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
+  quick = {"fine_tune.steps": 4, "fine_tune.validation_fraction": 0.0, "fine_tune.optim.peak_rate": 0.1}
+  prompts = {"fine_tune.method": "prompt", "fine_tune.prompt_tokens": 2, "fine_tune.prompt_pixels": 3}
+  fine_tune.run(config_of(run_folder, **quick, **prompts), tmp_path)
+  folder, one = tmp_path / "fine_tune-walkers-subject", make_mesh(devices=jax.devices()[:1])
+  before, tuned = (checkpoints.load_network(path, mesh=one) for path in (run_folder, folder))
+  assert tuned.params["encoder"]["prompt_tokens"].shape == (2, 16)
+  border = np.asarray(tuned.params["border"]["prompt_pixels"])
+  assert border.any()
+  for name in ("projector", "predictor", "decoder"):
+    jax.tree.map(np.testing.assert_array_equal, tuned.params[name], before.params[name])
+  # Both are used by whatever embeds with the checkpoint, and each for itself.
+  frames, valid = np.zeros((1, FRAMES, 64, 64, 1), np.uint8), np.ones((1, FRAMES), bool)
+  frames[:, :, 10:60, 25:40] = 255
+  without = {"border": tuned.params["border"] | {"prompt_pixels": np.zeros_like(border)}}
+  bare = dataclasses.replace(tuned, params=tuned.params | without)
+  found = [np.asarray(network.embed(frames, valid).projection) for network in (before, bare, tuned)]
+  assert np.abs(found[0] - found[1]).max() > 1e-5
+  assert np.abs(found[1] - found[2]).max() > 1e-5
+  # Untrained it has none; learnt further, it keeps them or refuses.
+  fresh = checkpoints.load_network(folder, mesh=one, trained=False)
+  assert "border" not in fresh.params
+  assert fresh.identity == checkpoints.load_network(run_folder, mesh=one, trained=False).identity
+  fine_tune.run(config_of(folder, **quick, **{"fine_tune.method": "head"}), tmp_path / "again")
+  again = checkpoints.load_network(tmp_path / "again/fine_tune-walkers-subject", mesh=one)
+  jax.tree.map(np.testing.assert_array_equal, again.params, tuned.params)
+  with pytest.raises(ConfigError, match="config.checkpoint has prompt_tokens=2 and prompt_pixels=3 already"):
+    fine_tune.run(config_of(folder, **quick, **prompts | {"fine_tune.prompt_pixels": 0}), tmp_path / "other")
 
 
 @pytest.mark.parametrize("error, message, values", [

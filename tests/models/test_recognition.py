@@ -7,14 +7,15 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models.prompts import PixelBorder
+from fgait_jax.models.prompts import PixelBorder, add_prompts
 from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
 from fgait_jax.models.variants import create_network
 
 
-def recognizer(name="transformer", head="identity", **prompts):
+def recognizer(name="transformer", head="identity", tokens=0, pixels=0):
   network = create_network(name=name, variant="test", rngs=nnx.Rngs(0))
-  made = Recognizer(network.encoder, network.projector, head=head, classes=5, features=6, rngs=nnx.Rngs(1), **prompts)
+  add_prompts(network, tokens=tokens, pixels=pixels, frame=(64, 44, 1), rngs=nnx.Rngs(2))
+  made = Recognizer(network, head=head, classes=5, features=6, rngs=nnx.Rngs(1))
   made.eval()
   return made
 
@@ -54,7 +55,7 @@ def test_shapes_whole_and_in_strips(name, head, embedding, logits):
 
 def test_prompt_tokens_keep_every_path_and_join_in():
   plain = nnx.eval_shape(recognizer)
-  prompted = nnx.jit(lambda: recognizer(prompt_tokens=3))()
+  prompted = nnx.jit(lambda: recognizer(tokens=3))()
   paths = [set(nnx.to_flat_state(nnx.state(m, nnx.Param)).paths) for m in (plain, prompted)]
   assert paths[1] - paths[0] == {("encoder", "prompt_tokens")}
   assert paths[0] <= paths[1]
@@ -70,7 +71,7 @@ def test_prompt_tokens_keep_every_path_and_join_in():
 
 def test_tokens_are_for_transformers():
   with pytest.raises(ConfigError, match="prompt_tokens=2: only a transformer takes tokens"):
-    recognizer("p3d", prompt_tokens=2)
+    recognizer("p3d", tokens=2)
 
 
 def test_the_border_is_learned_and_the_inside_is_left_alone():

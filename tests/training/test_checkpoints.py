@@ -87,14 +87,12 @@ def test_unknown_network_is_refused(trained):
 
 @pytest.mark.parametrize("method, which, message", [
   ("full", "student", "of the student; of a fine-tuned network the teacher alone is kept: set config.network=teacher"),
-  ("prompt", "teacher", "of the teacher; with fine_tune.method=prompt the prompts and the head alone are kept"),
   (None, "student", "of the student; the checkpoint is damaged or of another model"),
 ])
 def test_weights_that_are_not_there_are_named(trained, mesh, tmp_path, method, which, message):
   found = load_network(trained[0], mesh=mesh)
-  state = {"head": {"params": {"kernel": np.ones(3, np.float32)}}}
-  if method != "prompt":
-    state["teacher"] = {"params": found.params, "stats": found.stats}
+  state = {"head": {"params": {"kernel": np.ones(3, np.float32)}},
+           "teacher": {"params": found.params, "stats": found.stats}}
   meta = new_meta(found.config, {}) | ({"fine_tune": {"settings": {"method": method}}} if method else {})
   with Checkpoints(tmp_path, keep=1) as saved:
     saved.save(1, state, meta)
