@@ -140,7 +140,7 @@ def periodic() -> ConfigDict:
 def evaluation() -> ConfigDict:
   """The configuration of `run_eval.py`."""
   c = ConfigDict()
-  c.task = "zero_shot"  # "zero_shot", "linear_probe", "fine_tune", "score", ...
+  c.task = "zero_shot"  # "zero_shot", "linear_probe", "whitening", "fine_tune", "score", ...
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
@@ -164,6 +164,7 @@ def evaluation() -> ConfigDict:
   c.fine_tune = fine_tune()
   c.robustness = robustness()
   c.compare = compare()
+  c.whitening = whitening()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
   c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
@@ -182,6 +183,20 @@ def probe() -> ConfigDict:
   c.batch_size = 4096  # walks seen at a step; all of them where there are no more
   c.rate = 1e-2  # AdamW, cosine to zero
   c.weight_decay = 1e-4
+  return c
+
+
+def whitening() -> ConfigDict:
+  """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/evaluation/whitening.py."""
+  c = ConfigDict()
+  c.dataset = ""  # data set that is learnt from; "" takes the one that is evaluated
+  c.train_split = "train"  # must hold other people than the split that is evaluated
+  c.max_sequences = 0  # walks learnt from, of whole subjects spread evenly over the split; 0 takes all
+  c.components = 800  # principal components that either map begins with; at most half as many as walks
+  c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
+  c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
+  c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
+  c.validate_across = "view"  # a walk meets no walk of its own person in the same "view" or "condition"
   return c
 
 

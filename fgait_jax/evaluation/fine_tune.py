@@ -178,9 +178,7 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   for centred in dict.fromkeys(("none", config.centre_by)):
     for key, text, walks in systems:
       walks = baselines.centred(walks, centred)
-      scored = zero_shot.evaluate(protocol, walks, config, origin=setup.origin, bootstrap=config.bootstrap)
-      rows.append({"name": key, "title": text, "centred": centred, "figures": scored["conditions"]}
-                  | {k: scored[k] for k in ("embeddings", "cmc", "per_view") if k in scored})
+      rows.append(zero_shot.row_of(setup, protocol, key, text, walks, centred=centred))
   return rows
 
 
@@ -241,8 +239,7 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
   if task.identity:
-    conditions = [{"name": n, "title": f"{n}: {f['probes']} probes of {f['probe_subjects']} subjects, gallery of"
-                   f" {f['gallery']} walks"} for n, f in rows[0]["figures"].items()]
+    conditions = zero_shot.titles_of(rows[0]["figures"])
   else:
     conditions = [{"name": "all", "title": f"{settings.target}: {asked.sum()} walks of"
                    f" {len(np.unique(split.subjects[asked]))} subjects"}]

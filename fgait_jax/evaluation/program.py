@@ -8,12 +8,23 @@ import pathlib
 from collections.abc import Callable
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import compare, embed, fine_tune, identify, linear_probe, robustness, score, setup, zero_shot
+from fgait_jax.evaluation import (
+  compare,
+  embed,
+  fine_tune,
+  identify,
+  linear_probe,
+  robustness,
+  score,
+  setup,
+  whiten,
+  zero_shot,
+)
 from fgait_jax.evaluation.report import sources
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
 TASKS |= {"robustness": robustness.run, "compare": compare.run, "embed": embed.run, "identify": identify.run}
-TASKS |= {"fine_tune": fine_tune.run}
+TASKS |= {"fine_tune": fine_tune.run, "whitening": whiten.run}
 
 
 def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:

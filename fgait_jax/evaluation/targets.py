@@ -56,14 +56,16 @@ def classes_of(labels: np.ndarray, target: str, protocol) -> list[str]:
   return names.tolist()
 
 
-def keep_back(subjects: np.ndarray, labels: np.ndarray, *, target: str, fraction: float, seed: int) -> Parts:
+def keep_back(
+  subjects: np.ndarray, labels: np.ndarray, *, target: str, fraction: float, seed: int, section: str = "fine_tune"
+) -> Parts:
   """Draws identities to validate on, the same share of every class (by a subject's first walk); unlabelled walks are in
-  neither part.
+  neither part. `section` of the configuration is what errors name.
 
   Raises `ConfigError` unless at least two identities remain on either side.
   """
   if not 0 <= fraction < 1:
-    raise ConfigError(f"config.fine_tune.validation_fraction={fraction} must be at least 0 and below 1")
+    raise ConfigError(f"config.{section}.validation_fraction={fraction} must be at least 0 and below 1")
   known = np.flatnonzero(labels != "")
   names, first = np.unique(subjects[known], return_index=True)
   strata = np.zeros(len(names)) if target == "subject" else labels[known][first]
@@ -75,35 +77,35 @@ def keep_back(subjects: np.ndarray, labels: np.ndarray, *, target: str, fraction
     kept.append(generator.permutation(members)[:count])
   kept = np.concatenate(kept) if kept else np.zeros(0, int)
   if len(names) - len(kept) < 2 or (fraction and len(kept) < 2):
-    raise ConfigError(f"config.fine_tune.validation_fraction={fraction} of {len(names)} training identities leaves"
+    raise ConfigError(f"config.{section}.validation_fraction={fraction} of {len(names)} training identities leaves"
                       f" {len(names) - len(kept)} to learn from and {len(kept)} to validate on; two of each are needed")
   held = np.isin(subjects, names[kept])
   return Parts(fit=known[~held[known]], validation=known[held[known]])
 
 
-def check_apart(train, test) -> None:
+def check_apart(train, test, *, section: str = "fine_tune") -> None:
   """Raises `ConfigError` where a person is in both splits."""
   if shared := sorted(set(train.subjects) & set(test.subjects)):
-    raise ConfigError(f"{train.name} (config.fine_tune.train_split) and {test.name} (config.split) share {len(shared)}"
-                      f" subjects ({', '.join(map(str, shared[:5]))}, ...): the network would know its test people;"
+    raise ConfigError(f"{train.name} (config.{section}.train_split) and {test.name} (config.split) share {len(shared)}"
+                      f" subjects ({', '.join(map(str, shared[:5]))}, ...): what is learnt would know its test people;"
                       " take splits of other people")
 
 
-def rank1(found: Features, *, across: str, metric: str) -> float:
+def rank1(found: Features, *, across: str, metric: str, section: str = "fine_tune") -> float:
   """Per cent of walks whose nearest neighbour is the same person, itself and its `across` ("view" or "condition") left
   out of its own mates; walks without a mate left are not counted.
 
   Raises `DataError` where none has one.
   """
   if across not in ("view", "condition"):
-    raise ConfigError(f'config.fine_tune.validate_across is {across!r}; known: "view", "condition"')
+    raise ConfigError(f'config.{section}.validate_across is {across!r}; known: "view", "condition"')
   cameras = found.views if across == "view" else found.conditions
   ranking = retrieval.rank(found.embeddings, found.embeddings, probe_labels=found.subjects,
                            gallery_labels=found.subjects, probe_cameras=cameras, gallery_cameras=cameras, metric=metric)
   counted = ranking.mates[:, 0] > 0
   if not counted.any():
     raise DataError(f"no walk of the validation identities has a mate in another {across}; change"
-                    " config.fine_tune.validate_across")
+                    f" config.{section}.validate_across")
   return 100 * float(ranking.hits(1)[counted, 0].mean())
 
 

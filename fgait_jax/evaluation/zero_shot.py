@@ -38,12 +38,12 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
       ("row_bands", "row-band GEI", baselines.in_row_bands(gei)),
       ("raw_gei", "raw GEI", gei),
     ]
-  rows = [_row(setup, protocol, *system) for system in systems]
+  rows = [row_of(setup, protocol, *system) for system in systems]
   if config.centre_by != "none":
-    rows += [_row(setup, protocol, name, title, baselines.centred(found, config.centre_by), centred=config.centre_by)
+    rows += [row_of(setup, protocol, name, title, baselines.centred(found, config.centre_by), centred=config.centre_by)
              for name, title, found in systems]
   if config.baselines:
-    rows += _chance(config, protocol, systems[0][2], dict.fromkeys(row["centred"] for row in rows))
+    rows += chance_rows(config, protocol, systems[0][2], dict.fromkeys(row["centred"] for row in rows))
   first = rows[0]["figures"]
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
@@ -57,20 +57,25 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   result = setup.described() | {
     "task": "zero_shot", "title": f"Zero-shot recognition on {config.dataset}", "notes": notes, "rows": rows,
     "protocol": {"name": protocol.name, "title": protocol.title, "source": protocol.source, "metric": config.metric},
-    "conditions": [{"name": name, "title": f"{name}: {found['probes']} probes of {found['probe_subjects']} subjects, "
-                    f"gallery of {found['gallery']} walks"} for name, found in first.items()],
-    "metrics": METRICS,
+    "conditions": titles_of(first), "metrics": METRICS,
   }
   if config.pictures:
     result["pictures"] = _pictures(setup, protocol, systems[0][2])
   return [results.write(path, result)]
 
 
-def _row(setup: Setup, protocol, name: str, title: str, found: Features, centred: str = "none") -> dict:
+def row_of(setup: Setup, protocol, name: str, title: str, found: Features, centred: str = "none") -> dict:
+  """A row of a result: `found` scored by `protocol`, with what reports draw of it."""
   config = setup.config
   scored = evaluate(protocol, found, config, origin=setup.origin, bootstrap=config.bootstrap)
   row = {"name": name, "title": title, "centred": centred, "figures": scored["conditions"]}
   return row | {"embeddings": scored["embeddings"]} | {k: scored[k] for k in ("cmc", "per_view") if k in scored}
+
+
+def titles_of(figures: dict) -> list[dict]:
+  """The `conditions` of a result from the figures of a row: what was asked of how many."""
+  return [{"name": name, "title": f"{name}: {found['probes']} probes of {found['probe_subjects']} subjects, gallery of"
+           f" {found['gallery']} walks"} for name, found in figures.items()]
 
 
 def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) -> dict:
@@ -86,7 +91,8 @@ def hubs(figures: dict) -> str:
   return f"Hubness of the model, the share of nearest neighbours that one gallery subject takes: {', '.join(told)}."
 
 
-def _chance(config, protocol, found: Features, centrings) -> list[dict]:
+def chance_rows(config, protocol, found: Features, centrings) -> list[dict]:
+  """A row of guessing for each of `centrings`, under the same protocol."""
   draws = int(np.clip(_CHANCE_WALKS // len(found), 3, 20))
 
   def scored(embeddings: np.ndarray) -> dict:

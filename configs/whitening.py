@@ -1,0 +1,21 @@
+"""Recognition after a linear map of frozen embeddings, learnt in closed form from the training split: PCA whitening,
+without labels, and the linear discriminant of its people. Minutes on two CPU cores, nothing is trained.
+
+python run_eval.py --config=configs/whitening.py --config.checkpoint=runs/first --out=runs/first/results
+
+Variants: walkers (the default), kth (learns from the synthetic walkers; --config.whitening.dataset=kth: from other
+people of KTH), and by name any protocol of a built data set of that name.
+"""
+
+from configs import base
+
+
+def get_config(variant: str = "walkers"):
+  config = base.evaluation()
+  config.task = "whitening"
+  config.dataset = config.protocol = variant
+  config.embedding = "pooled"  # before the heads of pretraining, which keep what its own task wanted
+  if variant == "kth":
+    config.mirror_views = ("*-l",)
+    config.whitening.dataset = "walkers"
+  return config.lock()

@@ -1,0 +1,84 @@
+"""Linear maps of embeddings learnt in closed form: PCA whitening, without labels, and Fisher's linear discriminant.
+
+All parts of a walk become one vector first: parts of one body vary together, and what they share is counted once only
+by a map that sees them all. Either map is learnt from training walks, never from those it is tested on. (The "learned
+whitening" of image retrieval, Radenovic et al., arXiv 1711.02512; the discriminant is Fisher's, 1936; scikit-learn
+solves.)
+"""
+
+import dataclasses
+
+import numpy as np
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation.features import Features
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LinearMap:
+  """x to (x - mean) @ kernel, at unit length; mean [f], kernel [f, d]."""
+
+  mean: np.ndarray
+  kernel: np.ndarray
+
+  def __call__(self, found: Features) -> Features:
+    """`found` with embeddings [N, C, P], f = C * P, mapped to [N, d, 1]."""
+    mapped = (_flat(found.embeddings) - self.mean) @ self.kernel
+    mapped /= np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-12)
+    return dataclasses.replace(found, embeddings=mapped[..., None].astype(np.float32))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Components:
+  """The principal components of training walks: mean [f], directions [f, k], variances [k], and their scores [n, k]."""
+
+  mean: np.ndarray
+  directions: np.ndarray
+  variances: np.ndarray
+  scores: np.ndarray
+
+
+def components(embeddings: np.ndarray, *, most: int, seed: int) -> Components:
+  """Of embeddings [n, C, P]: `most` components, or half as many as there are walks where these are fewer.
+
+  Raises `ConfigError` for `most` below 1 and `DataError` for fewer than four walks.
+  """
+  if most < 1:
+    raise ConfigError(f"config.whitening.components={most} must be at least 1")
+  if len(embeddings) < 4:
+    raise DataError(f"{len(embeddings)} training walks are too few to learn a map from; four are needed at least")
+  rows = _flat(embeddings)
+  pca = PCA(min(most, len(rows) // 2, rows.shape[1]), random_state=seed).fit(rows)
+  return Components(mean=pca.mean_, directions=pca.components_.T, variances=pca.explained_variance_,
+                    scores=pca.transform(rows))
+
+
+def whitened(found: Components, *, floor: float) -> LinearMap:
+  """Every component divided by the root of its variance + `floor` x the largest one.
+
+  0 is whitening proper, which blows up the noise of small components; a large floor leaves all as it is.
+  """
+  if not floor >= 0:
+    raise ConfigError(f"config.whitening.floor={floor} must be 0 or more")
+  largest = found.variances[0]
+  return LinearMap(mean=found.mean, kernel=found.directions / np.sqrt(
+    np.maximum(found.variances + floor * largest, 1e-12 * max(largest, 1e-30))))
+
+
+def discriminant(found: Components, labels: np.ndarray, *, shrinkage: float) -> LinearMap:
+  """The directions, one fewer than there are labels, in which people differ most against their own walks; `labels` [n].
+
+  The covariance within a person is shrunk by `shrinkage` in 0..1 towards a multiple of the identity.
+  """
+  names, walks = np.unique(labels, return_counts=True)
+  if len(names) < 2 or walks.max() < 2:
+    raise DataError(f"{len(labels)} training walks of {len(names)} people, {walks.max()} of one at most: a discriminant"
+                    " wants two people or more, with several walks")
+  lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(found.scores.astype(np.float64), labels)
+  return LinearMap(mean=found.mean, kernel=found.directions @ lda.scalings_[:, : len(names) - 1])
+
+
+def _flat(embeddings: np.ndarray) -> np.ndarray:
+  return embeddings.reshape(len(embeddings), -1)

@@ -1,0 +1,135 @@
+"""Linear maps by closed form, limit and invariance, and the task that learns them from people who are not tested."""
+
+import numpy as np
+import pytest
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import program, results, setup, whiten, whitening
+from fgait_jax.evaluation.features import Features
+from tests.evaluation.test_program import Network, Walks, config_of
+
+
+def people(seed=0, *, number=12, walks=10, nuisance=50.0):
+  """Embeddings [N, 4, 3] of people who differ by little in some channels, while one direction is loud for everybody."""
+  rng = np.random.default_rng(seed)
+  who = np.repeat(np.arange(number), walks)
+  own = rng.standard_normal((number, 12))[who]
+  loud = nuisance * rng.standard_normal((len(who), 1)) * np.random.default_rng(99).standard_normal(12)
+  rows = own + 0.6 * rng.standard_normal((len(who), 12)) + loud
+  return rows.reshape(-1, 4, 3).astype(np.float32), who.astype(str)
+
+
+def features(rows, who):
+  text = np.full(len(rows), "0")
+  return Features(embeddings=rows, subjects=who, conditions=text, views=text, keys=np.arange(len(rows)).astype(str))
+
+
+def rank1(found):
+  flat = found.embeddings[..., 0]
+  near = flat @ flat.T - 2 * np.eye(len(flat))
+  return np.mean(found.subjects[near.argmax(1)] == found.subjects)
+
+
+def test_whitening_without_a_floor_gives_components_of_one_variance():
+  rows, _ = people(nuisance=3.0)
+  basis = whitening.components(rows, most=12, seed=0)
+  mapped = (rows.reshape(len(rows), -1) - basis.mean) @ whitening.whitened(basis, floor=0).kernel
+  np.testing.assert_allclose(np.cov(mapped.T), np.eye(mapped.shape[1]), atol=2e-3)
+
+
+def test_a_large_floor_leaves_directions_as_they_are():
+  rows, who = people()
+  basis = whitening.components(rows, most=12, seed=0)
+  found = whitening.whitened(basis, floor=1e6)(features(rows, who)).embeddings[..., 0]
+  plain = basis.scores / np.linalg.norm(basis.scores, axis=1, keepdims=True)
+  np.testing.assert_allclose(found, plain, atol=1e-4)
+  np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
+
+
+def test_both_maps_find_people_under_a_loud_nuisance_and_the_discriminant_finds_more():
+  rows, who = people(number=40)
+  other = features(*people(1, number=40))
+  basis = whitening.components(rows, most=12, seed=0)
+  plain, pca = (rank1(whitening.whitened(basis, floor=floor)(other)) for floor in (1e6, 0))
+  lda = whitening.discriminant(basis, who, shrinkage=0.0)
+  assert plain + 0.1 < pca < rank1(lda(other)) - 0.03
+  assert lda.kernel.shape == (12, 12)
+
+
+def test_the_discriminant_does_not_depend_on_the_scale_of_channels():
+  rows, who = people(nuisance=1.0)
+  scale = np.linspace(0.5, 2, 12, dtype=np.float32).reshape(4, 3)
+  other, other_who = people(1, nuisance=1.0)
+  found = []
+  for factor in (np.float32(1), scale):
+    basis = whitening.components(rows * factor, most=12, seed=0)
+    mapped = whitening.discriminant(basis, who, shrinkage=0.0)(features(other * factor, other_who)).embeddings[..., 0]
+    found.append(mapped @ mapped.T)
+  np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+
+
+def test_fewer_walks_give_fewer_components_and_too_few_are_refused():
+  rows, who = people(number=2, walks=4)
+  assert whitening.components(rows, most=800, seed=0).directions.shape == (12, 4)
+  with pytest.raises(ConfigError, match="config.whitening.components=0 must be at least 1"):
+    whitening.components(rows, most=0, seed=0)
+  with pytest.raises(DataError, match="3 training walks are too few"):
+    whitening.components(rows[:3], most=8, seed=0)
+  with pytest.raises(DataError, match="8 training walks of 1 people"):
+    whitening.discriminant(whitening.components(rows, most=8, seed=0), np.full(8, "a"), shrinkage=0.1)
+  with pytest.raises(ConfigError, match="config.whitening.floor=-1 must be 0 or more"):
+    whitening.whitened(whitening.components(rows, most=8, seed=0), floor=-1)
+
+
+@pytest.fixture
+def world(monkeypatch):
+  networks = {True: Network(), False: Network(trained=False)}
+  splits = {"test": Walks(), "train": Walks("walkers/train", subjects=8, first=6)}
+  for module in (setup, whiten):
+    monkeypatch.setattr(module, "open_split", lambda folder, name, split: splits[split])
+  monkeypatch.setattr(setup, "load_network", lambda path, *, mesh, which="teacher", trained=True: networks[trained])
+  return networks, splits
+
+
+def test_the_task_maps_network_and_baselines_on_the_same_terms(world, tmp_path):
+  (path,) = program.run(config_of("whitening"), tmp_path)
+  found = results.read(path)
+  assert path.name == "whitening-walkers.json"
+  assert [row["name"] for row in found["rows"]] == [
+    "model", "untrained_lda", "raw_gei_lda", "model_pca", "untrained_pca", "raw_gei_pca", "zero_shot", "untrained",
+    "raw_gei", "chance"]
+  assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
+  assert set(found["whitening"]["model"]["tried"]) == {"0.03", "0.1", "0.3", "0.6"}
+  assert found["whitening"]["model"]["directions"] == 7
+  assert any("LDA learnt who walks from 64 walks of 8 people of walkers/train" in note for note in found["notes"])
+  stored, _ = Features.load(tmp_path / "whitening-walkers.npz")
+  assert stored.embeddings.shape == (48, 7, 1)
+  np.testing.assert_allclose(np.linalg.norm(stored.embeddings, axis=1), 1, rtol=1e-5)
+
+
+def test_a_share_of_the_training_people_is_cached_apart(world, tmp_path):
+  networks, _ = world
+  program.run(config_of("whitening", baselines=False, **{
+    "whitening.max_sequences": 40, "whitening.validation_fraction": 0.4}), tmp_path / "a")
+  calls = networks[True].calls
+  cache = {"cache": str(tmp_path / "a" / "features")}
+  (path,) = program.run(config_of("whitening", baselines=False, **cache), tmp_path / "b")
+  assert networks[True].calls > calls
+  assert [row["name"] for row in results.read(path)["rows"]] == ["model", "model_pca", "zero_shot"]
+
+
+@pytest.mark.parametrize("error, message, values", [
+  (ConfigError, r"walkers/test \(config.whitening.train_split\) and walkers/test .* share 6 subjects",
+   {"whitening.train_split": "test"}),
+  (ConfigError, "config.whitening.max_sequences=-1 must be 0 or more", {"whitening.max_sequences": -1}),
+  (ConfigError, "config.whitening.validation_fraction=0.9 of 8 training identities leaves 1",
+   {"whitening.validation_fraction": 0.9}),
+  (ConfigError, r"config.whitening.shrinkages=\(0.03, 0.1, 0.3, 0.6\) are chosen from on validation identities",
+   {"whitening.validation_fraction": 0.0}),
+  (ConfigError, "config.whitening.validate_across is 'camera'", {"whitening.validate_across": "camera"}),
+  (ConfigError, r"config.whitening.shrinkages=\(2.0,\) must lie in 0 to 1", {"whitening.shrinkages": (2.0,)}),
+])
+def test_what_cannot_be_learnt_is_said(world, tmp_path, error, message, values):
+  with pytest.raises(error, match=message):
+    program.run(config_of("whitening", **values), tmp_path)
+  assert not list(tmp_path.glob("*.json"))
