@@ -144,7 +144,7 @@ def evaluation() -> ConfigDict:
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
-  c.embedding = "prediction"  # "prediction", "projection" or "pooled"; each is L2-normalised per part
+  c.embedding = ""  # "prediction", "projection", "pooled", "recognition" (of a fine-tuned head); "": the last learnt
   c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
   c.data_dir = "built"  # folder of built data sets

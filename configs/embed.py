@@ -4,13 +4,19 @@ python run_eval.py --config=configs/embed.py --config.checkpoint=runs/first --co
 
 A folder of masks, recordings or a video is built first: see docs/data.md and docs/evaluation.md. DIR/embeddings.npz
 holds embeddings [N, C, P], labels, types, views and keys [N].
+
+Variants: walkers (the default), kth (walks to the left mirrored, as in its other evaluations), and by name any built
+data set.
 """
 
 from configs import base
 
 
-def get_config():
+def get_config(variant: str = "walkers"):
   config = base.evaluation()
   config.task = "embed"
+  config.dataset = config.protocol = variant
+  if variant == "kth":
+    config.mirror_views = ("*-l",)
   config.cache = "off"  # the file that is written holds them
   return config.lock()

@@ -33,6 +33,7 @@ def walkers(config):
 
 
 def kth(config):
+  config.fine_tune.subjects = 4  # of the 6 people that validation leaves
   config.mirror_views = ("*-l",)
   config.fine_tune.validate_across = "condition"
 

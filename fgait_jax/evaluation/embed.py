@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.setup import prepare, seen_in_pretraining
+from fgait_jax.evaluation.setup import embedding_of, prepare, seen_in_pretraining
 
 FILE = "embeddings.npz"
 
@@ -23,8 +23,9 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   path.parent.mkdir(parents=True, exist_ok=True)
   found.save(path, identity={
     "weights": setup.trained.identity, "data": setup.split.manifest["content_hash"], "split": setup.split.name,
-    "kind": setup.split.manifest["kind"], "embedding": config.embedding, "max_frames": config.max_frames,
-    "mirror": list(config.mirror_views), "pretraining": seen_in_pretraining(config, setup.trained),
+    "kind": setup.split.manifest["kind"], "embedding": embedding_of(config, setup.trained),
+    "max_frames": config.max_frames, "mirror": list(config.mirror_views),
+    "pretraining": seen_in_pretraining(config, setup.trained),
   })
   subjects = len(np.unique(found.subjects))
   count, channels, parts = found.embeddings.shape

@@ -25,7 +25,7 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
 
-EMBEDDINGS = ("prediction", "projection", "pooled")
+EMBEDDINGS = ("prediction", "projection", "pooled", "recognition")
 _ARRAYS = ("embeddings", "labels", "types", "views")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
 
@@ -118,8 +118,8 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
             progress: str = "", normalise: bool = True) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
-  `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with `prediction`, `projection` and
-  `pooled`, each [b, p, d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
+  `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
+  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
   devices) over which `embed` cuts a batch. `progress` heads a progress bar; "" shows none. The default, the teacher's
   predictor on the whole walk, is the inference of FoundationGait (A2).
   """

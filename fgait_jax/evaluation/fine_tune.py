@@ -97,6 +97,10 @@ def _task(setup: Setup) -> Task:
   labels, test_labels = (targets.labels_of(s, settings.target, protocol) for s in (teacher, setup.split))
   parts = targets.keep_back(teacher.subjects.astype(np.str_), labels, target=settings.target,
                             fraction=settings.validation_fraction, seed=config.seed)
+  people = len(np.unique(teacher.subjects[parts.fit]))
+  if settings.mix == "per_subject" and people < settings.subjects:
+    raise ConfigError(f"config.fine_tune.subjects={settings.subjects} in every batch, but {teacher.name} has"
+                      f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
     text = (np.asarray(getattr(setup.split, n)).astype(np.str_) for n in ("subjects", "conditions", "views"))
     roles(protocol, *text, origin=setup.origin)
@@ -172,7 +176,7 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   systems = [(name, title or f"fine-tuned ({task.settings.method})", found)]
   if config.baselines and name == "model":
     gei = setup.silhouettes_of()
-    systems += [("zero_shot", f"before: {setup.title}", setup.embeddings_of(setup.trained, "before fine-tuning")),
+    systems += [("zero_shot", "before fine-tuning", setup.embeddings_of(setup.trained, "before fine-tuning")),
                 ("row_bands", "row-band GEI", baselines.in_row_bands(gei)), ("raw_gei", "raw GEI", gei)]
   rows = []
   for centred in dict.fromkeys(("none", config.centre_by)):

@@ -124,6 +124,9 @@ def check_settings(settings, learner_width: int, mesh) -> None:
      f" multiple of {whole}"),
     (min(settings.steps, settings.validate_every, settings.log_every) > 0,
      "config.fine_tune.steps, validate_every and log_every must be at least 1"),
+    (0 <= settings.optim.warmup_steps < settings.steps,
+     f"config.fine_tune.optim.warmup_steps={settings.optim.warmup_steps} must be at least 0 and below"
+     f" config.fine_tune.steps={settings.steps}"),
     (settings.patience >= 0, f"config.fine_tune.patience={settings.patience} must be 0 or more"),
     (len(settings.rates) > 0 and all(r > 0 for r in settings.rates),
      f"config.fine_tune.rates={tuple(settings.rates)} must hold factors above 0"),

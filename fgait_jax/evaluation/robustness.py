@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import baselines, corruption, features, protocols, results, statistics
+from fgait_jax.evaluation import baselines, corruption, protocols, results, statistics
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.periodic import spread
 from fgait_jax.evaluation.roles import roles
@@ -99,14 +99,8 @@ def _same(found: Features) -> Features:
 
 
 def _embedding(setup: Setup, network, title: str) -> Callable:
-  config = setup.config
-
   def of(split) -> Features:
-    if split is setup.split:
-      return setup.embeddings_of(network, title)
-    return features.extract(
-      network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=config.embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}")
+    return setup.embeddings_of(network, title) if split is setup.split else setup.embed(network, title, split)
 
   return of
 
@@ -200,6 +194,8 @@ def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:
   ]
   if len(rows) < len(setup.split):
     notes.append(f"On {len(rows)} walks of {len(np.unique(setup.split.subjects[rows]))} subjects, the gallery too.")
+  if config.max_frames < np.max(setup.split.num_frames):
+    notes.append(f"The first {config.max_frames} frames of each walk, so clean figures are not those of other tasks.")
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
   return notes

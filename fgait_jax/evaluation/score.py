@@ -34,12 +34,13 @@ def score(
   check_centring(centre_by)
   if not str(path):
     raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
-  found = centred(Features.load(path)[0], centre_by)
+  found, origin = Features.load(path)
+  found = centred(found, centre_by)
   result = scorer.evaluate(
     found.embeddings, found.subjects, found.conditions, found.views, metric=metric, bootstrap=bootstrap, seed=seed,
     origin=str(path),
   )
-  return result | {"file": str(path), "centred": centre_by}
+  return result | {"file": str(path), "centred": centre_by, "origin": origin}
 
 
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
@@ -63,11 +64,13 @@ def layout(scored: dict, *, config: dict) -> dict:
   """A `score` in the layout of result files: conditions and figures as table rows, the rest of it as it is."""
   path = pathlib.Path(scored["file"])
   figures, columns = _figures(scored)
-  kept = {k: v for k, v in scored.items() if k not in ("conditions", "protocol", "title", "source", "metric")}
+  kept = {k: v for k, v in scored.items() if k not in ("conditions", "protocol", "title", "source", "metric", "origin")}
   if "readings" in scored:  # curves and matrices under the names of their conditions, as figures are
     kept["cmc"] = {f"{kind} {n}": curve for kind, r in scored["readings"].items() for n, curve in r["cmc"].items()}
     kept["per_view"] = {f"gait {name}": cells for name, cells in scored["per_view"].items()}
-  notes = [f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']}); {scored['metric']} distance."]
+  size = scored["embeddings"]
+  notes = [f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']}); {scored['metric']} distance;"
+           f" embeddings of {size['channels']} channels x {size['parts']} parts."]
   if config["bootstrap"]:
     notes.append(f"Intervals: {config['bootstrap']} resamples of the probe subjects.")
   lacking = {name: found["without_mate"] for name, found in figures.items() if found.get("without_mate")}
@@ -89,7 +92,7 @@ def layout(scored: dict, *, config: dict) -> dict:
       "content_hash": hashlib.sha256(path.read_bytes()).hexdigest(),
     },
     "notes": notes,
-    "pretraining": {"datasets": []},
+    "pretraining": scored["origin"].get("pretraining", {"datasets": []}),
     "conditions": [{"name": name, "title": _condition_title(name, found)} for name, found in figures.items()],
     "metrics": [{"key": k, "title": t, "interval": i, "best": b, "digits": 2} for k, t, i, b in columns],
     "rows": [row] if figures else [],

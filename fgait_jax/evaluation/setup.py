@@ -19,6 +19,7 @@ from fgait_jax.evaluation.features import Features
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
+from fgait_jax.training.state import added
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,19 @@ class Setup:
   def embeddings_of(self, network: Pretrained, title: str, split=None) -> Features:
     """Of the whole split (default: the evaluated one), from the cache where they are there."""
     config, split = self.config, self.split if split is None else split
-    options = {"max_frames": config.max_frames, "embedding": config.embedding, "mirror": list(config.mirror_views)}
+    options = {"max_frames": config.max_frames, "embedding": embedding_of(config, network),
+               "mirror": list(config.mirror_views)}
     identity = {"weights": network.identity, "data": split.manifest["content_hash"], "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
-    return features.cached(folder, identity, lambda: features.extract(
+    return features.cached(folder, identity, lambda: self.embed(network, title, split))[0]
+
+  def embed(self, network: Pretrained, title: str, split) -> Features:
+    """Of the whole `split`, computed and kept nowhere."""
+    config, embedding = self.config, embedding_of(self.config, network)
+    return features.extract(
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=config.embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}"))[0]
+      embedding=embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}",
+      normalise=embedding != "recognition")  # its lengths were learnt
 
   def silhouettes_of(self, split=None) -> Features:
     split = self.split if split is None else split
@@ -59,9 +67,9 @@ class Setup:
   @property
   def title(self) -> str:
     """The model in a table's row."""
-    model = self.trained.config.model
-    then = " of fine-tuning" if self.trained.fine_tune else ""
-    return f"{model.name} {model.variant}, {self.trained.step} steps{then}"
+    model, network = self.trained.config.model, self.trained
+    taught = "imported" if network.imported_from and not network.step else f"{network.step} steps"
+    return f"{model.name} {model.variant}, {'tuned ' if network.fine_tune else ''}{taught}"
 
   @property
   def data_title(self) -> str:
@@ -76,8 +84,9 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   untrained network that baselines want."""
   if not config.checkpoint:
     raise ConfigError("config.checkpoint is empty; give --config.checkpoint=FOLDER, the --workdir of a pretraining run")
-  if config.embedding not in features.EMBEDDINGS:
-    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(features.EMBEDDINGS)}")
+  if config.embedding not in ("", *features.EMBEDDINGS):
+    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(features.EMBEDDINGS)}, and \"\" for"
+                      " the last of them that was learnt")
   if min(config.max_frames, config.batch_frames) < 1:
     raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
                       " at least 1")
@@ -88,6 +97,9 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   split = open_split(config.data_dir, config.dataset, config.split)
   mesh = make_mesh()
   trained = load_network(config.checkpoint, mesh=mesh, which=config.network)
+  if config.embedding == "recognition" and embedding_of(config, trained) != "recognition":
+    raise ConfigError(f"config.embedding is 'recognition', but the network of {config.checkpoint} was not fine-tuned to"
+                      " tell people apart; take prediction, projection or pooled")
   channels = split.frames(0, np.arange(1)).shape[-1]
   if channels != trained.config.model.channels:
     raise ConfigError(
@@ -95,6 +107,15 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
       f" pretrained on {trained.config.model.channels}; choose another data set or checkpoint")
   untrained = load_network(config.checkpoint, mesh=mesh, trained=False) if untrained and config.baselines else None
   return Setup(config=config, out=out, split=split, trained=trained, untrained=untrained)
+
+
+def embedding_of(config, network: Pretrained) -> str:
+  """Which of `features.EMBEDDINGS` of `network` is evaluated: `config.embedding`, or where that is "" (or what the
+  network does not have) the last that was learnt."""
+  learnt = "projection" if network.fine_tune else "prediction"  # fine-tuning leaves the predictor behind
+  if added(network.config)["recognition_features"]:
+    learnt = "recognition"
+  return learnt if config.embedding in ("", "recognition") else config.embedding
 
 
 def describe(config, split, network: Pretrained) -> dict:
@@ -108,6 +129,7 @@ def describe(config, split, network: Pretrained) -> dict:
     "checkpoint": {
       "path": str(config.checkpoint), "step": network.step, "identity": network.identity,
       "model": f"{model.name} {model.variant}", "network": config.network,
+      "embedding": embedding_of(config, network),
     },
     "pretraining": seen_in_pretraining(config, network),
     "config": config.to_dict(),
@@ -119,15 +141,17 @@ def seen_in_pretraining(config, network: Pretrained) -> dict:
   """What the network had seen: `datasets` of pretraining, `content_hashes` of all, in words which `labels` were used in
   pretraining and fine-tuning, and whether the evaluated data set, or a split of it, was among them."""
   seen = network.config.data
-  kinds = zip(seen.names, seen.positives, strict=True)
+  datasets, kinds = [f"{name} ({seen.split})" for name in seen.names], zip(seen.names, seen.positives, strict=True)
   told = [f"the {kind} of every sequence of {name}" for name, kind in kinds if kind != "sequence"]
-  lessons = _lessons(network.fine_tune)
   labels = [f"told {' and '.join(told)}" if told else "without labels"]
-  labels += [f"then fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
   splits = [seen.split] if config.dataset in seen.names else []
+  if network.imported_from:  # its configuration is that of a run to come, not of what it has seen
+    datasets, labels, splits = [f"data not recorded (imported from {network.imported_from})"], ["labels not known"], []
+  lessons = _lessons(network.fine_tune)
+  labels += [f"then fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
   splits += [split for _, name, split in lessons if name == config.dataset]
   return {
-    "labels": ", ".join(labels), "datasets": [f"{name} ({seen.split})" for name in seen.names],
+    "labels": ", ".join(labels), "datasets": datasets,
     "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits),
     "evaluated_split_among_them": any(_named(split) & _named(config.split) for split in splits),
   }

@@ -60,7 +60,7 @@ def _grid(widths: list[int]) -> Table:
   """An empty grid: title, bar, and figures to the right."""
   grid = Table.grid(padding=(0, 2, 0, 0))
   for place, width in enumerate(widths):
-    grid.add_column(width=width, no_wrap=True, justify="left" if place < 2 else "right")
+    grid.add_column(width=width, no_wrap=place > 0, overflow="fold", justify="left" if place < 2 else "right")
   return grid
 
 
@@ -112,6 +112,8 @@ def caption(result: dict) -> str:
     f"{data['walks']} walks of {data['subjects']} subjects.",
     *result["notes"],
   ]
+  if mirrored := result["config"].get("mirror_views"):
+    parts.append(f"Walks of views {', '.join(mirrored)} were mirrored first.")
   if result["pretraining"]["datasets"]:
     seen = ", ".join(result["pretraining"]["datasets"])
     among = result["pretraining"].get("evaluated_split_among_them")

@@ -1,13 +1,14 @@
 """Fine-tuned networks on disk: a checkpoint like that of a pretraining run, and the head beside it.
 
   <folder>/checkpoints/<step>/state   teacher: {params, stats} with the fine-tuned encoder and projector, low-rank
-                                      updates merged in, prompts beside them; head: its {params, stats}
+                                      updates merged in, prompts beside them, and the embedding layer of a head of
+                                      identities as `recognition`; head: all of the head, class scores too
   <folder>/checkpoints/<step>/meta    that of `training.checkpoints`, whose config stays that of pretraining but for
-                                      prompts in `model`, with `fine_tune`: from which network, on which data, for what
-                                      and how it was made
+                                      what was added in `model`, with `fine_tune`: from which network, on which data,
+                                      for what and how it was made
 
-`load_network(<folder>)` reads it as any other, so every task runs on it; its `projection` is what was fine-tuned, the
-predictor above it is still the pretrained one.
+`load_network(<folder>)` reads it as any other, so every task runs on it: on its `recognition`, or on its `projection`
+where classes were learnt. The predictor is still the pretrained one.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from fgait_jax.evaluation.fitting import Fitted
 from fgait_jax.evaluation.setup import Setup
 from fgait_jax.parallel import hosts
 from fgait_jax.training import checkpoints
+from fgait_jax.training import state as states
 from fgait_jax.training.supervised import Learner
 
 
@@ -30,12 +32,21 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
   for kind, after in (("params", learner.params(fitted.trainable)), ("stats", fitted.stats)):
     state["head"][kind] = {"head": after["head"]}
     state["teacher"][kind] = before[kind] | {module: after[module] for module in after if module != "head"}
+  added = states.added(learner.config) | {"recognition_features": 0}
+  state["teacher"]["params"].pop("recognition", None)  # an earlier one, of an encoder that is gone
+  if config.fine_tune.target == "subject":
+    layer = state["head"]["params"]["head"]["embed"]
+    state["teacher"]["params"]["recognition"] = layer
+    added["recognition_features"] = layer["kernel"].shape[-1]
   described = [trained.identity, config.fine_tune.to_dict(), config.dataset, config.seed, fitted.step, fitted.factor]
   text = json.dumps([described, dataset.manifest["content_hash"]], sort_keys=True)
-  meta = checkpoints.new_meta(learner.config, trained.data | {dataset.name: dataset.manifest["content_hash"]})
+  seen = trained.data | {dataset.name: dataset.manifest["content_hash"]}
+  meta = checkpoints.new_meta(states.with_added(learner.config, **added), seen)
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
+  if trained.imported_from:
+    meta["imported_from"] = {"file": trained.imported_from}
   if hosts.is_first():
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
   with checkpoints.Checkpoints(folder, keep=1) as saved:

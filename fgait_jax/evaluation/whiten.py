@@ -50,7 +50,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     taught[name] = _learn(train, parts, config)
     best, plain = ("model", "zero_shot") if name == "model" else (f"{name}_lda", name)
     systems = {"lda": (best, f"{title} + LDA", taught[name].lda(test)),
-               "pca": (f"{name}_pca", f"{title} + PCA-w", taught[name].pca(test)), "plain": (plain, title, test)}
+               "pca": (f"{name}_pca", f"{title} + PCA", taught[name].pca(test)), "plain": (plain, title, test)}
     for kind, system in systems.items():
       rows[kind].append(zero_shot.row_of(setup, protocol, *system))
     mapped = mapped or systems["lda"][2]
@@ -120,9 +120,9 @@ def _notes(setup: Setup, teacher, taught: Taught) -> list[str]:
   notes = [
     f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); mapped embeddings are one vector, its cosine"
     f" compared; the others by {config.metric} distance, mean over parts.",
-    f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA-w from the same walks"
+    f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA from the same walks"
     " without labels; nobody tested is among them." if teacher.manifest["name"] == setup.split.manifest["name"] else
-    f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA-w from the same walks"
+    f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA from the same walks"
     " without labels.",
   ]
   if taught.tried:

@@ -69,3 +69,9 @@ class PartMLP(nnx.Module):
     y = self.fc2(jax.nn.relu(self.norm1(self.fc1(x))))
     y = x + y if self.adds else y
     return y if self.norm2 is None else self.norm2(y)
+
+
+def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
+  """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
+  squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
+  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality

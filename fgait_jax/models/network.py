@@ -8,7 +8,7 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.decoder import Decoder
-from fgait_jax.models.heads import PartMLP
+from fgait_jax.models.heads import PartMLP, unit
 from fgait_jax.models.parts import NUM_PARTS, FeatureMap, part_pool, temporal_max
 from fgait_jax.models.transformer import check_groups
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
@@ -17,11 +17,15 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-  """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part."""
+  """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
+
+  `recognition`, of a network that was fine-tuned to tell people apart, is what its head compares, not normalised.
+  """
 
   pooled: Float[Array, "b p d"]
   projection: Float[Array, "b p e"]
   prediction: Float[Array, "b p e"]
+  recognition: Float[Array, "b p f"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -61,7 +65,9 @@ class GaitNetwork(nnx.Module):
       NUM_PARTS, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
     )
     self.decoder = decoder
-    self.border = nnx.data(None)  # of pixels, where fine-tuning learned one (models/prompts.py)
+    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head that tells people apart.
+    self.border = nnx.data(None)
+    self.recognition = nnx.data(None)
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
     """The whole body: encoder, maximum over time, 31 parts, projector, predictor. `frames` in 0..1."""
@@ -101,4 +107,7 @@ class GaitNetwork(nnx.Module):
   def _heads(self, feature_map: FeatureMap) -> Embedding:
     pooled = part_pool(*temporal_max(feature_map))
     projection = self.projector(pooled)
-    return Embedding(pooled, projection, self.predictor(projection))
+    recognition = None
+    if self.recognition is not None:
+      recognition = self.recognition(unit(projection.astype(jnp.float32)))
+    return Embedding(pooled, projection, self.predictor(projection), recognition)

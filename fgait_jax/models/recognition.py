@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models.heads import PartLinear, PartNorm
+from fgait_jax.models.heads import PartLinear, PartNorm, unit
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import NUM_PARTS, part_pool, temporal_max
 from fgait_jax.typing import Array, Bool, Float
@@ -90,9 +90,3 @@ class Recognizer(nnx.Module):
     else:
       found = self.encoder.encode(frames, valid)
     return self.head(self.projector(part_pool(*temporal_max(found))))
-
-
-def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
-  """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
-  squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality

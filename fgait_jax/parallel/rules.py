@@ -39,7 +39,7 @@ TABLE = (
   (r"encoder/stem/kernel", ()),
   (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
   # Heads of any encoder: [part, in, out].
-  (r"(projector|predictor)/fc\d/kernel", ("whole", "embed", "hidden")),
+  (r"(projector|predictor)/fc\d/kernel|recognition/kernel", ("whole", "embed", "hidden")),
 )
 
 

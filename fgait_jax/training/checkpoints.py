@@ -117,7 +117,7 @@ def load_network(
     raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")
   config = ConfigDict(meta["config"]).lock()
   if not trained:
-    config = states.prompted(config, tokens=0, pixels=0)  # they are learned, or they are nothing
+    config = states.with_added(config)  # what fine-tuning adds is learned, or it is nothing
   graph, wanted = states.abstract_weights(config, mesh)
   identity = f"{meta['run']}-{step}-{which}"
   if trained:
@@ -135,6 +135,7 @@ def load_network(
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
     identity=identity, mesh=mesh, data=dict(meta["data"]), fine_tune=meta.get("fine_tune", {}) if trained else {},
+    imported_from=meta.get("imported_from", {}).get("file", ""),
   )
 
 

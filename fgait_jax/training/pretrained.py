@@ -23,7 +23,7 @@ class Pretrained:
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
-  (evaluation/tuned.py writes it).
+  (evaluation/tuned.py writes it). `imported_from` names the file of weights that came from elsewhere, "" of our own.
   """
 
   graph: Graph
@@ -36,6 +36,7 @@ class Pretrained:
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
+  imported_from: str = ""
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

@@ -18,6 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fgait_jax import rng
+from fgait_jax.models.heads import PartLinear
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.prompts import add_prompts
 from fgait_jax.models.variants import create_network
@@ -26,6 +27,7 @@ from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_sharding, replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
+ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
@@ -52,29 +54,32 @@ def stats_of(network: GaitNetwork):
 
 
 def new_network(config, key) -> GaitNetwork:
-  """The network that `config.model` names, with the prompts of a fine-tuned one (`prompted`), in training mode."""
+  """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
   network = create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, rngs=nnx.Rngs(key),
   )
+  extra, rngs = added(config), nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)
-  add_prompts(network, **prompts_of(config), frame=frame, rngs=nnx.Rngs(jax.random.fold_in(key, 1)))
+  add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
+  if extra["recognition_features"]:
+    parts, _, width = network.projector.fc2.kernel.shape
+    network.recognition = PartLinear(parts, width, extra["recognition_features"], rngs=rngs)
   network.train()
   return network
 
 
-def prompts_of(config) -> dict[str, int]:
-  """`tokens` and `pixels` of the prompts in the network of `config`; 0 in pretraining, which has no keys for them."""
-  given = {key.removeprefix("prompt_"): count for key, count in config.model.items() if key.startswith("prompt_")}
-  return {"tokens": 0, "pixels": 0} | given
+def added(config) -> dict[str, int]:
+  """What fine-tuning has added to the network of `config`, 0 for nothing: the counts of `ADDED`, which pretraining has
+  no keys for."""
+  return dict.fromkeys(ADDED, 0) | {key: count for key, count in config.model.items() if key in ADDED}
 
 
-def prompted(config: ConfigDict, *, tokens: int, pixels: int) -> ConfigDict:
-  """A copy of `config` whose network has these prompts and no others."""
+def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
+  """A copy of `config` whose network has what `counts` say, as in `added`, and nothing else that fine-tuning adds."""
   values = config.to_dict()
-  plain = {key: value for key, value in values["model"].items() if not key.startswith("prompt_")}
-  counts = {f"prompt_{kind}": count for kind, count in (("tokens", tokens), ("pixels", pixels)) if count}
-  return ConfigDict(values | {"model": plain | counts}).lock()
+  model = {key: value for key, value in values["model"].items() if key not in ADDED}
+  return ConfigDict(values | {"model": model | {key: count for key, count in counts.items() if count}}).lock()
 
 
 def make_graph(config) -> Graph:

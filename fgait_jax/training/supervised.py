@@ -52,7 +52,7 @@ class Learner:
   """A pretrained network under a new head, cut into what trains and what stays; nothing in it ever changes.
 
   `trainable` and `frozen` are flat parameters, `stats` nested running statistics; all lie on `mesh`. `config` is that
-  of pretraining, with the network's prompts (`training.state.prompted`).
+  of pretraining, with the network's prompts (`training.state.added`).
   """
 
   graph: Graph
@@ -95,7 +95,7 @@ def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: st
   params = dataclasses.replace(learner, frozen=frozen).params(trainable)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
   value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
-  return Embedding(value, value, value)
+  return Embedding(value, value, value, value)
 
 
 def create(
@@ -111,7 +111,7 @@ def create(
       raise ConfigError(f"config.fine_tune.{key} is {value!r}; known: {', '.join(known)}")
   config, mesh = pretrained.config, pretrained.mesh
   if method == "prompt":
-    config = _with_prompts(config, {"tokens": prompt_tokens, "pixels": prompt_pixels})
+    config = _with_prompts(config, {"prompt_tokens": prompt_tokens, "prompt_pixels": prompt_pixels})
 
   def build():
     network = states.new_network(config, rng.key(seed, "fine_tune"))
@@ -149,11 +149,11 @@ def _with_prompts(config: ConfigDict, wanted: dict[str, int]) -> ConfigDict:
   """`config` with the prompts `wanted`; those of an earlier fine-tuning must be the same, and are learned further."""
   if not any(wanted.values()):
     raise ConfigError("config.fine_tune.method=prompt needs config.fine_tune.prompt_tokens or prompt_pixels above 0")
-  found = states.prompts_of(config)
+  found = {key: states.added(config)[key] for key in wanted}
   if any(found.values()) and found != wanted:
-    raise ConfigError("config.checkpoint has " + " and ".join(f"prompt_{k}={n}" for k, n in found.items()) + " already;"
+    raise ConfigError("config.checkpoint has " + " and ".join(f"{key}={n}" for key, n in found.items()) + " already;"
                       " set the same in config.fine_tune to learn them further, or start from another checkpoint")
-  return states.prompted(config, **wanted)
+  return states.with_added(config, prompt_tokens=wanted["prompt_tokens"], prompt_pixels=wanted["prompt_pixels"])
 
 
 def flat(tree) -> dict[str, Array]:

@@ -8,7 +8,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import fine_tune, fitting, results, score, setup
+from fgait_jax.evaluation import fine_tune, fitting, results, score, setup, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration, state
 
@@ -120,7 +120,13 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
   tuned = checkpoints.load_network(tmp_path / "fine_tune-walkers-subject", mesh=one)
   before = checkpoints.load_network(run_folder, mesh=one)
   assert tuned.identity.startswith(about["identity"])
-  difference = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), tuned.params, before.params)
+  asked = config_of(tmp_path / "fine_tune-walkers-subject", task="zero_shot", baselines=False)
+  again = results.read(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
+  assert again["checkpoint"]["embedding"] == "recognition"
+  for condition, figures in found["rows"][0]["figures"].items():
+    assert again["rows"][0]["figures"][condition]["map"] == pytest.approx(figures["map"])
+  difference = jax.tree.map(lambda a, b: float(np.abs(a - b).max()),
+                            {module: tuned.params[module] for module in before.params}, before.params)
   assert max(jax.tree.leaves(difference["encoder"])) > 0
   assert max(jax.tree.leaves(difference["predictor"])) == 0
 
@@ -145,6 +151,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   tuned = checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=make_mesh(devices=jax.devices()[:1]))
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
+  assert setup.embedding_of(config, tuned) == "projection"  # the layer below what was learnt; the predictor is not
   seen = setup.seen_in_pretraining(config, tuned)
   assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
@@ -177,7 +184,8 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   assert fresh.identity == checkpoints.load_network(run_folder, mesh=one, trained=False).identity
   fine_tune.run(config_of(folder, **quick, **{"fine_tune.method": "head"}), tmp_path / "again")
   again = checkpoints.load_network(tmp_path / "again/fine_tune-walkers-subject", mesh=one)
-  jax.tree.map(np.testing.assert_array_equal, again.params, tuned.params)
+  for module in tuned.params.keys() - {"recognition"}:  # that is the new head
+    jax.tree.map(np.testing.assert_array_equal, again.params[module], tuned.params[module])
   with pytest.raises(ConfigError, match="config.checkpoint has prompt_tokens=2 and prompt_pixels=3 already"):
     fine_tune.run(config_of(folder, **quick, **prompts | {"fine_tune.prompt_pixels": 0}), tmp_path / "other")
 
@@ -190,6 +198,10 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   (ConfigError, "subjects=4 x per_subject=2 = 8 does not divide into the 6 equal groups",
    {"fine_tune.crop_list": (4, 2, 1)}),
   (ConfigError, r"crop_list=\(3,\): a body has 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
+  (ConfigError, "config.fine_tune.optim.warmup_steps=16 must be .* below config.fine_tune.steps=16",
+   {"fine_tune.optim.warmup_steps": 16}),
+  (ConfigError, "config.fine_tune.subjects=9 in every batch, but walkers/train has 8 to learn from",
+   {"fine_tune.subjects": 9}),
   (ConfigError, "validation_fraction must be above 0",
    {"fine_tune.rates": (1.0, 2.0), "fine_tune.validation_fraction": 0.0}),
   (ConfigError, "the network was pretrained on 44 columns", {"fine_tune.augment.width": 64}),

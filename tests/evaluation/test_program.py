@@ -60,6 +60,8 @@ class Network:
     self.mesh, self.data, self.fine_tune = make_mesh(), {"walkers": "d" * 64}, {}
     self.trained, self.calls = trained, 0
 
+    self.imported_from = ""
+
   def embed(self, frames, valid):
     self.calls += 1
     columns = jnp.asarray(frames, jnp.float32)[:, 0, :, :, 0].reshape(len(frames), 4, 16, 64).mean(2) / 255
@@ -229,6 +231,17 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   assert kth["evaluated_data_among_them"] == kth["evaluated_split_among_them"] == bool(network)
 
 
+def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
+  trained = world[0][True]
+  trained.imported_from, trained.step = "weights.pt", 0
+  (path,) = program.run(config_of(baselines=False), tmp_path)
+  found = results.read(path)
+  assert found["rows"][0]["title"] == "transformer tiny, imported"
+  assert found["pretraining"]["datasets"] == ["data not recorded (imported from weights.pt)"]
+  assert found["pretraining"]["labels"] == "labels not known"
+  assert not found["pretraining"]["evaluated_data_among_them"]
+
+
 def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
   (tmp_path / "f").write_text("x")
   with pytest.raises(ConfigError, match=r"--out=.*f/deep: .*f is a file; give a folder"):
@@ -305,6 +318,8 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
   (DataError, "built/walkers: unknown types: .*casia_b wants", "linear_probe", {"protocol": "casia_b"}),
   (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),
+  (ConfigError, "is 'recognition', but the network of runs/x was not fine-tuned", "zero_shot",
+   {"embedding": "recognition"}),
   (ConfigError, "config.centre_by is 'camera'; known:", "zero_shot", {"centre_by": "camera"}),
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),

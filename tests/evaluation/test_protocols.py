@@ -227,8 +227,10 @@ def test_bad_rows_are_named(change, message):
 def test_bad_shapes_are_named():
   x, labels, types, views = rows(*GALLERY, *PROBES)
   kth = protocols.get("casia_b")
-  with pytest.raises(DataError, match=r"shape \(10, 1\); wanted \[sequences, channels, parts\]"):
-    kth.evaluate(x[..., 0], labels, types, views)
+  with pytest.raises(DataError, match=r"shape \(10,\); wanted \[sequences, channels, parts\]"):
+    kth.evaluate(x[:, 0, 0], labels, types, views)
+  flat = kth.evaluate(x[..., 0], labels, types, views)  # [sequences, channels]: one part
+  assert flat["conditions"] == kth.evaluate(x[..., :1], labels, types, views)["conditions"]
   with pytest.raises(DataError, match=r"labels have shape \(9,\)"):
     kth.evaluate(x, labels[:-1], types, views)
   with pytest.raises(DataError, match="labels are int64; wanted text"):

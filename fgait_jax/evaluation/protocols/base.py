@@ -145,13 +145,16 @@ def _some(counter) -> str:
 
 
 def check(embeddings, labels, types, views, *, origin: str) -> Walks:
-  """Rows that can be scored: embeddings [N, C, P] and text labels, types and views [N].
+  """Rows that can be scored: embeddings [N, C, P] (or [N, C], one part) and text labels, types and views [N].
 
   Raises DataError on wrong shapes, dtypes, NaN, values too large to be squared, or embeddings that are all the same.
   """
   embeddings = np.asarray(embeddings)
+  if embeddings.ndim == 2:
+    embeddings = embeddings[:, :, None]
   if embeddings.ndim != 3 or not all(embeddings.shape):
-    raise DataError(f"{origin}: embeddings have shape {embeddings.shape}; wanted [sequences, channels, parts], no 0")
+    raise DataError(f"{origin}: embeddings have shape {embeddings.shape}; wanted [sequences, channels, parts], or"
+                    " [sequences, channels] of one part, and none of these 0")
   if embeddings.dtype.kind != "f":
     raise DataError(f"{origin}: embeddings are {embeddings.dtype}; wanted floating point")
   columns = {}
