@@ -6,6 +6,7 @@ Everything that happens "at step n" sees the state after n batches, so a run sto
 exactly what it would have done. Nothing about the data is saved: batch n is a function of the configuration and n.
 """
 
+import contextlib
 import json
 import pathlib
 import shlex
@@ -64,22 +65,24 @@ def run(
     stop = max(stop, start)
 
     train_step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
-    stream = batches(config, splits, start=start, stop=stop)
     sums, pending, clock = Sums(), None, Clock()
     with (
+      contextlib.closing(batches(config, splits, start=start, stop=stop)) as stream,
       Writer(workdir, start=start) as writer, Display(start=start, steps=steps) as display,
       Profiler(workdir, start=config.train.profile_at) as profiler,
     ):
       for line in opening(config, mesh, state, splits, workdir, start):
         display.say(line)
 
+      # Only process 0 has read the file, and all must enter an evaluation or none.
+      evaluated_at = start if hosts.any_process(writer.evaluated) else None
       step = start
       while True:
         asked_now = asked.at(step, every=config.train.log_every)
         last = asked_now or step == stop
         log_due = step > start and (last or step % config.train.log_every == 0)
         save_due = last or (step > start and step % config.train.save_every == 0)
-        evaluators_due = [e for e in evaluators if e.due(step) and step not in writer.evaluated and not asked_now]
+        evaluators_due = [e for e in evaluators if e.due(step) and step != evaluated_at and not asked_now]
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
@@ -116,7 +119,6 @@ def run(
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
-      stream.close()
       display.say(closing(asked, step, steps, saved.folder))
   return state
 
@@ -124,7 +126,7 @@ def run(
 def batches(config, splits, *, start: int, stop: int):
   """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them."""
   data = config.data
-  yield from open_batches(
+  return open_batches(
     splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
     window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
     stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
