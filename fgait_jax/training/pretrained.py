@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.models.network import Embedding, GaitNetwork
+from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training.state import Graph
 from fgait_jax.typing import Array, Bool, UInt8
@@ -54,7 +55,7 @@ class Pretrained:
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))
 def _embed(params, stats, frames, valid, graph: Graph, width: int, mesh: Mesh) -> Embedding:
-  network = graph.merge(params, stats)
+  network = graph.merge(rules.gathered(params, mesh), stats)
   network.eval()
   embedding = network.embed(prepare(frames, width=width), valid)
   return jax.lax.with_sharding_constraint(embedding, replicated(mesh))
