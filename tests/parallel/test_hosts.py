@@ -1,4 +1,4 @@
-"""One process here; two in tests/training/test_processes.py."""
+"""One process here; two in tests/test_run_pretrain.py."""
 
 import numpy as np
 import pytest
