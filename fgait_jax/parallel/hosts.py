@@ -53,7 +53,7 @@ def agree(text: str) -> str:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises `ConfigError` unless the global batch divides over the mesh and over the processes, in order."""
   divisor = batch_divisor(mesh)
-  if batch_size % divisor or batch_size % jax.process_count():
+  if batch_size < 1 or batch_size % divisor or batch_size % jax.process_count():
     raise ConfigError(
       f"config.data.batch_size={batch_size} does not divide over config.mesh.data x config.mesh.fsdp ="
       f" {mesh.shape['data']} x {mesh.shape['fsdp']} devices in {jax.process_count()} processes;"

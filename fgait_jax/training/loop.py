@@ -55,10 +55,14 @@ def run(
     start = saved.latest() or 0
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
+      if config.train.start_from:
+        weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
+        state |= weights
+        meta["data"] = meta["started_from"]["data"] | meta["data"]
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
-      meta["run"] = before["run"]
+      meta |= {name: before[name] for name in ("run", "data", "started_from") if name in before}
       state = saved.restore(start, target)
     if hosts.is_first():
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
@@ -93,6 +97,7 @@ def run(
           values = sums.means() | clock.lap(config.data.batch_size * config.data.clips) | peak_memory()
           writer.write(step, "train", values)
           display.train(step, values)
+          saved.check()
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
@@ -152,8 +157,10 @@ def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
   raise NonFiniteLoss(
     f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
-    f" step {step} in {saved.folder}. Its sequences: {', '.join(keys)}. Look at these sequences first; else lower"
-    " config.optim.peak_rate, raise config.optim.warmup_steps, or set config.model.dtype=float32."
+    f" step {step} in {saved.folder}. Its sequences: {', '.join(keys)}. Look at these sequences first; else begin a new"
+    f" --workdir with --config.train.start_from={saved.folder.parent} (or, where that state is broken already, an"
+    " earlier folder in its checkpoints) and a lower config.optim.peak_rate, a longer config.optim.warmup_steps, or"
+    " config.model.dtype=float32."
   )
 
 
@@ -182,6 +189,7 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
     *(f"data        {split.name}: {len(split):,} sequences, {told(positives)}"
       for split, positives in zip(splits, config.data.positives, strict=True)),
     f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
+    *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),
     f"written to  {workdir}: config.json, {LINES}, tensorboard/, {checkpoints.FOLDER}/",
     f"steps       {start} to {config.train.steps}" + (" (continuing)" if start else ""),
   ]

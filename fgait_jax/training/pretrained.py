@@ -24,7 +24,8 @@ class Pretrained:
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
-  (evaluation/tuned.py writes it).
+  (evaluation/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
+  pretraining whose weights it began with: `of` which network, its `data`, and `learned`, its `config.data`.
   """
 
   graph: Graph
@@ -37,6 +38,7 @@ class Pretrained:
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
+  started_from: dict = dataclasses.field(default_factory=dict)
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
