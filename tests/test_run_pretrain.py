@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -120,3 +121,19 @@ def test_two_processes_are_one_run(tmp_path):
   assert sorted(two) == [1, 2, 3, 4]
   for step in (1, 2, 3):  # as in tests/training/test_loop.py
     assert two[step] == pytest.approx(one[step], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_soon_after_one_was_asked(tmp_path):
+  words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
+           "--config.train.log_every=500", "--config.periodic.every=1"]
+  first, second = start_two(*words)
+  while first.poll() is None and len(read_lines(tmp_path / "run")) < 3:
+    time.sleep(0.2)
+  second.send_signal(signal.SIGTERM)
+  out, errors = first.communicate(timeout=300)
+  assert first.returncode == 0, errors
+  stopped = re.search(r"stopped by a signal to another process at step (\d+) of 1000, saved in", out)
+  assert 2 <= int(stopped[1]) < 200
+  assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()] == [stopped[1]]
+  finish([second])

@@ -82,7 +82,7 @@ def run(
       evaluated_at = start if hosts.any_process(writer.evaluated) else None
       step = start
       while True:
-        asked_now = asked.at(step, every=config.train.log_every)
+        asked_now = asked.now()
         last = asked_now or step == stop
         log_due = step > start and (last or step % config.train.log_every == 0)
         save_due = last or (step > start and step % config.train.save_every == 0)

@@ -75,7 +75,7 @@ def test_where_the_weights_came_from_is_kept(run, configure, broken, tmp_path):
 
 def test_a_begun_run_does_not_begin_again_with_other_weights(run, configure, broken, tmp_path):
   run(configure(train__stop_at=0), tmp_path)
-  with pytest.raises(CheckpointError, match=r"config.train.start_from: '' -> '/.*Set them back"):
+  with pytest.raises(CheckpointError, match=r"config.train.start_from: '' -> '/.*'\nSet them back"):
     run(configure(train__start_from=str(broken[0])), tmp_path)
 
 
