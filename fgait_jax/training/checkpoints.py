@@ -49,7 +49,7 @@ class Checkpoints:
     try:
       self._write(self.manager.wait_until_finished)
     finally:
-      self.manager.close()
+      self._write(self.manager.close)
 
   def latest(self) -> int | None:
     """Step of the newest complete checkpoint."""
