@@ -69,7 +69,8 @@ class Checkpoints:
     try:
       write()
     except Exception as error:  # of whatever file system; Orbax passes all of them on
-      reason = str(error).strip().split("\n")[0][:300]
+      reason = str(error).strip().split("\n")[0]
+      reason = reason if len(reason) < 300 else f"{reason[:100]} ... {reason[-200:]}"  # where it was, and why
       raise CheckpointError(
         f"cannot write to {self.folder}: {reason}. Free some space or mend the file system; the same command then goes"
         " on from the newest complete checkpoint"

@@ -189,6 +189,7 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
     *(f"data        {split.name}: {len(split):,} sequences, {told(positives)}"
       for split, positives in zip(splits, config.data.positives, strict=True)),
     f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
+    f"readers     {max(config.data.workers, 1)} x {config.data.threads} threads in each process of training",
     *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),
     f"written to  {workdir}: config.json, {LINES}, tensorboard/, {checkpoints.FOLDER}/",
     f"steps       {start} to {config.train.steps}" + (" (continuing)" if start else ""),
