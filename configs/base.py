@@ -31,13 +31,13 @@ def data() -> ConfigDict:
   # of the same subject and condition; "subject", any walk of the person, as is known of synthetic people.
   c.positives = ("sequence",)
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
-  c.mix = "per_batch"  # "per_batch": a batch holds one data set, negatives stay in domain; "per_sequence": mixed
+  c.mix = "per_batch"  # "per_batch": a batch holds one data set, "per_sequence": any; a queue holds all of them
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts
   c.clips = 2  # clips per sequence: the first for the teacher, the second for the student
   c.clip_frames = 16  # frames of a clip, drawn without replacement and kept in order ...
   c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
-  c.threads = 4  # reader threads a host (or a worker)
-  c.workers = 0  # reader processes a host; 0 reads in threads of the training process
+  c.threads = 4  # reader threads a process of training (or a worker)
+  c.workers = 0  # reader processes a process of training; 0 reads in threads of it
   c.prefetch = 4  # batches held ready
   return c
 
@@ -88,7 +88,7 @@ def optim() -> ConfigDict:
   c.warmup_steps = 20  # linear from 0
   c.schedule = "cosine"  # "cosine", or "step": multiply by `step_factor` at each of `step_at`
   c.step_at = ()  # steps at which the step schedule drops
-  c.step_factor = 0.1
+  c.step_factor = 0.1  # what each drop multiplies the rate by
   c.momentum = 0.9  # SGD momentum
   c.beta1 = 0.9  # AdamW
   c.beta2 = 0.95  # AdamW
@@ -106,13 +106,14 @@ def mesh() -> ConfigDict:
   c = ConfigDict()
   c.data = -1  # devices along the batch; -1 takes all that are left
   c.fsdp = 1  # devices over which parameters, their optimizer state and the batch are cut
-  c.tensor = 1  # devices over which heads, hidden features and parts are cut
+  c.tensor = 1  # devices over which heads and hidden features are cut
   return c
 
 
 def train() -> ConfigDict:
   c = ConfigDict()
   c.steps = 1000  # length of the run, and of its schedules
+  c.start_from = ""  # run, or one of its checkpoints, whose weights a new --workdir begins with; "": from nothing
   c.stop_at = -1  # stop (and save) at this step without changing the schedules; -1 runs to the end
   c.log_every = 10  # steps between metric lines
   c.save_every = 500  # steps between checkpoints
@@ -127,7 +128,7 @@ def periodic() -> ConfigDict:
   c = ConfigDict()
   c.every = 500  # steps between evaluations; 0 turns them off
   c.name = "walkers"  # data set, inside data.dir
-  c.split = "test"
+  c.split = "test"  # split of it
   c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
   c.max_sequences = 512  # sequences embedded, of whole subjects spread evenly over the split; 0 takes all
   c.max_frames = 720  # first frames of a sequence that are embedded

@@ -3,7 +3,7 @@
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first
   python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
     '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
-    '--config.data.positives=("sequence", "sequence")'
+    '--config.data.positives=("sequence", "sequence")' --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
 
 variant    meant for                            hours
 test       the tests: seconds, learns nothing   -

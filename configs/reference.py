@@ -2,7 +2,7 @@
 
   python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built \\
     '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
-    '--config.data.positives=("sequence", "sequence")'
+    '--config.data.positives=("sequence", "sequence")' --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
 
 variant    network          meant for                                     hours
 0.03b      1-4-8-4          8 accelerators, batch 512, 40,000 steps       not measured

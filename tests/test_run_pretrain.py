@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -13,25 +14,37 @@ import pytest
 from fgait_jax.training.metrics import read_lines
 
 ROOT = pathlib.Path(__file__).parents[1]
-# The program with a toy population in the place of a built data set.
+# The program with a toy population in the place of a built data set, and an evaluation that all processes must enter.
 WITH_TOYS = """
 import runpy, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests/training"]
 import conftest
+from fgait_jax.evaluation import periodic
+from fgait_jax.parallel import hosts
 from fgait_jax.training import loop
-loop.open_split = lambda *_: conftest.ToySplit()
+
+class Meeting:
+  def __init__(self, every):
+    self.every = every
+  def due(self, step):
+    return step % self.every == 0
+  def run(self, pretrained, step):
+    return {{"met": float(hosts.any_process(True))}}
+
+loop.open_split = lambda *_: conftest.ToySplit(delay={delay})
+periodic.zero_shot = lambda config: [Meeting(config.periodic.every)] if config.periodic.every else []
 sys.argv[0] = "run_pretrain.py"
 runpy.run_path({root!r} + "/run_pretrain.py", run_name="__main__")
 """
 OFF = [f"--config.augment.{name}=0" for name in ("affine", "perspective", "flip", "dilate", "blur")]
 
 
-def start(*words, toys=False, devices=1):
+def start(*words, toys=False, devices=1, delay=0.0):
   env = os.environ | {
     "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"), "PYTHONUNBUFFERED": "1",
   }
-  program = ["-c", WITH_TOYS.format(root=str(ROOT))] if toys else ["run_pretrain.py"]
+  program = ["-c", WITH_TOYS.format(root=str(ROOT), delay=delay)] if toys else ["run_pretrain.py"]
   command = [sys.executable, *program, "--config=configs/pretrain.py:test", *words]
   return subprocess.Popen(
     command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -58,17 +71,31 @@ def losses(workdir):
   return {line["step"]: line["loss"] for line in read_lines(workdir) if line["kind"] == "train"}
 
 
+def assert_nobody_is_left(group):
+  for _ in range(100):  # what Python starts to watch over reader processes ends a little later
+    try:
+      os.killpg(group, 0)
+    except ProcessLookupError:
+      return
+    time.sleep(0.2)
+  pytest.fail(f"processes of group {group} are left")
+
+
 @pytest.mark.slow
 def test_sigterm_saves_and_exits_0_and_the_same_command_goes_on(tmp_path):
-  words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000", *OFF]
-  process = start(*words, toys=True)
+  """The signal reaches the whole process group, as those of terminals and schedulers do: the readers too, while the
+  program waits for them."""
+  words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
+           "--config.data.workers=1", *OFF]
+  process = start(*words, toys=True, delay=0.05)
   while process.poll() is None and len(losses(tmp_path / "run")) < 3:
     time.sleep(0.2)
-  process.send_signal(signal.SIGTERM)
+  os.killpg(process.pid, signal.SIGTERM)
   out, errors = process.communicate(timeout=300)
   assert process.returncode == 0, errors
   stopped = max(losses(tmp_path / "run"))
   assert f"stopped by SIGTERM at step {stopped} of 1000, saved in" in out
+  assert_nobody_is_left(process.pid)
   process = start(*words, f"--config.train.stop_at={stopped + 2}", toys=True)
   out, errors = process.communicate(timeout=300)
   assert process.returncode == 0, errors
@@ -76,18 +103,46 @@ def test_sigterm_saves_and_exits_0_and_the_same_command_goes_on(tmp_path):
   assert sorted(losses(tmp_path / "run")) == list(range(1, stopped + 3))
 
 
-@pytest.mark.slow
-def test_two_processes_are_one_run(tmp_path):
+def start_two(*words):
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
-  join = [f"--workdir={tmp_path}/two", f"--coordinator=127.0.0.1:{port}", "--processes=2", *OFF]
-  processes = [start(*join, f"--process={i}", toys=True) for i in range(2)]
-  processes.append(start(f"--workdir={tmp_path}/one", *OFF, toys=True, devices=2))
+  join = [f"--coordinator=127.0.0.1:{port}", "--processes=2", *OFF, *words]
+  return [start(*join, f"--process={i}", toys=True) for i in range(2)]
+
+
+def finish(processes):
   for process in processes:
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(tmp_path):
+  """Stopped at a step that was evaluated, and started again."""
+  two = [f"--workdir={tmp_path}/two", "--config.periodic.every=2"]
+  whole = start(f"--workdir={tmp_path}/one", *OFF, toys=True, devices=2)
+  finish([*start_two(*two, "--config.train.stop_at=2"), whole])
+  finish(start_two(*two))
+  evaluated = [line["step"] for line in read_lines(tmp_path / "two") if line["kind"] == "evaluate"]
+  assert evaluated == [0, 2, 4]
   two, one = losses(tmp_path / "two"), losses(tmp_path / "one")
   assert sorted(two) == [1, 2, 3, 4]
   for step in (1, 2, 3):  # as in tests/training/test_loop.py
     assert two[step] == pytest.approx(one[step], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_soon_after_one_was_asked(tmp_path):
+  words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
+           "--config.train.log_every=500", "--config.periodic.every=1"]
+  first, second = start_two(*words)
+  while first.poll() is None and len(read_lines(tmp_path / "run")) < 3:
+    time.sleep(0.2)
+  second.send_signal(signal.SIGTERM)
+  out, errors = first.communicate(timeout=300)
+  assert first.returncode == 0, errors
+  stopped = re.search(r"stopped by a signal to another process at step (\d+) of 1000, saved in", out)
+  assert 2 <= int(stopped[1]) < 200
+  assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()] == [stopped[1]]
+  finish([second])

@@ -5,6 +5,7 @@ hosts and from any first step, so a run resumes by asking for the batches it has
 """
 
 import dataclasses
+import signal
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -105,7 +106,8 @@ def batches(
   dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
   if workers:
     each = -(-prefetch // workers)
-    dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=each))
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=each)
+    dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_signals_to_the_program)
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # grain refuses to start processes in a program that has no flags
   return _closing(dataset)
@@ -254,6 +256,16 @@ def _closing(dataset: grain.IterDataset) -> Iterator[dict[str, np.ndarray]]:
     yield from iterator
   finally:
     iterator.close()
+
+
+def _leave_signals_to_the_program(worker: int, workers: int) -> None:
+  """Ctrl-C, a scheduler and a time limit signal every process of a program: it may still want batches to end well.
+
+  Closing the iterator ends a worker by other means.
+  """
+  del worker, workers
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, signal.SIG_IGN)
 
 
 def _check(*, clips: int, clip_frames: int, window_frames: int, batch_size: int) -> None:

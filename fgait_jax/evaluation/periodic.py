@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from fgait_jax.data.source import open_split
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import features, protocols
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.roles import roles
@@ -62,7 +62,11 @@ def zero_shot(config) -> list[ZeroShot]:
     raise ConfigError(f"config.periodic.every={settings.every} and config.periodic.max_sequences="
                       f"{settings.max_sequences} must be 0 or more")
   protocol = protocols.get(settings.protocol)
-  split = open_split(config.data.dir, settings.name, settings.split)
+  try:
+    split = open_split(config.data.dir, settings.name, settings.split)
+  except DataError as error:
+    raise DataError(f"{error} (asked for by config.periodic.name, to evaluate while training; name another data set"
+                    " there, its protocol in config.periodic.protocol, or set config.periodic.every=0)") from error
   rows = spread(split.subjects, settings.max_sequences)
   columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
   roles(protocol, *columns, origin=split.name)

@@ -1,4 +1,5 @@
-"""Turns a checkpoint of OpenGait into one of ours, from which every evaluation and further training can start.
+"""Turns a checkpoint of OpenGait into one of ours: every evaluation runs on it, and `config.train.start_from` trains it
+further.
 
   python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student]
 

@@ -5,11 +5,14 @@ that every prediction meets a thousand candidates, and several of its own kind, 
 He et al. 2020, arXiv 1911.05722; the published method has no queue).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
 from fgait_jax.typing import Array, Float, Int
 
+_product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)  # GPU and TPU round factors by default
 NOBODY = -1  # group of a row that holds no projection yet
 
 
@@ -30,7 +33,7 @@ def part_info_nce(
   """
   if projection.shape[0] < prediction.shape[0]:
     raise ValueError(f"{prediction.shape[0]} predictions have only {projection.shape[0]} projections to match")
-  logits = jnp.einsum("bpe,mpe->bpm", _unit(prediction), _unit(projection)) / temperature
+  logits = _product("bpe,mpe->bpm", _unit(prediction), _unit(projection)) / temperature
   own = jnp.arange(prediction.shape[0])
   if group is None:
     group = jnp.arange(projection.shape[0])
@@ -40,7 +43,7 @@ def part_info_nce(
   scores = jnp.where(there, jax.nn.log_softmax(logits, axis=-1), 0)
   target = (1 - label_smoothing) * positive / jnp.sum(positive, axis=1, keepdims=True)
   target += label_smoothing * there / jnp.sum(there)
-  loss = -jnp.mean(jnp.einsum("bpm,bm->bp", scores, target))
+  loss = -jnp.mean(_product("bpm,bm->bp", scores, target))
   hit = jnp.take_along_axis(positive, jnp.argmax(logits, axis=-1), axis=1)
   return loss, jnp.mean(hit.astype(jnp.float32))
 

@@ -1,12 +1,15 @@
 """Several processes as one program: joining them, and making global arrays of what each one read."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding
+from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding, make_mesh, replicated
 
 
 def initialize(*, distributed: bool = False, coordinator: str = "", processes: int = 0, process: int = -1) -> None:
@@ -43,6 +46,18 @@ def any_process(flag: bool) -> bool:
   return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
+def any_process_later(flag: bool) -> jax.Array:
+  """What `any_process` says, as an array that need not be waited for; all processes must call it together."""
+  mesh = make_mesh()
+  flags = np.full(jax.local_device_count(), flag)
+  return _any(jax.make_array_from_process_local_data(batch_sharding(mesh), flags), mesh)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _any(flags, mesh: Mesh) -> jax.Array:
+  return jax.lax.with_sharding_constraint(jnp.any(flags), replicated(mesh))
+
+
 def agree(text: str) -> str:
   """Process 0's `text`, on every process."""
   if jax.process_count() == 1:
@@ -53,7 +68,7 @@ def agree(text: str) -> str:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises `ConfigError` unless the global batch divides over the mesh and over the processes, in order."""
   divisor = batch_divisor(mesh)
-  if batch_size % divisor or batch_size % jax.process_count():
+  if batch_size < 1 or batch_size % divisor or batch_size % jax.process_count():
     raise ConfigError(
       f"config.data.batch_size={batch_size} does not divide over config.mesh.data x config.mesh.fsdp ="
       f" {mesh.shape['data']} x {mesh.shape['fsdp']} devices in {jax.process_count()} processes;"

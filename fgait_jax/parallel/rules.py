@@ -85,6 +85,21 @@ def shardings(params, mesh: Mesh, *, table=TABLE):
   return jax.tree_util.tree_map_with_path(of, params)
 
 
+def gathered(params, mesh: Mesh, *, table=TABLE):
+  """The same parameters inside a jitted program, whole along `fsdp` and cut along `tensor` as ever.
+
+  What computes with parameters takes these. Left cut along `fsdp`, whose devices hold other walks of the batch, they
+  would have the compiler join the walks and cut every product along its inputs: sums of activations would travel
+  instead of weights. Gradients with respect to the parameters given come back cut as those are.
+  """
+  def of(path, leaf):
+    spec = partition_spec(path_name(path), leaf.shape, mesh, table=table)
+    whole = PartitionSpec(*(None if cut == "fsdp" else cut for cut in spec))
+    return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, whole))
+
+  return jax.tree_util.tree_map_with_path(of, params)
+
+
 def follow(tree, params, params_shardings, mesh: Mesh):
   """Shardings of an optimizer's state: a leaf whose path ends in a parameter's path, and has its shape, lies as that.
 

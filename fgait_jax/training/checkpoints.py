@@ -31,7 +31,10 @@ FOLDER = "checkpoints"
 
 
 class Checkpoints:
-  """The checkpoints of one run; keeps the newest `keep`. The end of a `with` waits for what is being written."""
+  """The checkpoints of one run; keeps the newest `keep`. The end of a `with` waits for what is being written.
+
+  A write that fails raises `CheckpointError`: at the next `check` or `save`, or at the end of the `with`.
+  """
 
   def __init__(self, workdir: str | pathlib.Path, *, keep: int):
     self.folder = pathlib.Path(workdir).absolute() / FOLDER
@@ -43,8 +46,10 @@ class Checkpoints:
     return self
 
   def __exit__(self, *_):
-    self.manager.wait_until_finished()
-    self.manager.close()
+    try:
+      self._write(self.manager.wait_until_finished)
+    finally:
+      self._write(self.manager.close)
 
   def latest(self) -> int | None:
     """Step of the newest complete checkpoint."""
@@ -54,7 +59,22 @@ class Checkpoints:
     """Starts writing unless this step is there already; the state may be donated as soon as this returns."""
     if step != self.latest():
       args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"step": step}))
-      self.manager.save(step, args=args, force=True)
+      self._write(lambda: self.manager.save(step, args=args, force=True))
+
+  def check(self) -> None:
+    """Raises `CheckpointError` if what was being written could not be."""
+    self._write(self.manager.check_for_errors)
+
+  def _write(self, write) -> None:
+    try:
+      write()
+    except Exception as error:  # of whatever file system; Orbax passes all of them on
+      reason = str(error).strip().split("\n")[0]
+      reason = reason if len(reason) < 300 else f"{reason[:100]} ... {reason[-200:]}"  # where it was, and why
+      raise CheckpointError(
+        f"cannot write to {self.folder}: {reason}. Free some space or mend the file system; the same command then goes"
+        " on from the newest complete checkpoint"
+      ) from error
 
   def meta(self, step: int) -> dict:
     """The JSON beside the state at `step`."""
@@ -98,6 +118,33 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
     )
 
 
+def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
+  """(student's and teacher's weights as parts of a state, what `meta` keeps as `started_from`) of a pretraining run.
+
+  `path` is as `load_network` takes it, `target` a tree of shapes of the new run's state. Raises `CheckpointError`.
+  """
+  try:
+    teacher = load_network(path, mesh=mesh)
+    if teacher.fine_tune:
+      raise CheckpointError("it is a fine-tuned network, without student, decoder or predictor of its own; name the"
+                            " pretraining run that it was made of")
+    student = load_network(path, mesh=mesh, which="student")
+  except CheckpointError as error:
+    raise CheckpointError(f"config.train.start_from={path}: {error}") from error
+  found, wanted = (
+    jax.tree.map(lambda leaf: leaf.shape, {"params": params, "stats": stats})
+    for params, stats in ((teacher.params, teacher.stats), (target["params"], target["stats"]))
+  )
+  if found != wanted:
+    model = teacher.config.model
+    keys = ", ".join(f"config.model.{key}={model[key]}" for key in ("name", "variant", "channels", "stem"))
+    raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
+  teacher_weights = {"params": teacher.params, "stats": teacher.stats}
+  about = {"of": teacher.identity, "data": teacher.data, "learned": teacher.config.data.to_dict(),
+           "before": teacher.started_from}
+  return {"params": student.params, "stats": student.stats, "teacher": teacher_weights}, json.loads(json.dumps(about))
+
+
 def load_network(
   path: str | pathlib.Path, *, mesh: Mesh | None = None, which: str = "teacher", trained: bool = True
 ) -> Pretrained:
@@ -136,6 +183,7 @@ def load_network(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
     identity=identity, mesh=mesh, data=dict(meta["data"]), fine_tune=meta.get("fine_tune", {}) if trained else {},
     imported_from=meta.get("imported_from", {}).get("file", ""),
+    started_from=meta.get("started_from", {}) if trained else {},
   )
 
 

@@ -5,6 +5,7 @@ Values that cannot work together are refused here, before anything compiles, in 
 
 import difflib
 import importlib.util
+import itertools
 import json
 import math
 import pathlib
@@ -22,6 +23,9 @@ FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "periodic.*",
 )
+
+# Keys that runs begun before them lack, with the value that says what they did.
+ADDED = {"augment.holes": 0.0, "train.start_from": ""}
 
 
 def flat(config) -> dict[str, object]:
@@ -45,7 +49,7 @@ def lines(config) -> str:
 
 def changes(before, now) -> list[str]:
   """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
-  before, now = flat(before), flat(now)
+  before, now = ADDED | flat(before), ADDED | flat(now)
 
   def free(name):
     return any(name == key or (key.endswith("*") and name.startswith(key[:-1])) for key in FREE)
@@ -59,7 +63,7 @@ def changes(before, now) -> list[str]:
 
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
-  data, objective, train = config.data, config.objective, config.train
+  data, objective, optim, train = config.data, config.objective, config.optim, config.train
   check_batch_size(data.batch_size, mesh)
   _check_crops(data.batch_size, objective.crop_list)
   needs = [
@@ -69,6 +73,8 @@ def check(config, mesh: Mesh) -> None:
      f"config.data.positives {tuple(data.positives)} needs one value per config.data.names {tuple(data.names)}"),
     (data.clips == 2,
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
+    (data.mix in ("per_batch", "per_sequence"),
+     f'config.data.mix={data.mix!r}; pretraining knows "per_batch" and "per_sequence"'),
     (0 < data.clip_frames <= data.window_frames,
      f"config.data.clip_frames={data.clip_frames} must be from 1 to config.data.window_frames={data.window_frames}"),
     (0 <= objective.masked_fraction < 1,
@@ -78,6 +84,11 @@ def check(config, mesh: Mesh) -> None:
      f" not {config.model.name!r}; set it to 0"),
     (objective.queue >= 0 and objective.queue % data.batch_size == 0,
      f"config.objective.queue={objective.queue} must be 0 or a multiple of config.data.batch_size={data.batch_size}"),
+    (min(objective.reconstruction_weight, objective.contrastive_weight) >= 0,
+     f"config.objective.reconstruction_weight={objective.reconstruction_weight} and"
+     f" config.objective.contrastive_weight={objective.contrastive_weight} must be at least 0"),
+    (0 <= objective.label_smoothing <= 1,
+     f"config.objective.label_smoothing={objective.label_smoothing} must be from 0 to 1"),
     (objective.temperature > 0, f"config.objective.temperature={objective.temperature} must be above 0"),
     (0 <= objective.ema_start <= 1, f"config.objective.ema_start={objective.ema_start} must be from 0 to 1"),
     (train.steps > 0, f"config.train.steps={train.steps} must be at least 1"),
@@ -85,8 +96,19 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
-    (config.optim.peak_rate > 0, f"config.optim.peak_rate={config.optim.peak_rate} must be above 0"),
+    (optim.peak_rate > 0, f"config.optim.peak_rate={optim.peak_rate} must be above 0"),
+    (optim.clip_norm >= 0, f"config.optim.clip_norm={optim.clip_norm} must be at least 0; 0 turns it off"),
+    (optim.schedule != "step" or all(optim.warmup_steps < at < train.steps for at in optim.step_at),
+     f"config.optim.step_at={tuple(optim.step_at)}: each must come after config.optim.warmup_steps="
+     f"{optim.warmup_steps} and before config.train.steps={train.steps}"),
   ]
+  chances = {key: chance for key, chance in config.augment.items() if key != "width"}
+  needs += [
+    (0 <= chance <= 1, f"config.augment.{key}={chance} is a probability, from 0 (never) to 1 (every clip)")
+    for key, chance in chances.items()
+  ]
+  width = config.augment.width
+  needs.append((0 < width <= 64 and width % 2 == 0, f"config.augment.width={width} must be an even number up to 64"))
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)
@@ -94,8 +116,8 @@ def check(config, mesh: Mesh) -> None:
 
 def _check_crops(batch_size: int, crop_list) -> None:
   crops = tuple(crop_list)
-  if not crops or any(parts not in (1, 2, 4, 8, 16) for parts in crops):
-    raise ConfigError(f"config.objective.crop_list={crops}: each must be a number of strips, 1, 2, 4, 8 or 16")
+  if not crops or any(parts not in (1, 2, 4, 8) for parts in crops):
+    raise ConfigError(f"config.objective.crop_list={crops}: each must be a number of strips, 1, 2, 4 or 8")
   # Groups with strips are halved once more: aligned strips and shifted ones.
   groups = len(crops) * (2 if max(crops) > 1 else 1)
   if batch_size % groups:
@@ -121,16 +143,23 @@ def load(argument: str) -> ConfigDict:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-  """`flags_parser` of `absl.app.run`: refuses unknown keys and wrong values in one line, and ends with status 1."""
+  """`flags_parser` of `absl.app.run`: refuses unknown keys, wrong values and stray words in one line, and ends with
+  status 1."""
   try:
-    given = [a for a in argv[1:] if a.startswith(("--config=", "-config="))]
+    words = argv[1:]
+    given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
+    given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
     if given:
-      known = list(flat(load(given[-1].partition("=")[2])))
-      for word in argv[1:]:
+      known = list(flat(load(given[-1])))
+      for word in words:
         if word.startswith(("--config.", "-config.")):
           _check_key(word.split("config.", 1)[1].partition("=")[0], known)
-    return flags.FLAGS(argv)
-  except (flags.Error, FgaitError) as error:
+    rest = flags.FLAGS(argv)
+    if rest[1:]:
+      meant = f"; did you mean --{rest[1]}?" if "=" in rest[1] else ""
+      raise ConfigError(f"{' '.join(rest[1:])}: every word must begin with --{meant}")
+    return rest
+  except (flags.Error, FgaitError, AttributeError, KeyError, TypeError) as error:  # the latter three: of ConfigDict
     sys.exit(f"error: {error}")
 
 

@@ -6,6 +6,7 @@ Everything that happens "at step n" sees the state after n batches, so a run sto
 exactly what it would have done. Nothing about the data is saved: batch n is a function of the configuration and n.
 """
 
+import contextlib
 import json
 import pathlib
 import shlex
@@ -54,32 +55,38 @@ def run(
     start = saved.latest() or 0
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
+      if config.train.start_from:
+        weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
+        state |= weights
+        meta["data"] = meta["started_from"]["data"] | meta["data"]
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
-      meta["run"] = before["run"]
+      meta |= {name: before[name] for name in ("run", "data", "started_from") if name in before}
       state = saved.restore(start, target)
     if hosts.is_first():
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
     stop = max(stop, start)
 
     train_step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
-    stream = batches(config, splits, start=start, stop=stop)
     sums, pending, clock = Sums(), None, Clock()
     with (
+      contextlib.closing(batches(config, splits, start=start, stop=stop)) as stream,
       Writer(workdir, start=start) as writer, Display(start=start, steps=steps) as display,
       Profiler(workdir, start=config.train.profile_at) as profiler,
     ):
       for line in opening(config, mesh, state, splits, workdir, start):
         display.say(line)
 
+      # Only process 0 has read the file, and all must enter an evaluation or none.
+      evaluated_at = start if hosts.any_process(writer.evaluated) else None
       step = start
       while True:
-        asked_now = asked.at(step, every=config.train.log_every)
+        asked_now = asked.now()
         last = asked_now or step == stop
         log_due = step > start and (last or step % config.train.log_every == 0)
         save_due = last or (step > start and step % config.train.save_every == 0)
-        evaluators_due = [e for e in evaluators if e.due(step) and step not in writer.evaluated and not asked_now]
+        evaluators_due = [e for e in evaluators if e.due(step) and step != evaluated_at and not asked_now]
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
@@ -90,6 +97,7 @@ def run(
           values = sums.means() | clock.lap(config.data.batch_size * config.data.clips) | peak_memory()
           writer.write(step, "train", values)
           display.train(step, values)
+          saved.check()
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
@@ -116,7 +124,6 @@ def run(
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
-      stream.close()
       display.say(closing(asked, step, steps, saved.folder))
   return state
 
@@ -124,7 +131,7 @@ def run(
 def batches(config, splits, *, start: int, stop: int):
   """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them."""
   data = config.data
-  yield from open_batches(
+  return open_batches(
     splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
     window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
     stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
@@ -150,8 +157,10 @@ def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
   raise NonFiniteLoss(
     f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
-    f" step {step} in {saved.folder}. Its sequences: {', '.join(keys)}. Look at these sequences first; else lower"
-    " config.optim.peak_rate, raise config.optim.warmup_steps, or set config.model.dtype=float32."
+    f" step {step} in {saved.folder}. Its sequences: {', '.join(keys)}. Look at these sequences first; else begin a new"
+    f" --workdir with --config.train.start_from={saved.folder.parent} (or, where that state is broken already, an"
+    " earlier folder in its checkpoints) and a lower config.optim.peak_rate, a longer config.optim.warmup_steps, or"
+    " config.model.dtype=float32."
   )
 
 
@@ -180,6 +189,8 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
     *(f"data        {split.name}: {len(split):,} sequences, {told(positives)}"
       for split, positives in zip(splits, config.data.positives, strict=True)),
     f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
+    f"readers     {max(config.data.workers, 1)} x {config.data.threads} threads in each process of training",
+    *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),
     f"written to  {workdir}: config.json, {LINES}, tensorboard/, {checkpoints.FOLDER}/",
     f"steps       {start} to {config.train.steps}" + (" (continuing)" if start else ""),
   ]

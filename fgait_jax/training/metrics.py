@@ -41,10 +41,10 @@ class Writer:
   def __init__(self, workdir: pathlib.Path, *, start: int):
     self.active = jax.process_index() == 0
     self.path = workdir / LINES
-    self.evaluated = set()  # steps whose evaluation is on file
+    self.evaluated = False  # whether the evaluation of step `start` is on file, as process 0 alone knows
     if self.active:
       kept = [line for line in read_lines(workdir) if line["step"] <= start] if start else []
-      self.evaluated = {line["step"] for line in kept if line["kind"] == "evaluate"}
+      self.evaluated = any(line["step"] == start and line["kind"] == "evaluate" for line in kept)
       self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
       self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
 

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.models.network import Embedding, GaitNetwork
+from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training.state import Graph
 from fgait_jax.typing import Array, Bool, UInt8
@@ -23,7 +24,9 @@ class Pretrained:
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
-  (evaluation/tuned.py writes it). `imported_from` names the file of weights that came from elsewhere, "" of our own.
+  (evaluation/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
+  pretraining whose weights it began with: `of` which network, its `data`, and `learned`, its `config.data`.
+  `imported_from` names the file of weights that came from elsewhere, "" of our own.
   """
 
   graph: Graph
@@ -37,6 +40,7 @@ class Pretrained:
   data: dict[str, str] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
+  started_from: dict = dataclasses.field(default_factory=dict)
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
@@ -55,7 +59,7 @@ class Pretrained:
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))
 def _embed(params, stats, frames, valid, graph: Graph, width: int, mesh: Mesh) -> Embedding:
-  network = graph.merge(params, stats)
+  network = graph.merge(rules.gathered(params, mesh), stats)
   network.eval()
   embedding = network.embed(prepare(frames, width=width), valid)
   return jax.lax.with_sharding_constraint(embedding, replicated(mesh))

@@ -7,6 +7,7 @@ import threading
 import time
 
 import jax
+import numpy as np
 
 from fgait_jax.parallel import hosts
 
@@ -16,6 +17,7 @@ class Stop:
 
   def __init__(self):
     self.name = ""
+    self._answer = None
 
   def __enter__(self):
     self._before = {}
@@ -31,11 +33,13 @@ class Stop:
     self.name = signal.Signals(number).name
     signal.signal(number, self._before[number])
 
-  def at(self, step: int, *, every: int) -> bool:
-    """Whether to stop at `step`. Several processes agree on it, every `every` steps."""
+  def now(self) -> bool:
+    """Whether to stop; the loop asks before every step. Several processes stop together, a step after one was asked:
+    the answer read is the one before, which the device has given by now, so that nothing waits for it."""
     if jax.process_count() == 1:
       return bool(self.name)
-    if step % every or not hosts.any_process(bool(self.name)):
+    before, self._answer = self._answer, hosts.any_process_later(bool(self.name))
+    if before is None or not np.asarray(before):
       return False
     self.name = self.name or "a signal to another process"
     return True

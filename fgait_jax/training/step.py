@@ -16,6 +16,7 @@ from fgait_jax import rng
 from fgait_jax.data.augment import augment
 from fgait_jax.objectives.contrastive import part_info_nce
 from fgait_jax.objectives.reconstruction import masked_cross_entropy
+from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_sharding, replicated
 from fgait_jax.training.state import Graph, stats_of
 from fgait_jax.typing import Array, Float, Int
@@ -49,7 +50,7 @@ def make_train_step(
     return jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
 
   def student_loss(params, stats, candidates, images, valid, key):
-    student = graph.merge(params, stats)
+    student = graph.merge(rules.gathered(params, mesh), stats)
     out = student.pretrain(images, valid, crop_list=crop_list, masked_fraction=masked_fraction, key=key)
     contrastive, accuracy = part_info_nce(
       out.prediction.astype(jnp.float32), candidates["projection"], group=candidates["group"], temperature=temperature,
@@ -65,7 +66,7 @@ def make_train_step(
 
   def train_step(state, batch, number):
     frames, valid = batch["frames"], batch["valid"]
-    teacher = graph.merge(state["teacher"]["params"], state["teacher"]["stats"])
+    teacher = graph.merge(rules.gathered(state["teacher"]["params"], mesh), state["teacher"]["stats"])
     target = teacher.embed(look(frames[:, 0], "teacher", number), valid[:, 0]).projection
     candidates = {"projection": jax.lax.stop_gradient(target.astype(jnp.float32)), "group": batch["group"]}
     if queue:

@@ -92,10 +92,16 @@ class Learner:
 
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
 def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
-  params = dataclasses.replace(learner, frozen=frozen).params(trainable)
+  params = _gathered(learner, trainable, frozen)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
   value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
   return Embedding(value, value, value, value)
+
+
+def _gathered(learner: Learner, trainable, frozen) -> dict:
+  """`learner.params`, inside a jitted program to which `frozen` is an argument."""
+  trainable, frozen = (rules.gathered(flat, learner.mesh, table=TABLE) for flat in (trainable, frozen))
+  return dataclasses.replace(learner, frozen=frozen).params(trainable)
 
 
 def create(
@@ -214,7 +220,7 @@ def make_step(
   mesh = learner.mesh
 
   def loss_of(trainable, frozen, stats, images, valid, label):
-    params = dataclasses.replace(learner, frozen=frozen).params(trainable)
+    params = _gathered(learner, trainable, frozen)
     network = learner.network(params, stats, training=True)
     found = network(images, valid, crop_list=crop_list if max(crop_list, default=1) > 1 else ())
     ce, accuracy = supervised.cross_entropy(found.logits, label, scale=scale, label_smoothing=label_smoothing)

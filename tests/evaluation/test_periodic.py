@@ -75,6 +75,13 @@ def test_a_subset_holds_whole_subjects_spread_evenly():
   assert len(periodic.spread(subjects, 7)) == 7  # not even two subjects fit
 
 
+def test_a_data_set_that_is_not_built_is_said_to_be_that_of_the_evaluation(tmp_path):
+  config = base.pretrain()
+  config.data.dir = str(tmp_path)
+  with pytest.raises(DataError, match=r"no data set 'walkers' in .*config.periodic.name.*config.periodic.every=0"):
+    periodic.zero_shot(config)
+
+
 def test_what_cannot_be_evaluated_is_refused_before_training(monkeypatch, tmp_path):
   with pytest.raises(ConfigError, match="unknown protocol 'walker'"):
     periodic.zero_shot(config_of(monkeypatch, protocol="walker"))

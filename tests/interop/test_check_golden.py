@@ -2,7 +2,9 @@
 
 import json
 import pathlib
+import re
 
+import jax
 import numpy as np
 import pytest
 
@@ -32,6 +34,23 @@ def test_lines_say_name_error_and_tolerance(lines):
   assert "within 1e-05" in text["train/loss"]
   assert str(check_golden.Line("grad/x", 0.5, 1e-3)).startswith("FAIL")
   assert not check_golden.Line("eval/x", float("inf"), 1e-4).passed
+
+
+def test_products_are_whole_float32_on_any_device(monkeypatch):
+  programs = []
+
+  def evaluation(golden, graph, params, stats):
+    network, view = graph.merge(params, stats), golden.teacher_view
+    network.eval()
+    programs.append(jax.make_jaxpr(network.encoder.encode)(view, np.ones(view.shape[:2], bool)))
+    return []
+
+  monkeypatch.setattr(check_golden, "evaluation", evaluation)
+  monkeypatch.setattr(check_golden, "training", lambda *_: [])
+  check_golden.check(GOLDEN)
+  products = re.findall(r" precision=(.*)", str(programs[0]))
+  assert len(products) > 10
+  assert all("HIGHEST" in precision for precision in products)
 
 
 def changed(tmp_path, change) -> pathlib.Path:

@@ -1,4 +1,4 @@
-"""One process here; two in tests/training/test_processes.py."""
+"""One process here; two in tests/test_run_pretrain.py."""
 
 import numpy as np
 import pytest
@@ -13,6 +13,8 @@ def test_one_process_needs_no_joining():
   assert hosts.is_first()
   assert hosts.any_process(True)
   assert not hosts.any_process(False)
+  assert bool(hosts.any_process_later(True))
+  assert not bool(hosts.any_process_later(False))
   assert hosts.agree("name") == "name"
 
 

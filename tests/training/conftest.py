@@ -1,5 +1,7 @@
 """A toy population in memory, the test-size configuration, and runs that share what is compiled."""
 
+import time
+
 import jax
 import numpy as np
 import pytest
@@ -9,12 +11,13 @@ from fgait_jax.training import loop
 
 
 class ToySplit:
-  """Bodies that are ellipses, each of its own size, swaying at its own rate."""
+  """Bodies that are ellipses, each of its own size, swaying at its own rate; every reading takes `delay` seconds."""
 
   name = "toy/train"
   manifest = {"content_hash": "ellipses"}
 
-  def __init__(self, sequences: int = 24):
+  def __init__(self, sequences: int = 24, delay: float = 0.0):
+    self._delay = delay
     rng = np.random.default_rng(0)
     width, height, rate = rng.uniform(6, 16, sequences), rng.uniform(16, 30, sequences), rng.uniform(0.3, 1, sequences)
     y, x = np.mgrid[:64, :64]
@@ -29,6 +32,7 @@ class ToySplit:
     return len(self.keys)
 
   def frames(self, i, indices=None):
+    time.sleep(self._delay)
     return self._frames[i] if indices is None else self._frames[i][indices]
 
 

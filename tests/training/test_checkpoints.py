@@ -5,11 +5,13 @@ import shutil
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta
+from fgait_jax.training.metrics import read_lines
 
 
 @pytest.fixture(scope="module")
@@ -98,3 +100,22 @@ def test_weights_that_are_not_there_are_named(trained, mesh, tmp_path, method, w
     saved.save(1, state, meta)
   with pytest.raises(CheckpointError, match=f"checkpoints/1 lacks .* arrays {message}"):
     load_network(tmp_path, mesh=mesh, which=which)
+
+
+def test_a_failed_write_is_named_at_the_next_look(run, configure, tmp_path, monkeypatch):
+  def fail(_):
+    raise ValueError("RESOURCE_EXHAUSTED: no space left on device\nmany lines")
+
+  monkeypatch.setattr(ocp.CheckpointManager, "check_for_errors", fail)
+  with pytest.raises(CheckpointError, match=rf"cannot write to {tmp_path}/checkpoints: RESOURCE_EXHAUSTED: no space"):
+    run(configure(train__save_every=100), tmp_path)
+  assert [line["step"] for line in read_lines(tmp_path)] == [1]  # of 4
+
+
+def test_a_failed_write_is_named_at_the_end(tmp_path, monkeypatch):
+  def fail(_):
+    raise OSError("disk on fire")
+
+  monkeypatch.setattr(ocp.CheckpointManager, "wait_until_finished", fail)
+  with pytest.raises(CheckpointError, match="cannot write to .*: disk on fire"), Checkpoints(tmp_path, keep=1):
+    pass

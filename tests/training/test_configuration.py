@@ -28,6 +28,15 @@ def test_every_variant_is_accepted(variant):
   "values, message",
   [
     ({"data__batch_size": 6}, r"config.data.batch_size=6 does not divide over config.mesh.data x config.mesh.fsdp = 4"),
+    ({"data__batch_size": 0}, r"config.data.batch_size=0 does not divide over .*; take a multiple of 4"),
+    ({"data__mix": "per_subject"}, r"config.data.mix='per_subject'; pretraining knows \"per_batch\" and"),
+    ({"objective__crop_list": (16,)}, r"crop_list=\(16,\): each must be a number of strips, 1, 2, 4 or 8"),
+    ({"objective__label_smoothing": 1.5}, r"config.objective.label_smoothing=1.5 must be from 0 to 1"),
+    ({"objective__contrastive_weight": -1.0}, r"config.objective.contrastive_weight=-1.0 must be at least 0"),
+    ({"optim__clip_norm": -1.0}, r"config.optim.clip_norm=-1.0 must be at least 0"),
+    ({"optim__schedule": "step", "optim__step_at": (2, 9)}, r"step_at=\(2, 9\): each must .*config.train.steps=4"),
+    ({"augment__width": 43}, r"config.augment.width=43 must be an even number up to 64"),
+    ({"augment__flip": 50.0}, r"config.augment.flip=50.0 is a probability, from 0 \(never\) to 1"),
     ({"objective__crop_list": (8, 4, 2, 1, 1)}, r"config.data.batch_size=8 does not divide into the 10 equal groups"),
     ({"objective__crop_list": (3,)}, r"config.objective.crop_list=\(3,\): each must be a number of strips"),
     ({"data__names": ("a", "b")}, r"config.data.factors \(1.0,\) needs one value per config.data.names"),
@@ -58,6 +67,13 @@ def test_a_restart_may_change_what_does_not_alter_the_run():
   ]
 
 
+def test_a_run_begun_before_a_key_existed_goes_on_if_the_key_says_what_it_did():
+  before = changed().to_dict()
+  del before["augment"]["holes"], before["train"]["start_from"]
+  assert configuration.changes(before, changed()) == []
+  assert configuration.changes(before, changed(augment__holes=0.5)) == ["config.augment.holes: 0.0 -> 0.5"]
+
+
 def test_load_names_what_is_missing():
   assert configuration.load(f"{PATH}:test").data.batch_size == 8
   with pytest.raises(ConfigError, match="there is no file configs/nowhere.py"):
@@ -66,6 +82,7 @@ def test_load_names_what_is_missing():
     configuration.load(f"{PATH}:x")
 
 
+@pytest.mark.parametrize("config", [[f"--config={PATH}:test"], ["--config", f"{PATH}:test"]], ids=["equals", "space"])
 @pytest.mark.parametrize(
   "word, message",
   [
@@ -74,10 +91,12 @@ def test_load_names_what_is_missing():
     ("--config.dta.mix=x", r"unknown key config.dta.mix; did you mean config.data.mix\?"),
     ("--config.data.batch_size=many", r"flag --config.data.batch_size=many: invalid literal for int"),
     ("--confg.seed=1", r"Unknown command line flag 'confg.seed'"),
+    ("config.train.steps=7", r"steps=7: every word must begin with --; did you mean --config.train.steps=7\?"),
+    ("tiny", r"^error: tiny: every word must begin with --$"),
   ],
 )
-def test_wrong_words_on_the_command_line_end_in_one_line(word, message, monkeypatch):
-  argv = ["run_pretrain.py", f"--config={PATH}:test", word]
+def test_wrong_words_on_the_command_line_end_in_one_line(config, word, message, monkeypatch):
+  argv = ["run_pretrain.py", *config, word]
   values = flags.FlagValues()
   config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
   monkeypatch.setattr(flags, "FLAGS", values)

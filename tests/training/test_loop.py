@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax.errors import CheckpointError, NonFiniteLoss
+from fgait_jax.errors import CheckpointError, ConfigError, NonFiniteLoss
 from fgait_jax.training import loop
 from fgait_jax.training.metrics import read_lines
 
@@ -105,6 +105,11 @@ def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
   run(configure(), tmp_path, evaluators=[each])
   assert [step for step, *_ in each.seen] == [4]
   assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "evaluate"] == [0, 2, 4]
+
+
+def test_wrong_data_keys_are_refused_before_anything_is_read_or_evaluated(configure, toy):
+  with pytest.raises(ConfigError, match=r"data.workers is -1; it must be at least 0"):
+    loop.batches(configure(data__workers=-1), [toy], start=0, stop=4)
 
 
 def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):

@@ -1,9 +1,18 @@
-"""The teacher's average against its closed form. The step as a whole is tested through the loop."""
+"""The teacher's average against its closed form, and what travels between devices. The step as a whole is tested
+through the loop."""
 
+import math
+import re
+
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from fgait_jax.training.step import ema_rate
+from configs import pretrain
+from fgait_jax.parallel.mesh import batch_sharding, make_mesh
+from fgait_jax.training import state as states
+from fgait_jax.training.step import ema_rate, step_of
 
 
 def test_momentum_of_the_teacher_is_the_reference_curve():
@@ -17,3 +26,38 @@ def test_teacher_stands_still_at_the_end():
   assert float(ema_rate(jnp.int32(9), start=0.99, steps=11)) == 0.0  # t = 10 = T - 1
   assert float(ema_rate(jnp.int32(10), start=0.99, steps=11)) == 0.0
   assert float(ema_rate(jnp.int32(0), start=0.99, steps=1)) == 0.0
+
+
+def compiled_step(**mesh):
+  """(program, largest parameter) of the test size on eight devices; 64 walks, so that activations outgrow weights."""
+  config = pretrain.get_config("test")
+  for name in ("affine", "perspective", "flip", "dilate", "blur"):
+    config.augment[name] = 0.0
+  config.data.batch_size, config.objective.queue, config.objective.crop_list = 64, 0, (1,)
+  mesh = make_mesh(**mesh)
+  graph, target, shardings = states.abstract(config, mesh)
+  optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
+  step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
+  shapes = {"frames": ((2, 4, 64, 64, 1), np.uint8), "valid": ((2, 4), bool), "group": ((), np.int32)}
+  batch = {
+    name: jax.ShapeDtypeStruct((64, *shape), dtype, sharding=batch_sharding(mesh))
+    for name, (shape, dtype) in shapes.items()
+  }
+  lowered = step.lower(target, batch, jax.ShapeDtypeStruct((), np.int32))
+  quick = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+  return lowered.compile(compiler_options=quick), max(leaf.size for leaf in jax.tree.leaves(target["params"]))
+
+
+def summed(program) -> int:
+  """The largest array that one of the program's all-reduces sums over devices."""
+  results = re.findall(r"= (.*?) all-reduce(?:-start)?\(", program.as_text())
+  shapes = [shape for result in results for shape in re.findall(r"\w+\[([\d,]*)\]", result)]
+  return max(math.prod(map(int, re.findall(r"\d+", shape))) for shape in shapes)
+
+
+@pytest.mark.slow
+def test_where_parameters_are_cut_weights_travel_and_not_activations():
+  whole, largest = compiled_step(data=8)
+  cut, _ = compiled_step(fsdp=8)
+  assert summed(cut) <= max(summed(whole), largest)
+  assert cut.memory_analysis().temp_size_in_bytes < 1.3 * whole.memory_analysis().temp_size_in_bytes
