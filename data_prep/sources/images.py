@@ -195,7 +195,9 @@ class ImageSource:
       seen = ", ".join(list(self._tree)[:3]) or "no files at all"
       raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
     ordered = {labels: sorted(names, key=natural) for labels, names in groups.items()}
-    return dict(sorted(_number_gallery(ordered).items()))
+    if self.layout == "grew":  # elsewhere "gallery" is a type like any other
+      ordered = _number_gallery(ordered)
+    return dict(sorted(ordered.items()))
 
   def _walk(self, labels: tuple[str, str, str], names: list[str]) -> Walk:
     subject, condition, view = labels

@@ -41,6 +41,15 @@ def test_a_folder_of_masks_is_built_under_its_own_name(tmp_path, capsys):
   assert verify.main([str(tmp_path / "out" / "ward_3"), "--workers", "1"]) == 0
 
 
+def test_gallery_and_probe_stay_the_types_that_the_protocol_asks_for(tmp_path):
+  for walk in ("01/gallery/d1p2-r", "01/gallery/d1p1-r", "01/probe/d1p2-r"):
+    write(tmp_path / "raw", f"{walk}/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  assert split.keys.tolist() == ["01/gallery/d1p1-r", "01/gallery/d1p2-r", "01/probe/d1p2-r"]
+  assert split.conditions.tolist() == ["gallery", "gallery", "probe"]
+
+
 def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
   cut = np.zeros((64, 44), np.uint8)
   cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it
