@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from data_prep.sources.base import Dropped, Reading, Walk, by_split, some, with_bodies
-from data_prep.sources.images import LIGHT
+from data_prep.sources.images import LIGHT, check_background, looks_inverted
 from data_prep.sources.pickles import load_array
 from data_prep.sources.trees import Tree, fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
@@ -112,6 +112,8 @@ def read_walk(
     stack.append(channels_last(halved(load_array(read(), name)), name))
     if kinds == "masks" and stack[-1].ndim == 3 and 0 < stack[-1].max() < LIGHT:
       raise Dropped("not a mask of 0 and 255", f"{name}: no value above {stack[-1].max()}")
+    if kinds == "masks" and stack[-1].ndim == 3:
+      check_background(looks_inverted(stack[-1]), name)
   return with_bodies(stack[0] if len(stack) == 1 else stack_channels(stack, names), names[0])
 
 
