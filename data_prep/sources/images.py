@@ -226,7 +226,7 @@ class ImageSource:
     key = "/".join(labels)
     readers = [self._tree[name] for name in names]
     read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
 
 
 def check_root(roots: dict, key, root: str, name: str, *, raw: pathlib.Path) -> None:

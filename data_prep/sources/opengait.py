@@ -76,7 +76,7 @@ class OpenGaitSource:
       files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
     kinds = "maps" if isinstance(self.pickles, tuple) else "masks"
     read = functools.partial(read_walk, *zip(*files, strict=True), kinds=kinds)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
 
   @functools.cached_property
   def _tree(self) -> Tree:
