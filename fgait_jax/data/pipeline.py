@@ -5,6 +5,7 @@ hosts and from any first step, so a run resumes by asking for the batches it has
 """
 
 import dataclasses
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -61,6 +62,7 @@ def batches(
   `threads` read ahead in this process, or in each of `workers` processes (0: none); `prefetch` batches are held ready.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
+  A data set smaller than its part of a batch is warned of, where there are clips to be compared.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
   `ConfigError` at once for arguments that cannot work, and `DataError` naming data set and key while iterating.
   """
@@ -87,6 +89,8 @@ def batches(
     subjects=subjects,
     per_subject=per_subject,
   )
+  if clips > 1 and process_index == 0:  # a single clip has nothing to be told from
+    _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
   local = batch_size // process_count
   read = ReadBatch(
     splits=tuple(splits),
@@ -254,6 +258,17 @@ def _closing(dataset: grain.IterDataset) -> Iterator[dict[str, np.ndarray]]:
     yield from iterator
   finally:
     iterator.close()
+
+
+def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_size: int) -> None:
+  for split, times in zip(splits, copies, strict=True):
+    if times > 1:
+      print(
+        f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
+        f" holds each {times:.1f} times on average and so has fewer different ones to tell apart; choose a smaller"
+        " config.data.batch_size, or record more walks",
+        file=sys.stderr,
+      )
 
 
 def _check(*, clips: int, clip_frames: int, window_frames: int, batch_size: int) -> None:
