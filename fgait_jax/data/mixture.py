@@ -182,6 +182,6 @@ def _check_subjects(counts: Sequence[int], *, batch_size: int, per_subject: int)
     )
   if not counts or min(counts) < batch_size // per_subject:
     raise ConfigError(
-      f"a batch of {batch_size // per_subject} subjects is asked for (data.batch_size / data.per_subject), but the data"
-      f" sets have {list(counts)}; choose fewer subjects a batch"
+      f"a batch of {batch_size // per_subject} subjects is asked for, but there are {list(counts)} of the data sets to"
+      " learn from; choose fewer (config.fine_tune.subjects)"
     )
