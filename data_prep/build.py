@@ -4,7 +4,7 @@
   python -m data_prep.build --about casia_b
   python -m data_prep.build walkers --out built
   python -m data_prep.build kth --raw recordings/kth --out built
-  python -m data_prep.build own --raw masks --out built --name ward_3
+  python -m data_prep.build own --raw masks --out built --name ward_3 --train-subjects 0.7
   python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \
       --runner-options "--direct_running_mode=multi_processing --direct_num_workers=4"
 """
@@ -56,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     return 130
   for warning in built.warnings:
     print(f"warning: {warning}", file=sys.stderr)
+  if built.read_as:
+    console.print(built.read_as, soft_wrap=True, markup=False, highlight=False)
   if not built.fresh:
     same = "is built already from recordings of the same names and sizes; nothing to do (--overwrite builds it anew)"
     console.print(f"{built.folder} {same}", soft_wrap=True)
@@ -81,6 +83,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
   )
+  parser.add_argument(
+    "--train-subjects", metavar="FILE_OR_SHARE",
+    help="of `own`: subjects of the split train, a text file with one a line, or a share such as 0.7 (default: none)",
+  )  # fmt: skip
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
   parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -102,13 +108,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _record(args: argparse.Namespace) -> Record:
   record = datasets.get(args.dataset)
   if record is not own.RECORD:
-    if args.name or args.modalities:
-      raise DataError(f"--name and --modalities belong to the data set own, not to {record.name}: leave them out")
+    if args.name or args.modalities or args.train_subjects is not None:
+      flags = "--name, --modalities and --train-subjects"
+      raise DataError(f"{flags} belong to the data set own, not to {record.name}: leave them out")
     return record
   name = args.name or record.name
   if name in datasets.RECORDS and name != record.name:
     raise DataError(f"--name {name}: a public data set is called so; choose another name")
-  return own.named(name, modalities=args.modalities.split(",") if args.modalities else ())
+  modalities = args.modalities.split(",") if args.modalities else ()
+  return own.named(name, modalities=modalities, train_subjects=args.train_subjects)
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

@@ -37,12 +37,16 @@ Progress = Callable[[int, int], None]  # (walks done, walks in all), called a fe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Built:
-  """A data set on disk. `fresh` is False where a matching one was found; `warnings` are for the user's eyes."""
+  """A data set on disk. `fresh` is False where a matching one was found.
+
+  `read_as` and `warnings` are for the user's eyes.
+  """
 
   folder: pathlib.Path
   manifest: dict
   fresh: bool
   seconds: float
+  read_as: str  # how the labels of one walk were read off its name, "" where they were not
   warnings: tuple[str, ...] = ()
 
 
@@ -72,11 +76,12 @@ def build(
   absent, unlisted = _compare_with_partition(record, source, splits)
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   warnings = _warnings(absent, unlisted, unread)
+  told = {"read_as": _read_as(splits), "warnings": warnings}
   if not overwrite and (found := _matching(folder, fingerprint)):
-    return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, warnings=warnings)
+    return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **told)
   if folder.exists() and not overwrite:
     raise DataError(
-      f"{folder} holds another build of {record.name}, from other recordings or code, or it is damaged;"
+      f"{folder} holds another build of {record.name}, from other recordings, choices or code, or it is damaged;"
       " --overwrite replaces it, or choose another --out"
     )
   with _work_folder(folder, fingerprint) as work:
@@ -93,7 +98,7 @@ def build(
     old = _set_aside(folder)
     os.replace(work, folder)
     shutil.rmtree(old, ignore_errors=True)
-  return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, warnings=warnings)
+  return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, **told)
 
 
 def _set_aside(folder: pathlib.Path) -> pathlib.Path:
@@ -185,6 +190,12 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
   listed = {identity for identities in partition.values() for identity in identities}
   found = source.subjects() if hasattr(source, "subjects") else set().union(*present.values())
   return {split: names for split, names in absent.items() if names}, sorted(found - listed)
+
+
+def _read_as(splits: Mapping[str, Sequence[Walk]]) -> str:
+  walk = next(iter(splits.values()))[0]
+  labels = f"subject {walk.subject}, type {walk.condition}, view {walk.view}"
+  return f"read as {labels}, from {_printable(walk.file)}" if walk.file else ""
 
 
 def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:

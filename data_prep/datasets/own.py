@@ -1,4 +1,7 @@
-"""Anybody's own walks in folders of id/type/view: masks, cut silhouettes, or pickles of either. All are for testing."""
+"""Anybody's own walks in folders of id/type/view: masks, cut silhouettes, or pickles of either.
+
+All are for testing, or the subjects that the command line chooses are for training.
+"""
 
 import dataclasses
 import functools
@@ -6,16 +9,112 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from data_prep.datasets.record import Record
-from data_prep.sources.base import Source
+from data_prep.sources.base import Source, Walk, by_split, some
 from data_prep.sources.modalities import ModalitySource
 from data_prep.sources.opengait import OpenGaitSource
 from data_prep.sources.recordings import holds_pickles, recordings
 from data_prep.sources.trees import open_tree
 from fgait_jax.errors import DataError
 
+SEED = 0  # of drawing training subjects by a share
 
-def _source(raw: pathlib.Path, modalities: Sequence[str] = ()) -> Source:
+# Folders that are called so hold pictures; they are nobody's view.
+_PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jpg)s?([_-]aligned)?", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnSource:
+  """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`)."""
+
+  source: Source
+  where: pathlib.Path
+  train_subjects: str | None
+
+  def splits(self) -> dict[str, list[Walk]]:
+    """Walks by split; raises `DataError` where folders lie too deep or the choice of subjects cannot be met."""
+    walks = [walk for each in self.source.splits().values() for walk in each]
+    _check_depth(walks, where=self.where)
+    if self.train_subjects is None:
+      return {"test": walks}
+    subjects = {walk.subject for walk in walks}
+    return by_split(walks, partition(self.train_subjects, subjects, where=self.where), where=f"{self.where}")
+
+  def unread(self) -> list[str]:
+    """Files that belong to no walk."""
+    return self.source.unread()
+
+  def fingerprint(self) -> str:
+    """The recordings' own; the builder adds every walk's split."""
+    return self.source.fingerprint()
+
+
+def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[str, list[str]]:
+  """`subjects` as "train" and "test". `chosen` is a share of them, or a text file of those that train, one a line.
+
+  The same share of the same names draws the same subjects. Raises `DataError` naming --train-subjects and `where`.
+  """
+  names = sorted(subjects)
+  if (share := _share(chosen)) is None:
+    train = _listed(pathlib.Path(chosen), names, where=where)
+  else:
+    drawn = np.random.default_rng(SEED).permutation(len(names))[: round(share * len(names))]
+    train = {names[i] for i in drawn}
+  sides = {"train": [n for n in names if n in train], "test": [n for n in names if n not in train]}
+  for split, side in sides.items():
+    if not side:
+      raise DataError(
+        f"--train-subjects {chosen}: of the {len(names)} subjects of {where} none is left to {split}; at least one must"
+        " train and one be tested"
+      )
+  return sides
+
+
+def _share(chosen: str) -> float | None:
+  """The share that `chosen` is, None for a file's name."""
+  try:
+    share = float(chosen)
+  except ValueError:
+    return None
+  if not 0 < share < 1:
+    raise DataError(f"--train-subjects {chosen}: expected a share between 0 and 1 (0.7 trains on 70 %), or a file")
+  return share
+
+
+def _listed(file: pathlib.Path, names: Sequence[str], *, where: pathlib.Path) -> set[str]:
+  try:
+    listed = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+  except (OSError, UnicodeDecodeError) as error:
+    raise DataError(
+      f"--train-subjects {file}: neither a share such as 0.7 nor a readable text file of subjects, one a line ({error})"
+    ) from error
+  if unknown := sorted(listed - set(names)):
+    raise DataError(f"{file}: {len(unknown)} subjects are not in {where}: {some(unknown)}; there are {some(names)}")
+  return listed
+
+
+def _check_depth(walks: Sequence[Walk], *, where: pathlib.Path) -> None:
+  """Raises `DataError` where the pictures of one person lie in a folder below their view's, or so it looks."""
+  views = {walk.view for walk in walks}
+  if not walks or len(views) > 1 or not _PICTURES.fullmatch(walks[0].view):
+    return
+  walk, (view,) = walks[0], views
+  root = walk.file.rpartition(f"{walk.key}/")[0]
+  if root:
+    raise DataError(
+      f"{where}: {walk.file} seems to lie one folder too deep: it reads as subject {walk.subject}, type"
+      f" {walk.condition}, view {view}. Expected <id>/<type>/<view>/*: move the files out of the folders {view}, or if"
+      f" they are read rightly let --raw name {where / root}"
+    )
+
+
+def _source(raw: pathlib.Path, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Source:
+  return OwnSource(_recordings(raw, modalities), raw, train_subjects)
+
+
+def _recordings(raw: pathlib.Path, modalities: Sequence[str]) -> Source:
   if not modalities:
     return recordings(raw, partition=None, frames="own")
   tree = open_tree(raw)
@@ -41,10 +140,17 @@ RECORD = Record(
 )
 
 
-def named(name: str, *, modalities: Sequence[str] = ()) -> Record:
-  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles)."""
+def named(name: str, *, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Record:
+  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles) and
+  the training subjects that `train_subjects` chooses (see `partition`)."""
   if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
     raise DataError(f"--name {name!r}: expected small letters, digits and underscores, beginning with a letter")
   if "" in modalities or len(set(modalities)) < len(modalities):
     raise DataError(f"--modalities {','.join(modalities)}: expected names of folders, none empty and none twice")
-  return dataclasses.replace(RECORD, name=name, source=functools.partial(_source, modalities=tuple(modalities)))
+  source = functools.partial(_source, modalities=tuple(modalities), train_subjects=train_subjects)
+  choices = {}
+  if train_subjects is not None and _share(train_subjects) is not None:
+    choices = {"train_subjects": train_subjects, "seed": SEED}
+  elif train_subjects is not None:
+    choices = {"train_subjects": pathlib.Path(train_subjects).name}
+  return dataclasses.replace(RECORD, name=name, source=source, choices=choices)

@@ -31,6 +31,7 @@ class Record:
   protocol: str  # of retrieval; see fgait_jax/evaluation/protocols
   needs_raw: bool = True
   subjects: tuple[int, int] | tuple[None, None] = (None, None)  # train, test; where no partition lists them
+  choices: Mapping[str, str | int] = dataclasses.field(default_factory=dict)  # of this build; its manifest records them
 
   def __post_init__(self):
     if self.kind not in KINDS:

@@ -34,6 +34,7 @@ class Reading:
 class Walk:
   """One walk that can be read. `read()` returns a `Reading`, or its frames alone, or raises `Dropped`.
 
+  `file` is the name that its labels were read off, "" where they come from elsewhere.
   `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
   """
 
@@ -43,6 +44,7 @@ class Walk:
   key: str
   read: Callable[[], np.ndarray | Reading]
   attributes: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  file: str = ""
 
 
 class Source(Protocol):

@@ -125,18 +125,40 @@ def decode(content: bytes) -> np.ndarray:
   return image
 
 
+def looks_inverted(masks: np.ndarray) -> np.ndarray:
+  """Of each mask [..., height, width], whether white lies around and black within: a border that is three quarters
+  body, and more so than the picture is."""
+  light = masks >= LIGHT
+  sides = light[..., 0, :], light[..., -1, :], light[..., 1:-1, 0], light[..., 1:-1, -1]
+  border = np.concatenate(sides, axis=-1).mean(axis=-1)
+  return (border > 0.75) & (border > light.mean(axis=(-2, -1)))
+
+
+def check_background(inverted: Sequence[bool], where: str) -> None:
+  """Raises `Dropped` where most frames of a walk look `inverted`.
+
+  A body cut on all four sides may look so with a gap between its legs, but it walks: most of its frames do not.
+  """
+  if 2 * np.sum(inverted) > len(inverted):
+    count = f"in {np.sum(inverted)} of {len(inverted)} frames"
+    raise Dropped("background looks white: invert the masks", f"{where}, {count}; 0 is background, 255 the body")
+
+
 def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
   """All usable frames of a walk and what was refused; `Dropped` where none is left or sizes differ."""
-  kept, refused = [], defaultdict(list)
+  kept, inverted, refused = [], [], defaultdict(list)
   for read, name in zip(readers, names, strict=True):
     try:
-      kept.append(FRAMES[frames](decode(read())))
+      mask = decode(read())
+      kept.append(FRAMES[frames](mask))
+      inverted.append(looks_inverted(mask))
     except FrameRefused as reason:
       refused[str(reason)].append(name.rsplit("/", 1)[-1])
   if not kept:
     reason = max(refused, key=lambda reason: len(refused[reason]))
     example = refused[reason][0]
     raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
+  check_background(inverted, where)
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
   return Reading(np.stack(kept), dict(refused))
@@ -195,14 +217,16 @@ class ImageSource:
       seen = ", ".join(list(self._tree)[:3]) or "no files at all"
       raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
     ordered = {labels: sorted(names, key=natural) for labels, names in groups.items()}
-    return dict(sorted(_number_gallery(ordered).items()))
+    if self.layout == "grew":  # elsewhere "gallery" is a type like any other
+      ordered = _number_gallery(ordered)
+    return dict(sorted(ordered.items()))
 
   def _walk(self, labels: tuple[str, str, str], names: list[str]) -> Walk:
     subject, condition, view = labels
     key = "/".join(labels)
     readers = [self._tree[name] for name in names]
     read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
 
 
 def check_root(roots: dict, key, root: str, name: str, *, raw: pathlib.Path) -> None:

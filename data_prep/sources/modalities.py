@@ -47,7 +47,8 @@ class ModalitySource:
         for frame in sorted(frames, key=natural)
       }
       read = functools.partial(read_walk, readers, self.modalities, where=key)
-      walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read))
+      file = next(iter(next(iter(frames.values())).values()))
+      walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read, file=file))
     return by_split(walks, self.partition, where=f"{self.raw}")
 
   def subjects(self) -> set[str]:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from data_prep.sources.base import Dropped, Reading, Walk, by_split, some, with_bodies
-from data_prep.sources.images import LIGHT
+from data_prep.sources.images import LIGHT, check_background, looks_inverted
 from data_prep.sources.pickles import load_array
 from data_prep.sources.trees import Tree, fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
@@ -76,7 +76,7 @@ class OpenGaitSource:
       files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
     kinds = "maps" if isinstance(self.pickles, tuple) else "masks"
     read = functools.partial(read_walk, *zip(*files, strict=True), kinds=kinds)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=read)
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
 
   @functools.cached_property
   def _tree(self) -> Tree:
@@ -112,6 +112,8 @@ def read_walk(
     stack.append(channels_last(halved(load_array(read(), name)), name))
     if kinds == "masks" and stack[-1].ndim == 3 and 0 < stack[-1].max() < LIGHT:
       raise Dropped("not a mask of 0 and 255", f"{name}: no value above {stack[-1].max()}")
+    if kinds == "masks" and stack[-1].ndim == 3:
+      check_background(looks_inverted(stack[-1]), name)
   return with_bodies(stack[0] if len(stack) == 1 else stack_channels(stack, names), names[0])
 
 

@@ -60,12 +60,11 @@ class Mixture:
 
   Each data set is reshuffled every epoch. `mix` "per_batch": a batch holds sequences of one data set, all different; an
   epoch is as many whole batches as the data set gives and the rest of its sequences wait for the next shuffle. A data
-  set smaller than a batch is repeated within it, so the same sequence meets itself as a negative: choose a smaller
-  data.batch_size if that share is large. "per_sequence": every place of a batch draws its data set by itself, and only
-  where an epoch ends within a batch can a sequence come twice. "per_subject": a batch holds batch_size / per_subject
-  subjects of one data set, drawn without replacement, and `per_subject` sequences of each, drawn without replacement
-  where the subject has as many, in shuffled places (P x K of triplet losses). There are no epochs. `subjects` numbers
-  each data set's subjects by row; only this mix asks for it.
+  set smaller than a batch is repeated within it (`copies`). "per_sequence": every place of a batch draws its data set
+  by itself, and only where an epoch ends within a batch can a sequence come twice. "per_subject": a batch holds
+  batch_size / per_subject subjects of one data set, drawn without replacement, and `per_subject` sequences of each,
+  drawn without replacement where the subject has as many, in shuffled places (P x K of triplet losses). There are no
+  epochs. `subjects` numbers each data set's subjects by row; only this mix asks for it.
 
   Raises `ConfigError` for arguments that cannot work and `DataError` for an empty data set.
   """
@@ -93,7 +92,7 @@ class Mixture:
     if seed < 0:
       raise ConfigError(f"seed is {seed}; it must not be negative")
     self._sizes, self._batch_size, self._mix = tuple(sizes), batch_size, mix
-    shares = probabilities(sizes, factors=factors, exponent=exponent)
+    self._shares = shares = probabilities(sizes, factors=factors, exponent=exponent)
     self._interleave = Interleave(tuple(shares.tolist()), seed)
     self._seed = seed
     self._epochs: dict[tuple[int, int], tuple[int, np.ndarray]] = {}
@@ -102,6 +101,17 @@ class Mixture:
     if mix == "per_subject":
       self._rows_of = [_rows_of_subjects(numbers) for numbers in subjects or ()]
       _check_subjects([len(rows) for rows in self._rows_of], batch_size=batch_size, per_subject=per_subject)
+
+  def copies(self) -> list[float]:
+    """Of each data set, how often a batch that draws from it holds each sequence, on average; above 1 it must repeat.
+
+    Copies of a sequence are of one group and so no negatives of each other, but they leave fewer negatives. Batches of
+    "per_subject" repeat sequences of one subject only, by design, and count as 0.
+    """
+    if self._mix == "per_subject":
+      return [0.0] * len(self._sizes)
+    shares = self._shares if self._mix == "per_sequence" else [1.0] * len(self._sizes)
+    return [float(share * self._batch_size / size) for share, size in zip(shares, self._sizes, strict=True)]
 
   def batch(self, number: int, places: range) -> tuple[np.ndarray, np.ndarray]:
     """(position of the data set int32, row in it int64) of the given places of batch `number`."""
@@ -172,6 +182,6 @@ def _check_subjects(counts: Sequence[int], *, batch_size: int, per_subject: int)
     )
   if not counts or min(counts) < batch_size // per_subject:
     raise ConfigError(
-      f"a batch of {batch_size // per_subject} subjects is asked for (data.batch_size / data.per_subject), but the data"
-      f" sets have {list(counts)}; choose fewer subjects a batch"
+      f"a batch of {batch_size // per_subject} subjects is asked for, but there are {list(counts)} of the data sets to"
+      " learn from; choose fewer (config.fine_tune.subjects)"
     )

@@ -6,6 +6,7 @@ hosts and from any first step, so a run resumes by asking for the batches it has
 
 import dataclasses
 import signal
+import sys
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -62,6 +63,7 @@ def batches(
   `threads` read ahead in this process, or in each of `workers` processes (0: none); `prefetch` batches are held ready.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
+  A data set smaller than its part of a batch is warned of, where there are clips to be compared.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
   `ConfigError` at once for arguments that cannot work, and `DataError` naming data set and key while iterating.
   """
@@ -88,6 +90,8 @@ def batches(
     subjects=subjects,
     per_subject=per_subject,
   )
+  if clips > 1 and process_index == 0:  # a single clip has nothing to be told from
+    _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
   local = batch_size // process_count
   read = ReadBatch(
     splits=tuple(splits),
@@ -266,6 +270,17 @@ def _leave_signals_to_the_program(worker: int, workers: int) -> None:
   del worker, workers
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
+
+
+def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_size: int) -> None:
+  for split, times in zip(splits, copies, strict=True):
+    if times > 1:
+      print(
+        f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
+        f" holds each {times:.1f} times on average and so has fewer different ones to tell apart; choose a smaller"
+        " config.data.batch_size, or record more walks",
+        file=sys.stderr,
+      )
 
 
 def _check(*, clips: int, clip_frames: int, window_frames: int, batch_size: int) -> None:

@@ -140,21 +140,35 @@ def describe(config, split, network: Pretrained) -> dict:
 def seen_in_pretraining(config, network: Pretrained) -> dict:
   """What the network had seen: `datasets` of pretraining, `content_hashes` of all, in words which `labels` were used in
   pretraining and fine-tuning, and whether the evaluated data set, or a split of it, was among them."""
-  seen = network.config.data
-  datasets, kinds = [f"{name} ({seen.split})" for name in seen.names], zip(seen.names, seen.positives, strict=True)
-  told = [f"the {kind} of every sequence of {name}" for name, kind in kinds if kind != "sequence"]
-  labels = [f"told {' and '.join(told)}" if told else "without labels"]
-  splits = [seen.split] if config.dataset in seen.names else []
-  if network.imported_from:  # its configuration is that of a run to come, not of what it has seen
-    datasets, labels, splits = [f"data not recorded (imported from {network.imported_from})"], ["labels not known"], []
+  datasets, labels, splits = [], [], []
+  for learned, imported_from in _schooling(network):
+    if imported_from:  # its configuration is that of a run to come, not of what it has seen
+      datasets.append(f"data not recorded (imported from {imported_from})")
+      labels.append("labels not known")
+      continue
+    names, split = learned["names"], learned["split"]
+    datasets += [f"{name} ({split})" for name in names]
+    told = [f"the {kind} of every sequence of {name}" for name, kind in zip(names, learned["positives"], strict=True)
+            if kind != "sequence"]
+    labels.append(f"told {' and '.join(told)}" if told else "without labels")
+    splits += [split] if config.dataset in names else []
   lessons = _lessons(network.fine_tune)
-  labels += [f"then fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
+  labels += [f"fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
   splits += [split for _, name, split in lessons if name == config.dataset]
   return {
-    "labels": ", ".join(labels), "datasets": datasets,
+    "labels": ", then ".join(labels), "datasets": list(dict.fromkeys(datasets)),
     "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits),
     "evaluated_split_among_them": any(_named(split) & _named(config.split) for split in splits),
   }
+
+
+def _schooling(network: Pretrained) -> list[tuple[dict, str]]:
+  """(`config.data`, file it was imported from) of each pretraining that led to `network`, the first first."""
+  stages, before = [(network.config.data, network.imported_from)], network.started_from
+  while before:
+    stages.append((before["learned"], before["imported_from"]))
+    before = before["before"]
+  return stages[::-1]
 
 
 def _lessons(fine_tune: dict) -> list[tuple[str, str, str]]:

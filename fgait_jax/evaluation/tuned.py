@@ -45,8 +45,7 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
-  if trained.imported_from:
-    meta["imported_from"] = {"file": trained.imported_from}
+  meta["started_from"], meta["imported_from"] = trained.started_from, {"file": trained.imported_from}
   if hosts.is_first():
     shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
   with checkpoints.Checkpoints(folder, keep=1) as saved:

@@ -141,7 +141,7 @@ def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
   teacher_weights = {"params": teacher.params, "stats": teacher.stats}
   about = {"of": teacher.identity, "data": teacher.data, "learned": teacher.config.data.to_dict(),
-           "before": teacher.started_from}
+           "imported_from": teacher.imported_from, "before": teacher.started_from}
   return {"params": student.params, "stats": student.stats, "teacher": teacher_weights}, json.loads(json.dumps(about))
 
 

@@ -54,6 +54,23 @@ def test_a_data_set_smaller_than_a_batch_is_repeated():
   np.testing.assert_array_equal(np.bincount(rows.ravel()), [8, 8, 8])
 
 
+@pytest.mark.parametrize(
+  ("sizes", "options", "expected"),
+  [
+    ((40, 8, 3), {}, [0.2, 1, 8 / 3]),
+    ((40, 8), {"mix": "per_sequence", "exponent": 1.0}, [1 / 6, 1 / 6]),
+    ((1000, 2), {"mix": "per_sequence", "exponent": 0.0}, [0.004, 2]),
+  ],
+)
+def test_copies_are_as_many_as_batches_hold(sizes, options, expected):
+  mixed = mixture(sizes, **options)
+  assert mixed.copies() == pytest.approx(expected)
+  datasets, rows = whole(mixed, range(2048))
+  for dataset, times in enumerate(expected):
+    batches = (datasets == dataset).any(axis=1).sum()
+    assert (datasets == dataset).sum() / batches / sizes[dataset] == pytest.approx(times, rel=0.3)
+
+
 def test_per_sequence_mixes_within_a_batch():
   datasets, rows = whole(mixture((512, 512), mix="per_sequence", batch_size=16), range(64), 16)
   assert all(len(np.unique(batch)) == 2 for batch in datasets)

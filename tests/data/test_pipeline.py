@@ -184,3 +184,16 @@ def test_unknown_positives_are_refused(splits):
     read(splits, positives=("sequence", "person"))
   with pytest.raises(ConfigError, match=r"data\.positives \('walk',\) needs one value per data set"):
     read(splits, positives=("walk",))
+
+
+def test_a_data_set_smaller_than_a_batch_is_warned_of_once(memory_split, capsys):
+  splits = [memory_split("long/train", (9,) * 30), memory_split("mine/train", (9,) * 4)]
+  read(splits)
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("warning: mine/train has 4 sequences, fewer than its part of a batch of 6, which holds each")
+  assert "1.5 times on average" in line
+  assert "choose a smaller config.data.batch_size" in line
+  read(splits, process_index=1, process_count=2)
+  read(splits, clips=1)
+  read(splits[:1], factors=(1.0,))
+  assert not capsys.readouterr().err

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data_prep.sources.base import Dropped
-from data_prep.sources.images import LAYOUTS, ImageSource
+from data_prep.sources.images import LAYOUTS, ImageSource, check_background, looks_inverted
+from data_prep.sources.walkers import WalkersSource
 from fgait_jax.errors import DataError
 
 
@@ -181,3 +182,60 @@ def test_a_foreign_layout_says_what_was_expected_and_found(tmp_path):
   write(tmp_path, "walks/one.png", png(body()))
   with pytest.raises(DataError, match=r"no images in the layout 'oumvlp' \(such as Silhouette.*found walks/one\.png"):
     ImageSource(tmp_path, layout="oumvlp").splits()
+
+
+@pytest.mark.parametrize("frames", ["own", "official", "cut"])
+def test_masks_with_a_white_background_are_dropped_by_name(frames, tmp_path):
+  for number in (1, 2):
+    write(tmp_path, f"001/nm-01/090/{number}.png", png(255 - body()))
+  (walk,) = ImageSource(tmp_path, frames=frames).splits()["test"]
+  reason = "background looks white: invert the masks: 001/nm-01/090, in 2 of 2 frames; 0 is background, 255 the body"
+  with pytest.raises(Dropped, match=reason):
+    walk.read()
+
+
+def test_bodies_at_and_beyond_the_border_are_kept(tmp_path):
+  mask = body(size=(110, 100))  # feet at the lower border
+  for number, picture in enumerate((mask[10:], mask[12:, 36:], mask[20:70, 33:63], mask[:, 37:63])):
+    write(tmp_path, f"001/nm-01/{number}/1.png", png(picture))
+  for walk in ImageSource(tmp_path).splits()["test"]:
+    assert len(walk.read().frames) == 1
+
+
+def test_no_walk_of_real_people_looks_inverted(shared_data):
+  files = sorted((shared_data / "kth" / "opengait").glob("*/*/*/*.pkl"))
+  assert len(files) == 237
+  for file in files:
+    walk = pickle.loads(file.read_bytes())
+    assert not looks_inverted(walk).any(), file
+    assert not looks_inverted(walk[..., 10:54]).any(), file
+    assert looks_inverted(255 - walk).all(), file
+  folders = sorted((shared_data / "kth" / "masks").glob("*/*/*"))
+  for folder in folders:
+    masks = np.stack([cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in folder.glob("*.png")])
+    assert not looks_inverted(masks).any(), folder
+    assert looks_inverted(255 - masks)[masks.any(axis=(1, 2))].all(), folder
+
+
+@pytest.mark.parametrize("zoom", [0.9, 0.7, 0.5, 0.3])
+def test_no_walk_of_real_people_cut_on_all_sides_looks_inverted(zoom, shared_data):
+  for file in sorted((shared_data / "kth" / "opengait").glob("*/d2/*/*.pkl")):
+    for part in range(3):  # upper, middle and lower part of the body
+      flags = [looks_inverted(_zoomed(mask, zoom, part)) for mask in pickle.loads(file.read_bytes())]
+      check_background(flags, file.name)
+
+
+def _zoomed(mask: np.ndarray, zoom: float, part: int) -> np.ndarray:
+  rows, columns = (np.flatnonzero((mask > 127).any(axis=axis)) for axis in (1, 0))
+  tight = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+  height, width = (max(2, int(zoom * size)) for size in tight.shape)
+  top, left = (tight.shape[0] - height) * part // 2, (tight.shape[1] - width) // 2
+  return tight[top : top + height, left : left + width]
+
+
+def test_no_walker_looks_inverted():
+  source = WalkersSource(subjects=2, test_subjects=0, normal=1, bag=1, coat=1, frames=(3, 3))
+  for walk in source.splits()["train"]:
+    frames = walk.read().frames
+    assert not looks_inverted(frames).any()
+    assert looks_inverted(255 - frames).all()

@@ -50,6 +50,17 @@ def test_channels_may_stand_last_or_after_time(tmp_path, shape):
   np.testing.assert_array_equal(walk.read().frames, expected)
 
 
+def test_pickles_with_a_white_background_are_dropped_by_name(tmp_path):
+  body = frames(0)
+  body[:, :, 25:40] = 255
+  put(tmp_path, "001/nm/0", 255 - body)
+  put(tmp_path, "001/nm/1", body)
+  white, black = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  with pytest.raises(Dropped, match=r"background looks white: invert the masks: 001/nm/0/sils.pkl, in 3 of 3 frames"):
+    white.read()
+  assert len(black.read().frames) == 3
+
+
 def test_black_frames_are_left_out_and_counted(tmp_path):
   black = frames()
   black[1] = 0

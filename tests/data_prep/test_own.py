@@ -41,6 +41,15 @@ def test_a_folder_of_masks_is_built_under_its_own_name(tmp_path, capsys):
   assert verify.main([str(tmp_path / "out" / "ward_3"), "--workers", "1"]) == 0
 
 
+def test_gallery_and_probe_stay_the_types_that_the_protocol_asks_for(tmp_path):
+  for walk in ("01/gallery/d1p2-r", "01/gallery/d1p1-r", "01/probe/d1p2-r"):
+    write(tmp_path / "raw", f"{walk}/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  assert split.keys.tolist() == ["01/gallery/d1p1-r", "01/gallery/d1p2-r", "01/probe/d1p2-r"]
+  assert split.conditions.tolist() == ["gallery", "gallery", "probe"]
+
+
 def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
   cut = np.zeros((64, 44), np.uint8)
   cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it
@@ -123,12 +132,99 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
     (["own", "--modalities", "sil,"], "--modalities sil,: expected names of folders, none empty and none twice"),
     (["own", "--modalities", "a,b,a"], "none twice"),
     (["kth", "--name", "mine"], "belong to the data set own, not to kth"),
+    (["kth", "--train-subjects", "0.7"], "belong to the data set own, not to kth"),
     (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
   ],
 )
 def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
   assert build.main([*argv, "--raw", str(tmp_path / "nothing_here"), "--out", str(tmp_path / "out")]) == 1
   assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def people(tmp_path):
+  for subject in ("ann", "bo", "cy", "p 04", "05"):
+    for view in ("a", "b"):
+      write(tmp_path / "people", f"{subject}/nm/{view}/1.png", mask())
+  return tmp_path / "people"
+
+
+def subjects_of(out, split):
+  return sorted(set(open_split(out, "own", split).subjects.tolist()))
+
+
+def test_a_share_of_the_people_trains_the_same_ones_each_time(people, tmp_path, capsys):
+  assert own(people, tmp_path / "out", "--train-subjects", "0.6") == 0
+  train, test = (subjects_of(tmp_path / "out", split) for split in ("train", "test"))
+  assert (len(train), len(test)) == (3, 2)
+  assert sorted(train + test) == ["05", "ann", "bo", "cy", "p 04"]
+  manifest = open_split(tmp_path / "out", "own", "train").manifest
+  assert manifest["choices"] == {"train_subjects": "0.6", "seed": 0}
+  assert verify.main([str(tmp_path / "out" / "own"), "--workers", "1"]) == 0
+  assert own(people, tmp_path / "again", "--train-subjects", "0.6") == 0
+  assert subjects_of(tmp_path / "again", "train") == train
+  capsys.readouterr()
+  assert own(people, tmp_path / "out", "--train-subjects", "0.6") == 0
+  assert "is built already" in capsys.readouterr().out
+  assert own(people, tmp_path / "out", "--train-subjects", "0.4") == 1
+  assert "from other recordings, choices or code" in capsys.readouterr().err
+  assert own(people, tmp_path / "out", "--train-subjects", "0.4", "--overwrite") == 0
+  assert len(subjects_of(tmp_path / "out", "train")) == 2
+
+
+@pytest.mark.parametrize("flags", [(), ("--modalities", "sil")])
+def test_listed_people_train(tmp_path, flags):
+  cut = np.pad(np.full((64, 20), 255, np.uint8), [(0, 0), (12, 12)])
+  for subject in ("001", "p 04"):
+    write(tmp_path / "raw", f"{subject}/nm/0/{'sil/' if flags else ''}1.png", cut)
+  (tmp_path / "train.txt").write_text("\ufeffp 04 \n\n")
+  assert own(tmp_path / "raw", tmp_path / "out", "--train-subjects", str(tmp_path / "train.txt"), *flags) == 0
+  assert subjects_of(tmp_path / "out", "train") == ["p 04"]
+  assert subjects_of(tmp_path / "out", "test") == ["001"]
+  choices = open_split(tmp_path / "out", "own", "test").manifest["choices"]
+  assert choices == {"train_subjects": "train.txt"}
+
+
+@pytest.mark.parametrize(
+  ("chosen", "message"),
+  [
+    ("1.0", "--train-subjects 1.0: expected a share between 0 and 1"),
+    ("nan", "--train-subjects nan: expected a share between 0 and 1"),
+    ("-0.1", "--train-subjects -0.1: expected a share between 0 and 1"),
+    ("0.01", "of the 5 subjects of {raw} none is left to train; at least one must train and one be tested"),
+    ("0.99", "of the 5 subjects of {raw} none is left to test"),
+    ("{tmp}/nowhere.txt", "nowhere.txt: neither a share such as 0.7 nor a readable text file of subjects, one a line"),
+    ("ann\ncj\n", "train.txt: 1 subjects are not in {raw}: cj; there are 05, ann, bo, cy, p 04"),
+    ("", "none is left to train"),
+    ("ann\nbo\ncy\np 04\n05", "none is left to test"),
+  ],
+)
+def test_choices_of_people_that_cannot_be_met_are_refused(chosen, message, people, tmp_path, capsys):
+  if "\n" in chosen or not chosen:
+    (tmp_path / "train.txt").write_text(chosen)
+    chosen = "{tmp}/train.txt"
+  flag = f"--train-subjects={chosen.format(tmp=tmp_path)}"
+  assert own(people, tmp_path / "out", flag) == 1
+  assert message.format(raw=people) in capsys.readouterr().err
+  assert not (tmp_path / "out").exists()
+
+
+def test_how_labels_were_read_is_told(tmp_path, capsys):
+  for raw, name in (("a", "01/nm-01/090/000.png"), ("b", "masks/01/nm-01/front/000.png")):
+    write(tmp_path / raw, name, mask())
+    assert own(tmp_path / raw, tmp_path / raw / "out") == 0
+    view = name.split("/")[-2]
+    assert f"read as subject 01, type nm-01, view {view}, from {name}\n" in capsys.readouterr().out
+
+
+def test_pictures_of_one_person_one_folder_too_deep_are_refused(tmp_path, capsys):
+  for walk in ("nm-01/000", "nm-01/090", "bg-01/000"):
+    write(tmp_path / "raw", f"01/{walk}/silhouettes/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "out") == 1
+  error = capsys.readouterr().err
+  assert "01/bg-01/000/silhouettes/1.png seems to lie one folder too deep: it reads as subject bg-01, type 000" in error
+  assert f"if they are read rightly let --raw name {tmp_path}/raw/01" in error
+  assert own(tmp_path / "raw" / "01", tmp_path / "out") == 0  # as that error says
 
 
 def test_the_manifest_of_own_walks_is_like_any_other(tmp_path):

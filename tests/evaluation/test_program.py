@@ -60,7 +60,7 @@ class Network:
     self.mesh, self.data, self.fine_tune = make_mesh(), {"walkers": "d" * 64}, {}
     self.trained, self.calls = trained, 0
 
-    self.imported_from = ""
+    self.imported_from, self.started_from = "", {}
 
   def embed(self, frames, valid):
     self.calls += 1
@@ -240,6 +240,17 @@ def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
   assert found["pretraining"]["datasets"] == ["data not recorded (imported from weights.pt)"]
   assert found["pretraining"]["labels"] == "labels not known"
   assert not found["pretraining"]["evaluated_data_among_them"]
+
+
+def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
+  trained = world[0][True]
+  first = {"learned": {"names": ["kth"], "positives": ["walk"], "split": "test"}, "imported_from": "", "before": {}}
+  published = {"learned": {}, "imported_from": "weights.pt", "before": first}
+  trained.started_from = published
+  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained)
+  assert seen["datasets"] == ["kth (test)", "data not recorded (imported from weights.pt)", "walkers (train)"]
+  assert seen["labels"] == "told the walk of every sequence of kth, then labels not known, then without labels"
+  assert seen["evaluated_split_among_them"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
