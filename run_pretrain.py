@@ -28,7 +28,7 @@ def main(_):
   from fgait_jax.parallel import hosts
   from fgait_jax.training import loop
 
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     hosts.initialize(
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
+from absl import logging
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
@@ -48,6 +49,8 @@ def embed(frames, valid=None):
 
 
 if __name__ == "__main__":
+  if len(sys.argv) != 2:
+    sys.exit("usage: python load.py frames.npy    uint8 [sequence, time, 64, 64, channel], 0 background, 255 body")
   path = pathlib.Path(sys.argv[1])
   np.save(path.with_suffix(".embedding.npy"), embed(np.load(path)))
 '''
@@ -121,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
+  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     platforms = tuple(options.platforms.split(","))
     written = run(

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import safetensors
 import safetensors.numpy
+from absl import logging
 from flax import nnx
 
 import fgait_jax
@@ -183,6 +184,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the new checkpoint")
   parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
   options = parser.parse_args(arguments)
+  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     print("\n".join(run(options.checkpoint, out=options.out, network=options.network)))
   except FgaitError as error:

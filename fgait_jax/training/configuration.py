@@ -15,7 +15,9 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.models.variants import MODELS
 from fgait_jax.parallel.hosts import check_batch_size
 
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
@@ -64,6 +66,8 @@ def changes(before, now) -> list[str]:
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
+  if config.model.name not in MODELS:  # before what depends on it
+    raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
   check_batch_size(data.batch_size, mesh)
   _check_crops(data.batch_size, objective.crop_list)
   needs = [
@@ -71,6 +75,10 @@ def check(config, mesh: Mesh) -> None:
      f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
     (len(data.names) == len(data.positives),
      f"config.data.positives {tuple(data.positives)} needs one value per config.data.names {tuple(data.names)}"),
+    (not any("," in name for name in data.names),
+     f"config.data.names={tuple(data.names)}: several are written as '--config.data.names=(\"walkers\",\"kth\")'"),
+    (all(kind in POSITIVES for kind in data.positives),
+     f"config.data.positives={tuple(data.positives)}; known: {', '.join(POSITIVES)}"),
     (data.clips == 2,
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
     (data.mix in ("per_batch", "per_sequence"),
@@ -122,9 +130,10 @@ def _check_crops(batch_size: int, crop_list) -> None:
   groups = len(crops) * (2 if max(crops) > 1 else 1)
   if batch_size % groups:
     below = math.floor(batch_size / groups) * groups
+    nearest = " or ".join(str(size) for size in (below, below + groups) if size)
     raise ConfigError(
       f"config.data.batch_size={batch_size} does not divide into the {groups} equal groups (aligned and shifted) of"
-      f" config.objective.crop_list={crops}; take {below or groups} or {below + groups}"
+      f" config.objective.crop_list={crops}; take {nearest}"
     )
 
 

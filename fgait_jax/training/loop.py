@@ -18,7 +18,7 @@ import numpy as np
 
 from fgait_jax.data.pipeline import batches as open_batches
 from fgait_jax.data.source import open_split
-from fgait_jax.errors import NonFiniteLoss
+from fgait_jax.errors import ConfigError, NonFiniteLoss
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration
@@ -44,6 +44,9 @@ def run(
   configuration.check(config, mesh)
   if splits is None:
     splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
+  for split in splits:
+    if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
+      raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
   graph, target, shardings = states.abstract(config, mesh)
   optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
   steps = config.train.steps

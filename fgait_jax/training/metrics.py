@@ -114,7 +114,7 @@ class Display:
 
   def train(self, step: int, values: dict[str, float]) -> None:
     numbers = " ".join(
-      f"{short} {values[name]:.4g}"
+      f"{short} {100 * values[name]:.3g}%" if short == "acc" else f"{short} {values[name]:.4g}"
       for name, short in (
         ("loss", "loss"), ("reconstruction", "rec"), ("contrastive", "con"), ("contrastive_accuracy", "acc"),
         ("triplet", "tri"), ("cross_entropy", "ce"), ("accuracy", "acc"),
