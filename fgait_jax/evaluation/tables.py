@@ -12,6 +12,8 @@ from rich.text import Text
 from fgait_jax.evaluation import results
 from fgait_jax.evaluation.report import layout
 
+WIDTH = 110  # characters of a table
+_GAP = 2  # characters between its columns
 _BAR = 8  # characters of the bar that shows a row's first metric
 _INTERVAL = "95 % interval"
 _BLOCKS = " ▏▎▍▌▋▊▉█"
@@ -20,7 +22,7 @@ _MATCHES = 20  # probes of an identification that are printed; the file holds al
 
 def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) -> None:
   """Prints the tables of result files, at most 110 columns wide."""
-  console = console or Console(width=110)
+  console = console or Console(width=WIDTH)
   for path in paths:
     result = results.read(path)
     for centring in dict.fromkeys(row["centred"] for row in result["rows"]):
@@ -38,12 +40,14 @@ def table(result: dict, centring: str = "none") -> Group:
   sections, metrics = layout.sections(result, centring), result["metrics"]
   lines = [line for section in sections for line in section.lines]
   # Columns have the same widths in every section.
-  widths = [min(max([20, *(len(line.title) + 2 for line in lines)]), 34), _BAR]
+  widths = [_BAR]
   for place, metric in enumerate(metrics):
     cells = [line.cells[place] for line in lines]
     widths.append(max(5, len(metric["title"]), *(len(cell.text) for cell in cells)))
     if metric["interval"]:
       widths.append(max(len(_INTERVAL), *(len(cell.interval) for cell in cells)))
+  room = max(20, WIDTH - sum(widths) - _GAP * len(widths))  # a longer title takes two lines
+  widths.insert(0, min(max([20, *(len(line.title) + 2 for line in lines)]), room))
   head = _grid(widths)
   headings = [text for m in metrics for text in ((m["title"], _INTERVAL) if m["interval"] else (m["title"],))]
   head.add_row("", "", *[Text(text, style="bold") for text in headings])
@@ -58,7 +62,7 @@ def table(result: dict, centring: str = "none") -> Group:
 
 def _grid(widths: list[int]) -> Table:
   """An empty grid: title, bar, and figures to the right."""
-  grid = Table.grid(padding=(0, 2, 0, 0))
+  grid = Table.grid(padding=(0, _GAP, 0, 0))
   for place, width in enumerate(widths):
     grid.add_column(width=width, no_wrap=place > 0, overflow="fold", justify="left" if place < 2 else "right")
   return grid

@@ -99,6 +99,8 @@ def test_the_task_maps_network_and_baselines_on_the_same_terms(world, tmp_path):
     "model", "untrained_lda", "raw_gei_lda", "model_pca", "untrained_pca", "raw_gei_pca", "zero_shot", "untrained",
     "raw_gei", "chance"]
   assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
+  assert [i for i, row in enumerate(found["rows"]) if "per_view" in row] == [0, 1, 2]
+  assert [i for i, row in enumerate(found["rows"]) if "cmc" in row] == [0, 1, 2, 3, 6]
   assert set(found["whitening"]["model"]["tried"]) == {"0.03", "0.1", "0.3", "0.6"}
   assert found["whitening"]["model"]["directions"] == 7
   assert any("LDA learnt who walks from 64 walks of 8 people of walkers/train" in note for note in found["notes"])
