@@ -42,7 +42,7 @@ _NETWORK = jax.export.deserialize(bytearray((pathlib.Path(__file__).parent / "ne
 
 
 def embed(frames, valid=None):
-  """Unit embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
+  """Embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
   frames = np.asarray(frames, np.uint8)
   valid = np.ones(frames.shape[:2], bool) if valid is None else np.asarray(valid, bool)
   return _NETWORK.call(frames, valid)
@@ -57,14 +57,17 @@ if __name__ == "__main__":
 
 
 def embedding_function(pretrained: Pretrained):
-  """(frames uint8 [b t 64 64 c], valid bool [b t]) -> unit predictions [b p e], running statistics, weights inside."""
+  """(frames uint8 [b t 64 64 c], valid bool [b t]) -> what evaluation compares [b p e], running statistics, weights
+  inside: unit predictions, or of a network fine-tuned to tell people apart its `recognition`, at its own length."""
   params, stats = jax.tree.map(np.asarray, (pretrained.params, pretrained.stats))
 
   def embed(frames, valid):
     network = pretrained.graph.merge(params, stats)
     network.eval()
-    prediction = network.embed(prepare(frames, width=pretrained.config.augment.width), valid).prediction
-    prediction = prediction.astype(jnp.float32)
+    found = network.embed(prepare(frames, width=pretrained.config.augment.width), valid)
+    if found.recognition is not None:
+      return found.recognition.astype(jnp.float32)
+    prediction = found.prediction.astype(jnp.float32)
     return prediction / jnp.maximum(jnp.linalg.norm(prediction, axis=-1, keepdims=True), 1e-12)
 
   return embed
@@ -88,7 +91,10 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the released module, prefix `teacher_backbone.`; P3D networks only."""
   if not isinstance(pretrained.network().encoder, P3D):
     raise CheckpointError(f"the released names are those of P3D networks; this is a {pretrained.config.model.name}")
-  state = names.export_tree(pretrained.params) | names.export_tree(pretrained.stats)
+  if "border" in pretrained.params:
+    raise CheckpointError("the released names have none for a border of prompts, which this network needs")
+  params = {module: values for module, values in pretrained.params.items() if module != "recognition"}
+  state = names.export_tree(params) | names.export_tree(pretrained.stats)
   norms = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
   state |= {f"{k}.num_batches_tracked": np.array(pretrained.step, np.int64) for k in norms}
   return {f"teacher_backbone.{k}": np.ascontiguousarray(v) for k, v in state.items()}
@@ -97,7 +103,6 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
 def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLATFORMS, which="teacher") -> list[str]:
   """Writes the chosen form into `out`; returns the paths written."""
   pretrained = load_network(checkpoint, which=which)
-  out.mkdir(parents=True, exist_ok=True)
   about = {"identity": pretrained.identity, "step": str(pretrained.step), "model": json.dumps(
     pretrained.config.model.to_dict(), sort_keys=True
   )}
@@ -106,11 +111,12 @@ def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLA
       "network.jaxexport": bytes(export_network(pretrained, platforms=platforms).serialize()),
       "load.py": _LOADER.encode(),
       "network.json": json.dumps(about | {"platforms": platforms, "input": "uint8 [b, t, 64, 64, c], bool [b, t]",
-                                          "output": "float32 [b, parts, channels], unit length a part"}).encode(),
+                                          "output": "float32 [b, parts, channels]"}).encode(),
     }
   else:
     state = weights(pretrained) if form == "safetensors" else opengait_state(pretrained)
     files = {f"{form.replace('safetensors', 'network')}.safetensors": safetensors.numpy.save(state, metadata=about)}
+  out.mkdir(parents=True, exist_ok=True)
   for name, content in files.items():
     (out / name).write_bytes(content)
   return [str(out / name) for name in files]

@@ -69,6 +69,7 @@ def test_safetensors_hold_every_array(checkpoint, tmp_path):
 
 
 def test_released_names_are_for_p3d_only(checkpoint, tmp_path, capsys):
+  tmp_path = tmp_path / "released"
   status = export.main([str(checkpoint), "--out", str(tmp_path), "--format", "opengait"])
   if "p3d" in checkpoint.name:
     assert status == 0
@@ -76,3 +77,19 @@ def test_released_names_are_for_p3d_only(checkpoint, tmp_path, capsys):
   else:
     assert status == 1
     assert "the released names are those of P3D networks; this is a transformer" in capsys.readouterr().err
+    assert not tmp_path.exists()
+
+
+def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
+  config = states.with_added(export.load_network(checkpoint).config, recognition_features=6, prompt_pixels=2)
+  made = states.initial_weights(config)
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(0, {"teacher": made}, new_meta(config, {}))
+  tuned = export.load_network(tmp_path)
+  frames, valid = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 1), np.uint8), np.ones((2, 4), bool)
+  found = export.embedding_function(tuned)(frames, valid)
+  assert found.shape == (2, 31, 6)
+  np.testing.assert_allclose(found, tuned.embed(frames, valid).recognition, atol=1e-5)
+  if "p3d" in checkpoint.name:
+    assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1
+    assert "none for a border of prompts" in capsys.readouterr().err
