@@ -208,7 +208,9 @@ def health(embeddings: np.ndarray, *, seed: int = 0, most: int = 2048) -> dict:
   for part in np.ascontiguousarray(np.asarray(embeddings, np.float32).transpose(2, 0, 1)):
     # The mean goes first: near collapse it is all there is, and its square would drown the spread in rounding.
     spread = part - part.mean(axis=0, dtype=np.float64).astype(np.float32)
-    values = np.clip(np.linalg.eigvalsh((spread.T @ spread).astype(np.float64)), 0, None)
+    # The smaller of the two products: their eigenvalues above zero are the same.
+    product = spread.T @ spread if spread.shape[1] <= num else spread @ spread.T
+    values = np.clip(np.linalg.eigvalsh(product.astype(np.float64)), 0, None)
     noise = np.finfo(np.float32).eps ** 2 * float(np.vdot(part, part))
     shares = values[values > max(values.sum() * 1e-6, noise)]
     shares = shares / max(shares.sum(), 1e-30)

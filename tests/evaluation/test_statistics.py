@@ -137,6 +137,14 @@ def test_hubs():
   assert hub["skewness"] > 0.5
 
 
+def test_health_does_not_depend_on_empty_channels():
+  rows = np.random.default_rng(0).standard_normal((40, 8, 2)).astype(np.float32)
+  wider = np.concatenate([rows, np.zeros((40, 92, 2), np.float32)], axis=1)  # more channels than rows
+  few, many = statistics.health(rows), statistics.health(wider)
+  assert many["effective_rank"] == pytest.approx(few["effective_rank"], rel=1e-5)
+  assert many["mean_cosine"] == pytest.approx(few["mean_cosine"], abs=1e-6)
+
+
 def test_health_of_collapse_and_of_noise():
   rng = np.random.default_rng(0)
   noise = statistics.health(rng.normal(size=(2000, 8, 2)))
