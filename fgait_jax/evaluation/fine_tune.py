@@ -16,7 +16,6 @@ from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.fitting import Fitted, Fitter, check_settings
 from fgait_jax.evaluation.protocols.base import Settings
 from fgait_jax.evaluation.protocols.classify import classified
-from fgait_jax.evaluation.roles import roles
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tuned import save
 from fgait_jax.training import supervised
@@ -102,8 +101,7 @@ def _task(setup: Setup) -> Task:
     raise ConfigError(f"config.fine_tune.subjects={settings.subjects} in every batch, but {teacher.name} has"
                       f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
-    text = (np.asarray(getattr(setup.split, n)).astype(np.str_) for n in ("subjects", "conditions", "views"))
-    roles(protocol, *text, origin=setup.origin)
+    setup.check_roles(protocol)
     classes = []
   else:
     classes = targets.classes_of(labels, settings.target, protocol)

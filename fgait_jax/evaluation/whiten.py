@@ -13,7 +13,6 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, results, targets, whitening, zero_shot
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.periodic import spread
-from fgait_jax.evaluation.roles import roles
 from fgait_jax.evaluation.setup import Setup, prepare
 
 SECTION = "whitening"
@@ -21,10 +20,11 @@ SECTION = "whitening"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Taught:
-  """The maps of one system, and what chose the discriminant: {shrinkage: validation rank-1}."""
+  """The maps of one system; `shrinkage` of the discriminant, and what chose it: {shrinkage: validation rank-1}."""
 
   pca: whitening.LinearMap
   lda: whitening.LinearMap
+  shrinkage: float
   tried: dict[float, float]
 
 
@@ -33,8 +33,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   path = results.claim(out / f"whitening-{config.dataset}.json", config)
   protocol, settings = protocols.get(config.protocol), config.whitening
   setup = prepare(config, out)
-  text = (np.asarray(getattr(setup.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
-  roles(protocol, *text, origin=setup.origin)
+  setup.check_roles(protocol)
   teacher = _teacher(setup)
   subjects = teacher.subjects.astype(np.str_)
   parts = targets.keep_back(subjects, subjects, target="subject", fraction=settings.validation_fraction,
@@ -114,24 +113,23 @@ def _learn(train: Features, parts: targets.Parts, config) -> Taught:
       tried[shrinkage] = targets.rank1(found, across=settings.validate_across, metric="cosine", section=SECTION)
   best = max(tried, key=tried.get) if tried else settings.shrinkages[0]
   basis = whitening.components(train.embeddings, most=settings.components, seed=config.seed)
-  return Taught(pca=whitening.whitened(basis, floor=settings.floor), tried=tried,
+  return Taught(pca=whitening.whitened(basis, floor=settings.floor), tried=tried, shrinkage=best,
                 lda=whitening.discriminant(basis, train.subjects, shrinkage=best))
 
 
 def _notes(setup: Setup, teacher, taught: Taught) -> list[str]:
   config, protocol = setup.config, protocols.get(setup.config.protocol)
   people = len(np.unique(teacher.subjects))
+  apart = "; nobody tested is among them" if teacher.manifest["name"] == setup.split.manifest["name"] else ""
   notes = [
     f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); mapped embeddings are one vector, its cosine"
     f" compared; the others by {config.metric} distance, mean over parts.",
     f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA from the same walks"
-    " without labels; nobody tested is among them." if teacher.manifest["name"] == setup.split.manifest["name"] else
-    f"LDA learnt who walks from {len(teacher)} walks of {people} people of {teacher.name}, PCA from the same walks"
-    " without labels.",
+    f" without labels{apart}.",
   ]
   if taught.tried:
-    best = max(taught.tried, key=taught.tried.get)
-    notes.append(f"The shrinkage of each LDA was chosen on training people kept back (the network's: {best:g}).")
+    notes.append("The shrinkage of each LDA was chosen on training people kept back (the network's:"
+                 f" {taught.shrinkage:g}).")
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
   return notes

@@ -9,7 +9,6 @@ from fgait_jax.evaluation import baselines, protocols, results
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.crossview import CrossView
 from fgait_jax.evaluation.report import neighbours, reconstructions
-from fgait_jax.evaluation.roles import roles
 from fgait_jax.evaluation.setup import Setup, prepare
 
 METRICS = (
@@ -28,8 +27,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   protocol = protocols.get(config.protocol)
   path = results.claim(out / f"zero_shot-{config.dataset}.json", config)
   setup = prepare(config, out)
-  text = (np.asarray(getattr(setup.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
-  roles(protocol, *text, origin=setup.origin)  # what the protocol cannot use is said before anything is embedded
+  setup.check_roles(protocol)
   systems = [("model", setup.title, setup.embeddings_of(setup.trained, "model"))]
   if config.baselines:
     gei = setup.silhouettes_of()
