@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from data_prep.normalise import SIZE, FrameRefused, normalise_frame
+from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
 from data_prep.sources.base import Dropped, Reading, Walk, by_split
 from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
 from fgait_jax.data.schema import WIDTHS

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from data_prep.normalise import normalise
+from fgait_jax.data.normalise import normalise
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.skeletons import Motion, read_amc, read_bvh
 from data_prep.sources.trees import files_below, fingerprint

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_prep.normalise import normalise
+from fgait_jax.data.normalise import normalise
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.walkers.anthropometry import draw_subject
 from data_prep.walkers.body import build_body

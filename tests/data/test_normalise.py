@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import normalise
-from data_prep.normalise import FrameRefused, normalise_frame
+from fgait_jax.data import normalise
+from fgait_jax.data.normalise import FrameRefused, normalise_frame
 
 
 def body(height=100, width=200, top=10, bottom=90, left=60, right=100) -> np.ndarray:
