@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from fgait_jax.data.normalise import normalise
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.skeletons import Motion, read_amc, read_bvh
 from data_prep.sources.trees import files_below, fingerprint
@@ -21,6 +20,7 @@ from data_prep.walkers.camera import azimuth_of, place_camera
 from data_prep.walkers.clothing import dress
 from data_prep.walkers.kinematics import Pose
 from data_prep.walkers.renderer import render
+from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 VIEWS = ("000", "030", "060", "090", "120", "150", "180")
