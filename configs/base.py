@@ -64,6 +64,8 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
+  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
   return c
 
 
@@ -153,7 +155,8 @@ def evaluation() -> ConfigDict:
   c.split = "test"
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded

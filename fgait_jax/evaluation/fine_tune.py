@@ -20,6 +20,7 @@ from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tuned import save
 from fgait_jax.training import supervised
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import stride_of
 from fgait_jax.training.supervised import Learner
 
 CLASS_METRICS = (
@@ -147,7 +148,8 @@ def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) 
   config = task.setup.config
   embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
   return features.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
-                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title)
+                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
+                          stride=stride_of(task.settings))
 
 
 def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:

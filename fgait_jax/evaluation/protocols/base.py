@@ -59,8 +59,13 @@ class Walks:
 
   def matching(self, pattern: str) -> np.ndarray:
     """Bool [N]: the type matches `pattern` from end to end."""
-    names, place = np.unique(self.types, return_inverse=True)
-    return np.array([re.fullmatch(pattern, n) is not None for n in names], bool)[place]
+    return matching(self.types, pattern)
+
+
+def matching(names: np.ndarray, pattern: str) -> np.ndarray:
+  """Bool [N]: which of `names` match `pattern` from end to end."""
+  different, place = np.unique(names, return_inverse=True)
+  return np.array([re.fullmatch(pattern, n) is not None for n in different], bool)[place]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

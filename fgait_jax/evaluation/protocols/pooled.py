@@ -7,7 +7,7 @@ import numpy as np
 
 from fgait_jax.evaluation import retrieval, statistics
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks, figures, mean_of, merged, verified
+from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks, figures, matching, mean_of, merged, verified
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,18 +15,21 @@ class Pooled(Protocol):
   """Each probe ranks the whole gallery; conditions differ in their probes only.
 
   gallery: pattern of types; conditions: name -> pattern of probe types. reading: what becomes of probes without a mate.
+  by_view: where True, patterns are of `type/view`.
   """
 
   gallery: str = ""
   conditions: dict[str, str] = dataclasses.field(default_factory=dict)
   known: str = ".*"
   reading: str = "excluded"
+  by_view: bool = False
 
   def roles(self, walks: Walks) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    strange = [name for name in np.unique(walks.types) if not re.fullmatch(self.known, name)]
+    names = np.char.add(np.char.add(walks.types, "/"), walks.views) if self.by_view else walks.types
+    strange = [name for name in np.unique(names) if not re.fullmatch(self.known, name)]
     if strange:
-      raise self.refuse(walks, f"unknown types: {', '.join(strange[:10])}")
-    return walks.matching(self.gallery), {n: walks.matching(p) for n, p in self.conditions.items()}
+      raise self.refuse(walks, f"unknown {'types and views' if self.by_view else 'types'}: {', '.join(strange[:10])}")
+    return matching(names, self.gallery), {n: matching(names, p) for n, p in self.conditions.items()}
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     held, probed = self.roles(walks)

@@ -190,6 +190,19 @@ RECORDS: tuple[Protocol, ...] = (
     known=r"d[1-4]",
     reading="error",
   ),
+  Pooled(
+    name="usf17",
+    title="USF HumanID Gait Challenge 1.7, probes A to G",
+    source="Sarkar et al., TPAMI 2005: gallery grass, shoe A, right camera",
+    wants="types ga, gb, ca, cb (ground and shoe) and views r, l; gallery ga seen from r",
+    gallery=r"ga/r",
+    conditions={
+      "A": r"ga/l", "B": r"gb/r", "C": r"gb/l", "D": r"ca/r", "E": r"cb/r", "F": r"ca/l", "G": r"cb/l",
+    },
+    known=r"[gc][ab]/[lr]",
+    by_view=True,
+    reading="error",
+  ),
   Own(
     name="own",
     title="Own data",
