@@ -2,14 +2,15 @@
 
 import difflib
 
-from data_prep.datasets import cmu_mocap, health, identification, kth, own, usf, walkers
+from data_prep.datasets import cmu_mocap, crowd, health, identification, kth, own, usf, walkers
 from data_prep.datasets.record import Record
 from fgait_jax.errors import DataError
 
 RECORDS: dict[str, Record] = {
   record.name: record
   for record in (
-    walkers.RECORD, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS, own.RECORD,
+    walkers.RECORD, crowd.RECORD, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS,
+    own.RECORD,
   )  # fmt: skip
 }
 

@@ -57,7 +57,8 @@ def draw_manner(person: Subject, name: str, *, seed: int, measured: bool) -> Gai
   swing = step / (2 * (person.thigh + person.shank))
   hip = gait.curves["hip"].copy()
   hip[:, 1] *= swing / np.abs(hip[:, 1]).mean()
-  return dataclasses.replace(gait, curves=gait.curves | {"hip": hip}, cadence=float(np.clip(speed / (2 * step), 0.6, 1.3)))
+  cadence = float(np.clip(speed / (2 * step), 0.6, 1.3))
+  return dataclasses.replace(gait, curves=gait.curves | {"hip": hip}, cadence=cadence)
 
 
 def render_walk(*, seed: int, subject: str, number: int, frames: tuple[int, int], ingredients: Ingredients) -> Reading:
