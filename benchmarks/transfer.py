@@ -37,7 +37,8 @@ def cell(name: str, found: features.Features, by: str) -> str:
     easy = "/".join(f"{rank1[c]:.0f}" for c in "ABC")
     hard = np.mean([rank1[c] for c in "DEFG"])
     return f"{easy} {hard:.1f} ({np.mean([figures[c]['auc'] for c in 'DEFG']):.1f})"
-  return "/".join(f"{value:.0f}" for value in rank1.values()) + f" ({np.mean([v['auc'] for v in figures.values()]):.1f})"
+  auc = np.mean([values["auc"] for values in figures.values()])
+  return "/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})"
 
 
 def main() -> None:

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.heads import PartMLP, unit
 from fgait_jax.models.parts import NUM_PARTS, FeatureMap, pool
-from fgait_jax.models.transformer import check_groups
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 
@@ -88,7 +88,7 @@ class GaitNetwork(nnx.Module):
     divide the batch, or where the encoder cannot leave tokens out.
     """
     crop_list = tuple(crop_list)
-    check_groups(frames.shape[0], crop_list)
+    check_batch(frames.shape[0], crop_list)
     if not masked_fraction:
       embedding = self._heads(self.encoder.encode_parts(frames, valid, crop_list=crop_list))
       return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)

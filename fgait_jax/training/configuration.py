@@ -7,7 +7,6 @@ import difflib
 import importlib.util
 import itertools
 import json
-import math
 import pathlib
 import sys
 
@@ -17,6 +16,7 @@ from ml_collections import ConfigDict
 
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.models import crops
 from fgait_jax.models.variants import MODELS
 from fgait_jax.parallel.hosts import check_batch_size
 
@@ -82,7 +82,7 @@ def check(config, mesh: Mesh) -> None:
   if config.model.body_heads < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} must be 0 or more")
   check_batch_size(data.batch_size, mesh)
-  _check_crops(data.batch_size, objective.crop_list)
+  crops.check_batch(data.batch_size, objective.crop_list)
   needs = [
     (len(data.names) == len(data.factors) > 0,
      f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
@@ -133,21 +133,6 @@ def check(config, mesh: Mesh) -> None:
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)
-
-
-def _check_crops(batch_size: int, crop_list) -> None:
-  crops = tuple(crop_list)
-  if not crops or any(parts not in (1, 2, 4, 8) for parts in crops):
-    raise ConfigError(f"config.objective.crop_list={crops}: each must be a number of strips, 1, 2, 4 or 8")
-  # Groups with strips are halved once more: aligned strips and shifted ones.
-  groups = len(crops) * (2 if max(crops) > 1 else 1)
-  if batch_size % groups:
-    below = math.floor(batch_size / groups) * groups
-    nearest = " or ".join(str(size) for size in (below, below + groups) if size)
-    raise ConfigError(
-      f"config.data.batch_size={batch_size} does not divide into the {groups} equal groups (aligned and shifted) of"
-      f" config.objective.crop_list={crops}; take {nearest}"
-    )
 
 
 def load(argument: str) -> ConfigDict:
