@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
 from data_prep.sources.base import Dropped, Reading, Walk, by_split
 from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
+from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.errors import DataError
 
