@@ -1,5 +1,5 @@
 """How well a synthetic population stands for real people: Fisher's discriminant of mean silhouettes, learnt on it
-alone, applied to recordings of real people, with each ingredient of the crowd left out once. Minutes; nothing is trained.
+alone, applied to recordings of real people, with each ingredient of the crowd left out once. Nothing is trained.
 
 python benchmarks/population.py [--people 480] [--built built] [--real usf17 kth] [--only all bodies motion ...]
 
