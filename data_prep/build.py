@@ -81,6 +81,10 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
   parser.add_argument("--name", help="what the data set `own` is to be called (default: own)")
   parser.add_argument(
+    "--population", metavar="NAME",
+    help="of `own`: the data set that holds the same people, such as scoliosis1k (default: nobody else's)",
+  )  # fmt: skip
+  parser.add_argument(
     "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
   )
   parser.add_argument(
@@ -108,15 +112,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 def _record(args: argparse.Namespace) -> Record:
   record = datasets.get(args.dataset)
   if record is not own.RECORD:
-    if args.name or args.modalities or args.train_subjects is not None:
-      flags = "--name, --modalities and --train-subjects"
+    if args.name or args.modalities or args.population or args.train_subjects is not None:
+      flags = "--name, --population, --modalities and --train-subjects"
       raise DataError(f"{flags} belong to the data set own, not to {record.name}: leave them out")
     return record
   name = args.name or record.name
   if name in datasets.RECORDS and name != record.name:
     raise DataError(f"--name {name}: a public data set is called so; choose another name")
   modalities = args.modalities.split(",") if args.modalities else ()
-  return own.named(name, modalities=modalities, train_subjects=args.train_subjects)
+  population = args.population or ""
+  if population in datasets.RECORDS:
+    population = datasets.RECORDS[population].population
+  return own.named(name, modalities=modalities, train_subjects=args.train_subjects, population=population)
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

@@ -140,11 +140,15 @@ RECORD = Record(
 )
 
 
-def named(name: str, *, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Record:
+def named(
+  name: str, *, modalities: Sequence[str] = (), train_subjects: str | None = None, population: str = ""
+) -> Record:
   """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles) and
-  the training subjects that `train_subjects` chooses (see `partition`)."""
-  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-    raise DataError(f"--name {name!r}: expected small letters, digits and underscores, beginning with a letter")
+  the training subjects that `train_subjects` chooses (see `partition`). `population` is that of the data set whose
+  people these are under another name (see `Record`); "" means people of no other data set."""
+  for flag, word in (("--name", name), ("--population", population or name)):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+      raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
   if "" in modalities or len(set(modalities)) < len(modalities):
     raise DataError(f"--modalities {','.join(modalities)}: expected names of folders, none empty and none twice")
   source = functools.partial(_source, modalities=tuple(modalities), train_subjects=train_subjects)
@@ -153,4 +157,4 @@ def named(name: str, *, modalities: Sequence[str] = (), train_subjects: str | No
     choices = {"train_subjects": train_subjects, "seed": SEED}
   elif train_subjects is not None:
     choices = {"train_subjects": pathlib.Path(train_subjects).name}
-  return dataclasses.replace(RECORD, name=name, source=source, choices=choices)
+  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name)

@@ -32,7 +32,10 @@ class Record:
   needs_raw: bool = True
   subjects: tuple[int, int] | tuple[None, None] = (None, None)  # train, test; where no partition lists them
   choices: Mapping[str, str | int] = dataclasses.field(default_factory=dict)  # of this build; its manifest records them
+  population: str = ""  # data sets of one population hold the same people under the same identities; "": its name
 
   def __post_init__(self):
+    if not self.population:
+      object.__setattr__(self, "population", self.name)  # the data class is frozen
     if self.kind not in KINDS:
       raise ValueError(f"{self.name}: kind {self.kind!r}, expected one of {KINDS}")
