@@ -8,7 +8,7 @@ import pytest
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import MEASURES
+from fgait_jax.evaluation.protocols.figures import MEASURES
 from fgait_jax.evaluation.protocols.servers import write_csv
 from fgait_jax.evaluation.score import score
 
