@@ -64,7 +64,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if probe.fingerprint(setup.trained.params, setup.trained.stats) != before:
     raise RuntimeError("the frozen network changed under the linear probe")
   settings = config.probe
-  notes = [*dict.fromkeys(rows.note for rows in lessons), "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
+  notes = [*dict.fromkeys(rows.note for rows in lessons),
+           "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
   subjects = setup.split.subjects

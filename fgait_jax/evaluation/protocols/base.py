@@ -128,6 +128,10 @@ class Protocol(abc.ABC):
     views it does not know, and `ConfigError` where the protocol scores classes."""
     raise ConfigError(f"config.protocol={self.name} scores classes and has no gallery; name a retrieval protocol")
 
+  def cameras(self, views: np.ndarray) -> np.ndarray:
+    """The camera of each view, str [N]: walks of one camera are of "identical views"."""
+    return views
+
   @abc.abstractmethod
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     """The protocol's own keys."""

@@ -37,8 +37,8 @@ class Ccpg(Ranked):
   def _sides(self, walks):
     return {name: (walks.matching(probe), walks.matching(gallery)) for name, (probe, gallery) in self.pairs.items()}
 
-  def _cameras(self, walks: Walks) -> np.ndarray:
-    return np.array([view.split("_")[0] for view in walks.views.tolist()], dtype=str)
+  def cameras(self, views: np.ndarray) -> np.ndarray:
+    return np.array([view.split("_")[0] for view in views.tolist()], dtype=str)
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     trials = self.trials(walks)

@@ -44,17 +44,13 @@ class Ranked(Protocol):
     for column, pattern, what in ((walks.types, self.known, "types"), (walks.views, self.known_views, "views")):
       if strange := [name for name in np.unique(column) if not re.fullmatch(pattern, name)]:
         raise self.refuse(walks, f"unknown {what}: {', '.join(strange[:10])}")
-    cameras = self._cameras(walks)
+    cameras = self.cameras(walks.views)
     return [Trial(name=name, probes=probes, gallery=gallery, cameras=cameras, meeting=self.meeting)
             for name, (probes, gallery) in self._sides(walks).items()]
 
   @abc.abstractmethod
   def _sides(self, walks: Walks) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Condition -> bool rows of its probes and of its gallery."""
-
-  def _cameras(self, walks: Walks) -> np.ndarray:
-    """The camera of each walk: two walks of one camera are of "identical views"."""
-    return walks.views
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     trials = self._present(walks, self.trials(walks))
