@@ -67,6 +67,22 @@ def test_trials_of_types(name, types, meeting):
     trials_of(protocols.get(name), np.array(["a"]), np.array([types[0]]), np.array(["000"]))
 
 
+def test_a_pair_of_ccpg_without_probes_is_absent_and_one_without_a_gallery_is_named():
+  walks = Walks()
+  ccpg, found = protocols.get("ccpg"), walks.features(lambda s, c, v: s)
+  some = np.isin(walks.conditions, ["U0_D0", "U1_D1"])  # CL; U1_D1 is DN's gallery too, and U0_D0 that of BG
+  columns = [column[some] for column in walks.columns()]
+  result = ccpg.evaluate(found.embeddings[some], *columns, bootstrap=0)
+  assert (list(result["conditions"]), result["absent"]) == (["CL"], ["UP", "DN", "BG"])
+  assert [t.name for t in trials_of(ccpg, *columns)] == ["CL"]
+  some = np.isin(walks.conditions, ["U0_D0", "U1_D1", "U3_D3"])  # UP's probe, without its gallery
+  columns = [column[some] for column in walks.columns()]
+  with pytest.raises(ConfigError, match="so there is no gallery of UP"):
+    trials_of(ccpg, *columns)
+  with pytest.raises(DataError, match="pair UP: the gallery is empty"):
+    ccpg.evaluate(found.embeddings[some], *columns, bootstrap=0)
+
+
 def test_classes_have_no_trials():
   with pytest.raises(ConfigError, match="config.protocol=d_gait scores classes and has no gallery"):
     trials_of(protocols.get("d_gait"), *(np.array(["a"]),) * 3)

@@ -42,9 +42,6 @@ class Ccpg(Ranked):
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     trials = self.trials(walks)
-    for trial in trials:
-      if trial.gallery.any() and not trial.probes.any():
-        raise self.refuse(walks, f"pair {trial.name}: the probes are empty")
     present = self._present(walks, trials)
     readings = {}
     for name, (meeting, averaging) in READINGS.items():

@@ -46,7 +46,7 @@ class Trial:
 
 def trials_of(protocol: Protocol, subjects: np.ndarray, conditions: np.ndarray, views: np.ndarray, *,
               origin: str = "data") -> list[Trial]:
-  """The protocol's trials among walks that need no embeddings: those that have a gallery and probes.
+  """The protocol's trials among walks that need no embeddings: those that have probes.
 
   Raises `ConfigError` where the protocol is not one of retrieval or finds no gallery or no probes, and `DataError`,
   which names `origin`, where conditions or views are unknown to it.
@@ -54,9 +54,10 @@ def trials_of(protocol: Protocol, subjects: np.ndarray, conditions: np.ndarray, 
   walks: Walks = check(np.arange(len(subjects), dtype=np.float32)[:, None, None], subjects, conditions, views,
                        origin=origin)
   trials = protocol.trials(walks)
-  whole = [trial for trial in trials if trial.gallery.any() and trial.probes.any()]
-  if not whole:
-    missing = "probe" if any(trial.gallery.any() for trial in trials) else "gallery"
+  asked = [trial for trial in trials if trial.probes.any()]
+  lacking = [trial.name for trial in asked or trials if not trial.gallery.any()]
+  if lacking or not asked:
+    missing = f"gallery of {', '.join(lacking)}" if lacking else "probe"
     raise ConfigError(f"config.protocol={protocol.name} wants {protocol.wants}; came: types"
                       f" {np.unique(conditions).tolist()}, so there is no {missing}")
-  return whole
+  return asked
