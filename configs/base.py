@@ -200,7 +200,7 @@ def whitening() -> ConfigDict:
   c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
   c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
   c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
-  c.validate_across = "view"  # a walk meets no walk of its own person in the same "view" or "condition"
+  c.validate_across = "view"  # a walk meets none of its own person in the same "view", "condition"; or "protocol"
   return c
 
 
@@ -211,7 +211,8 @@ def fine_tune() -> ConfigDict:
   c.train_split = "train"  # must hold other people than the split that is evaluated
   c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
   c.validate_every = 50  # steps between validations
-  c.validate_across = "view"  # subject: a walk meets no gallery walk of its own person in the same "view", "condition"
+  # subject: a walk meets no walk of its own person in the same "view" or "condition", or whom the "protocol" lets meet
+  c.validate_across = "view"
   c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried

@@ -103,6 +103,8 @@ def _task(setup: Setup) -> Task:
                       f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
     setup.check_roles(protocol)
+    if len(parts.validation):
+      targets.check_across(teacher, parts.validation, across=settings.validate_across, protocol=protocol)
     classes = []
   else:
     classes = targets.classes_of(labels, settings.target, protocol)
@@ -163,7 +165,8 @@ def _validation(task: Task, learner: Learner):
   def validate(trainable, stats) -> float:
     found = _extract(task, learner, trainable, stats, split, "")
     if task.identity:
-      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric)
+      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
+                           protocol=protocols.get(task.setup.config.protocol))
     return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
 
   return validate
