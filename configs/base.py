@@ -38,7 +38,7 @@ def data() -> ConfigDict:
   c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
   c.threads = 4  # reader threads a process of training (or a worker)
   c.workers = 0  # reader processes a process of training; 0 reads in threads of it
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   return c
 
 
@@ -240,7 +240,7 @@ def fine_tune() -> ConfigDict:
   c.scratch = False  # also train the untrained network the same way, at the chosen rate and number of steps
   c.threads = 4  # reader threads a host (or a worker)
   c.workers = 0  # reader processes a host; 0 reads in threads of the program
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   c.augment = augment()
   c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
   c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2

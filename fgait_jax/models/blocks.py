@@ -11,7 +11,7 @@ from flax import nnx
 
 from fgait_jax.typing import Array, Bool, Float
 
-UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time on CPU
+UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time
 POLICIES = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps products with weights
   "full": jax.checkpoint_policies.nothing_saveable,  # keeps the inputs of blocks

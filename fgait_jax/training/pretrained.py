@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from fgait_jax.data.augment import prepare
 from fgait_jax.models.network import Embedding, GaitNetwork
 from fgait_jax.parallel import rules
+from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training.state import Graph
 from fgait_jax.typing import Array, Bool, UInt8
@@ -54,11 +55,11 @@ class Pretrained:
     return network
 
   def embed(self, frames: UInt8[Array, "b t 64 64 c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it; the result
-    is whole on every device."""
+    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it, and each
+    process needs no more than its own rows (`hosts.own_rows`); the result is whole on every device."""
     even = len(frames) % batch_divisor(self.mesh) == 0
     where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-    frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
+    frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
     return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
 
 
