@@ -89,7 +89,6 @@ def config_of(task="zero_shot", **values):
   config = base.evaluation()
   config.unlock()
   config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
-  config.probe.steps = 60
   config.update_from_flattened_dict(values)
   return config.lock()
 
@@ -288,6 +287,9 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
   assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
   assert found["frozen"]["unchanged"] is True
+  for row in found["rows"][:-1]:  # each by itself, from the same penalties
+    assert row["penalty"] == float(min(row["tried"], key=row["tried"].get))
+  assert any(note.startswith("Logistic regression to convergence; L2 penalties, each by") for note in found["notes"])
   config = config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)})
   with pytest.raises(ConfigError, match=r"linear_probe-walkers.json is there .*\n  config.probe.train_conditions"):
     program.run(config, tmp_path)
@@ -335,7 +337,11 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
   (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),
-  (ConfigError, "config.probe.steps=0", "linear_probe", {"probe.steps": 0}),
+  (ConfigError, "config.probe.iterations=0", "linear_probe", {"probe.iterations": 0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0, "probe.target": "tall"}),
   (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
   (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
    {"probe.target": "sex"}),
