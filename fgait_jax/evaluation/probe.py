@@ -79,8 +79,8 @@ def fingerprint(*trees) -> str:
 
 def fit(embeddings: np.ndarray, labels: np.ndarray, *, rows: np.ndarray, parts: Parts, penalties: Sequence[float],
         iterations: int) -> Probe:
-  """The layer learnt from `rows` of embeddings [n, c, p] and labels [n]: least mean cross-entropy plus penalty / 2 x the
-  squared norm of its kernel.
+  """The layer learnt from `rows` of embeddings [n, c, p] and labels [n]: least mean cross-entropy plus penalty / 2 x
+  the squared norm of its kernel.
 
   Of several `penalties` it takes the one under which a layer learnt from `parts.fit` has the least mean cross-entropy
   on `parts.validation`, the larger among equals. They are tried from the largest down until two in a row were worse
@@ -108,9 +108,9 @@ def check(settings, parts: Parts) -> None:
   if settings.iterations < 1:
     raise ConfigError(f"config.probe.iterations={settings.iterations} must be at least 1")
   if len(found) > 1 and not len(parts.validation):
-    raise ConfigError(f"config.probe.penalties={found} are chosen from on what is kept back of {len(parts.fit)} training"
-                      f" walks, and config.probe.validation_fraction={settings.validation_fraction} keeps back none"
-                      " (nobody's only walk is); give one penalty, or more walks to learn from")
+    raise ConfigError(f"config.probe.penalties={found} are chosen from on what is kept back of {len(parts.fit)}"
+                      f" training walks, and config.probe.validation_fraction={settings.validation_fraction} keeps back"
+                      " none (nobody's only walk is); give one penalty, or more walks to learn from")
 
 
 def keep_back_walks(labels: np.ndarray, rows: np.ndarray, *, fraction: float, seed: int) -> Parts:
