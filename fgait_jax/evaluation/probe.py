@@ -20,11 +20,13 @@ import scipy.linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import confusion_matrix, f1_score
+from threadpoolctl import threadpool_limits
 
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.targets import Parts
 
 TOLERANCE = 1e-6  # of the largest component of the gradient, in nats per unit of weight
+SMALL = 10**8  # multiplications of a step: fewer are faster on one thread than handed to several
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,10 +149,11 @@ def _path(embeddings: np.ndarray, labels: np.ndarray, penalties: Sequence[float]
   if 2 * len(rows) < rows.shape[1]:
     basis, triangle = scipy.linalg.qr(rows.T, mode="economic", overwrite_a=True)
     rows = triangle.T
+  threads = 1 if rows.size * len(classes) < SMALL else None
   solver = LogisticRegression(max_iter=iterations, tol=TOLERANCE, warm_start=True)
   for penalty in penalties:
     solver.C = 1 / (penalty * len(rows))  # scikit-learn weighs the sum of the losses
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(threads):
       warnings.simplefilter("always", ConvergenceWarning)
       solver.fit(rows, labels)
     kernel, bias = solver.coef_.T, solver.intercept_

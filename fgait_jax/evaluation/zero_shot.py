@@ -76,10 +76,10 @@ def titles_of(figures: dict) -> list[dict]:
            f" {found['gallery']} walks"} for name, found in figures.items()]
 
 
-def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) -> dict:
+def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int, by_cell: bool = False) -> dict:
   """The protocol's result for `found`; its keys are those of docs/evaluation.md."""
   return protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=config.metric,
-                           bootstrap=bootstrap, seed=config.seed, origin=origin)
+                           bootstrap=bootstrap, seed=config.seed, origin=origin, by_cell=by_cell)
 
 
 def hubs(figures: dict) -> str:

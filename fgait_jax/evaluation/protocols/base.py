@@ -25,12 +25,14 @@ NAMED = 20  # how many keys a message or a result names before it only counts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none."""
+  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none; `by_cell` adds each
+  subject's outcomes in every cell."""
 
   metric: str = "euclidean"
   resamples: int = 1000
   seed: int = 0
   budget_bytes: int = BUDGET
+  by_cell: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,11 +86,14 @@ class Protocol(abc.ABC):
     seed: int = 0,
     subjects: tuple[str, ...] | None = None,
     budget_bytes: int = BUDGET,
+    by_cell: bool = False,
     origin: str = "embeddings",
   ) -> dict:
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
-    subjects: score only these labels. budget_bytes: device memory the ranking may take. origin: file named in errors.
+    subjects: score only these labels. budget_bytes: device memory the ranking may take. by_cell: each
+    condition also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that
+    its figures are averages over, which `statistics.mean_of_cells` makes of them. origin: file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
     if bootstrap < 0:
@@ -101,7 +106,8 @@ class Protocol(abc.ABC):
       walks = walks.take(np.isin(walks.labels, np.asarray(subjects, str)))
       if not len(walks):
         raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
-    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes)
+    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
+                        by_cell=by_cell)
     result = {
       "protocol": self.name,
       "title": self.title,
@@ -217,6 +223,8 @@ def figures(
       share = 100 * sums.sum((1, 2), dtype=np.float64) / counts.sum((1, 2), dtype=np.float64)
     chosen = {"rank1": share[:, 0], "map": share[:, MEASURES.index("map")]}
     result["by_subject"] = {"subjects": names, **chosen, "trials": counts.sum((1, 2, 3))}
+    if settings.by_cell:
+      result["by_cell"] = {"subjects": names, "hits": sums[..., 0] * allowed, "trials": counts[..., 0] * allowed}
     if settings.resamples and len(names) > 1:
       resampled = 100 * statistics.bootstrap_cells(
         sums, counts, allowed, resamples=settings.resamples, seed=settings.seed
