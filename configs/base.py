@@ -64,6 +64,8 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
+  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
   return c
 
 
@@ -153,7 +155,8 @@ def evaluation() -> ConfigDict:
   c.split = "test"
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded
@@ -198,7 +201,7 @@ def whitening() -> ConfigDict:
   c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
   c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
   c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
-  c.validate_across = "view"  # a walk meets no walk of its own person in the same "view" or "condition"
+  c.validate_across = "view"  # a walk meets none of its own person in the same "view", "condition"; or "protocol"
   return c
 
 
@@ -209,7 +212,8 @@ def fine_tune() -> ConfigDict:
   c.train_split = "train"  # must hold other people than the split that is evaluated
   c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
   c.validate_every = 50  # steps between validations
-  c.validate_across = "view"  # subject: a walk meets no gallery walk of its own person in the same "view", "condition"
+  # subject: a walk meets no walk of its own person in the same "view" or "condition", or whom the "protocol" lets meet
+  c.validate_across = "view"
   c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried

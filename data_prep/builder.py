@@ -77,7 +77,7 @@ def build(
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   warnings = _warnings(absent, unlisted, unread)
   told = {"read_as": _read_as(splits), "warnings": warnings}
-  if not overwrite and (found := _matching(folder, fingerprint)):
+  if not overwrite and (found := _matching(folder, fingerprint, record)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **told)
   if folder.exists() and not overwrite:
     raise DataError(
@@ -207,11 +207,12 @@ def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unre
   return tuple(lines)
 
 
-def _matching(folder: pathlib.Path, fingerprint: str) -> dict | None:
-  """The manifest in `folder` if it is of the same recordings and every file it lists is there in its size."""
+def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | None:
+  """The manifest in `folder` if it is of the same recordings and people and every file it lists has its size."""
   try:
     manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
     same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
+    same &= schema.population_of(manifest) == record.population
     files = {**manifest["shards"], **manifest["indices"]}
     whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
   except (OSError, ValueError, KeyError):

@@ -82,6 +82,7 @@ def write(
     "version": schema.BUILDER_VERSION,
     "builder_version": schema.BUILDER_VERSION,
     "kind": record.kind,
+    "population": record.population,
     "choices": dict(record.choices),
     "splits": {
       split: {"sequences": len(r), "subjects": len({row[0] for row in r}), "frames": sum(row[4] for row in r)}

@@ -132,6 +132,7 @@ RECORDS = (
     conditions={},
     frame_rate=None,
     protocol="ccgr_mini",
+    population="ccgr",
   ),
   public(
     "sustech1k",

@@ -80,7 +80,10 @@ def by_split(
       found[split_of[walk.subject]].append(walk)
   if walks and not any(found.values()):
     subjects = some(sorted({walk.subject for walk in walks}))
-    raise DataError(f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))})")
+    raise DataError(
+      f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))}); walks of your own are"
+      " the data set own (masks) or own_mocap (motion capture)"
+    )
   return found
 
 

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.protocols.base import check
@@ -115,13 +116,13 @@ def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -
 
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
-            progress: str = "", normalise: bool = True) -> Features:
+            progress: str = "", normalise: bool = True, stride: int = 1) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
-  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
-  devices) over which `embed` cuts a batch. `progress` heads a progress bar; "" shows none. The default, the teacher's
-  predictor on the whole walk, is the inference of FoundationGait (A2).
+  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
+  `embed` cuts a batch. Frames `stride` apart come next to each other (`clips.spaced`). `progress` heads a progress bar;
+  "" shows none. The default, the teacher's predictor on the whole walk, is the inference of FoundationGait (A2).
   """
   if embedding not in EMBEDDINGS:
     raise ConfigError(f"config.embedding is {embedding!r}; known: {', '.join(EMBEDDINGS)}")
@@ -141,8 +142,9 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
 
   def load(job: tuple) -> tuple:
     places, length, size = job
-    return places, *pad_batch([read_walk(split, r, max_frames=max_frames, mirror=mirror) for r in rows[places]],
-                              length=length, size=size)
+    walks = [read_walk(split, r, max_frames=max_frames, mirror=mirror) for r in rows[places]]
+    walks = [walk[spaced(len(walk), stride=stride)] for walk in walks]
+    return places, *pad_batch(walks, length=length, size=size)
 
   waiting = None  # the device computes one batch while the host reads the next
   with progress_bar(progress, len(rows)) as advance:

@@ -20,6 +20,7 @@ from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tuned import save
 from fgait_jax.training import supervised
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import stride_of
 from fgait_jax.training.supervised import Learner
 
 CLASS_METRICS = (
@@ -104,6 +105,8 @@ def _task(setup: Setup) -> Task:
                       f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
     setup.check_roles(protocol)
+    if len(parts.validation):
+      targets.check_across(teacher, parts.validation, across=settings.validate_across, protocol=protocol)
     classes = []
   else:
     classes = targets.classes_of(labels, settings.target, protocol)
@@ -149,7 +152,8 @@ def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) 
   config = task.setup.config
   embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
   return features.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
-                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title)
+                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
+                          stride=stride_of(task.settings))
 
 
 def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:
@@ -163,7 +167,8 @@ def _validation(task: Task, learner: Learner):
   def validate(trainable, stats) -> float:
     found = _extract(task, learner, trainable, stats, split, "")
     if task.identity:
-      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric)
+      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
+                           protocol=protocols.get(task.setup.config.protocol))
     return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
 
   return validate

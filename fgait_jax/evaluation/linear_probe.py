@@ -13,7 +13,7 @@ from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import probe, protocols, results, statistics, targets
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
 
 METRICS = (
@@ -46,24 +46,26 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   named = "" if config.probe.target == "subject" else f"-{config.probe.target}"
   path = results.claim(out / f"linear_probe-{config.dataset}{named}.json", config)
   setup = prepare(config, out)
-  rows = _by_condition(setup) if config.probe.target == "subject" else _by_split(setup)
-  probe.check(config.probe, rows.parts)
+  lessons = _by_condition(setup) if config.probe.target == "subject" else [_by_split(setup)]
+  for rows in lessons:
+    probe.check(config.probe, rows.parts)
   before = probe.fingerprint(setup.trained.params, setup.trained.stats)
   systems = [("model", setup.title, setup.trained)]
   if config.baselines:
     systems += [("untrained", "untrained network", setup.untrained), ("raw_gei", "GEI", None)]
   table = []
   for name, title, network in systems:
-    test, train = _features(setup, rows, network, title)
-    table.append({"name": name, "title": title, "centred": "none"} | _probed(config, rows, train, test))
+    test, train = _features(setup, lessons[0], network, title)
+    found = [_probed(config, rows, train, test) for rows in lessons]
+    table.append({"name": name, "title": title, "centred": "none"} | _joined(lessons, found))
   if config.baselines:
-    guess = {c: probe.guessing(rows.train_labels, rows.labels[r]) for c, r in rows.tests.items()}
+    guess = {c: probe.guessing(rows.train_labels, rows.labels[r]) for rows in lessons for c, r in rows.tests.items()}
     table.append({"name": "chance", "title": "most frequent class", "centred": "none", "figures": guess})
   if probe.fingerprint(setup.trained.params, setup.trained.stats) != before:
     raise RuntimeError("the frozen network changed under the linear probe")
   settings = config.probe
-  notes = [rows.note, *probe.told(table), "The encoder is frozen: parameters and running statistics are the same bytes"
-           " before and after."]
+  notes = [*dict.fromkeys(rows.note for rows in lessons), *probe.told(table),
+           "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
   subjects = setup.split.subjects
@@ -71,7 +73,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     "task": "linear_probe", "title": f"Linear probe of {settings.target} on {config.dataset}", "notes": notes,
     "rows": table, "metrics": METRICS, "frozen": {"fingerprint": before, "unchanged": True},
     "conditions": [{"name": c, "title": f"{c}: {len(r)} walks of {len(np.unique(subjects[r]))} subjects, learnt from"
-                    f" {len(rows.train)}"} for c, r in rows.tests.items()],
+                    f" {len(rows.train)}"} for rows in lessons for c, r in rows.tests.items()],
   }
   return [results.write(path, result)]
 
@@ -103,6 +105,15 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
   return {"figures": figures, "classes": len(layer.classes)} | layer.described()
 
 
+def _joined(lessons: list[Rows], found: list[dict]) -> dict:
+  """What several layers, each learnt from a gallery of its own, found: figures together, the rest by condition."""
+  if len(found) == 1:
+    return found[0]
+  rest = {"/".join(rows.tests): {k: v for k, v in one.items() if k != "figures"}
+          for rows, one in zip(lessons, found, strict=True)}
+  return {"figures": {c: figures for one in found for c, figures in one["figures"].items()}, "layers": rest}
+
+
 def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
   names, subject = np.unique(subjects, return_inverse=True)
   if not config.bootstrap or len(names) < 2:
@@ -112,18 +123,25 @@ def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
   return {"accuracy": statistics.interval(100 * (weights @ hits) / (weights @ walks))}
 
 
-def _by_condition(setup: Setup) -> Rows:
+def _by_condition(setup: Setup) -> list[Rows]:
+  """A lesson for each gallery of the protocol, or the one of `config.probe.train_conditions`."""
   config, split = setup.config, setup.split
   conditions, subjects = split.conditions.astype(np.str_), split.subjects.astype(np.str_)
   if config.probe.train_conditions:
     wanted, known = list(config.probe.train_conditions), np.unique(conditions)
     if unknown := sorted(set(wanted) - set(known)):
       raise ConfigError(f"config.probe.train_conditions names {unknown}; {config.dataset} has {known.tolist()}")
-    teaching = np.isin(conditions, wanted)
-    asked = {c: conditions == c for c in known if c not in wanted}
-  else:
-    views = split.views.astype(np.str_)
-    teaching, asked = roles(protocols.get(config.protocol), subjects, conditions, views, origin=setup.origin)
+    return [_lesson(setup, np.isin(conditions, wanted), {c: conditions == c for c in known if c not in wanted})]
+  views, galleries = split.views.astype(np.str_), {}
+  for trial in trials_of(protocols.get(config.protocol), subjects, conditions, views, origin=setup.origin):
+    galleries.setdefault(trial.gallery.tobytes(), (trial.gallery, {}))[1][trial.name] = trial.probes
+  return [_lesson(setup, teaching, asked) for teaching, asked in galleries.values()]
+
+
+def _lesson(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) -> Rows:
+  """Learns from the walks `teaching`, bool [N], and asks those of each condition `asked` whose person was learnt."""
+  split = setup.split
+  conditions, subjects = split.conditions.astype(np.str_), split.subjects.astype(np.str_)
   taught = np.unique(subjects[teaching])
   tests = {c: np.flatnonzero(rows & ~teaching & np.isin(subjects, taught)) for c, rows in asked.items()}
   tests = {c: rows for c, rows in tests.items() if len(rows)}
@@ -137,7 +155,7 @@ def _by_condition(setup: Setup) -> Rows:
           " other conditions.")
   note += f" {missing} subjects without walks to learn from are left out." if missing else ""
   train = np.flatnonzero(teaching)
-  parts = probe.keep_back_walks(subjects, train, fraction=_fraction(config), seed=config.seed)
+  parts = probe.keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed)
   return Rows(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, parts=parts,
               note=note)
 

@@ -58,13 +58,14 @@ class Probe:
 
 def told(rows: Sequence[dict]) -> list[str]:
   """Sentences on the probes among the `rows` of a result: how penalties were chosen, and what did not converge."""
-  probes = [row for row in rows if "penalty" in row]
-  if not probes:
+  layers = [(f"{row['title']} {name}".strip(), layer) for row in rows
+            for name, layer in row.get("layers", {"": row}).items() if "penalty" in layer]
+  if not layers:
     return []
-  chosen = ", ".join(f"{row['title']} {row['penalty']:g}" for row in probes)
-  kept = ", each by the least cross-entropy on training walks or people kept back" if probes[0]["tried"] else ""
+  chosen = ", ".join(f"{title} {layer['penalty']:g}" for title, layer in layers)
+  kept = ", each by the least cross-entropy on training walks or people kept back" if layers[0][1]["tried"] else ""
   notes = [f"Logistic regression to convergence; L2 penalties{kept}: {chosen}."]
-  if early := [row["title"] for row in probes if not row["converged"]]:
+  if early := [title for title, layer in layers if not layer["converged"]]:
     notes.append(f"Not converged, raise config.probe.iterations: {', '.join(early)}.")
   return notes
 

@@ -3,6 +3,7 @@
 Clean walks are embedded once, through the cache that all tasks share; corrupted ones are made, embedded and forgotten.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, corruption, protocols, results, statistics
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.periodic import spread
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.zero_shot import evaluate
 
@@ -76,12 +77,9 @@ def chosen(settings) -> tuple[list[str], list[int]]:
 def _changed(setup: Setup, protocol, rows: np.ndarray) -> np.ndarray:
   """Rows of the split that are corrupted, among `rows`."""
   text = [np.asarray(getattr(setup.split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views")]
-  gallery, probes = roles(protocol, *text, origin=setup.origin)
-  probe, side = np.any(list(probes.values()), axis=0), setup.config.robustness.corrupt
-  if side != "both" and (gallery & probe).any():
-    raise ConfigError(f"config.robustness.corrupt={side}: protocol {protocol.name} takes {(gallery & probe).sum()}"
-                      ' walks as probe and as gallery; set it to "both"')
-  return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[side]]
+  trials = trials_of(protocol, *text, origin=setup.origin)
+  probe, gallery = (np.any([getattr(trial, side) for trial in trials], axis=0) for side in ("probes", "gallery"))
+  return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[setup.config.robustness.corrupt]]
 
 
 def _systems(setup: Setup) -> list[tuple]:
@@ -113,18 +111,20 @@ def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray,
   clean = {name: _scored(setup, protocol, change(whole)) for name, _, change in named}
   found: dict[str, dict] = {name: {} for name, *_ in named}
   for case, split in cases.items():
-    mixed = np.array(whole.embeddings)
-    mixed[places] = features_of(split).embeddings
-    both = Features(embeddings=mixed, subjects=whole.subjects, conditions=whole.conditions, views=whole.views,
-                    keys=whole.keys)
+    embeddings = np.array(whole.embeddings)
+    embeddings[places] = features_of(split).embeddings
+    mixed, side = dataclasses.replace(whole, embeddings=embeddings), setup.config.robustness.corrupt
+    # A walk may be a probe of one comparison and stand in the gallery of another: only one of the two is corrupted.
+    probes, gallery = whole if side == "gallery" else mixed, whole if side == "probe" else mixed
     for name, _, change in named:
-      found[name][case] = _scored(setup, protocol, change(both))
+      found[name][case] = _scored(setup, protocol, change(probes), change(gallery))
   return [_row(name, title, clean[name], found[name], setup.config) for name, title, _ in named]
 
 
-def _scored(setup: Setup, protocol, found: Features) -> dict:
-  """`rank1` of the protocol's summary in per cent, and per condition what it is the average of: `by_cell`."""
-  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0, by_cell=True)
+def _scored(setup: Setup, protocol, found: Features, gallery: Features | None = None) -> dict:
+  """`rank1` of the protocol's summary in per cent, and per condition what it is the average of: `by_cell`; `gallery`
+  has the same walks as they stand in a gallery, where these are others."""
+  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0, gallery=gallery, by_cell=True)
   conditions = scored["conditions"]
   if (summary := getattr(protocol, "summary", "")) in conditions:
     conditions = {summary: conditions[summary]}

@@ -16,7 +16,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, features
 from fgait_jax.evaluation.distances import check_centring, check_metric
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -47,13 +47,13 @@ class Setup:
     config, embedding = self.config, embedding_of(self.config, network)
     return features.extract(
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}",
+      embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
 
   def check_roles(self, protocol) -> None:
     """Raises `DataError` or `ConfigError`, before anything is embedded, where `protocol` cannot use these walks."""
     text = (np.asarray(getattr(self.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
-    roles(protocol, *text, origin=self.origin)
+    trials_of(protocol, *text, origin=self.origin)
 
   def silhouettes_of(self, split=None) -> Features:
     split = self.split if split is None else split

@@ -110,7 +110,8 @@ def _learn(train: Features, parts: targets.Parts, config) -> Taught:
     asked = train.take(parts.validation)
     for shrinkage in settings.shrinkages:
       found = whitening.discriminant(basis, train.subjects[parts.fit], shrinkage=shrinkage)(asked)
-      tried[shrinkage] = targets.rank1(found, across=settings.validate_across, metric="cosine", section=SECTION)
+      tried[shrinkage] = targets.rank1(found, across=settings.validate_across, metric="cosine", section=SECTION,
+                                       protocol=protocols.get(config.protocol))
   best = max(tried, key=tried.get) if tried else settings.shrinkages[0]
   basis = whitening.components(train.embeddings, most=settings.components, seed=config.seed)
   return Taught(pca=whitening.whitened(basis, floor=settings.floor), tried=tried, shrinkage=best,

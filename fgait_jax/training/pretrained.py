@@ -42,6 +42,11 @@ class Pretrained:
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
 
+  @property
+  def stride(self) -> int:
+    """Frames between neighbours in the clips it was last trained on."""
+    return stride_of(self.fine_tune["settings"] if self.fine_tune else self.config.data)
+
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
     network = self.graph.merge(self.params, self.stats)
@@ -55,6 +60,11 @@ class Pretrained:
     where = batch_sharding(self.mesh) if even else replicated(self.mesh)
     frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
     return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
+
+
+def stride_of(settings) -> int:
+  """Frames between neighbours of a clip, on average: 4 for 8 frames out of a window of 30, 1 for 16 of 20."""
+  return max(1, round(settings["window_frames"] / settings["clip_frames"]))
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))

@@ -50,6 +50,21 @@ def test_gallery_and_probe_stay_the_types_that_the_protocol_asks_for(tmp_path):
   assert split.conditions.tolist() == ["gallery", "gallery", "probe"]
 
 
+def test_own_walks_may_be_of_the_people_of_another_data_set(tmp_path, capsys):
+  write(tmp_path / "raw", "00001/positive/000/1.png", mask())
+  out = tmp_path / "out"
+  population = lambda: schema.population_of(open_split(out, "mine", "test").manifest)  # noqa: E731
+  assert own(tmp_path / "raw", out, "--name", "mine") == 0
+  assert population() == "mine"
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "scoliosis1k_118") == 1
+  assert "holds another build of mine" in capsys.readouterr().err
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "scoliosis1k_118", "--overwrite") == 0
+  assert population() == "scoliosis1k"
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "No Body") == 1
+  assert "--population 'No Body': expected small letters" in capsys.readouterr().err
+  assert schema.population_of({"name": "mine"}) == "mine"  # built before populations were recorded
+
+
 def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
   cut = np.zeros((64, 44), np.uint8)
   cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it
@@ -131,8 +146,8 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
     (["own", "--name", "kth"], "--name kth: a public data set is called so"),
     (["own", "--modalities", "sil,"], "--modalities sil,: expected names of folders, none empty and none twice"),
     (["own", "--modalities", "a,b,a"], "none twice"),
-    (["kth", "--name", "mine"], "belong to the data set own, not to kth"),
-    (["kth", "--train-subjects", "0.7"], "belong to the data set own, not to kth"),
+    (["kth", "--name", "mine"], "--name belongs to the data sets own, own_mocap, not to kth"),
+    (["kth", "--train-subjects", "0.7"], "--train-subjects belongs to the data sets own, own_mocap, not"),
     (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
   ],
 )

@@ -198,7 +198,7 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   (DataError, "every one must be learnt", {"fine_tune.target": "condition"}),
   (ConfigError, "subjects=4 x per_subject=2 = 8 does not divide into the 6 equal groups",
    {"fine_tune.crop_list": (4, 2, 1)}),
-  (ConfigError, r"crop_list=\(3,\): a body has 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
+  (ConfigError, r"fine_tune.crop_list=\(3,\): each must be .* 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
   (ConfigError, "config.fine_tune.optim.warmup_steps=16 must be .* below config.fine_tune.steps=16",
    {"fine_tune.optim.warmup_steps": 16}),
   (ConfigError, "config.fine_tune.subjects=9 in every batch, but walkers/train has 8 to learn from",
