@@ -21,12 +21,14 @@ NAMED = 20  # how many keys a message or a result names before it only counts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none."""
+  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none; `by_cell` as in
+  `evaluate`."""
 
   metric: str = "euclidean"
   resamples: int = 1000
   seed: int = 0
   budget_bytes: int = BUDGET
+  by_cell: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,13 +96,15 @@ class Protocol(abc.ABC):
     subjects: tuple[str, ...] | None = None,
     enrolled: np.ndarray | None = None,
     budget_bytes: int = BUDGET,
+    by_cell: bool = False,
     origin: str = "embeddings",
   ) -> dict:
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
     subjects: score only these labels. enrolled: embeddings [N, C, P] of the same walks where they stand in a gallery,
-    if these are others (one side is corrupted, say). budget_bytes: device memory the ranking may take. origin:
-    file named in errors.
+    if these are others (one side is corrupted, say). budget_bytes: device memory the ranking may take. by_cell: each
+    condition also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that its
+    rank-1 is the `statistics.mean_of_cells` of. origin: file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
     if bootstrap < 0:
@@ -116,7 +120,8 @@ class Protocol(abc.ABC):
       walks = walks.take(np.isin(walks.labels, np.asarray(subjects, str)))
       if not len(walks):
         raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
-    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes)
+    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
+                        by_cell=by_cell)
     result = {
       "protocol": self.name,
       "title": self.title,
