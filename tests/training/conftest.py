@@ -14,7 +14,7 @@ class ToySplit:
   """Bodies that are ellipses, each of its own size, swaying at its own rate; every reading takes `delay` seconds."""
 
   name = "toy/train"
-  manifest = {"content_hash": "ellipses"}
+  manifest = {"name": "ellipses", "content_hash": "ellipses"}
 
   def __init__(self, sequences: int = 24, delay: float = 0.0):
     self._delay = delay

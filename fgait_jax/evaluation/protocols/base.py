@@ -8,6 +8,7 @@ import abc
 import collections
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -21,12 +22,14 @@ NAMED = 20  # how many keys a message or a result names before it only counts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none."""
+  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none;
+  `rerank`: k1, k2 and weight where they are not the defaults (rerank.py)."""
 
   metric: str = "euclidean"
   resamples: int = 1000
   seed: int = 0
   budget_bytes: int = BUDGET
+  rerank: Mapping = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,13 +91,15 @@ class Protocol(abc.ABC):
     seed: int = 0,
     subjects: tuple[str, ...] | None = None,
     enrolled: np.ndarray | None = None,
+    rerank: Mapping | None = None,
     budget_bytes: int = BUDGET,
     origin: str = "embeddings",
   ) -> dict:
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
     subjects: score only these labels. enrolled: embeddings [N, C, P] of the same walks where they stand in a gallery,
-    if these are others (one side is corrupted, say). budget_bytes: device memory the ranking may take. origin:
+    if these are others (one side is corrupted, say). rerank: k1, k2 and weight of protocols that
+    re-rank. budget_bytes: device memory the ranking may take. origin:
     file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
@@ -111,7 +116,8 @@ class Protocol(abc.ABC):
       walks = walks.take(np.isin(walks.labels, np.asarray(subjects, str)))
       if not len(walks):
         raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
-    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes)
+    settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
+                        rerank=rerank or {})
     result = {
       "protocol": self.name,
       "title": self.title,
