@@ -169,12 +169,22 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.whitening = whitening()
+  c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
   c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
   c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
   c.top_k = 5  # gallery subjects named for each probe
   return c.lock()
+
+
+def rerank() -> ConfigDict:
+  """k-reciprocal re-ranking of protocol "hid", as its evaluator does it; see fgait_jax/evaluation/rerank.py."""
+  c = ConfigDict()
+  c.k1 = 6  # neighbours that must be mutual; fewer than there are probes and gallery walks
+  c.k2 = 6  # neighbours averaged in query expansion
+  c.weight = 0.3  # of the original distance; the rest is the Jaccard distance of neighbours
+  return c
 
 
 def probe() -> ConfigDict:

@@ -21,7 +21,8 @@ from fgait_jax.typing import Array, Bool, UInt8
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
   """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they have
-  seen to the content hash of its manifest.
+  seen to the content hash of its manifest, `people` each population (data/schema.py) to its subjects among them
+  ({}: not recorded).
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
@@ -39,6 +40,7 @@ class Pretrained:
   identity: str
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
+  people: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
