@@ -309,7 +309,7 @@ def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
 
 def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
   (tmp_path / "f").write_text("x")
-  with pytest.raises(ConfigError, match=r"--out=.*f/deep: .*f is a file; give a folder"):
+  with pytest.raises(ConfigError, match=r"--out=.*f/deep cannot be written .*f is a file.; give another folder"):
     program.run(config_of(), tmp_path / "f" / "deep")
   assert not world[0][True].calls
 
