@@ -4,15 +4,15 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 
-from data_prep.datasets import cmu_mocap, health, identification, kth, own, own_mocap, walkers
+from data_prep.datasets import cmu_mocap, crowd, health, identification, kth, own, own_mocap, usf, walkers
 from data_prep.datasets.record import Record
 from fgait_jax.errors import DataError
 
 RECORDS: dict[str, Record] = {
   record.name: record
   for record in (
-    walkers.RECORD, kth.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS, own.RECORD,
-    own_mocap.RECORD,
+    walkers.RECORD, crowd.RECORD, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS,
+    own.RECORD, own_mocap.RECORD,
   )
 }  # fmt: skip
 

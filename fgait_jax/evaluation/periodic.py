@@ -6,6 +6,7 @@ has them.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import features, protocols
 from fgait_jax.evaluation.protocols.base import Protocol
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
 
 
@@ -34,12 +35,13 @@ class ZeroShot:
   def due(self, step: int) -> bool:
     return step % self.every == 0 or step == self.last
 
-  def run(self, pretrained: Pretrained, step: int) -> dict[str, float]:
-    """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings."""
+  def run(self, pretrained: Pretrained, step: int, between: Callable[[], None]) -> dict[str, float]:
+    """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings.
+    `between` is called between batches, and may raise."""
     del step
     found = features.extract(
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
-      mirror=self.mirror, rows=self.rows)
+      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between)
     scored = self.protocol.evaluate(
       found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
       origin=self.split.name)
@@ -69,7 +71,7 @@ def zero_shot(config) -> list[ZeroShot]:
                     " there, its protocol in config.periodic.protocol, or set config.periodic.every=0)") from error
   rows = spread(split.subjects, settings.max_sequences)
   columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
-  roles(protocol, *columns, origin=split.name)
+  trials_of(protocol, *columns, origin=split.name)
   return [ZeroShot(
     split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,

@@ -163,7 +163,7 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
   with Checkpoints(out, keep=1) as checkpoints:
     if checkpoints.latest() is not None:
       raise CheckpointError(f"{out} already holds step {checkpoints.latest()}; give another --out")
-    checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}) | {"imported_from": source})
+    checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}, {}) | {"imported_from": source})
   return config
 
 
