@@ -72,8 +72,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
   if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
-  path = results.claim(out / f"{stem}.json", config)
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
+  path = setup.claim(f"{stem}.json")
   check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identity:

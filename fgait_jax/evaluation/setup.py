@@ -13,7 +13,7 @@ import numpy as np
 
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import baselines, features
+from fgait_jax.evaluation import baselines, features, results
 from fgait_jax.evaluation.distances import check_centring, check_metric
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.trials import trials_of
@@ -38,7 +38,8 @@ class Setup:
     config, split = self.config, self.split if split is None else split
     options = {"max_frames": config.max_frames, "embedding": embedding_of(config, network),
                "mirror": list(config.mirror_views)}
-    identity = {"weights": network.identity, "data": split.manifest["content_hash"], "split": split.name} | options
+    identity = {"weights": network.identity, "code": features.code(), "data": split.manifest["content_hash"],
+                "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
     return features.cached(folder, identity, lambda: self.embed(network, title, split))[0]
 
@@ -49,6 +50,10 @@ class Setup:
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
       embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
+
+  def claim(self, name: str) -> pathlib.Path:
+    """Where the result `name` goes; raises `ConfigError` where one of something else is there (`results.claim`)."""
+    return results.claim(self.out / name, self.config, self.described())
 
   def check_roles(self, protocol) -> None:
     """Raises `DataError` or `ConfigError`, before anything is embedded, where `protocol` cannot use these walks."""

@@ -103,8 +103,8 @@ class Protocol(abc.ABC):
 
     subjects: score only these labels. enrolled: embeddings [N, C, P] of the same walks where they stand in a gallery,
     if these are others (one side is corrupted, say). budget_bytes: device memory the ranking may take. by_cell: each
-    condition also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that its
-    rank-1 is the `statistics.mean_of_cells` of. origin: file named in errors.
+    condition also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that
+    its rank-1 is the `statistics.mean_of_cells` of. origin: file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
     if bootstrap < 0:
