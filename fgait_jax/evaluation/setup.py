@@ -17,6 +17,7 @@ from fgait_jax.evaluation import baselines, features, results
 from fgait_jax.evaluation.distances import check_centring, check_metric
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.trials import trials_of
+from fgait_jax.evaluation.report import layout
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -85,8 +86,7 @@ class Setup:
   @property
   def data_title(self) -> str:
     """The data in a picture's subtitle."""
-    known = {"real": "real people", "synthetic": "synthetic walkers", "real motion, rendered": "rendered real motion"}
-    kind = known[self.split.manifest["kind"]]
+    kind = layout.KINDS.get(self.split.manifest["kind"], self.split.manifest["kind"])
     return f"{self.config.dataset} ({kind}), {self.config.split} split"
 
 

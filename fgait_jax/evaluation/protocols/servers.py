@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import retrieval
 from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
@@ -24,6 +25,13 @@ class Server(Protocol):
   columns: tuple[str, ...]
   reranked: bool = False
   numbers: bool = False
+
+  def trials(self, walks: Walks) -> list:
+    """Who the probes are only the server knows: raises `ConfigError`."""
+    raise ConfigError(
+      f"config.protocol={self.name} gives no figures: the names of its probes stay with the evaluation server. Embed"
+      f" the walks with configs/embed.py, then --config=configs/score.py --config.protocol={self.name}"
+      " --config.embeddings=FILE.npz writes the CSV for it")
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     hidden = walks.labels == "probe"
