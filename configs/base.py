@@ -38,7 +38,7 @@ def data() -> ConfigDict:
   c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
   c.threads = 4  # reader threads a process of training (or a worker)
   c.workers = 0  # reader processes a process of training; 0 reads in threads of it
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   return c
 
 
@@ -64,6 +64,8 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
+  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
   return c
 
 
@@ -153,7 +155,8 @@ def evaluation() -> ConfigDict:
   c.split = "test"
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded
@@ -185,15 +188,16 @@ def rerank() -> ConfigDict:
 
 
 def probe() -> ConfigDict:
-  """The linear probe: a softmax layer on frozen embeddings."""
+  """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
   c.target = "subject"  # "subject", or the name of an attribute
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
   c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
-  c.steps = 500
-  c.batch_size = 4096  # walks seen at a step; all of them where there are no more
-  c.rate = 1e-2  # AdamW, cosine to zero
-  c.weight_decay = 1e-4
+  # Half of each times the squared norm of the weights is added to the mean cross-entropy (nats) of walks of unit
+  # variance. Each representation takes the best on what is kept back, then learns from all.
+  c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+  c.validation_fraction = 0.2  # kept back: of each subject's walks, of an attribute's training subjects
+  c.iterations = 1000  # of L-BFGS, at most
   return c
 
 
@@ -247,7 +251,7 @@ def fine_tune() -> ConfigDict:
   c.scratch = False  # also train the untrained network the same way, at the chosen rate and number of steps
   c.threads = 4  # reader threads a host (or a worker)
   c.workers = 0  # reader processes a host; 0 reads in threads of the program
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   c.augment = augment()
   c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
   c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2

@@ -3,6 +3,7 @@
 All are for testing, or the subjects that the command line chooses are for training.
 """
 
+import codecs
 import dataclasses
 import functools
 import pathlib
@@ -85,7 +86,9 @@ def _share(chosen: str) -> float | None:
 
 def _listed(file: pathlib.Path, names: Sequence[str], *, where: pathlib.Path) -> set[str]:
   try:
-    listed = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    content = file.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows' editor may save it
+    listed = {line.strip() for line in content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()} - {""}
   except (OSError, UnicodeDecodeError) as error:
     raise DataError(
       f"--train-subjects {file}: neither a share such as 0.7 nor a readable text file of subjects, one a line ({error})"
@@ -141,20 +144,33 @@ RECORD = Record(
 
 
 def named(
-  name: str, *, modalities: Sequence[str] = (), train_subjects: str | None = None, population: str = ""
+  name: str = RECORD.name, *, modalities: str = "", train_subjects: str | None = None, population: str = ""
 ) -> Record:
-  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles) and
-  the training subjects that `train_subjects` chooses (see `partition`). `population` is that of the data set whose
-  people these are under another name (see `Record`); "" means people of no other data set."""
+  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or parts of
+  pickles' names, separated by commas) and the training subjects that `train_subjects` chooses (see `partition`).
+  `population` is that of the data set whose people these are under another name (see `Record`); "" means people of no
+  other data set."""
+  check_names(name, population)
+  kinds = tuple(modalities.split(",")) if modalities else ()
+  if "" in kinds or len(set(kinds)) < len(kinds):
+    raise DataError(f"--modalities {modalities}: expected names of folders, none empty and none twice")
+  source = functools.partial(_source, modalities=kinds, train_subjects=train_subjects)
+  return dataclasses.replace(
+    RECORD, name=name, source=source, choices=choice_of(train_subjects), population=population or name
+  )
+
+
+def check_names(name: str, population: str) -> None:
+  """Raises `DataError` for what cannot name a data set or, unless it is "", its population."""
   for flag, word in (("--name", name), ("--population", population or name)):
     if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
       raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
-  if "" in modalities or len(set(modalities)) < len(modalities):
-    raise DataError(f"--modalities {','.join(modalities)}: expected names of folders, none empty and none twice")
-  source = functools.partial(_source, modalities=tuple(modalities), train_subjects=train_subjects)
-  choices = {}
-  if train_subjects is not None and _share(train_subjects) is not None:
-    choices = {"train_subjects": train_subjects, "seed": SEED}
-  elif train_subjects is not None:
-    choices = {"train_subjects": pathlib.Path(train_subjects).name}
-  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name)
+
+
+def choice_of(train_subjects: str | None) -> dict[str, str | int]:
+  """What the manifest says of the training subjects' choice."""
+  if train_subjects is None:
+    return {}
+  if _share(train_subjects) is not None:
+    return {"train_subjects": train_subjects, "seed": SEED}
+  return {"train_subjects": pathlib.Path(train_subjects).name}

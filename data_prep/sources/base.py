@@ -23,11 +23,12 @@ class Dropped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and which were `refused` for which reason, by file
-  name or number."""
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]; which were `refused` for which reason, and which of
+  those kept were `altered` in what way, by file name or number."""
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
+  altered: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,10 @@ def by_split(
       found[split_of[walk.subject]].append(walk)
   if walks and not any(found.values()):
     subjects = some(sorted({walk.subject for walk in walks}))
-    raise DataError(f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))})")
+    raise DataError(
+      f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))}); walks of your own are"
+      " the data set own (masks) or own_mocap (motion capture)"
+    )
   return found
 
 

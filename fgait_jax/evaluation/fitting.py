@@ -12,6 +12,7 @@ import numpy as np
 from fgait_jax.data.pipeline import batches
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError, NonFiniteLoss
+from fgait_jax.models import crops
 from fgait_jax.parallel.hosts import to_global
 from fgait_jax.parallel.mesh import batch_divisor
 from fgait_jax.training import supervised
@@ -110,18 +111,9 @@ class Fitter:
 
 def check_settings(settings, learner_width: int, mesh) -> None:
   """Raises `ConfigError` for values of `config.fine_tune` that cannot work together."""
-  size, crops = settings.subjects * settings.per_subject, tuple(settings.crop_list)
-  groups = len(crops) * (2 if max(crops, default=1) > 1 else 1) if crops else 1
-  whole = np.lcm(groups, batch_divisor(mesh))
   asked = f"config.fine_tune.subjects={settings.subjects} x per_subject={settings.per_subject}"
   needs = [
     (min(settings.subjects, settings.per_subject) > 0, f"{asked} must both be at least 1"),
-    (all(p in (1, 2, 4, 8) for p in crops),
-     f"config.fine_tune.crop_list={crops}: a body has 1, 2, 4 or 8 strips"),
-    (size % groups == 0, f"{asked} = {size} does not divide into the {groups} equal groups (aligned and shifted) of"
-     f" config.fine_tune.crop_list={crops}; take a multiple of {whole}"),
-    (size % batch_divisor(mesh) == 0, f"{asked} = {size} does not divide over {batch_divisor(mesh)} devices; take a"
-     f" multiple of {whole}"),
     (min(settings.steps, settings.validate_every, settings.log_every) > 0,
      "config.fine_tune.steps, validate_every and log_every must be at least 1"),
     (0 <= settings.optim.warmup_steps < settings.steps,
@@ -143,6 +135,11 @@ def check_settings(settings, learner_width: int, mesh) -> None:
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)
+  size = settings.subjects * settings.per_subject
+  crops.check_batch(
+    size, tuple(settings.crop_list) or (1,), asked=f"{asked} = {size}", crops_key="config.fine_tune.crop_list",
+    devices=batch_divisor(mesh),
+  )
 
 
 def _settle(pending, sums: Sums, split) -> None:

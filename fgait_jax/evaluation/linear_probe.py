@@ -11,7 +11,7 @@ import numpy as np
 
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import probe, protocols, results, statistics
+from fgait_jax.evaluation import probe, protocols, results, statistics, targets
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
@@ -34,6 +34,7 @@ class Rows:
   tests: dict[str, np.ndarray]
   labels: np.ndarray  # of every walk of the evaluated split
   train_split: object | None
+  parts: targets.Parts  # of `train`: where the penalty is tried, and where it is judged
   note: str
 
 
@@ -42,13 +43,12 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 
   Raises `RuntimeError` should a parameter or statistic of the network change.
   """
-  if min(config.probe.steps, config.probe.batch_size) < 1:
-    raise ConfigError(f"config.probe.steps={config.probe.steps} and config.probe.batch_size={config.probe.batch_size}"
-                      " must be at least 1")
   named = "" if config.probe.target == "subject" else f"-{config.probe.target}"
   path = results.claim(out / f"linear_probe-{config.dataset}{named}.json", config)
   setup = prepare(config, out)
   lessons = _by_condition(setup) if config.probe.target == "subject" else [_by_split(setup)]
+  for rows in lessons:
+    probe.check(config.probe, rows.parts)
   before = probe.fingerprint(setup.trained.params, setup.trained.stats)
   systems = [("model", setup.title, setup.trained)]
   if config.baselines:
@@ -64,7 +64,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if probe.fingerprint(setup.trained.params, setup.trained.stats) != before:
     raise RuntimeError("the frozen network changed under the linear probe")
   settings = config.probe
-  notes = [*dict.fromkeys(rows.note for rows in lessons),
+  notes = [*dict.fromkeys(rows.note for rows in lessons), *probe.told(table),
            "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
@@ -90,8 +90,10 @@ def _features(setup: Setup, rows: Rows, network, title: str) -> tuple[Features, 
 
 def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
   settings = config.probe
-  layer = probe.fit(train.embeddings[rows.train], rows.train_labels, steps=settings.steps, rate=settings.rate,
-                    weight_decay=settings.weight_decay, batch_size=settings.batch_size, seed=config.seed)
+  labels = np.empty(len(train), rows.train_labels.dtype)
+  labels[rows.train] = rows.train_labels
+  layer = probe.fit(train.embeddings, labels, rows=rows.train, parts=rows.parts, penalties=settings.penalties,
+                    iterations=settings.iterations)
   figures = {}
   for condition, where in rows.tests.items():
     logits = layer.logits(test.embeddings[where])
@@ -100,7 +102,7 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
       found["confusion"] = probe.confusion(logits, rows.labels[where], layer.classes)
     figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where),
                                   "by_subject": statistics.by_subject(right, test.subjects[where])}
-  return {"figures": figures, "train_loss": float(layer.losses[-1]), "classes": len(layer.classes)}
+  return {"figures": figures, "classes": len(layer.classes)} | layer.described()
 
 
 def _joined(lessons: list[Rows], found: list[dict]) -> dict:
@@ -153,7 +155,14 @@ def _lesson(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) ->
           " other conditions.")
   note += f" {missing} subjects without walks to learn from are left out." if missing else ""
   train = np.flatnonzero(teaching)
-  return Rows(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, note=note)
+  parts = probe.keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed)
+  return Rows(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, parts=parts,
+              note=note)
+
+
+def _fraction(config) -> float:
+  """Of what is learnt from, the share kept back: none where there is no penalty to choose."""
+  return config.probe.validation_fraction if len(config.probe.penalties) > 1 else 0.0
 
 
 def _by_split(setup: Setup) -> Rows:
@@ -174,8 +183,11 @@ def _by_split(setup: Setup) -> Rows:
                     f" {split.name}; both are needed")
 
   def text(values):
-    return np.array([f"{v:g}" for v in values], np.str_)
+    return np.array(["" if np.isnan(v) else f"{v:g}" for v in values], np.str_)
 
+  labels = text(teacher.attributes[target])
+  parts = targets.keep_back(teacher.subjects.astype(np.str_), labels, target=target, fraction=_fraction(config),
+                            seed=config.seed, section="probe")
   note = f"The layer learns {target} from the {config.probe.train_split} split; no test subject is in it."
-  return Rows(train=train, train_labels=text(teacher.attributes[target][train]), tests={"all": test},
-              labels=text(split.attributes[target]), train_split=teacher, note=note)
+  return Rows(train=train, train_labels=labels[train], tests={"all": test}, labels=text(split.attributes[target]),
+              train_split=teacher, parts=parts, note=note)

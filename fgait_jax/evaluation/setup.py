@@ -48,7 +48,7 @@ class Setup:
     config, embedding = self.config, embedding_of(self.config, network)
     return features.extract(
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=embedding, mirror=config.mirror_views, progress=f"{title} on {split.name}",
+      embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
 
   def check_roles(self, protocol) -> None:

@@ -77,11 +77,11 @@ def titles_of(figures: dict) -> list[dict]:
 
 
 def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int,
-             gallery: Features | None = None) -> dict:
+             gallery: Features | None = None, by_cell: bool = False) -> dict:
   """The protocol's result for `found`; its keys are those of docs/evaluation.md. `gallery` has the same walks as they
-  stand in a gallery, where these are others."""
+  stand in a gallery, where these are others; `by_cell` as `Protocol.evaluate` has it."""
   return protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=config.metric,
-                           bootstrap=bootstrap, seed=config.seed, origin=origin,
+                           bootstrap=bootstrap, seed=config.seed, origin=origin, by_cell=by_cell,
                            enrolled=None if gallery is None else gallery.embeddings)
 
 

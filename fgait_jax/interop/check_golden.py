@@ -110,6 +110,15 @@ def _to_torch(x: jax.Array) -> np.ndarray:
   return np.moveaxis(np.asarray(x), -1, 1)  # channels to the second axis, whatever follows
 
 
+def _encode_parts(encoder: P3D, frames: jax.Array, crop_list: tuple[int, ...]) -> parts.FeatureMap:
+  """`P3D.encode_parts` in the official order: groups are runs of the batch, their first halves aligned."""
+  b, count = frames.shape[0], len(crop_list)
+  # [group, half, member] of the official batch, to the order of models/crops.py: by member, then half, then group.
+  order = np.arange(b).reshape(count, 2, -1).transpose(2, 1, 0).reshape(-1)
+  found = encoder.encode_parts(frames[order], jnp.ones((b, frames.shape[1]), bool), crop_list=crop_list)
+  return jax.tree.map(lambda x: x[np.argsort(order)], found)
+
+
 def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
   """Every stage of the forward pass with running statistics, and crops with the first and last sequence recorded."""
   @jax.jit
@@ -121,7 +130,7 @@ def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Itera
     pooled, present = parts.temporal_max(network.encoder.encode(frames, valid))
     embedding = network.embed(frames, valid)
     unit = embedding.prediction / jnp.linalg.norm(embedding.prediction, axis=-1, keepdims=True)
-    crops = {p: network.encoder.encode_parts(frames, valid, crop_list=(p,)).features for p in golden.meta["crops"]}
+    crops = {p: _encode_parts(network.encoder, frames, (p,)).features for p in golden.meta["crops"]}
     return stages, {
       "temporal_pool": pooled, "part_features": embedding.pooled, "projector": embedding.projection,
       "predictor": embedding.prediction, "embedding": unit,
@@ -155,8 +164,7 @@ def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterato
 
   def student_loss(params, stats, target, frames):
     student = graph.merge(params, stats)
-    valid = jnp.ones(frames.shape[:2], bool)
-    features = student.encoder.encode_parts(frames, valid, crop_list=crops)
+    features = _encode_parts(student.encoder, frames, crops)
     pooled = parts.part_pool(*parts.temporal_max(features))
     prediction = student.predictor(student.projector(pooled))
     loss, _ = part_info_nce(
@@ -164,7 +172,7 @@ def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterato
     )
     for _ in range(_updates_per_crop(golden) - 1):  # backward recomputes the crops last to first
       for x, p in reversed(list(zip(jnp.split(frames, len(crops)), crops, strict=True))):
-        student.encoder.encode_parts(x, jnp.ones(x.shape[:2], bool), crop_list=(p,))
+        _encode_parts(student.encoder, x, (p,))
     return loss, (pooled, prediction, stats_of(student))
 
   @jax.jit

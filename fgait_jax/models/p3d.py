@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models import crops
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.models.convolution import SAVED, FrameConv, PointConv, TimeConv
 from fgait_jax.models.parts import FeatureMap
@@ -168,45 +169,20 @@ class P3D(nnx.Module):
   def encode_parts(
     self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], visible=None
   ) -> FeatureMap:
-    """The batch in len(crop_list) equal groups, group i seen in crop_list[i] strips of rows ("diverse crop").
+    """The batch in groups and strips of rows (`models.crops`); raises `ConfigError` where they do not divide it.
 
-    The first half of a group is cut into P aligned strips; the second into P + 1, shifted by half a strip. Strips are
-    encoded as images of their own (zeros around each, one call of every normalisation a group), then stitched.
+    Strips are encoded as images of their own (zeros around each, one call of every normalisation a group), then
+    stitched.
     """
     if visible is not None:
       raise ValueError("a convolutional network cannot leave tokens out; set objective.masked_fraction to 0")
-    if frames.shape[0] % len(crop_list):
-      raise ValueError(f"a batch of {frames.shape[0]} does not divide into {len(crop_list)} crops")
-    groups = zip(jnp.split(frames, len(crop_list)), jnp.split(valid, len(crop_list)), crop_list, strict=True)
-    maps = [self._encode_strips(*group) for group in groups]
-    return FeatureMap(
-      jnp.concatenate([m.features for m in maps]), jnp.concatenate([m.present for m in maps])
-    )
+    crops.check_batch(frames.shape[0], crop_list)
+    groups = zip(crops.split(frames, len(crop_list)), crops.split(valid, len(crop_list)), crop_list, strict=True)
+    return crops.merge([self._encode_strips(*group) for group in groups])
 
   def _encode_strips(self, frames: Array, valid: Array, parts: int) -> FeatureMap:
-    if parts == 1:
-      return self.encode(frames, valid)
-    b, _, h, _, _ = frames.shape
-    if h % (8 * parts):
-      raise ValueError(f"{parts} strips need rows that divide by {8 * parts}; got {h}")
-    half, window = b // 2, h // parts
-    edge = ((0, 0), (0, 0), (window // 2, window // 2), (0, 0), (0, 0))
-    strips = jnp.concatenate([_cut(frames[:half], window), _cut(jnp.pad(frames[half:], edge), window)])
-    strip_valid = jnp.concatenate([jnp.repeat(valid[:half], parts, 0), jnp.repeat(valid[half:], parts + 1, 0)])
-    x = self.encode(strips, strip_valid).features
-    margin = window // 8  # half of half a strip's rows: what the shift added above and below, after two halvings
-    aligned = _stitch(x[: half * parts], parts)
-    shifted = _stitch(x[half * parts :], parts + 1)[:, :, margin:-margin]
-    features = jnp.concatenate([aligned, shifted])
+    if frames.shape[2] % (8 * parts) and parts > 1:  # rows are halved twice, and then half a strip is cut off
+      raise ValueError(f"{parts} strips need rows that divide by {8 * parts}; got {frames.shape[2]}")
+    strips = crops.Strips(parts)
+    features = strips.unfold(self.encode(strips.fold(frames), strips.repeat(valid)).features)
     return FeatureMap(features, jnp.broadcast_to(valid[:, :, None, None], features.shape[:-1]))
-
-
-def _cut(frames: Float[Array, "b t h w c"], window: int) -> Float[Array, "bp t {window} w c"]:
-  b, t, h, w, c = frames.shape
-  strips = frames.reshape(b, t, h // window, window, w, c)
-  return jnp.moveaxis(strips, 2, 1).reshape(-1, t, window, w, c)
-
-
-def _stitch(strips: Float[Array, "bp t r q d"], parts: int) -> Float[Array, "b t pr q d"]:
-  _, t, r, q, d = strips.shape
-  return jnp.moveaxis(strips.reshape(-1, parts, t, r, q, d), 1, 2).reshape(-1, t, parts * r, q, d)

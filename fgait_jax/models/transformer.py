@@ -13,11 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models import strips as strip_tools
+from fgait_jax.models import crops, masking
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import POLICIES, LayerNorm, create_blocks, run_blocks
 from fgait_jax.models.parts import FeatureMap
-from fgait_jax.models.strips import Strips
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 ROWS = 16
@@ -97,49 +96,47 @@ class GaitTransformer(nnx.Module):
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
     visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
   ) -> FeatureMap:
-    """The batch in len(crop_list) equal groups, in order; tokens of group i attend within their own of crop_list[i]
-    strips of rows, and see only its pixels. Half of a group is cut aligned, the rest shifted by half a strip.
+    """The batch in groups and strips of rows (`models.crops`): tokens attend within their own strip, and see only its
+    pixels.
 
     `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens are kept. With a
     fraction of 0 all tokens are carried along and those not visible have no weight: the same result, only slower.
     Raises `ConfigError` where the groups do not divide the batch.
     """
-    check_groups(frames.shape[0], crop_list)
+    crops.check_batch(frames.shape[0], crop_list)
     frames, valid = self._padded(frames, valid)
+    count = len(crop_list)
+    seen = [None] * count
     if visible is not None:
-      visible = visible.reshape(frames.shape[0], *self.grid(frames.shape[1], frames.shape[3]))
-    maps = []
-    for group, parts in zip(_groups(frames.shape[0], crop_list), crop_list, strict=True):
-      seen = None if visible is None else visible[group]
-      maps.append(self._encode_group(frames[group], valid[group], seen, parts=parts, masked_fraction=masked_fraction))
-    return FeatureMap(jnp.concatenate([m.features for m in maps]), jnp.concatenate([m.present for m in maps]))
+      seen = crops.split(visible.reshape(frames.shape[0], *self.grid(frames.shape[1], frames.shape[3])), count)
+    groups = zip(crops.split(frames, count), crops.split(valid, count), seen, crop_list, strict=True)
+    return crops.merge([
+      self._encode_group(frames, valid, seen, parts=parts, masked_fraction=masked_fraction)
+      for frames, valid, seen, parts in groups
+    ])
 
   def choose_visible(
     self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
     width: int = 44,
   ) -> Bool[Array, "b n"]:
-    """Draws what the student sees: in every strip the same share of its valid tokens (see `strips.choose_visible`)."""
-    check_groups(valid.shape[0], crop_list)
+    """Draws what the student sees: in every strip the same share of its valid tokens (see `masking.choose_visible`)."""
+    crops.check_batch(valid.shape[0], crop_list)
     if not 0 <= masked_fraction < 1:
       raise ConfigError(f"objective.masked_fraction={masked_fraction} is not within 0 and 1")
     b, t = valid.shape
     s, r, q = self.grid(t, width)
-    windows = max(s // self.window_slots, 1)
-    grid = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b, s, r, q))
     chosen = []
-    for i, (group, parts) in enumerate(zip(_groups(b, crop_list), crop_list, strict=True)):
-      here = grid[group].reshape(-1, s // windows, r, q)
-      strips = _strips(len(here), windows, parts)
-      drawn = strip_tools.choose_visible(
-        jax.random.fold_in(key, i), here, strips=strips, masked_fraction=masked_fraction
-      )
-      chosen.append(drawn.reshape(-1, s * r * q))
-    return jnp.concatenate(chosen)
+    for i, (slots, parts) in enumerate(zip(crops.split(self._slots(valid), len(crop_list)), crop_list, strict=True)):
+      strips = crops.Strips(parts)
+      here = self._windows(strips.fold(jnp.broadcast_to(slots[:, :, None, None], (*slots.shape, r, q))), s)
+      drawn = masking.choose_visible(jax.random.fold_in(key, i), here, masked_fraction=masked_fraction)
+      chosen.append(strips.unfold(drawn.reshape(-1, s, *drawn.shape[2:])))
+    return crops.merge(chosen).reshape(b, -1)
 
   def patchify(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]
   ) -> tuple[Float[Array, "b n v"], Bool[Array, "b n"]]:
-    """The pixels of every token (order: frame, row, column, channel) and whether any of its frames is real."""
+    """The pixels of every token (order: frame, row, column, channel) and whether it counts (`_slots`)."""
     frames, valid = self._padded(frames, valid)
     pixels = tokens.patchify(frames, patch_time=self.patch_time, patch_columns=self.patch_columns)
     b, s, r, q, v = pixels.shape
@@ -165,32 +162,39 @@ class GaitTransformer(nnx.Module):
     return tokens.pad_columns(frames, self.patch_columns), jnp.pad(valid, ((0, 0), (0, missing)))
 
   def _slots(self, valid: Bool[Array, "b t"]) -> Bool[Array, "b s"]:
+    """Which slots count: those whose frames are all real, as in every clip of training. A slot of which a part is
+    padding gives a token that no training has seen; it counts only where the clip has nothing else."""
     b, t = valid.shape
     missing = self.grid(t, 1)[0] * self.patch_time - t
-    return jnp.any(jnp.pad(valid, ((0, 0), (0, missing))).reshape(b, -1, self.patch_time), axis=2)
+    valid = jnp.pad(valid, ((0, 0), (0, missing))).reshape(b, -1, self.patch_time)
+    whole, part = jnp.all(valid, axis=2), jnp.any(valid, axis=2)
+    return jnp.where(jnp.any(whole, axis=1, keepdims=True), whole, part)
+
+  def _windows(self, x: Array, slots: int) -> Array:
+    """[n t ...], t frames or slots of a sequence of so many slots -> [n * windows, t / windows, ...]."""
+    windows = max(slots // self.window_slots, 1)
+    return x.reshape(-1, x.shape[1] // windows, *x.shape[2:])
 
   def _encode_group(self, frames, valid, visible, *, parts: int, masked_fraction: float) -> FeatureMap:
-    b, t, _, w, c = frames.shape
+    b, t, _, w, _ = frames.shape
     s, r, q = self.grid(t, w)
-    windows = max(s // self.window_slots, 1)
-    s = s // windows
-    frames, valid = frames.reshape(-1, t // windows, *frames.shape[2:]), valid.reshape(-1, t // windows)
-    present = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b * windows, s, r, q))
+    present = jnp.broadcast_to(self._slots(valid)[:, :, None, None], (b, s, r, q))
     if visible is not None:
-      visible = visible.reshape(present.shape)
       seen = visible.astype(frames.dtype)
       for axis, size in ((1, self.patch_time), (2, tokens.PATCH_ROWS), (3, self.patch_columns)):
         seen = jnp.repeat(seen, size, axis=axis)
       frames, present = frames * seen[..., None], present & visible
-    strips = _strips(b * windows, windows, parts)
-    pieces = strips.fold(frames)
-    real = jnp.broadcast_to(valid[:, :, None], (*valid.shape, r))  # of every row, so that it folds as frames do
-    x = self._tokenize(pieces, jnp.any(strips.fold(real), axis=2))
-    rows = strips.fold_rows(self.row_position[...], batch=b * windows)
-    x = x + self._positions(s, q, rows).astype(x.dtype)
-    x = strips.unfold(self._attend(x, strips.fold(present), masked_fraction))
-    features = jnp.where(present[..., None], x, 0).reshape(b, s * windows, r, q, -1)
-    return FeatureMap(features, present.reshape(b, s * windows, r, q))
+    strips = crops.Strips(parts)
+    pieces, real, there = (
+      self._windows(x, s) for x in (strips.fold(frames), strips.repeat(valid), strips.fold(present))
+    )
+    x = self._tokenize(pieces, real)
+    rows = strips.fold_rows(self.row_position[...], samples=b)
+    rows = jnp.repeat(rows, len(pieces) // len(rows), axis=0)  # the same in every window
+    x = x + self._positions(x.shape[1], q, rows).astype(x.dtype)
+    x = self._attend(x, there, masked_fraction)
+    x = strips.unfold(x.reshape(-1, s, *x.shape[2:]))
+    return FeatureMap(jnp.where(present[..., None], x, 0), present)
 
   def _tokenize(self, frames, valid):
     def run(tokenizer, frames, valid):
@@ -208,33 +212,13 @@ class GaitTransformer(nnx.Module):
   def _attend(self, x: Float[Array, "b s r q d"], present: Bool[Array, "b s r q"], masked_fraction: float) -> Array:
     shape = x.shape
     x, present = x.reshape(shape[0], -1, shape[-1]), present.reshape(shape[0], -1)
-    count = strip_tools.kept(x.shape[1], masked_fraction=masked_fraction)
+    count = masking.kept(x.shape[1], masked_fraction=masked_fraction)
     if count == x.shape[1]:
       x = run_blocks(self.blocks, x, present, remat=self.remat)
     else:
-      order, place = strip_tools.visible_first(present)
-      x = strip_tools.gather(x, order, place, count)
+      order, place = masking.visible_first(present)
+      x = masking.gather(x, order, place, count)
       x = run_blocks(self.blocks, x, jnp.take_along_axis(present, order[:, :count], axis=1), remat=self.remat)
-      x = strip_tools.scatter(x, order, place)
+      x = masking.scatter(x, order, place)
     return self.norm(x).reshape(shape)
 
-
-def check_groups(batch: int, crop_list: tuple[int, ...]) -> None:
-  """Raises `ConfigError` where a batch does not divide into the groups of a crop list, or a crop into rows."""
-  if not crop_list or batch % len(crop_list):
-    raise ConfigError(
-      f"a batch of {batch} does not divide into the {len(crop_list)} groups of objective.crop_list={tuple(crop_list)}; "
-      f"change data.batch_size or objective.crop_list"
-    )
-  if wrong := [p for p in crop_list if p not in (1, 2, 4, 8)]:
-    raise ConfigError(f"objective.crop_list={tuple(crop_list)} has {wrong}; a body is cut into 1, 2, 4 or 8 strips")
-
-
-def _groups(batch: int, crop_list: tuple[int, ...]) -> list[slice]:
-  size = batch // len(crop_list)
-  return [slice(i * size, (i + 1) * size) for i in range(len(crop_list))]
-
-
-def _strips(batch: int, windows: int, parts: int) -> Strips:
-  """All windows of a sample are cut alike."""
-  return Strips(parts=parts, aligned=batch // windows // 2 * windows)

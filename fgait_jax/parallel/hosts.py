@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding, make_mesh, replicated
@@ -36,6 +36,17 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
   return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
 
 
+def cut_rows(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """A global array of a host array that every process has in full, or at least its `own_rows` of."""
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def own_rows(count: int, mesh: Mesh) -> np.ndarray:
+  """Which of `count` rows cut over (data, fsdp) lie on devices of this process, in order."""
+  places = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()
+  return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
+
+
 def is_first() -> bool:
   """Whether this process is the one that writes what need be written once."""
   return jax.process_index() == 0
@@ -63,6 +74,17 @@ def agree(text: str) -> str:
   if jax.process_count() == 1:
     return text
   return bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8))).decode()
+
+
+def first_word(text: str) -> str:
+  """What the first process says that says anything, on every process, cut to 2,000 bytes; all must call it together."""
+  if jax.process_count() == 1:
+    return text
+  said = np.zeros(2000, np.uint8)
+  encoded = text.encode()[: said.size]
+  said[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+  words = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in multihost_utils.process_allgather(said)]
+  return next((word for word in words if word), "")
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

@@ -155,7 +155,8 @@ def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
   )
   if found != wanted:
     model = teacher.config.model
-    keys = ", ".join(f"config.model.{key}={model[key]}" for key in ("name", "variant", "channels", "stem"))
+    names = ("name", "variant", "channels", "stem", "temporal_pooling", "body_heads")
+    keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
   teacher_weights = {"params": teacher.params, "stats": teacher.stats}
   about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people,
@@ -181,7 +182,7 @@ def load_network(
   meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
   if meta["format"] > FORMAT:
     raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")
-  config = ConfigDict(meta["config"]).lock()
+  config = ConfigDict(configuration.complete(meta["config"])).lock()
   if not trained:
     config = states.with_added(config)  # what fine-tuning adds is learned, or it is nothing
   graph, wanted = states.abstract_weights(config, mesh)

@@ -7,7 +7,6 @@ import difflib
 import importlib.util
 import itertools
 import json
-import math
 import pathlib
 import sys
 
@@ -17,6 +16,7 @@ from ml_collections import ConfigDict
 
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.models import crops
 from fgait_jax.models.variants import MODELS
 from fgait_jax.parallel.hosts import check_batch_size
 
@@ -27,7 +27,9 @@ FREE = (
 )
 
 # Keys that runs begun before them lack, with the value that says what they did.
-ADDED = {"augment.holes": 0.0, "train.start_from": ""}
+ADDED = {
+  "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
+}
 
 
 def flat(config) -> dict[str, object]:
@@ -49,6 +51,15 @@ def lines(config) -> str:
   return "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(flat(config).items()))
 
 
+def complete(config: dict) -> dict:
+  """The nested dict of a stored configuration, with the keys of `ADDED` that it lacks."""
+  config = {section: dict(values) if isinstance(values, dict) else values for section, values in config.items()}
+  for name, value in ADDED.items():
+    section, key = name.split(".")
+    config.setdefault(section, {}).setdefault(key, value)
+  return config
+
+
 def changes(before, now) -> list[str]:
   """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
   before, now = ADDED | flat(before), ADDED | flat(now)
@@ -68,8 +79,10 @@ def check(config, mesh: Mesh) -> None:
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
   if config.model.name not in MODELS:  # before what depends on it
     raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
+  if config.model.body_heads < 0:
+    raise ConfigError(f"config.model.body_heads={config.model.body_heads} must be 0 or more")
   check_batch_size(data.batch_size, mesh)
-  _check_crops(data.batch_size, objective.crop_list)
+  crops.check_batch(data.batch_size, objective.crop_list)
   needs = [
     (len(data.names) == len(data.factors) > 0,
      f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
@@ -120,21 +133,6 @@ def check(config, mesh: Mesh) -> None:
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)
-
-
-def _check_crops(batch_size: int, crop_list) -> None:
-  crops = tuple(crop_list)
-  if not crops or any(parts not in (1, 2, 4, 8) for parts in crops):
-    raise ConfigError(f"config.objective.crop_list={crops}: each must be a number of strips, 1, 2, 4 or 8")
-  # Groups with strips are halved once more: aligned strips and shifted ones.
-  groups = len(crops) * (2 if max(crops) > 1 else 1)
-  if batch_size % groups:
-    below = math.floor(batch_size / groups) * groups
-    nearest = " or ".join(str(size) for size in (below, below + groups) if size)
-    raise ConfigError(
-      f"config.data.batch_size={batch_size} does not divide into the {groups} equal groups (aligned and shifted) of"
-      f" config.objective.crop_list={crops}; take {nearest}"
-    )
 
 
 def load(argument: str) -> ConfigDict:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from fgait_jax.data.augment import prepare
 from fgait_jax.models.network import Embedding, GaitNetwork
 from fgait_jax.parallel import rules
+from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training.state import Graph
 from fgait_jax.typing import Array, Bool, UInt8
@@ -44,6 +45,11 @@ class Pretrained:
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
 
+  @property
+  def stride(self) -> int:
+    """Frames between neighbours in the clips it was last trained on."""
+    return stride_of(self.fine_tune["settings"] if self.fine_tune else self.config.data)
+
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
     network = self.graph.merge(self.params, self.stats)
@@ -51,12 +57,17 @@ class Pretrained:
     return network
 
   def embed(self, frames: UInt8[Array, "b t 64 64 c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it; the result
-    is whole on every device."""
+    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it, and each
+    process needs no more than its own rows (`hosts.own_rows`); the result is whole on every device."""
     even = len(frames) % batch_divisor(self.mesh) == 0
     where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-    frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
+    frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
     return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
+
+
+def stride_of(settings) -> int:
+  """Frames between neighbours of a clip, on average: 4 for 8 frames out of a window of 30, 1 for 16 of 20."""
+  return max(1, round(settings["window_frames"] / settings["clip_frames"]))
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))

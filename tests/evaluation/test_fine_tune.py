@@ -135,7 +135,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   world["train"].name = "kth/train"
   config = config_of(run_folder, baselines=True, **{
     "dataset": "kth", "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True,
-    "fine_tune.optim.peak_rate": 0.05, "probe.steps": 40})
+    "fine_tune.optim.peak_rate": 0.05})
   (path,) = fine_tune.run(config, tmp_path)
   found = results.read(path)
   assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
@@ -145,6 +145,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   assert {"sensitivity", "specificity"} <= set(model["classes"]["1"])
   assert np.sum(model["confusion"]["true_by_predicted"]) == len(world["test"])
   assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50
+  assert all(row["penalty"] == float(min(row["tried"], key=row["tried"].get)) for row in found["rows"][1:3])
   curve = found["fine_tuning"]["tried"][0]["curve"]
   assert curve[-1]["loss"] < curve[0]["loss"]
   assert found["fine_tuning"]["subjects"]["taught"] == 10
@@ -197,7 +198,7 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   (DataError, "every one must be learnt", {"fine_tune.target": "condition"}),
   (ConfigError, "subjects=4 x per_subject=2 = 8 does not divide into the 6 equal groups",
    {"fine_tune.crop_list": (4, 2, 1)}),
-  (ConfigError, r"crop_list=\(3,\): a body has 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
+  (ConfigError, r"fine_tune.crop_list=\(3,\): each must be .* 1, 2, 4 or 8", {"fine_tune.crop_list": (3,)}),
   (ConfigError, "config.fine_tune.optim.warmup_steps=16 must be .* below config.fine_tune.steps=16",
    {"fine_tune.optim.warmup_steps": 16}),
   (ConfigError, "config.fine_tune.subjects=9 in every batch, but walkers/train has 8 to learn from",

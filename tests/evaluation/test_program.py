@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import linear_probe, program, results, setup, tables
+from fgait_jax.evaluation import corruption, linear_probe, program, results, setup, tables
 from fgait_jax.parallel.mesh import make_mesh
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
@@ -90,7 +90,6 @@ def config_of(task="zero_shot", **values):
   config = base.evaluation()
   config.unlock()
   config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
-  config.probe.steps = 60
   config.update_from_flattened_dict(values)
   return config.lock()
 
@@ -161,15 +160,44 @@ def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, 
   assert networks[True].calls == calls
 
 
-def test_corrupting_both_sides_or_part_of_the_walks(world, tmp_path):
+GALLERY, PROBES = {"nm-01", "nm-02"}, {"nm-03", "cl-03"}
+
+
+@pytest.mark.parametrize("side,types", [("probe", PROBES), ("gallery", GALLERY), ("both", GALLERY | PROBES)])
+def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, side, types):
+  made = []
+
+  class Emptied:
+    """Rows of a split whose frames are all the same: whoever meets them is found by chance."""
+
+    def __init__(self, split, rows, **how):
+      self.name = f"{split.name} {how['kind']}"
+      for name in ("subjects", "conditions", "views", "keys", "num_frames"):
+        setattr(self, name, getattr(split, name)[rows])
+      made.append(self)
+
+    def __len__(self):
+      return len(self.subjects)
+
+    def frames(self, i, indices=None):
+      return np.full((len(indices), 64, 64, 1), 9, np.uint8)
+
+  monkeypatch.setattr(corruption, "CorruptedSplit", Emptied)
+  values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "robustness.corrupt": side}
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert path.name == f"robustness-walkers-{side}.json"
+  (split,) = made
+  assert set(split.conditions) == types
+  for row in results.read(path)["rows"]:
+    assert row["clean"] > 3 * row["figures"]["occlusion"]["rank1"]
+
+
+def test_part_of_the_walks_is_corrupted(world, tmp_path):
   values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "baselines": False}
-  (probe,) = program.run(config_of("robustness", **values), tmp_path)
-  (gallery,) = program.run(config_of("robustness", **values, **{"robustness.corrupt": "gallery"}), tmp_path)
-  (both,) = program.run(
-    config_of("robustness", **values, **{"robustness.corrupt": "both", "robustness.max_sequences": 32}), tmp_path)
-  assert len({probe.name, gallery.name, both.name}) == 3
-  assert any("On 32 walks of 4 subjects" in note for note in results.read(both)["notes"])
-  assert not any("On " in note for note in results.read(probe)["notes"])
+  (path,) = program.run(config_of("robustness", **values, **{"robustness.max_sequences": 32}), tmp_path / "part")
+  assert any("On 32 walks of 4 subjects" in note for note in results.read(path)["notes"])
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert not any("On " in note for note in results.read(path)["notes"])
 
 
 def test_embeddings_are_written_with_what_made_them(world, tmp_path):
@@ -314,6 +342,9 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
   assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
   assert found["frozen"]["unchanged"] is True
+  for row in found["rows"][:-1]:  # each by itself, from the same penalties
+    assert row["penalty"] == float(min(row["tried"], key=row["tried"].get))
+  assert any(note.startswith("Logistic regression to convergence; L2 penalties, each by") for note in found["notes"])
   config = config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)})
   with pytest.raises(ConfigError, match=r"linear_probe-walkers.json is there .*\n  config.probe.train_conditions"):
     program.run(config, tmp_path)
@@ -361,7 +392,11 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
   (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),
-  (ConfigError, "config.probe.steps=0", "linear_probe", {"probe.steps": 0}),
+  (ConfigError, "config.probe.iterations=0", "linear_probe", {"probe.iterations": 0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0, "probe.target": "tall"}),
   (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
   (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
    {"probe.target": "sex"}),

@@ -22,13 +22,14 @@ NAMED = 20  # how many keys a message or a result names before it only counts
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none;
-  `rerank`: k1, k2 and weight where they are not the defaults (rerank.py)."""
+  """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none; `by_cell` as in
+  `evaluate`; `rerank`: k1, k2 and weight where they are not the defaults (rerank.py)."""
 
   metric: str = "euclidean"
   resamples: int = 1000
   seed: int = 0
   budget_bytes: int = BUDGET
+  by_cell: bool = False
   rerank: Mapping = dataclasses.field(default_factory=dict)
 
 
@@ -66,8 +67,13 @@ class Walks:
 
   def matching(self, pattern: str) -> np.ndarray:
     """Bool [N]: the type matches `pattern` from end to end."""
-    names, place = np.unique(self.types, return_inverse=True)
-    return np.array([re.fullmatch(pattern, n) is not None for n in names], bool)[place]
+    return matching(self.types, pattern)
+
+
+def matching(names: np.ndarray, pattern: str) -> np.ndarray:
+  """Bool [N]: which of `names` match `pattern` from end to end."""
+  different, place = np.unique(names, return_inverse=True)
+  return np.array([re.fullmatch(pattern, n) is not None for n in different], bool)[place]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,14 +99,16 @@ class Protocol(abc.ABC):
     enrolled: np.ndarray | None = None,
     rerank: Mapping | None = None,
     budget_bytes: int = BUDGET,
+    by_cell: bool = False,
     origin: str = "embeddings",
   ) -> dict:
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
     subjects: score only these labels. enrolled: embeddings [N, C, P] of the same walks where they stand in a gallery,
-    if these are others (one side is corrupted, say). rerank: k1, k2 and weight of protocols that
-    re-rank. budget_bytes: device memory the ranking may take. origin:
-    file named in errors.
+    if these are others (one side is corrupted, say). rerank: k1, k2 and weight of protocols that re-rank.
+    budget_bytes: device memory the ranking may take. by_cell: each condition also has `by_cell`: `subjects` [s], and
+    their rank-1 `hits` and `trials` [s, rows, v] in the cells that its rank-1 is the `statistics.mean_of_cells` of.
+    origin: file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
     if bootstrap < 0:
@@ -117,7 +125,7 @@ class Protocol(abc.ABC):
       if not len(walks):
         raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
     settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
-                        rerank=rerank or {})
+                        by_cell=by_cell, rerank=rerank or {})
     result = {
       "protocol": self.name,
       "title": self.title,

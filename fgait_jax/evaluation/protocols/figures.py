@@ -50,6 +50,9 @@ def figures(ranking: Ranking, *, labels: np.ndarray, keys: np.ndarray, gallery_l
       total = statistics.cell_sums(curve * weight, **shape).sum(0)
       *steps, chance_rank1 = 100 * statistics.mean_of_cells(total, counts.sum(0), allowed)
       result |= {"chance_rank1": chance_rank1, "cmc": steps}
+      if settings.by_cell:
+        hits, trials = (x[..., 0] * allowed for x in (sums, counts))
+        result["by_cell"] = {"subjects": names, "hits": hits, "trials": trials}
       result["cells"] = _cells(ranking, values[..., :1], shape=shape, reading=kind)
   mated = (counted & (ranking.mates > 0)).sum(1)
   nowhere, lacking = mated == 0, mated < counted.sum(1)

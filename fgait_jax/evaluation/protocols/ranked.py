@@ -9,7 +9,7 @@ import numpy as np
 from fgait_jax.evaluation import retrieval, verification
 from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import NAMED, Protocol, Settings, Walks
+from fgait_jax.evaluation.protocols.base import NAMED, Protocol, Settings, Walks, matching
 from fgait_jax.evaluation.protocols.figures import figures, mean_of
 from fgait_jax.evaluation.protocols.trials import Meeting, Trial
 
@@ -169,16 +169,21 @@ def _bins(walks, trial, asked, held, settings: Settings) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Typed(Ranked):
-  """gallery: pattern of types; conditions: name -> pattern of probe types; drop_views: views left out on both sides."""
+  """gallery: pattern of types; conditions: name -> pattern of probe types; drop_views: views left out on both sides.
+
+  by_view: where True, these patterns are of `type/view`.
+  """
 
   gallery: str
   conditions: dict[str, str]
   drop_views: tuple[str, ...] = ()
+  by_view: bool = False
 
   def _sides(self, walks):
     kept = ~np.isin(walks.views, self.drop_views)
-    gallery = kept & walks.matching(self.gallery)
-    return {name: (kept & walks.matching(pattern), gallery) for name, pattern in self.conditions.items()}
+    names = np.char.add(np.char.add(walks.types, "/"), walks.views) if self.by_view else walks.types
+    gallery = kept & matching(names, self.gallery)
+    return {name: (kept & matching(names, pattern), gallery) for name, pattern in self.conditions.items()}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

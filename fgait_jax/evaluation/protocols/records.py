@@ -187,6 +187,19 @@ RECORDS: tuple[Protocol, ...] = (
     conditions={"d4": r"d4", "d3": r"d3", "d2": r"d2"},
     known=r"d[1-4]",
   ),
+  Pooled(
+    name="usf17",
+    title="USF HumanID Gait Challenge 1.7, probes A to G",
+    source="Sarkar et al., TPAMI 2005: gallery grass, shoe A, right camera",
+    wants="types ga, gb, ca, cb (ground and shoe) and views r, l; gallery ga seen from r",
+    gallery=r"ga/r",
+    conditions={
+      "A": r"ga/l", "B": r"gb/r", "C": r"gb/l", "D": r"ca/r", "E": r"cb/r", "F": r"ca/l", "G": r"cb/l",
+    },
+    known=r"[gc][ab]",
+    known_views=r"[lr]",
+    by_view=True,
+  ),
   Own(
     name="own",
     title="Own data",
