@@ -310,7 +310,7 @@ def test_people_of_another_data_set_of_the_population_are_counted(world):
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   assert seen["evaluated_people_among_them"] == 2
   assert "2 of the people evaluated here are among them" in tables.caption({
-    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 1}, "notes": [],
+    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 3}, "notes": [], "rows": [],
     "config": {}, "pretraining": seen})
   trained.people = {}  # by a version that did not record them
   seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
