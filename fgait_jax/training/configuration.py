@@ -29,6 +29,8 @@ FREE = (
 # Keys that runs begun before them lack, with the value that says what they did.
 ADDED = {
   "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
+  "model.discriminant": 0, "discriminant.walks": 4096, "discriminant.frames": 32, "discriminant.components": 400,
+  "discriminant.shrinkage": 0.3,
 }
 
 
@@ -79,8 +81,9 @@ def check(config, mesh: Mesh) -> None:
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
   if config.model.name not in MODELS:  # before what depends on it
     raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
-  if config.model.body_heads < 0:
-    raise ConfigError(f"config.model.body_heads={config.model.body_heads} must be 0 or more")
+  if min(config.model.body_heads, config.model.discriminant) < 0:
+    raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
+                      f"{config.model.discriminant} must be 0 or more")
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
   needs = [
