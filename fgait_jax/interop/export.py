@@ -132,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
+  options.checkpoint, options.out = options.checkpoint.expanduser(), options.out.expanduser()
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     preflight.settle()

@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import itertools
 import json
+import os
 import pathlib
 import sys
 
@@ -154,8 +155,9 @@ def load(argument: str) -> ConfigDict:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """`flags_parser` of `absl.app.run`: refuses unknown keys, wrong values and stray words in one line, and ends with
-  status 1."""
+  status 1. A value's leading ~ is the user's folder: no shell expands it after "--out="."""
   try:
+    argv = [argv[0], *map(_expanded, argv[1:])]
     words = argv[1:]
     given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
     given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
@@ -171,6 +173,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     return rest
   except (flags.Error, FgaitError, AttributeError, KeyError, TypeError) as error:  # the latter three: of ConfigDict
     sys.exit(f"error: {error}")
+
+
+def _expanded(word: str) -> str:
+  name, equals, value = word.partition("=")
+  return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
 
 
 def _check_key(name: str, known: list[str]) -> None:
