@@ -1,6 +1,10 @@
 """Several processes as one program: joining them, and making global arrays of what each one read."""
 
 import functools
+import os
+import socket
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +21,7 @@ def initialize(*, distributed: bool = False, coordinator: str = "", processes: i
 
   `distributed` alone lets jax find the others (SLURM, Open MPI, cloud TPUs); `coordinator` ("host:port" of process 0),
   `processes` and `process` (0-based) say it by hand, and must then all be given. Without any, one process is the run.
+  Raises `ConfigError` where the processes cannot be joined.
   """
   by_hand = (bool(coordinator), processes > 0, process >= 0)
   if any(by_hand):
@@ -25,9 +30,49 @@ def initialize(*, distributed: bool = False, coordinator: str = "", processes: i
         "--coordinator=host:port, --processes=N and --process=0..N-1 go together;"
         f" got coordinator {coordinator!r}, processes {processes}, process {process}"
       )
-    jax.distributed.initialize(coordinator, processes, process)
+    if process > 0:
+      _wait_for(coordinator)
+    _join(f"--coordinator={coordinator} --processes={processes} --process={process}", coordinator, processes, process)
   elif distributed:
-    jax.distributed.initialize()
+    _join("--distributed")
+
+
+def _join(flags: str, *given) -> None:
+  try:
+    jax.distributed.initialize(*given)
+  except Exception as error:  # whatever a launcher's variables make of it
+    reason = str(error).strip().split("\n")[0] or repr(error)
+    set_here = sorted({name.split("_")[0] for name in os.environ if name.startswith(("SLURM_", "OMPI_"))})
+    about = f"; of a launcher's variables some of {', '.join(set_here)} are set, not all" if set_here else ""
+    raise ConfigError(
+      f"{flags}: the processes of the run cannot be joined ({reason}){about}. Start every process with srun or mpirun,"
+      " or on a cloud TPU; or give each --coordinator=host:port --processes=N --process=0..N-1; or leave"
+      " --distributed out for one process"
+    ) from error
+
+
+def _wait_for(coordinator: str, *, seconds: float = 300.0, pause: float = 1.0) -> None:
+  """Returns once something answers at `coordinator`: jax ends the program without a word to the user if nothing does.
+  Raises `ConfigError` for an address that is none, and after `seconds`."""
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdigit():
+    raise ConfigError(f"--coordinator={coordinator}: expected host:port of process 0, such as host0:1234")
+  end, said = time.monotonic() + seconds, False
+  while True:
+    try:
+      socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > end:
+        raise ConfigError(
+          f"--coordinator={coordinator}: nobody answers there ({error}) after {seconds:.0f} seconds; start --process=0"
+          " on that host, or correct the address"
+        ) from error
+      if not said:
+        print(f"waiting for --process=0 to answer at --coordinator={coordinator} ({error}), for {seconds:.0f} seconds",
+              file=sys.stderr, flush=True)
+      said = True
+      time.sleep(pause)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

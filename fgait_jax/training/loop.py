@@ -24,9 +24,10 @@ from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError, NonFiniteLoss
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, configuration
+from fgait_jax.training import checkpoints, configuration, preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
+from fgait_jax.training.preflight import use_compilation_cache
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
 from fgait_jax.training.step import step_of
@@ -43,8 +44,9 @@ def run(
   `DataError`, `CheckpointError` before the first step; `NonFiniteLoss` at a step whose loss is not a number and
   `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
-  workdir = pathlib.Path(workdir).absolute()
+  preflight.settle()
   use_compilation_cache(config.train.compilation_cache)
+  workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
   if splits is None:
@@ -265,10 +267,3 @@ def closing(asked, step: int, steps: int, folder: pathlib.Path) -> str:
   why = f"stopped by {asked.name}" if asked.name else "stopped as config.train.stop_at asks"
   command = shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
   return f"{why} at step {step} of {steps}, saved in {folder}. To continue as if never stopped: {command}"
-
-
-def use_compilation_cache(folder: str) -> None:
-  """Keeps compiled programs in `folder` for the next start; "" leaves jax as it is."""
-  if folder:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
