@@ -207,8 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoint, out = options.checkpoint.expanduser(), options.out.expanduser()
     preflight.settle()
     preflight.writable(out, flag="--out")
-    print("
-".join(run(checkpoint, out=out, network=options.network)))
+    print("\n".join(run(checkpoint, out=out, network=options.network)))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1
