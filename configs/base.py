@@ -64,6 +64,8 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
+  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
   return c
 
 
@@ -153,7 +155,8 @@ def evaluation() -> ConfigDict:
   c.split = "test"
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  c.centre_by = "none"  # "none", or "condition"/"view": subtract the mean of each such group ("camera-centred")
+  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded
@@ -166,6 +169,7 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.whitening = whitening()
+  c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
   c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
@@ -174,16 +178,26 @@ def evaluation() -> ConfigDict:
   return c.lock()
 
 
+def rerank() -> ConfigDict:
+  """k-reciprocal re-ranking of protocol "hid", as its evaluator does it; see fgait_jax/evaluation/rerank.py."""
+  c = ConfigDict()
+  c.k1 = 6  # neighbours that must be mutual; fewer than there are probes and gallery walks
+  c.k2 = 6  # neighbours averaged in query expansion
+  c.weight = 0.3  # of the original distance; the rest is the Jaccard distance of neighbours
+  return c
+
+
 def probe() -> ConfigDict:
-  """The linear probe: a softmax layer on frozen embeddings."""
+  """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
   c.target = "subject"  # "subject", or the name of an attribute
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
   c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
-  c.steps = 500
-  c.batch_size = 4096  # walks seen at a step; all of them where there are no more
-  c.rate = 1e-2  # AdamW, cosine to zero
-  c.weight_decay = 1e-4
+  # Half of each times the squared norm of the weights is added to the mean cross-entropy (nats) of walks of unit
+  # variance. Each representation takes the best on what is kept back, then learns from all.
+  c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+  c.validation_fraction = 0.2  # kept back: of each subject's walks, of an attribute's training subjects
+  c.iterations = 1000  # of L-BFGS, at most
   return c
 
 
@@ -197,7 +211,7 @@ def whitening() -> ConfigDict:
   c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
   c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
   c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
-  c.validate_across = "view"  # a walk meets no walk of its own person in the same "view" or "condition"
+  c.validate_across = "view"  # a walk meets none of its own person in the same "view", "condition"; or "protocol"
   return c
 
 
@@ -208,7 +222,8 @@ def fine_tune() -> ConfigDict:
   c.train_split = "train"  # must hold other people than the split that is evaluated
   c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
   c.validate_every = 50  # steps between validations
-  c.validate_across = "view"  # subject: a walk meets no gallery walk of its own person in the same "view", "condition"
+  # subject: a walk meets no walk of its own person in the same "view" or "condition", or whom the "protocol" lets meet
+  c.validate_across = "view"
   c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried

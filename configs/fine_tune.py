@@ -67,11 +67,13 @@ def gait3d(config):
 
 def ccpg(config):
   _released(config, subjects=16, per_subject=32, steps=3000, milestones=(2000,), crops=_MANY_STRIPS)
+  config.fine_tune.validate_across = "protocol"  # each pair of clothes has a gallery of its own
 
 
 def ccpg_large(config):
   _released(config, subjects=8, per_subject=32, steps=5000, milestones=(2000, 3000), crops=_MANY_STRIPS)
   config.fine_tune.optim.weight_decay = 5e-4
+  config.fine_tune.validate_across = "protocol"
 
 
 def ccgr_mini(config):

@@ -48,7 +48,7 @@ def tiny(config):
   bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
   config.data.positives = ("subject",)
   config.data.clip_frames = 8
-  config.data.window_frames = 10
+  config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0
   config.augment.affine = config.augment.perspective = config.augment.dilate = config.augment.blur = 0.05
   config.objective.crop_list = (2, 1, 1, 1)
@@ -111,6 +111,8 @@ def _reference(config, *, variant: str, steps: int):
   """The recipe of FoundationGait (A2): SGD on every parameter, no warm-up, no clipping, no masking."""
   _accelerator(config, variant=variant, batch_size=512, steps=steps, peak_rate=0.05)
   config.model.name = "p3d"
+  config.model.temporal_pooling = "max"
+  config.model.body_heads = 0
   config.objective.masked_fraction = 0.0
   config.objective.reconstruction_weight = 0.0
   config.optim.name = "sgd"

@@ -3,7 +3,8 @@
 python run_eval.py --config=configs/zero_shot.py --config.checkpoint=runs/first --out=runs/first/results
 
 Variants: walkers (the embedded synthetic population, the default), kth (real people; gallery d1, probes d2, d3 and
-d4, walks to the left mirrored, also centred by condition), casia_b, and by name any protocol of a built data set of
+d4, walks to the left mirrored, also centred by condition), usf17 (real people outdoors, probes A to G, also centred by
+ground, shoe and camera), casia_b, and by name any protocol of a built data set of
 that name.
 """
 
@@ -18,4 +19,6 @@ def get_config(variant: str = "walkers"):
     config.split = "test"
     config.mirror_views = ("*-l",)
     config.centre_by = "condition"
+  if variant == "usf17":
+    config.centre_by = "condition_view"
   return config.lock()

@@ -12,6 +12,7 @@
 import argparse
 import contextlib
 import functools
+import math
 import pathlib
 import shlex
 import sys
@@ -23,9 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import beam, builder, catalogue, datasets
-from data_prep.datasets import own
-from data_prep.datasets.record import Record
-from fgait_jax.errors import DataError, FgaitError
+from fgait_jax.errors import FgaitError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.about:
       console.print(catalogue.about(datasets.get(args.about)), highlight=False, markup=False)
       return 0
-    record = _record(args)
+    choices = {flag: value for flag in CHOICES if (value := getattr(args, flag)) is not None}
+    record = datasets.choose(args.dataset, choices)
     with _progress(console, record.name) as progress:
       built = builder.build(
         record, raw=args.raw, out=args.out, workers=args.workers, limit_dropped=args.limit_dropped,
@@ -79,14 +79,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
-  parser.add_argument("--name", help="what the data set `own` is to be called (default: own)")
-  parser.add_argument(
-    "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
-  )
-  parser.add_argument(
-    "--train-subjects", metavar="FILE_OR_SHARE",
-    help="of `own`: subjects of the split train, a text file with one a line, or a share such as 0.7 (default: none)",
-  )  # fmt: skip
+  _add_choices(parser.add_argument_group("of your own walks and motion capture"))
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
   parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -105,18 +98,34 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   return args
 
 
-def _record(args: argparse.Namespace) -> Record:
-  record = datasets.get(args.dataset)
-  if record is not own.RECORD:
-    if args.name or args.modalities or args.train_subjects is not None:
-      flags = "--name, --modalities and --train-subjects"
-      raise DataError(f"{flags} belong to the data set own, not to {record.name}: leave them out")
-    return record
-  name = args.name or record.name
-  if name in datasets.RECORDS and name != record.name:
-    raise DataError(f"--name {name}: a public data set is called so; choose another name")
-  modalities = args.modalities.split(",") if args.modalities else ()
-  return own.named(name, modalities=modalities, train_subjects=args.train_subjects)
+def _add_choices(group: argparse._ArgumentGroup) -> None:
+  group.add_argument("--name", help="what `own` or `own_mocap` is to be called (default: so)")
+  group.add_argument(
+    "--train-subjects", metavar="FILE_OR_SHARE",
+    help="subjects of the split train: a text file with one a line, or a share such as 0.7 (default: none)",
+  )  # fmt: skip
+  group.add_argument(
+    "--population", metavar="NAME", help="data set that holds the same people, such as scoliosis1k (default: none does)"
+  )
+  group.add_argument(
+    "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
+  )
+  group.add_argument(
+    "--frame-rate", type=_positive, metavar="RATE", help="frames a second, where the recordings do not say it"
+  )
+  group.add_argument(
+    "--unit", help="of motion capture: m, cm, mm, inch, cmu, or metres (default: the .asf's own, or cm in a .bvh)"
+  )
+  group.add_argument("--up", metavar="AXIS", help="of motion capture: its axis that points up (default: y)")
+
+
+CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up")
+
+
+def _positive(text: str) -> float:
+  if not 0 < (value := float(text)) < math.inf:
+    raise ValueError
+  return value
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:
@@ -181,9 +190,10 @@ def _print_summary(console: Console, built: builder.Built) -> None:
   if not manifest["dropped"]:
     console.print("dropped none")
   frames = sum(facts["frames"] for facts in manifest["splits"].values())
-  for reason, facts in manifest["refused_frames"].items():
-    what = f"refused {facts['count']:,} frames of {frames + facts['count']:,} in the stored walks: {reason}"
-    console.print(f"{what}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
+  for what, more in (("refused", True), ("altered", False)):  # the altered ones are among the stored
+    for reason, facts in manifest[f"{what}_frames"].items():
+      counts = f"{facts['count']:,} frames of {frames + more * facts['count']:,} in the stored walks"
+      console.print(f"{what} {counts}: {reason}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
   rate = sequences / max(built.seconds, 1e-9)
   console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)
 

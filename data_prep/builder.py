@@ -27,6 +27,7 @@ from data_prep import manifest as manifests
 from data_prep import partitions
 from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
+from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, some
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
@@ -75,9 +76,10 @@ def build(
   fingerprint = _fingerprint(source, splits)
   absent, unlisted = _compare_with_partition(record, source, splits)
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
-  warnings = _warnings(absent, unlisted, unread)
+  walks = [walk for each in splits.values() for walk in each]
+  warnings = (*_warnings(absent, unlisted, unread), *rates.warnings(walks))
   told = {"read_as": _read_as(splits), "warnings": warnings}
-  if not overwrite and (found := _matching(folder, fingerprint)):
+  if not overwrite and (found := _matching(folder, fingerprint, record)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **told)
   if folder.exists() and not overwrite:
     raise DataError(
@@ -91,7 +93,7 @@ def build(
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
     manifest = manifests.write(
       work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, unread=unread, jobs=jobs,
-      reports=reports,
+      reports=reports, recorded_rates=rates.summary(walks),
     )
     for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()
@@ -184,8 +186,8 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
   """Subjects that the official partition lists and nobody found, by split; and subjects found that it does not list."""
   if record.partition is None:
     return {}, []
-  partition = partitions.load(record.partition)
   present = {split: {walk.subject for walk in walks} for split, walks in splits.items()}
+  partition = partitions.load_for(record.partition, set().union(*present.values()))
   absent = {s: [i for i in listed if i not in present.get(s, ())] for s, listed in partition.items()}
   listed = {identity for identities in partition.values() for identity in identities}
   found = source.subjects() if hasattr(source, "subjects") else set().union(*present.values())
@@ -207,11 +209,12 @@ def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unre
   return tuple(lines)
 
 
-def _matching(folder: pathlib.Path, fingerprint: str) -> dict | None:
-  """The manifest in `folder` if it is of the same recordings and every file it lists is there in its size."""
+def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | None:
+  """The manifest in `folder` if it is of the same recordings and people and every file it lists has its size."""
   try:
     manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
     same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
+    same &= schema.population_of(manifest) == record.population
     files = {**manifest["shards"], **manifest["indices"]}
     whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
   except (OSError, ValueError, KeyError):

@@ -46,6 +46,7 @@ def about(record: Record) -> Table:
     "frame rate": _frame_rate(record),
     "partition": record.partition or "made by the source",
     "protocol": record.protocol,
+    "people": "its own" if record.population == record.name else f"those of {record.population}",
     "citation": record.citation or "not recorded",
     "build it": f"python -m data_prep.build {record.name}{' --raw DIR' if record.needs_raw else ''} --out built",
   }

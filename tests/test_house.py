@@ -27,7 +27,8 @@ ALLOWED = {
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
   "configs": {"configs"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors"},
-  "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source", "fgait_jax.errors"},
+  "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
+                        "fgait_jax.errors"},
   "run_pretrain": {"fgait_jax", "configs"},
   "run_eval": {"fgait_jax", "configs"},
 }

@@ -13,6 +13,7 @@ _SCOLIOSIS = {
   "conditions": {"positive": "scoliosis", "neutral": "borderline", "negative": "healthy"},
   "frame_rate": None,
   "protocol": "scoliosis1k",
+  "population": "scoliosis1k",
 }
 
 # The four official splits differ in the ratio positive : neutral : negative of the training set (1:1:2 ... 1:1:16).

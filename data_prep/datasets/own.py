@@ -3,6 +3,7 @@
 All are for testing, or the subjects that the command line chooses are for training.
 """
 
+import codecs
 import dataclasses
 import functools
 import pathlib
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.datasets.record import Record
+from data_prep.datasets.record import Record, chosen
+from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, by_split, some
 from data_prep.sources.modalities import ModalitySource
 from data_prep.sources.opengait import OpenGaitSource
@@ -27,16 +29,21 @@ _PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jp
 
 @dataclasses.dataclass(frozen=True)
 class OwnSource:
-  """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`)."""
+  """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`).
+
+  `frame_rate` is that of recordings that do not say theirs, in frames a second; see `data_prep.sources.rates`.
+  """
 
   source: Source
   where: pathlib.Path
   train_subjects: str | None
+  frame_rate: float = 0.0
 
   def splits(self) -> dict[str, list[Walk]]:
     """Walks by split; raises `DataError` where folders lie too deep or the choice of subjects cannot be met."""
     walks = [walk for each in self.source.splits().values() for walk in each]
     _check_depth(walks, where=self.where)
+    walks = [rates.at_usual_rate(walk, walk.rate or self.frame_rate) for walk in walks]
     if self.train_subjects is None:
       return {"test": walks}
     subjects = {walk.subject for walk in walks}
@@ -47,8 +54,8 @@ class OwnSource:
     return self.source.unread()
 
   def fingerprint(self) -> str:
-    """The recordings' own; the builder adds every walk's split."""
-    return self.source.fingerprint()
+    """The recordings' own, and their rate; the builder adds every walk's split."""
+    return self.source.fingerprint() + (f" {self.frame_rate:g}" if self.frame_rate else "")
 
 
 def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[str, list[str]]:
@@ -85,7 +92,9 @@ def _share(chosen: str) -> float | None:
 
 def _listed(file: pathlib.Path, names: Sequence[str], *, where: pathlib.Path) -> set[str]:
   try:
-    listed = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    content = file.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows' editor may save it
+    listed = {line.strip() for line in content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()} - {""}
   except (OSError, UnicodeDecodeError) as error:
     raise DataError(
       f"--train-subjects {file}: neither a share such as 0.7 nor a readable text file of subjects, one a line ({error})"
@@ -110,8 +119,10 @@ def _check_depth(walks: Sequence[Walk], *, where: pathlib.Path) -> None:
     )
 
 
-def _source(raw: pathlib.Path, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Source:
-  return OwnSource(_recordings(raw, modalities), raw, train_subjects)
+def _source(
+  raw: pathlib.Path, modalities: Sequence[str] = (), train_subjects: str | None = None, frame_rate: float = 0.0
+) -> Source:
+  return OwnSource(_recordings(raw, modalities), raw, train_subjects, frame_rate)
 
 
 def _recordings(raw: pathlib.Path, modalities: Sequence[str]) -> Source:
@@ -140,17 +151,34 @@ RECORD = Record(
 )
 
 
-def named(name: str, *, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Record:
-  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or pickles) and
-  the training subjects that `train_subjects` chooses (see `partition`)."""
-  if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-    raise DataError(f"--name {name!r}: expected small letters, digits and underscores, beginning with a letter")
-  if "" in modalities or len(set(modalities)) < len(modalities):
-    raise DataError(f"--modalities {','.join(modalities)}: expected names of folders, none empty and none twice")
-  source = functools.partial(_source, modalities=tuple(modalities), train_subjects=train_subjects)
-  choices = {}
-  if train_subjects is not None and _share(train_subjects) is not None:
-    choices = {"train_subjects": train_subjects, "seed": SEED}
-  elif train_subjects is not None:
-    choices = {"train_subjects": pathlib.Path(train_subjects).name}
-  return dataclasses.replace(RECORD, name=name, source=source, choices=choices)
+def named(
+  name: str = RECORD.name, *, modalities: str = "", train_subjects: str | None = None, population: str = "",
+  frame_rate: float = 0.0,
+) -> Record:
+  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or parts of
+  pickles' names, separated by commas) and the training subjects that `train_subjects` chooses (see `partition`).
+  `population` is that of the data set whose people these are under another name (see `Record`); "" means people of no
+  other data set. `frame_rate` is that of recordings that do not say theirs, 0 if unknown."""
+  check_names(name, population)
+  kinds = tuple(modalities.split(",")) if modalities else ()
+  if "" in kinds or len(set(kinds)) < len(kinds):
+    raise DataError(f"--modalities {modalities}: expected names of folders, none empty and none twice")
+  source = functools.partial(_source, modalities=kinds, train_subjects=train_subjects, frame_rate=frame_rate)
+  choices = choice_of(train_subjects) | chosen(frame_rate=frame_rate or None)
+  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name)
+
+
+def check_names(name: str, population: str) -> None:
+  """Raises `DataError` for what cannot name a data set or, unless it is "", its population."""
+  for flag, word in (("--name", name), ("--population", population or name)):
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+      raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
+
+
+def choice_of(train_subjects: str | None) -> dict[str, str | int]:
+  """What the manifest says of the training subjects' choice."""
+  if train_subjects is None:
+    return {}
+  if _share(train_subjects) is not None:
+    return {"train_subjects": train_subjects, "seed": SEED}
+  return {"train_subjects": pathlib.Path(train_subjects).name}

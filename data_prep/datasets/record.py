@@ -31,8 +31,16 @@ class Record:
   protocol: str  # of retrieval; see fgait_jax/evaluation/protocols
   needs_raw: bool = True
   subjects: tuple[int, int] | tuple[None, None] = (None, None)  # train, test; where no partition lists them
-  choices: Mapping[str, str | int] = dataclasses.field(default_factory=dict)  # of this build; its manifest records them
+  choices: Mapping[str, str | int | float] = dataclasses.field(default_factory=dict)  # of this build, for its manifest
+  population: str = ""  # data sets of one population hold the same people under the same identities; "": its name
 
   def __post_init__(self):
+    if not self.population:
+      object.__setattr__(self, "population", self.name)  # the data class is frozen
     if self.kind not in KINDS:
       raise ValueError(f"{self.name}: kind {self.kind!r}, expected one of {KINDS}")
+
+
+def chosen(**choices: str | int | float | None) -> dict[str, str | int | float]:
+  """Those of `choices` that were made, for a record's `choices`."""
+  return {name: value for name, value in choices.items() if value is not None}

@@ -23,18 +23,20 @@ class Dropped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and which were `refused` for which reason, by file
-  name or number."""
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]; which were `refused` for which reason, and which of
+  those kept were `altered` in what way, by file name or number."""
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
+  altered: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Walk:
   """One walk that can be read. `read()` returns a `Reading`, or its frames alone, or raises `Dropped`.
 
-  `file` is the name that its labels were read off, "" where they come from elsewhere.
+  `file` is the name that its labels were read off, "" where they come from elsewhere. `rate` is that of the recording,
+  frames a second, 0 where it is unknown or the data set's own.
   `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
   """
 
@@ -45,6 +47,7 @@ class Walk:
   read: Callable[[], np.ndarray | Reading]
   attributes: Mapping[str, float] = dataclasses.field(default_factory=dict)
   file: str = ""
+  rate: float = 0.0
 
 
 class Source(Protocol):
@@ -80,7 +83,10 @@ def by_split(
       found[split_of[walk.subject]].append(walk)
   if walks and not any(found.values()):
     subjects = some(sorted({walk.subject for walk in walks}))
-    raise DataError(f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))})")
+    raise DataError(
+      f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))}); walks of your own are"
+      " the data set own (masks) or own_mocap (motion capture)"
+    )
   return found
 
 

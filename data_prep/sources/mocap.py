@@ -6,13 +6,14 @@ subject once; lengths come from the recording.
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from fgait_jax.data.normalise import normalise
-from data_prep.sources.base import Dropped, Reading, Walk
+from data_prep.sources.base import Dropped, Reading, Walk, by_split, some
+from data_prep.sources.joints import SKULL, body_joints
 from data_prep.sources.skeletons import Motion, read_amc, read_bvh
 from data_prep.sources.trees import files_below, fingerprint
 from data_prep.walkers.anthropometry import Subject, draw_subject
@@ -21,35 +22,13 @@ from data_prep.walkers.camera import azimuth_of, place_camera
 from data_prep.walkers.clothing import dress
 from data_prep.walkers.kinematics import Pose
 from data_prep.walkers.renderer import render
+from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 VIEWS = ("000", "030", "060", "090", "120", "150", "180")
 RATE = 25.0  # pictures per second
 MIN_TRAVEL = 1.0  # metres; less is no walk from which a direction could be read
 SEED = 0  # of girths, clothes and cameras
-
-# The body's joints by the names of a skeleton, left and right: Acclaim bones (their far ends), and usual BVH joints.
-NAMES = (
-  {"hip": "{}hipjoint", "knee": "{}femur", "ankle": "{}tibia", "toe": "{}toes", "shoulder": "{}clavicle",
-   "elbow": "{}humerus", "wrist": "{}radius", "hand": "{}hand", "sides": ("l", "r"), "skull": "head"},
-  {"hip": "{}UpLeg", "knee": "{}Leg", "ankle": "{}Foot", "toe": "{}ToeBase", "shoulder": "{}Arm",
-   "elbow": "{}ForeArm", "wrist": "{}Hand", "hand": "{}Hand", "sides": ("Left", "Right"), "skull": "Head"},
-)  # fmt: skip
-
-
-def body_joints(motion: Motion, where: str) -> dict[str, np.ndarray]:
-  """The joints a body is put on, [time, 3] in metres, z up; raises `Dropped` for a skeleton that lacks some."""
-  missing = []
-  for names in NAMES:
-    wanted = {"skull": names["skull"]}
-    for joint, name in names.items():
-      if joint not in ("sides", "skull"):
-        wanted |= {f"{joint}{side}": name.format(word) for side, word in enumerate(names["sides"])}
-    if lacking := sorted(set(wanted.values()) - set(motion.joints)):
-      missing.append(lacking)
-      continue
-    return {joint: motion.joints[name][:, [2, 0, 1]] for joint, name in wanted.items()}  # y up to z up
-  raise Dropped("unknown skeleton", f"{where}: joints {min(missing, key=len)} are missing")
 
 
 def _rotated(joints: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
@@ -71,11 +50,10 @@ def _turn(left: np.ndarray, right: np.ndarray) -> np.ndarray:
   return np.arctan2(-across[:, 0], across[:, 1])
 
 
-def pose_of(motion: Motion, subject: str, where: str) -> tuple[Subject, Pose]:
-  """The recorded subject, as long as the recording says, and its pose in every frame."""
-  joints = _rotated(body_joints(motion, where), where)
-  # The last bone ends in the middle of the skull, at 0.93 of stature (Drillis and Contini).
-  height = float(np.percentile(joints["skull"][:, 2], 90)) / 0.93
+def pose_of(joints: Mapping[str, np.ndarray], subject: str, where: str) -> tuple[Subject, Pose]:
+  """The recorded subject, as long as the recording says, and its pose in every frame; `joints` as of `body_joints`."""
+  joints = _rotated(joints, where)
+  height = float(np.percentile(joints["skull"][:, 2], 90)) / SKULL
   for side in (0, 1):  # markers lie on the skin above the joint
     joints[f"shoulder{side}"] = joints[f"shoulder{side}"] - (0, 0, 0.022 * height)
   hips = (joints["hip0"] + joints["hip1"]) / 2
@@ -113,19 +91,29 @@ def _scaled(person: Subject, *, height: float, trunk: float) -> Subject:
   return dataclasses.replace(person, **(lengths | {"trunk": trunk}))
 
 
+@dataclasses.dataclass(frozen=True)
+class Trial:
+  """A recording: `read(*files, metre=, rate=)` gives its motion (see `read_amc`, `read_bvh`)."""
+
+  read: Callable[..., Motion]
+  files: tuple[pathlib.Path, ...] = ()
+  metre: float | None = None
+  rate: float | None = None
+
+
 @functools.lru_cache(maxsize=4)
-def _resampled(read: Callable[..., Motion], *files: pathlib.Path) -> Motion:
+def _resampled(trial: Trial) -> Motion:
   """One trial at `RATE`; its views are read one after the other."""
-  return read(*files).resampled(RATE)
+  return trial.read(*trial.files, metre=trial.metre, rate=trial.rate).resampled(RATE)
 
 
-def read_walk(trial: tuple, subject: str, condition: str, view: str, where: str) -> Reading:
-  """Normalised frames of a recorded walk from one view, uint8 [time, 64, 64]."""
+def read_walk(trial: Trial, subject: str, condition: str, view: str, where: str, *, up: str = "y") -> Reading:
+  """Normalised frames of a recorded walk from one view, uint8 [time, 64, 64]; `up` as of `body_joints`."""
   try:
-    motion = _resampled(*trial)
+    motion = _resampled(trial)
   except DataError as error:
     raise Dropped("unreadable motion", str(error)) from error
-  person, pose = pose_of(motion, subject, where)
+  person, pose = pose_of(body_joints(motion, where, up=up), subject, where)
   travel = np.stack([pose.travelled, 0 * pose.travelled, 0 * pose.travelled], -1)
   pose = dataclasses.replace(pose, joints={name: place + travel for name, place in pose.joints.items()})
   # Every trial is another fit of the same clothes.
@@ -140,54 +128,84 @@ def read_walk(trial: tuple, subject: str, condition: str, view: str, where: str)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MocapSource:
-  """Walks of `<raw>/<session>/<session>.asf` with its `.amc` files, or of any `.bvh` in `<raw>/<session>/`.
+  """Walks of `<raw>/<id>/*.bvh`, or `<raw>/<id>/*.amc` with the skeleton `.asf` of the same name, of the folder's, or
+  the only one there.
 
-  `same_person` maps a session to the one recorded earlier of the same person, so that both bear one subject's name.
+  Subjects are split by `partition` (None: all are "test"). `same_person` maps a folder to the one recorded earlier of
+  the same person, so that both bear one subject's name. `unit` and `rate`, in metres and frames a second, override what
+  the files say or are taken to be; `up` is their axis that points up.
   """
 
   raw: str | pathlib.Path
-  partition: Mapping[str, Sequence[str]]
+  partition: Mapping[str, Sequence[str]] | None
   views: tuple[str, ...] = VIEWS
   same_person: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  unit: float | None = None
+  up: str = "y"
+  rate: float | None = None
 
   def splits(self) -> dict[str, list[Walk]]:
-    """Walks by split, sorted by key. Raises `DataError` where there are no recordings."""
+    """Walks by split, sorted by key. Raises `DataError` where there are no recordings, or none of the partition's."""
     for view in self.views:
       azimuth_of(view)
-    walks = [self._walk(*trial, view) for trial in self._trials() for view in self.views]
+    walks = [self._walk(*trial, view) for trial in self._trials for view in self.views]
     if not walks:
-      raise DataError(f"{self.raw}: no motion capture found: expected <session>/*.amc beside its .asf, or *.bvh")
-    return {
-      split: [walk for walk in walks if walk.subject in set(subjects)] for split, subjects in self.partition.items()
-    }
+      seen = some(file.relative_to(self.raw).as_posix() for file in self._files) or "no files"
+      raise DataError(
+        f"{self.raw}: no motion capture found: expected the folders <id>/*.bvh, or <id>/*.amc with their .asf,"
+        f" unpacked; found {seen}"
+      )
+    return by_split(walks, self.partition, where=f"{self.raw}")
 
   def subjects(self) -> set[str]:
     """All subjects found, in the partition or not."""
-    return {subject for subject, _, _ in self._trials()}
+    return {subject for subject, _, _ in self._trials}
 
   def unread(self) -> list[str]:
     """Files that are neither a trial nor a trial's skeleton."""
-    raw = pathlib.Path(self.raw)
-    read = {path for _, _, (_, *files) in self._trials() for path in files}
-    return [file.relative_to(raw).as_posix() for file in files_below(raw) if file not in read]
+    read = {path for _, _, trial in self._trials for path in trial.files}
+    return [file.relative_to(self.raw).as_posix() for file in self._files if file not in read]
 
   def fingerprint(self) -> str:
-    """Changes with any recording and with the views."""
-    return fingerprint(self.raw, *self.views)
+    """Changes with any recording, with the views and with how the files are read."""
+    changed = [f"{name} {value}" for name, value in self._reading.items() if value is not None]
+    return fingerprint(self.raw, *self.views, *changed, *(["up", self.up] if self.up != "y" else ()))
 
-  def _trials(self) -> list[tuple[str, str, tuple]]:
-    """(subject, trial, (reader, files)) in order."""
+  @property
+  def _reading(self) -> dict[str, float | None]:
+    return {"metre": self.unit, "rate": self.rate}
+
+  @functools.cached_property
+  def _files(self) -> list[pathlib.Path]:
+    return files_below(pathlib.Path(self.raw)) if pathlib.Path(self.raw).is_dir() else []
+
+  @functools.cached_property
+  def _trials(self) -> list[tuple[str, str, Trial]]:
+    """(subject, trial's name, trial) in order."""
     trials = []
-    for path in sorted(pathlib.Path(self.raw).glob("*/*")):
-      session = path.parent.name
-      subject = self.same_person.get(session, session)
-      if path.suffix.lower() == ".amc":
-        trials.append((subject, path.stem, (read_amc, path, path.parent / f"{session}.asf")))
-      elif path.suffix.lower() == ".bvh":
-        trials.append((subject, path.stem, (read_bvh, path)))
+    folders = itertools.groupby(self._files, key=lambda file: file.parent)
+    for folder, files in ((folder, list(files)) for folder, files in folders):
+      if len(folder.relative_to(self.raw).parts) != 1:
+        continue
+      subject = self.same_person.get(folder.name, folder.name)
+      for file in files:
+        if file.suffix.lower() == ".bvh":
+          trials.append((subject, file.stem, Trial(read_bvh, (file,), **self._reading)))
+        elif file.suffix.lower() == ".amc":
+          trials.append((subject, file.stem, Trial(read_amc, (file, _skeleton(file, files)), **self._reading)))
     return trials
 
-  def _walk(self, subject: str, condition: str, trial: tuple, view: str) -> Walk:
+  def _walk(self, subject: str, condition: str, trial: Trial, view: str) -> Walk:
     key = f"{subject}/{condition}/{view}"
-    reader = functools.partial(read_walk, trial, subject, condition, view, key)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=reader)
+    reader = functools.partial(read_walk, trial, subject, condition, view, key, up=self.up)
+    file = trial.files[0].relative_to(self.raw).as_posix()
+    return Walk(subject=subject, condition=condition, view=view, key=key, read=reader, file=file)
+
+
+def _skeleton(motion: pathlib.Path, beside: Sequence[pathlib.Path]) -> pathlib.Path:
+  """The .asf of an .amc; a name that is not there, which reading will tell, where it is not clear which."""
+  skeletons = {file.stem.lower(): file for file in beside if file.suffix.lower() == ".asf"}
+  for name in (motion.stem.lower(), motion.parent.name.lower()):
+    if name in skeletons:
+      return skeletons[name]
+  return next(iter(skeletons.values())) if len(skeletons) == 1 else motion.parent / f"{motion.parent.name}.asf"

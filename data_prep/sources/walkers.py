@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fgait_jax.data.normalise import normalise
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.walkers.anthropometry import draw_subject
 from data_prep.walkers.body import build_body
@@ -22,6 +21,7 @@ from data_prep.walkers.kinematics import draw_gait, walk
 from data_prep.walkers.noise import Segmenter, degrade, draw_segmenter, lost_parts
 from data_prep.walkers.randomness import generator
 from data_prep.walkers.renderer import render
+from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 VIEWS = ("000", "030", "060", "090", "120", "150")

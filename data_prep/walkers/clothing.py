@@ -48,10 +48,13 @@ def kind_of(condition: str) -> str:
   return condition[:2]
 
 
-def dress(subject: Subject, condition: str, *, seed: int) -> Outfit:
-  """What the subject wears in `condition`: the wardrobe by (subject, kind), its fit by (subject, condition)."""
+def dress(subject: Subject, condition: str, *, seed: int, other_day: bool = False) -> Outfit:
+  """What the subject wears in `condition`: the wardrobe by (subject, kind), its fit by (subject, condition).
+
+  On an `other_day` the clothes of this condition are new ones.
+  """
   kind = kind_of(condition)
-  wardrobe = generator(seed, "wardrobe", subject.name)
+  wardrobe = generator(seed, "wardrobe", subject.name, *([condition] if other_day else []))
   fit = generator(seed, "fit", subject.name, condition)
   daily = _casual(wardrobe, subject)
   if kind == "cl":

@@ -60,8 +60,14 @@ class Gait:
   nod: float
 
 
-def draw_gait(subject: Subject, *, seed: int) -> Gait:
-  """The subject's own gait; the same in all walks."""
+# How much wider the crowd's joint curves spread than the walkers': their means, then every harmonic. After the
+# deviations of Schwartz et al. (J. Biomech. 2008) and Olshen et al. (Ann. Statist. 1989), hip, knee and ankle together.
+AS_MEASURED = np.array([1.5, 1.4, 1.9, 2.2, 1.6, 1.4])
+
+
+def draw_gait(subject: Subject, *, seed: int, spread: np.ndarray | None = None) -> Gait:
+  """The subject's own gait; the same in all walks. `spread` [HARMONICS + 1] multiplies how curves differ by person."""
+  spread = np.ones(HARMONICS + 1) if spread is None else spread
   rng = generator(seed, "gait", subject.name)
   uneven = rng.gamma(1.5, 0.4)  # most walk nearly evenly, some do not
   stride = 0.92 * around_one(rng, 0.08)
@@ -69,8 +75,8 @@ def draw_gait(subject: Subject, *, seed: int) -> Gait:
   for joint, average in AVERAGE.items():
     own = average * around_one(rng, 0.08) * (stride if joint == "hip" else 1.0)
     own[1:] *= np.exp(1j * rng.normal(0, 0.06) * np.arange(1, HARMONICS + 1))
-    own[1:] += np.abs(average[1:]) * 0.12 * _complex_normal(rng, HARMONICS)
-    own[0] = average[0] + np.radians(rng.normal(0, {"hip": 2.0, "knee": 3.5, "ankle": 3.0}[joint]))
+    own[1:] += np.abs(average[1:]) * 0.12 * spread[1:] * _complex_normal(rng, HARMONICS)
+    own[0] = average[0] + spread[0] * np.radians(rng.normal(0, {"hip": 2.0, "knee": 3.5, "ankle": 3.0}[joint]))
     both = np.stack([own, own])
     both[:, 1:] *= 1 + 0.06 * uneven * rng.normal(0, 1, (2, 1))
     both[:, 0] += np.radians(1.2) * uneven * rng.normal(0, 1, 2)
@@ -126,11 +132,14 @@ class Pose:
 
 
 def walk(
-  subject: Subject, gait: Gait, *, rng: np.random.Generator, frames: int, rate: float, carrying: tuple[float, float]
+  subject: Subject, gait: Gait, *, rng: np.random.Generator, frames: int, rate: float, carrying: tuple[float, float],
+  tempo: tuple[float, float] | None = None,
 ) -> Pose:
-  """One walk of `frames` pictures at `rate` per second. `carrying` multiplies the swing of the left and right arm."""
+  """One walk of `frames` pictures at `rate` per second. `carrying` multiplies the swing of the left and right arm,
+  `tempo` cadence and step length; without it, a walk is a little quicker or slower than the person's own pace."""
   pace = around_one(rng, 0.06)
   length = pace * around_one(rng, 0.03)
+  pace, length = tempo or (pace, length)
   time = np.arange(frames) / rate
   wander = 0.012 * np.sin(2 * np.pi * (rng.uniform(0.15, 0.4) * time + rng.random())) * rng.normal()
   phase = rng.random() + gait.cadence * pace * time + wander
@@ -168,6 +177,20 @@ def walk(
   return Pose(
     joints=joints, pelvis_turn=pelvis_turn, thorax_turn=thorax_turn, trunk_axis=axis,
     travelled=speed * (time - time[-1] / 2),
+  )
+
+
+def turned(pose: Pose, angle: np.ndarray) -> Pose:
+  """The walk with the body turned to the left by `angle` [time] radians about where it stands."""
+  cosine, sine = np.cos(angle), np.sin(angle)
+
+  def rotated(vectors: np.ndarray) -> np.ndarray:
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], -1)
+
+  return dataclasses.replace(
+    pose, joints={name: rotated(place) for name, place in pose.joints.items()}, trunk_axis=rotated(pose.trunk_axis),
+    pelvis_turn=pose.pelvis_turn + angle, thorax_turn=pose.thorax_turn + angle,
   )
 
 

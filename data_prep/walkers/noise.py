@@ -29,6 +29,8 @@ class Segmenter:
   lose_hand: float = 0.0  # share of frames without a given hand
   lose_foot: float = 0.0
   shadow: float = 0.0  # thickness of a remnant of shadow at the feet, as a fraction of the body's height
+  streak: float = 0.0  # probability of a thin line of shadow or ground beside the feet a frame
+  gaps: float = 0.0  # probability of a piece of the upper body lost a frame
 
 
 def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segmenter:
@@ -44,6 +46,26 @@ def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segme
     lose_hand=0.04 * float(hand[0]),
     lose_foot=0.02 * float(foot[0]),
     shadow=float(camera.uniform(0.0, 0.02) * own.uniform(0, 1.5)) if camera.random() < 0.5 else 0.0,
+  )
+
+
+def draw_any_segmenter(rng: np.random.Generator, *, pixels: float) -> Segmenter:
+  """Any segmenter there is: from a modern network's smooth masks to background subtraction outdoors, for a body of
+  `pixels` in height. Quality is drawn first, and what comes of it differs again from walk to walk."""
+  rough = rng.beta(1.0, 1.3)
+  strength = rough * rng.uniform(0.3, 1.0, 8)
+  widest = max(1, int(pixels / 14))
+  return Segmenter(
+    bias=float(np.clip(rng.normal(0, 22), -60, 60)),
+    ragged=4 + 44 * float(strength[0]),
+    blur=int(2 * rng.integers(1, 1 + max(1, min(4, widest // 2))) + 1) if widest > 2 else 3,
+    holes=0.5 * float(strength[1]) ** 2,
+    specks=0.25 * float(strength[2]) ** 2,
+    lose_hand=0.12 * float(strength[3]),
+    lose_foot=0.08 * float(strength[4]),
+    shadow=float(rng.uniform(0.004, 0.035) * strength[5]) if rng.random() < 0.5 else 0.0,
+    streak=float(strength[6]) if rng.random() < 0.35 else 0.0,
+    gaps=0.3 * float(strength[7]) ** 2,
   )
 
 
@@ -79,6 +101,10 @@ def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Ge
     chance = rng.random(4)
     if segmenter.shadow:
       _add_shadow(mask, segmenter.shadow, rng)
+    if segmenter.streak and rng.random() < segmenter.streak:
+      _add_streak(mask, rng)
+    if segmenter.gaps and rng.random() < segmenter.gaps:
+      _lose_piece(mask, rng)
     if chance[0] < segmenter.holes:
       _blob(mask, 0, rng, 0.05)
     if chance[1] < segmenter.specks:
@@ -112,3 +138,22 @@ def _add_shadow(mask: np.ndarray, thickness: float, rng: np.random.Generator) ->
     return
   axes = int(0.55 * np.ptp(columns) + 4), max(1, int(thickness * height * rng.uniform(0.6, 1.2)))
   cv2.ellipse(mask, (int(columns.mean()), lowest), axes, 0, 0, 360, 255, -1)
+
+
+def _add_streak(mask: np.ndarray, rng: np.random.Generator) -> None:
+  """A thin level line from the feet to one side, as a shadow's edge or a kerb leaves it."""
+  left, top, width, height = cv2.boundingRect(mask)
+  thickness = max(1, int(0.015 * height * rng.uniform(0.5, 1.5)))
+  lowest = top + height - 1 - int(rng.uniform(0, 0.03) * height)
+  reach = int(rng.uniform(0.05, 0.3) * height)
+  middle = left + width // 2
+  end = middle - width // 3 - reach if rng.random() < 0.5 else middle + width // 3 + reach
+  cv2.line(mask, (middle, lowest), (int(np.clip(end, 0, mask.shape[1] - 1)), lowest), 255, thickness)
+
+
+def _lose_piece(mask: np.ndarray, rng: np.random.Generator) -> None:
+  """A piece of head, arms or trunk that looks like what is behind it."""
+  left, top, width, height = cv2.boundingRect(mask)
+  centre = int(left + width * rng.uniform(0.2, 0.8)), int(top + height * rng.uniform(0.0, 0.6))
+  axes = max(1, int(height * rng.uniform(0.02, 0.08))), max(1, int(height * rng.uniform(0.02, 0.12)))
+  cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 0, -1)

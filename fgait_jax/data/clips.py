@@ -32,3 +32,9 @@ def sample_clips(noise: np.ndarray, num_frames: np.ndarray, *, clip_frames: int)
   # The frames with the smallest numbers: every subset of the window is as likely as any other.
   chosen = np.sort(np.argpartition(noise[..., 1:], clip_frames - 1, axis=-1)[..., :clip_frames], axis=-1)
   return (start[..., None] + chosen) % num_frames[..., None]
+
+
+def spaced(num_frames: int, *, stride: int) -> np.ndarray:
+  """All frame numbers of a whole sequence, int64 [num_frames], those `stride` apart next to each other: 0, 4, 8, ..,
+  1, 5, 9, ... So a network sees neighbours as far apart as in the clips it was trained on, and every frame once."""
+  return np.concatenate([np.arange(first, num_frames, stride) for first in range(min(stride, num_frames))])

@@ -4,6 +4,7 @@ NumPy only: `data_prep` writes by this page and `fgait_jax.data` reads by it.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,6 +21,12 @@ _LONGEST_RUN = 255  # of equal words in a pack
 def index_name(split: str) -> str:
   """File of a split's rows beside the shards: who, how, from where, how long, without touching a frame."""
   return f"index-{split}.npz"
+
+
+def population_of(manifest: Mapping) -> str:
+  """Whose people a built data set holds: within one population equal identities are one person, whatever the data sets'
+  names. Manifests of builds before this was recorded stand for themselves."""
+  return manifest.get("population", manifest["name"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -58,15 +58,16 @@ def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, 
 
 
 def centred(features: Features, by: str) -> Features:
-  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition", "view", or "none",
-  which leaves them as they are.
+  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition", "view",
+  "condition_view" (a group for each pair), or "none", which leaves them as they are.
 
   It uses which camera or scene every probe comes from, and the unlabelled probes together: never to be mixed with
   plain figures.
   """
   if check_centring(by) == "none":
     return features
-  groups = features.conditions if by == "condition" else features.views
+  columns = {"condition": features.conditions, "view": features.views}
+  groups = functools.reduce(lambda a, b: np.char.add(np.char.add(a, "/"), b), [columns[n] for n in by.split("_")])
   return dataclasses.replace(features, embeddings=centre(features.embeddings, groups))
 
 

@@ -3,6 +3,10 @@
 RobustGait (WACV 2026, arXiv 2511.13065) corrupts the RGB video and segments it again; neither its generator nor its
 parameters are public. These are silhouette forms of the same 15 types, drawn directly on normalised masks; the
 parameters are ours, so figures compare methods here and are no figures of that benchmark. NumPy and OpenCV only.
+
+What is left of a mask is normalised again, as every pipeline does after segmentation: cropped to the body's rows,
+scaled to 64 and centred, and frames without a body are dropped (data/normalise.py). Frozen and missing frames leave
+masks as they were.
 """
 
 import hashlib
@@ -11,6 +15,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from fgait_jax.data.normalise import normalise
 from fgait_jax.data.schema import HEIGHT, WIDTHS, to_canvas
 from fgait_jax.errors import ConfigError, DataError
 
@@ -40,7 +45,9 @@ TYPES = tuple(STRENGTHS)
 
 
 def corrupt(frames: np.ndarray, *, kind: str, severity: int, seed: int, key: str) -> np.ndarray:
-  """Frames uint8 [t, 64, 64, 1] under corruption `kind` at `severity` 1..5; "sampling" returns fewer frames.
+  """Frames uint8 [t, 64, 64, 1] under corruption `kind` at `severity` 1..5, normalised; fewer where "sampling" or the
+  normaliser drops some. A walk of which no frame shows a body keeps its frames as they were left: it is to be searched
+  for all the same.
 
   A walk, known by `key`, is always corrupted alike under the same seed, type and severity. Raises ConfigError for an
   unknown type or severity and DataError for frames that are not silhouettes on the 64-wide canvas.
@@ -54,7 +61,9 @@ def corrupt(frames: np.ndarray, *, kind: str, severity: int, seed: int, key: str
   if kind in TEMPORAL:
     return frames[_IN_TIME[kind](rng, len(frames), strength)]
   soft = frames[..., 0].astype(np.float32) / 255
-  return np.round(255 * np.clip(_IN_SPACE[kind](rng, soft, strength), 0, 1)).astype(np.uint8)[..., None]
+  left = np.round(255 * np.clip(_IN_SPACE[kind](rng, soft, strength), 0, 1)).astype(np.uint8)
+  usable, _ = normalise(left)
+  return (usable if len(usable) else left)[..., None]
 
 
 def check(kind: str, severity: int) -> None:
@@ -66,12 +75,15 @@ def check(kind: str, severity: int) -> None:
 
 
 def length_after(num_frames: np.ndarray, *, kind: str, severity: int) -> np.ndarray:
-  """Frames that are left of walks of `num_frames` frames."""
+  """Frames that are left of walks of `num_frames` frames, before the normaliser drops those without a body."""
   return -(-num_frames // STRENGTHS[kind][severity - 1]) if kind == "sampling" else num_frames
 
 
 class CorruptedSplit:
-  """Rows of a split as the corrupted camera would have given them: a split itself, with a name of its own."""
+  """Rows of a split as the corrupted camera would have given them: a split itself, with a name of its own.
+
+  `num_frames` counts frames without a body too: `frames` then gives fewer than were asked for.
+  """
 
   def __init__(self, split, rows: np.ndarray, *, kind: str, severity: int, seed: int):
     check(kind, severity)
@@ -87,11 +99,11 @@ class CorruptedSplit:
     return len(self._rows)
 
   def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
-    """As `Split.frames`, uint8 [t, 64, 64, 1]."""
+    """As `Split.frames`, uint8 [t, 64, 64, 1], of those frames that show a body."""
     row = int(self._rows[i])
     whole = to_canvas(np.asarray(self._split.frames(row, np.arange(self._split.num_frames[row]))))
     found = corrupt(whole, key=str(self.keys[i]), **self._how)
-    return found if indices is None else found[indices]
+    return found if indices is None else found[indices[indices < len(found)]]
 
 
 # In time. Each returns the source frame of every frame.

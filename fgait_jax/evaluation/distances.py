@@ -13,7 +13,7 @@ import numpy as np
 from fgait_jax.errors import ConfigError, DataError
 
 METRICS = ("euclidean", "cosine")
-CENTRINGS = ("none", "condition", "view")
+CENTRINGS = ("none", "condition", "view", "condition_view")
 BUDGET = 4 << 30  # bytes a ranking may take on the device, when nothing else is said
 MAX_BLOCK = 1024  # a block of 1024 x 1024 float32 still lies in a CPU's caches; larger ones gain nothing anywhere
 MIN_BLOCK = 64

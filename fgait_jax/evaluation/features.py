@@ -21,6 +21,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.protocols.base import check
@@ -108,24 +109,27 @@ def describe(split, embeddings: np.ndarray, rows: np.ndarray | None = None) -> F
   return Features(embeddings=embeddings, **text)
 
 
-def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -> np.ndarray:
-  """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c]; flipped left to right
-  where its view matches one of the patterns of `mirror` (as "*-l")."""
+def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = (), stride: int = 1) -> np.ndarray:
+  """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c], those `stride` apart next
+  to each other (`clips.spaced`); flipped left to right where its view matches one of the patterns of `mirror` ("*-l").
+  """
   frames = to_canvas(np.asarray(split.frames(row, np.arange(min(int(split.num_frames[row]), max_frames)))))
+  frames = frames[spaced(len(frames), stride=stride)]
   flip = any(fnmatch.fnmatchcase(str(split.views[row]), pattern) for pattern in mirror)
   return frames[:, :, ::-1] if flip else frames
 
 
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
-            progress: str = "", normalise: bool = True, between: Callable[[], None] = lambda: None) -> Features:
+            progress: str = "", normalise: bool = True, stride: int = 1,
+            between: Callable[[], None] = lambda: None) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
-  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all
-  devices) over which `embed` cuts a batch. `progress` heads a progress bar; "" shows none. `between` is called
-  before every batch, and may raise. The default, the teacher's predictor on the whole walk, is the inference of
-  FoundationGait (A2).
+  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
+  `embed` cuts a batch. Frames `stride` apart come next to each other (`clips.spaced`). `progress` heads a progress bar;
+  "" shows none. `between` is called before every batch, and may raise. The default, the teacher's predictor on the
+  whole walk, is the inference of FoundationGait (A2).
 
   Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
   read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
@@ -146,7 +150,7 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
 
   mesh = mesh or make_mesh()
   plan = plan_batches(lengths, batch_frames=batch_frames, divisor=batch_divisor(mesh))
-  reader = _Reader(split, rows, max_frames=max_frames, mirror=tuple(mirror))
+  reader = _Reader(split, rows, max_frames=max_frames, mirror=tuple(mirror), stride=stride)
 
   def load(job: tuple) -> tuple:
     places, length, size = job

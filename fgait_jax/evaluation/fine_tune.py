@@ -20,6 +20,7 @@ from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tuned import save
 from fgait_jax.training import supervised
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import stride_of
 from fgait_jax.training.supervised import Learner
 
 CLASS_METRICS = (
@@ -75,6 +76,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
   check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
+  if config.baselines and not task.identity:
+    probe.check(config.probe, _probe_parts(task))
   learner, chosen, tried = _choose(task)
   if task.settings.refit:
     learner, chosen = _train(task, setup.trained, task.taught, chosen)
@@ -102,6 +105,8 @@ def _task(setup: Setup) -> Task:
                       f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
     setup.check_roles(protocol)
+    if len(parts.validation):
+      targets.check_across(teacher, parts.validation, across=settings.validate_across, protocol=protocol)
     classes = []
   else:
     classes = targets.classes_of(labels, settings.target, protocol)
@@ -147,7 +152,8 @@ def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) 
   config = task.setup.config
   embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
   return features.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
-                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title)
+                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
+                          stride=stride_of(task.settings))
 
 
 def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:
@@ -161,7 +167,8 @@ def _validation(task: Task, learner: Learner):
   def validate(trainable, stats) -> float:
     found = _extract(task, learner, trainable, stats, split, "")
     if task.identity:
-      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric)
+      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
+                           protocol=protocols.get(task.setup.config.protocol))
     return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
 
   return validate
@@ -192,19 +199,30 @@ def _class_rows(task: Task, found: Features, name: str = "model", title: str = "
                      title or f"fine-tuned ({task.settings.method})")]
   if not setup.config.baselines or name != "model":
     return rows
-  text = task.labels[task.taught]
   for key, what in (("probe", "before: linear probe"), ("raw_gei", "linear probe of the GEI")):
     def of(split, key=key):
       return setup.embeddings_of(setup.trained, "before fine-tuning", split) if key == "probe" else (
         setup.silhouettes_of(split))
     settings = setup.config.probe
-    layer = probe.fit(of(task.teacher).embeddings[task.taught], text, steps=settings.steps, rate=settings.rate,
-                      weight_decay=settings.weight_decay, batch_size=settings.batch_size, seed=setup.config.seed)
+    layer = probe.fit(of(task.teacher).embeddings, task.labels, rows=task.taught, parts=_probe_parts(task),
+                      penalties=settings.penalties, iterations=settings.iterations)
     order = [layer.classes.tolist().index(c) for c in task.classes]
-    rows.append(_class_row(task, layer.logits(of(setup.split).embeddings[asked])[:, order], key, what))
-  counts = np.array([(text == c).sum() for c in task.classes], np.float32)
+    rows.append(_class_row(task, layer.logits(of(setup.split).embeddings[asked])[:, order], key, what)
+                | layer.described())
+  counts = np.array([(task.labels[task.taught] == c).sum() for c in task.classes], np.float32)
   rows.append(_class_row(task, np.tile(counts, (len(asked), 1)), "chance", "most frequent class"))
   return rows
+
+
+def _probe_parts(task: Task) -> targets.Parts:
+  """Where the probes' penalty is tried and judged: the people by whom rate and length are chosen, where there are
+  any."""
+  config = task.setup.config
+  if len(task.parts.validation) or len(config.probe.penalties) == 1:
+    return task.parts
+  return targets.keep_back(
+    task.teacher.subjects.astype(np.str_), task.labels, target=task.settings.target,
+    fraction=config.probe.validation_fraction, seed=config.seed, section="probe")
 
 
 def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> dict:
@@ -238,6 +256,7 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
   if subjects["validation"]:
     notes.append(f"Rate and length were chosen by {measure} on {subjects['validation']} further training people"
                  + (", from whom the network then learnt too." if settings.refit else "."))
+  notes += probe.told(rows)
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
   if task.identity:

@@ -16,6 +16,7 @@ from fgait_jax.evaluation.distances import check_metric
 from fgait_jax.evaluation.features import Features
 
 NOBODY = "unknown"
+NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
 COLUMNS = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
 
 
@@ -46,14 +47,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   check_metric(config.metric)
   path = results.claim(out / "identify.json", config)
   gallery, origin = _load(config, "gallery")
-  if nameless := sorted({"", NOBODY} & set(gallery.subjects.tolist())):
-    raise DataError(f"{config.gallery}: a gallery subject is called {nameless[0]!r}, which here is what nobody is"
-                    " called; label it otherwise, or leave its walks out")
+  _check_named(gallery, config.gallery, "gallery")
   probes, probe_origin = _load(config, "probes")
   _check_alike((probes, config.probes, probe_origin), (gallery, config.gallery, origin))
   threshold = None
   if config.validation:
     validation, validation_origin = _load(config, "validation")
+    _check_named(validation, config.validation, "validation")
     _check_alike((validation, config.validation, validation_origin), (gallery, config.gallery, origin))
     threshold = calibrate(validation, gallery, false_accept=config.false_accept, metric=config.metric,
                           origin=config.validation)
@@ -137,7 +137,10 @@ def _distances(one: np.ndarray, many: np.ndarray, metric: str) -> np.ndarray:
 
 def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers: np.ndarray) -> dict:
   """What the probes' own labels say, in per cent (None where there is no such probe): of probes in the gallery `rank1`,
-  `identified` (rightly named), `rejected`; of the others `accepted` (named as somebody)."""
+  `identified` (rightly named), `rejected`; of the others `accepted` (named as somebody). Of probes without a name
+  nothing can be said: they are only counted."""
+  named = ~np.isin(labels, NAMELESS)
+  labels, nearest, answers = labels[named], nearest[named], answers[named]
   inside = np.isin(labels, np.unique(known))
 
   def share(rows: np.ndarray) -> float | None:
@@ -145,6 +148,7 @@ def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers:
 
   return {
     "probes_in_gallery": int(inside.sum()), "probes_not_in_gallery": int((~inside).sum()),
+    "probes_without_label": int((~named).sum()),
     "rank1": share(nearest[inside] == labels[inside]), "identified": share(answers[inside] == labels[inside]),
     "rejected": share(answers[inside] == NOBODY), "accepted": share(answers[~inside] != NOBODY),
   }
@@ -155,6 +159,16 @@ def _load(config, side: str) -> tuple[Features, dict]:
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
   return Features.load(path)
+
+
+def _check_named(found: Features, path: str, side: str) -> None:
+  """Raises `DataError` where a walk has no name: in a gallery it would answer for somebody, and in validation it would
+  be taken for a stranger, whom the threshold has to keep out."""
+  if (rows := np.isin(found.subjects, NAMELESS)).any():
+    first = int(rows.argmax())
+    raise DataError(f"{path}: {rows.sum()} of {len(rows)} {side} walks are of a subject called"
+                    f" {str(found.subjects[first])!r}, the first in row {first} (key {found.keys[first]}); here that is"
+                    " what nobody is called: label them otherwise, or leave them out")
 
 
 def _shared(config, probes: tuple, gallery: tuple) -> int:
@@ -199,6 +213,8 @@ def _layout(config, probes: Features, gallery: Features, origin: dict, threshold
                    " smallest distance.")
   titles = {"rank1": "rank-1 %", "identified": "identified %", "rejected": "rejected %", "accepted": "accepted %"}
   counts = f"{measured['probes_in_gallery']} probes by label in the gallery, {measured['probes_not_in_gallery']} not"
+  if measured["probes_without_label"]:
+    counts += f", {measured['probes_without_label']} without a label in no share"
   return {
     "task": "identify", "title": f"Probes {config.probes} in the gallery", "notes": notes,
     "data": {"name": pathlib.Path(config.probes).name, "split": "as given", "kind": kind, "walks": len(probes),

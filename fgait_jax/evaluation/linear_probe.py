@@ -11,9 +11,9 @@ import numpy as np
 
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import probe, protocols, results, statistics
+from fgait_jax.evaluation import probe, protocols, results, statistics, targets
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
 
 METRICS = (
@@ -34,6 +34,7 @@ class Rows:
   tests: dict[str, np.ndarray]
   labels: np.ndarray  # of every walk of the evaluated split
   train_split: object | None
+  parts: targets.Parts  # of `train`: where the penalty is tried, and where it is judged
   note: str
 
 
@@ -42,28 +43,29 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 
   Raises `RuntimeError` should a parameter or statistic of the network change.
   """
-  if min(config.probe.steps, config.probe.batch_size) < 1:
-    raise ConfigError(f"config.probe.steps={config.probe.steps} and config.probe.batch_size={config.probe.batch_size}"
-                      " must be at least 1")
   named = "" if config.probe.target == "subject" else f"-{config.probe.target}"
   path = results.claim(out / f"linear_probe-{config.dataset}{named}.json", config)
   setup = prepare(config, out)
-  rows = _by_condition(setup) if config.probe.target == "subject" else _by_split(setup)
+  lessons = _by_condition(setup) if config.probe.target == "subject" else [_by_split(setup)]
+  for rows in lessons:
+    probe.check(config.probe, rows.parts)
   before = probe.fingerprint(setup.trained.params, setup.trained.stats)
   systems = [("model", setup.title, setup.trained)]
   if config.baselines:
     systems += [("untrained", "untrained network", setup.untrained), ("raw_gei", "GEI", None)]
   table = []
   for name, title, network in systems:
-    test, train = _features(setup, rows, network, title)
-    table.append({"name": name, "title": title, "centred": "none"} | _probed(config, rows, train, test))
+    test, train = _features(setup, lessons[0], network, title)
+    found = [_probed(config, rows, train, test) for rows in lessons]
+    table.append({"name": name, "title": title, "centred": "none"} | _joined(lessons, found))
   if config.baselines:
-    guess = {c: probe.guessing(rows.train_labels, rows.labels[r]) for c, r in rows.tests.items()}
+    guess = {c: probe.guessing(rows.train_labels, rows.labels[r]) for rows in lessons for c, r in rows.tests.items()}
     table.append({"name": "chance", "title": "most frequent class", "centred": "none", "figures": guess})
   if probe.fingerprint(setup.trained.params, setup.trained.stats) != before:
     raise RuntimeError("the frozen network changed under the linear probe")
   settings = config.probe
-  notes = [rows.note, "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
+  notes = [*dict.fromkeys(rows.note for rows in lessons), *probe.told(table),
+           "The encoder is frozen: parameters and running statistics are the same bytes before and after."]
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
   subjects = setup.split.subjects
@@ -71,7 +73,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     "task": "linear_probe", "title": f"Linear probe of {settings.target} on {config.dataset}", "notes": notes,
     "rows": table, "metrics": METRICS, "frozen": {"fingerprint": before, "unchanged": True},
     "conditions": [{"name": c, "title": f"{c}: {len(r)} walks of {len(np.unique(subjects[r]))} subjects, learnt from"
-                    f" {len(rows.train)}"} for c, r in rows.tests.items()],
+                    f" {len(rows.train)}"} for rows in lessons for c, r in rows.tests.items()],
   }
   return [results.write(path, result)]
 
@@ -88,8 +90,10 @@ def _features(setup: Setup, rows: Rows, network, title: str) -> tuple[Features, 
 
 def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
   settings = config.probe
-  layer = probe.fit(train.embeddings[rows.train], rows.train_labels, steps=settings.steps, rate=settings.rate,
-                    weight_decay=settings.weight_decay, batch_size=settings.batch_size, seed=config.seed)
+  labels = np.empty(len(train), rows.train_labels.dtype)
+  labels[rows.train] = rows.train_labels
+  layer = probe.fit(train.embeddings, labels, rows=rows.train, parts=rows.parts, penalties=settings.penalties,
+                    iterations=settings.iterations)
   figures = {}
   for condition, where in rows.tests.items():
     logits = layer.logits(test.embeddings[where])
@@ -98,7 +102,16 @@ def _probed(config, rows: Rows, train: Features, test: Features) -> dict:
       found["confusion"] = probe.confusion(logits, rows.labels[where], layer.classes)
     figures[condition] = found | {"ci": _intervals(right, test.subjects[where], config), "walks": len(where),
                                   "by_subject": statistics.by_subject(right, test.subjects[where])}
-  return {"figures": figures, "train_loss": float(layer.losses[-1]), "classes": len(layer.classes)}
+  return {"figures": figures, "classes": len(layer.classes)} | layer.described()
+
+
+def _joined(lessons: list[Rows], found: list[dict]) -> dict:
+  """What several layers, each learnt from a gallery of its own, found: figures together, the rest by condition."""
+  if len(found) == 1:
+    return found[0]
+  rest = {"/".join(rows.tests): {k: v for k, v in one.items() if k != "figures"}
+          for rows, one in zip(lessons, found, strict=True)}
+  return {"figures": {c: figures for one in found for c, figures in one["figures"].items()}, "layers": rest}
 
 
 def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
@@ -110,18 +123,25 @@ def _intervals(right: np.ndarray, subjects: np.ndarray, config) -> dict:
   return {"accuracy": statistics.interval(100 * (weights @ hits) / (weights @ walks))}
 
 
-def _by_condition(setup: Setup) -> Rows:
+def _by_condition(setup: Setup) -> list[Rows]:
+  """A lesson for each gallery of the protocol, or the one of `config.probe.train_conditions`."""
   config, split = setup.config, setup.split
   conditions, subjects = split.conditions.astype(np.str_), split.subjects.astype(np.str_)
   if config.probe.train_conditions:
     wanted, known = list(config.probe.train_conditions), np.unique(conditions)
     if unknown := sorted(set(wanted) - set(known)):
       raise ConfigError(f"config.probe.train_conditions names {unknown}; {config.dataset} has {known.tolist()}")
-    teaching = np.isin(conditions, wanted)
-    asked = {c: conditions == c for c in known if c not in wanted}
-  else:
-    views = split.views.astype(np.str_)
-    teaching, asked = roles(protocols.get(config.protocol), subjects, conditions, views, origin=setup.origin)
+    return [_lesson(setup, np.isin(conditions, wanted), {c: conditions == c for c in known if c not in wanted})]
+  views, galleries = split.views.astype(np.str_), {}
+  for trial in trials_of(protocols.get(config.protocol), subjects, conditions, views, origin=setup.origin):
+    galleries.setdefault(trial.gallery.tobytes(), (trial.gallery, {}))[1][trial.name] = trial.probes
+  return [_lesson(setup, teaching, asked) for teaching, asked in galleries.values()]
+
+
+def _lesson(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) -> Rows:
+  """Learns from the walks `teaching`, bool [N], and asks those of each condition `asked` whose person was learnt."""
+  split = setup.split
+  conditions, subjects = split.conditions.astype(np.str_), split.subjects.astype(np.str_)
   taught = np.unique(subjects[teaching])
   tests = {c: np.flatnonzero(rows & ~teaching & np.isin(subjects, taught)) for c, rows in asked.items()}
   tests = {c: rows for c, rows in tests.items() if len(rows)}
@@ -135,7 +155,14 @@ def _by_condition(setup: Setup) -> Rows:
           " other conditions.")
   note += f" {missing} subjects without walks to learn from are left out." if missing else ""
   train = np.flatnonzero(teaching)
-  return Rows(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, note=note)
+  parts = probe.keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed)
+  return Rows(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, parts=parts,
+              note=note)
+
+
+def _fraction(config) -> float:
+  """Of what is learnt from, the share kept back: none where there is no penalty to choose."""
+  return config.probe.validation_fraction if len(config.probe.penalties) > 1 else 0.0
 
 
 def _by_split(setup: Setup) -> Rows:
@@ -156,8 +183,11 @@ def _by_split(setup: Setup) -> Rows:
                     f" {split.name}; both are needed")
 
   def text(values):
-    return np.array([f"{v:g}" for v in values], np.str_)
+    return np.array(["" if np.isnan(v) else f"{v:g}" for v in values], np.str_)
 
+  labels = text(teacher.attributes[target])
+  parts = targets.keep_back(teacher.subjects.astype(np.str_), labels, target=target, fraction=_fraction(config),
+                            seed=config.seed, section="probe")
   note = f"The layer learns {target} from the {config.probe.train_split} split; no test subject is in it."
-  return Rows(train=train, train_labels=text(teacher.attributes[target][train]), tests={"all": test},
-              labels=text(split.attributes[target]), train_split=teacher, note=note)
+  return Rows(train=train, train_labels=labels[train], tests={"all": test}, labels=text(split.attributes[target]),
+              train_split=teacher, parts=parts, note=note)

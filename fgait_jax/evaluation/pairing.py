@@ -63,5 +63,6 @@ def tested(first: dict, second: dict, key: str, *, resamples: int, seed: int) ->
 
 def _sums(by: dict, key: str) -> tuple[dict, dict]:
   """Subject -> outcome in per cent times trials, and -> trials, of the subjects that have an outcome."""
-  rows = [row for row in zip(map(str, by["subjects"]), by[key], by["trials"], strict=True) if row[1] is not None]
+  trials = by.get("map_trials", by["trials"]) if key == "map" else by["trials"]
+  rows = [row for row in zip(map(str, by["subjects"]), by[key], trials, strict=True) if row[1] is not None]
   return {name: value * trials for name, value, trials in rows}, {name: trials for name, _, trials in rows}

@@ -14,7 +14,7 @@ from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import features, protocols
 from fgait_jax.evaluation.protocols.base import Protocol
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
 
 
@@ -41,7 +41,7 @@ class ZeroShot:
     del step
     found = features.extract(
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
-      mirror=self.mirror, rows=self.rows, between=between)
+      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between)
     scored = self.protocol.evaluate(
       found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
       origin=self.split.name)
@@ -71,7 +71,7 @@ def zero_shot(config) -> list[ZeroShot]:
                     " there, its protocol in config.periodic.protocol, or set config.periodic.every=0)") from error
   rows = spread(split.subjects, settings.max_sequences)
   columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
-  roles(protocol, *columns, origin=split.name)
+  trials_of(protocol, *columns, origin=split.name)
   return [ZeroShot(
     split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,

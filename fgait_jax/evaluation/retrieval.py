@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fgait_jax.errors import DataError
+from fgait_jax.evaluation import verification
 from fgait_jax.evaluation.distances import (
   BUDGET,
   Blocks,
@@ -30,6 +31,7 @@ class Ranking:
   first: int32 [n, v], rank from 1 of the closest mate, 0 where there is none.
   precision: float32 [n, v], average precision; inp: float32 [n, v], mates / rank of the last mate; 0 without mates.
   mates: int32 [n, v]; sizes: int32 [n, v], gallery items ranked; nearest: int32 [n, v], the closest one, -1 if none.
+  pairs: int32 [n, 2, BINS], how many strangers and mates lie in each bin of distances, where these were asked for.
   """
 
   first: np.ndarray
@@ -38,19 +40,21 @@ class Ranking:
   mates: np.ndarray
   sizes: np.ndarray
   nearest: np.ndarray
+  pairs: np.ndarray | None = None
 
   def take(self, rows: np.ndarray) -> "Ranking":
     """The ranking of some probes."""
-    return Ranking(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
+    fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    return Ranking(**{name: None if value is None else value[rows] for name, value in fields.items()})
 
   def spread(self, columns: np.ndarray, total: int) -> "Ranking":
     """The same groups at `columns` of `total`; groups in between are empty."""
     fields = {}
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      fields[field.name] = np.full((len(value), total), -1 if field.name == "nearest" else 0, value.dtype)
-      fields[field.name][:, columns] = value
-    return Ranking(**fields)
+    for name in (field.name for field in dataclasses.fields(self) if field.name != "pairs"):
+      value = getattr(self, name)
+      fields[name] = np.full((len(value), total), -1 if name == "nearest" else 0, value.dtype)
+      fields[name][:, columns] = value
+    return Ranking(**fields, pairs=self.pairs)
 
   def hits(self, rank: int) -> np.ndarray:
     """Bool [n, v]: a mate stands within the first `rank`."""
@@ -66,13 +70,16 @@ def rank(
   gallery_groups: np.ndarray | None = None,
   probe_cameras: np.ndarray | None = None,
   gallery_cameras: np.ndarray | None = None,
+  bins: np.ndarray | None = None,
+  counted: np.ndarray | None = None,
   metric: str = "euclidean",
   budget_bytes: int = BUDGET,
 ) -> Ranking:
   """Ranks probes [n, C, P] in the gallery [m, C, P], apart in each of `gallery_groups` (ints 0..v-1, one per item).
 
   Given cameras, gallery items of the probe's own subject and camera are left out of its ranking (person
-  re-identification's rule). Raises DataError on an empty gallery.
+  re-identification's rule). Given `bins` (verification.bins_of), the pairs that are ranked are counted by distance too,
+  of each probe in the groups where `counted` bool [n, v] holds (default: in all). Raises DataError on an empty gallery.
   """
   if not len(gallery):
     raise DataError("the gallery is empty")
@@ -81,18 +88,24 @@ def rank(
   mates, dropped = _mates(members, probe_labels, gallery_labels, probe_cameras, gallery_cameras)
   columns = members.reshape(-1)
   plan = _plan(probe, gallery, columns, budget_bytes)
-  ranks, nearest = [], []
+  if counted is None:
+    counted = np.ones((len(probe), len(members)), bool)
+  table = None if bins is None else jnp.asarray(bins)
+  ranks, nearest, pairs = [], [], []
   for rows, distances in _distance_rows(probe, gallery, columns, plan=plan, metric=metric):
     left_out = None if dropped is None else _fit(dropped[rows], plan.probes)
-    block = _rank_block(distances, jnp.asarray(members < 0), _fit(mates[rows], plan.probes), left_out)
-    ranks.append(np.asarray(block[0])[: len(rows)])
-    nearest.append(np.asarray(block[1])[: len(rows)])
+    asked = None if bins is None else _fit(counted[rows], plan.probes)
+    block = _rank_block(distances, jnp.asarray(members < 0), _fit(mates[rows], plan.probes), left_out, asked, table)
+    for whole, part in zip((ranks, nearest, pairs), block, strict=True):
+      if part is not None:
+        whole.append(np.asarray(part)[: len(rows)])
   nearest = np.concatenate(nearest)
   picked = np.take_along_axis(members, np.maximum(nearest, 0).T, axis=1).T
   sizes = np.sum(members >= 0, axis=1)[None, :]
   if dropped is not None:
     sizes = sizes - np.sum(dropped < members.shape[1], axis=-1)
-  return _from_ranks(np.concatenate(ranks), sizes=sizes, nearest=np.where(sizes > 0, picked, -1))
+  found = _from_ranks(np.concatenate(ranks), sizes=sizes, nearest=np.where(sizes > 0, picked, -1))
+  return dataclasses.replace(found, pairs=np.concatenate(pairs) if pairs else None)
 
 
 def nearest(
@@ -152,8 +165,8 @@ def _closest(parted, *, length, count):
 
 
 @jax.jit
-def _rank_block(parted, padding, mates, dropped):
-  """Ranks int32 [b, v, m] of mates (0 where padded) and the closest column [b, v].
+def _rank_block(parted, padding, mates, dropped, counted, bins):
+  """Ranks int32 [b, v, m] of mates (0 where padded), the closest column [b, v], and counted pairs (None without bins).
 
   parted: distances in blocks side by side, [b, v * g] and more; padding bool [v, g]; mates [b, v, m] and dropped
   [b, v, e] (or None) are columns of a group, g where there is none.
@@ -176,7 +189,12 @@ def _rank_block(parted, padding, mates, dropped):
   _, ranks = jax.lax.scan(closer, None, (jnp.moveaxis(own, -1, 0), jnp.moveaxis(mates, -1, 0)))
   least = jnp.min(distances, axis=-1, keepdims=True)  # ten times faster on CPU than argmin, the same answer
   closest = jnp.min(jnp.where(distances == least, column, width - 1), axis=-1)
-  return jnp.where(there, jnp.moveaxis(ranks, 0, -1), 0), closest
+  ranks = jnp.where(there, jnp.moveaxis(ranks, 0, -1), 0)
+  if bins is None:
+    return ranks, closest, None
+  every, genuine = (verification.count(jnp.where(counted[..., None], x, jnp.inf).reshape(num, -1), bins)
+                    for x in (distances, own))
+  return ranks, closest, jnp.stack([every - genuine, genuine], axis=1)
 
 
 def _mates(members, probe_labels, gallery_labels, probe_cameras, gallery_cameras):

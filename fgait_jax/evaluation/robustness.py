@@ -3,6 +3,7 @@
 Clean walks are embedded once, through the cache that all tasks share; corrupted ones are made, embedded and forgotten.
 """
 
+import dataclasses
 import pathlib
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, corruption, protocols, results, statistics
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.periodic import spread
-from fgait_jax.evaluation.roles import roles
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.zero_shot import evaluate
 
@@ -76,12 +77,9 @@ def chosen(settings) -> tuple[list[str], list[int]]:
 def _changed(setup: Setup, protocol, rows: np.ndarray) -> np.ndarray:
   """Rows of the split that are corrupted, among `rows`."""
   text = [np.asarray(getattr(setup.split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views")]
-  gallery, probes = roles(protocol, *text, origin=setup.origin)
-  probe, side = np.any(list(probes.values()), axis=0), setup.config.robustness.corrupt
-  if side != "both" and (gallery & probe).any():
-    raise ConfigError(f"config.robustness.corrupt={side}: protocol {protocol.name} takes {(gallery & probe).sum()}"
-                      ' walks as probe and as gallery; set it to "both"')
-  return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[side]]
+  trials = trials_of(protocol, *text, origin=setup.origin)
+  probe, gallery = (np.any([getattr(trial, side) for trial in trials], axis=0) for side in ("probes", "gallery"))
+  return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[setup.config.robustness.corrupt]]
 
 
 def _systems(setup: Setup) -> list[tuple]:
@@ -113,28 +111,27 @@ def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray,
   clean = {name: _scored(setup, protocol, change(whole)) for name, _, change in named}
   found: dict[str, dict] = {name: {} for name, *_ in named}
   for case, split in cases.items():
-    mixed = np.array(whole.embeddings)
-    mixed[places] = features_of(split).embeddings
-    both = Features(embeddings=mixed, subjects=whole.subjects, conditions=whole.conditions, views=whole.views,
-                    keys=whole.keys)
+    embeddings = np.array(whole.embeddings)
+    embeddings[places] = features_of(split).embeddings
+    mixed, side = dataclasses.replace(whole, embeddings=embeddings), setup.config.robustness.corrupt
+    # A walk may be a probe of one comparison and stand in the gallery of another: only one of the two is corrupted.
+    probes, gallery = whole if side == "gallery" else mixed, whole if side == "probe" else mixed
     for name, _, change in named:
-      found[name][case] = _scored(setup, protocol, change(both))
+      found[name][case] = _scored(setup, protocol, change(probes), change(gallery))
   return [_row(name, title, clean[name], found[name], setup.config) for name, title, _ in named]
 
 
-def _scored(setup: Setup, protocol, found: Features) -> dict:
-  """`rank1` of the protocol's summary in per cent, and per condition each subject's `hits` and `trials`."""
-  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0)
+def _scored(setup: Setup, protocol, found: Features, gallery: Features | None = None) -> dict:
+  """`rank1` of the protocol's summary in per cent, and per condition what it is the average of: `by_cell`; `gallery`
+  has the same walks as they stand in a gallery, where these are others."""
+  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0, gallery=gallery, by_cell=True)
   conditions = scored["conditions"]
   if (summary := getattr(protocol, "summary", "")) in conditions:
     conditions = {summary: conditions[summary]}
-  outcomes = {}
-  for name, figures in conditions.items():
-    by = figures["by_subject"]
-    trials = np.array(by["trials"], np.float64)
-    outcomes[name] = {"subjects": by["subjects"], "trials": trials,
-                      "hits": np.nan_to_num(np.array(by["rank1"], np.float64)) / 100 * trials}
-  return {"rank1": scored["summary"]["rank1"], "outcomes": outcomes}
+  cells = {name: {"subjects": np.asarray(figures["by_cell"]["subjects"])}
+           | {key: np.array(figures["by_cell"][key], np.float64) for key in ("hits", "trials")}
+           for name, figures in conditions.items()}
+  return {"rank1": scored["summary"]["rank1"], "by_cell": cells}
 
 
 def _row(name: str, title: str, clean: dict, found: dict, config) -> dict:
@@ -161,20 +158,20 @@ def _relative(rank1: float, clean: float) -> float | None:
 
 
 def _resampled(clean: dict, found: dict, config) -> dict:
-  """Case -> share of clean rank-1 in each resample of the probe subjects: a mean over conditions, as the summary is."""
-  names = np.unique(np.concatenate([outcome["subjects"] for outcome in clean["outcomes"].values()]))
+  """Case -> share of clean rank-1 [resamples], each resample of the probe subjects averaged as the summary is: over
+  cells, then over conditions. The same draws for all cases."""
+  names = np.unique(np.concatenate([cells["subjects"] for cells in clean["by_cell"].values()]))
   if len(names) < 2:
     return {}
   weights = statistics.subject_weights(len(names), resamples=config.bootstrap, seed=config.seed)
 
   def drawn(scored: dict) -> np.ndarray:
-    shares = []
-    for outcome in scored["outcomes"].values():
-      sums = np.zeros((2, len(names)))
-      sums[:, np.searchsorted(names, outcome["subjects"])] = outcome["hits"], outcome["trials"]
-      hits, trials = weights @ sums[0], weights @ sums[1]
-      shares.append(hits / np.where(trials > 0, trials, np.nan))
-    return np.mean(shares, axis=0)
+    figures = []
+    for cells in scored["by_cell"].values():
+      own = weights[:, np.searchsorted(names, cells["subjects"])]
+      hits, trials = (np.tensordot(own, cells[key], axes=1)[..., None] for key in ("hits", "trials"))
+      figures.append(statistics.mean_of_cells(hits, trials, np.ones(hits.shape[1:3], bool))[:, 0])
+    return np.mean(figures, axis=0)
 
   before = drawn(clean)
   before = np.where(before > 0, before, np.nan)

@@ -1,25 +1,14 @@
-"""How sure a figure is, and whether embeddings are healthy: intervals, paired tests, verification, hubs, collapse.
+"""How sure a figure is, and whether embeddings are healthy: intervals, paired tests, hubs, collapse.
 
 All randomness comes from a seed given by the caller. Subjects, not sequences, are what is resampled: sequences of one
 person are not independent, so resampling them would make intervals too narrow.
 """
 
-import dataclasses
-
 import numpy as np
-from sklearn import metrics
 
 from fgait_jax.errors import DataError
 
 LEVEL = 95.0  # percent, of every interval
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Verification:
-  """Verification over probe-gallery pairs: `auc`, `eer` in 0..1 (nan where one kind of pair is missing)."""
-
-  auc: float
-  eer: float
 
 
 def subject_weights(num_subjects: int, *, resamples: int, seed: int | tuple) -> np.ndarray:
@@ -129,51 +118,6 @@ def by_subject(right: np.ndarray, subjects: np.ndarray) -> dict:
   the `subjects`; right bool [n], subjects [n]."""
   names, subject, trials = np.unique(subjects, return_inverse=True, return_counts=True)
   return {"subjects": names, "accuracy": 100 * np.bincount(subject, weights=right) / trials, "trials": trials}
-
-
-def verification(distances: np.ndarray, genuine: np.ndarray) -> Verification:
-  """AUC and equal-error rate of accepting pairs by small distance; distances [n], genuine bool [n]."""
-  genuine = np.asarray(genuine, bool)
-  if genuine.all() or not genuine.any():
-    return Verification(auc=float("nan"), eer=float("nan"))
-  false, true, _ = metrics.roc_curve(genuine, -np.asarray(distances, np.float64))
-  return Verification(auc=float(metrics.auc(false, true)), eer=_equal_error(false, 1 - true))
-
-
-def _equal_error(false_accept: np.ndarray, false_reject: np.ndarray) -> float:
-  """Where the two rates cross on the straight line between the two nearest thresholds."""
-  gap = false_accept - false_reject  # rises from -1 to 1
-  after = int(np.argmax(gap >= 0))
-  if after == 0:
-    return float(false_accept[0])
-  before = after - 1
-  share = gap[before] / (gap[before] - gap[after])
-  return float(false_accept[before] + share * (false_accept[after] - false_accept[before]))
-
-
-def bootstrap_verification(
-  distances: np.ndarray, genuine: np.ndarray, *, subject: np.ndarray, resamples: int, seed: int, bins: int = 512
-) -> np.ndarray:
-  """Resampled (AUC, EER) [resamples, 2] over subjects of the probes; distances are sorted into bins first.
-
-  subject: int [n], 0..s-1. Binning keeps it one matrix product. Edges are the `bins` quantiles of genuine pairs and
-  those of impostors: a bin then holds at most 1 / `bins` of either, however rare genuine pairs are, and both figures
-  move by less than that.
-  """
-  parts, genuine = np.linspace(0, 1, bins + 1), np.asarray(genuine, bool)
-  edges = np.unique(np.concatenate([np.quantile(distances[kind], parts) for kind in (genuine, ~genuine) if kind.any()]))
-  place = np.searchsorted(edges, distances)
-  width, num = len(edges) + 1, int(subject.max()) + 1
-  key = (subject * 2 + genuine) * width + place
-  counts = np.bincount(key, minlength=num * 2 * width).reshape(num, 2 * width).astype(np.float32)
-  drawn = (subject_weights(num, resamples=resamples, seed=seed) @ counts).reshape(resamples, 2, width)
-  with np.errstate(invalid="ignore"):
-    shares = np.cumsum(drawn, axis=-1, dtype=np.float64)
-    shares = np.concatenate([np.zeros((resamples, 2, 1)), shares / shares[..., -1:]], axis=-1)
-  accept, reject = shares[:, 0], 1 - shares[:, 1]  # impostors accepted, genuine pairs rejected
-  auc = np.sum(np.diff(accept, axis=-1) * (1 - (reject[:, 1:] + reject[:, :-1]) / 2), axis=-1)
-  eer = np.array([_equal_error(a, r) if np.isfinite(a).all() else np.nan for a, r in zip(accept, reject, strict=True)])
-  return np.stack([np.where(np.isfinite(accept).all(-1) & np.isfinite(reject).all(-1), auc, np.nan), eer], axis=-1)
 
 
 def hubness(nearest: np.ndarray, *, gallery_labels: np.ndarray) -> dict:

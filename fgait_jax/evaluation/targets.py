@@ -6,11 +6,15 @@ import dataclasses
 import numpy as np
 from sklearn.metrics import f1_score
 
+from fgait_jax.data.schema import population_of
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import retrieval
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.evaluation.protocols.classify import Classify
+from fgait_jax.evaluation.protocols.trials import trials_of
+
+ACROSS = ("view", "condition", "protocol")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,22 +88,38 @@ def keep_back(
 
 
 def check_apart(train, test, *, section: str = "fine_tune") -> None:
-  """Raises `ConfigError` where a person is in both splits."""
+  """Raises `ConfigError` where a person is in both splits: of one population, equal identities are one person."""
+  if population_of(train.manifest) != population_of(test.manifest):
+    return
   if shared := sorted(set(train.subjects) & set(test.subjects)):
     raise ConfigError(f"{train.name} (config.{section}.train_split) and {test.name} (config.split) share {len(shared)}"
                       f" subjects ({', '.join(map(str, shared[:5]))}, ...): what is learnt would know its test people;"
                       " take splits of other people")
 
 
-def rank1(found: Features, *, across: str, metric: str, section: str = "fine_tune") -> float:
-  """Per cent of walks whose nearest neighbour is the same person, itself and its `across` ("view" or "condition") left
-  out of its own mates; walks without a mate left are not counted.
+def check_across(split, rows: np.ndarray, *, across: str, protocol, section: str = "fine_tune") -> None:
+  """Raises `ConfigError` or `DataError`, before anything is learnt, unless `rank1` can be asked of these rows."""
+  if across not in ACROSS:
+    raise ConfigError(f"config.{section}.validate_across is {across!r}; known: {', '.join(ACROSS)}")
+  if across == "protocol":
+    columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
+    trials_of(protocol, *columns, origin=f"{split.name} (config.{section}.validate_across=protocol)")
 
-  Raises `DataError` where none has one.
+
+def rank1(found: Features, *, across: str, metric: str, protocol, section: str = "fine_tune") -> float:
+  """Rank-1 in per cent among validation people, each walk sought `across` one of `ACROSS`.
+
+  "protocol": what `protocol` says of these walks, in its galleries. "view", "condition": the share of walks whose
+  nearest neighbour is the same person, itself and its view (as the protocol tells cameras apart) or condition left out
+  of its own mates; walks without a mate left are not counted, and `DataError` is raised where none has one.
   """
-  if across not in ("view", "condition"):
-    raise ConfigError(f'config.{section}.validate_across is {across!r}; known: "view", "condition"')
-  cameras = found.views if across == "view" else found.conditions
+  if across not in ACROSS:
+    raise ConfigError(f"config.{section}.validate_across is {across!r}; known: {', '.join(ACROSS)}")
+  if across == "protocol":
+    scored = protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=metric,
+                               bootstrap=0, origin=f"config.{section}.validate_across=protocol")
+    return scored["summary"]["rank1"]
+  cameras = protocol.cameras(found.views) if across == "view" else found.conditions
   ranking = retrieval.rank(found.embeddings, found.embeddings, probe_labels=found.subjects,
                            gallery_labels=found.subjects, probe_cameras=cameras, gallery_cameras=cameras, metric=metric)
   counted = ranking.mates[:, 0] > 0

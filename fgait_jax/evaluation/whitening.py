@@ -2,15 +2,14 @@
 
 All parts of a walk become one vector first: parts of one body vary together, and what they share is counted once only
 by a map that sees them all. Either map is learnt from training walks, never from those it is tested on. (The "learned
-whitening" of image retrieval, Radenovic et al., arXiv 1711.02512; the discriminant is Fisher's, 1936; scikit-learn
-solves.)
+whitening" of image retrieval, Radenovic et al., arXiv 1711.02512; the discriminant is Fisher's, 1936, its shrinkage
+that of Friedman's regularised discriminant analysis, 1989.)
 """
 
 import dataclasses
 
 import numpy as np
 from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.features import Features
@@ -70,14 +69,32 @@ def whitened(found: Components, *, floor: float) -> LinearMap:
 def discriminant(found: Components, labels: np.ndarray, *, shrinkage: float) -> LinearMap:
   """The directions, one fewer than there are labels, in which people differ most against their own walks; `labels` [n].
 
-  The covariance within a person is shrunk by `shrinkage` in 0..1 towards a multiple of the identity.
+  They solve B v = ratio W' v (Fisher 1936): B is the covariance of people's means, each counted once a walk, and
+  W' = (1 - shrinkage) W + shrinkage trace(W) / k I the covariance W [k, k] of walks about their own person's mean,
+  shrunk towards a multiple of the identity; v has length 1 under W'. (scikit-learn's LinearDiscriminantAnalysis
+  shrinks the covariance of all walks too, which at shrinkage 1 leaves no difference between people.)
+
+  Raises `DataError` for too few walks or people, and where W' is singular.
   """
-  names, walks = np.unique(labels, return_counts=True)
+  names, person, walks = np.unique(labels, return_inverse=True, return_counts=True)
   if len(names) < 2 or walks.max() < 2:
     raise DataError(f"{len(labels)} training walks of {len(names)} people, {walks.max()} of one at most: a discriminant"
                     " wants two people or more, with several walks")
-  lda = LinearDiscriminantAnalysis(solver="eigen", shrinkage=shrinkage).fit(found.scores.astype(np.float64), labels)
-  return LinearMap(mean=found.mean, kernel=found.directions @ lda.scalings_[:, : len(names) - 1])
+  scores = found.scores.astype(np.float64)
+  means = np.stack([scores[person == n].mean(axis=0) for n in range(len(names))])
+  within, between = (rows.T @ rows / len(rows)
+                     for rows in (scores - means[person], means[person] - scores.mean(axis=0)))
+  size = len(within)
+  within = (1 - shrinkage) * within + shrinkage * np.trace(within) / size * np.eye(size)
+  variances, axes = np.linalg.eigh(within)
+  if variances[0] <= 1e-10 * variances[-1]:  # the scores are float32: beyond it lies rounding
+    raise DataError(f"the walks of {len(names)} people do not vary about their own person's mean in all of {size}"
+                    f" components, and a shrinkage of {shrinkage:g} leaves it so; give config.whitening.shrinkages"
+                    " above 0, fewer config.whitening.components, or walks that are not copies of each other")
+  whiten = axes / np.sqrt(variances)
+  ratios, vectors = np.linalg.eigh(whiten.T @ between @ whiten)
+  best = np.argsort(-ratios)[: len(names) - 1]
+  return LinearMap(mean=found.mean, kernel=found.directions @ (whiten @ vectors[:, best]))
 
 
 def _flat(embeddings: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fgait_jax.evaluation import baselines, protocols, results
 from fgait_jax.evaluation.features import Features
-from fgait_jax.evaluation.protocols.crossview import CrossView
+from fgait_jax.evaluation.protocols.ranked import CrossView
 from fgait_jax.evaluation.report import neighbours, reconstructions
 from fgait_jax.evaluation.setup import Setup, prepare
 
@@ -76,10 +76,13 @@ def titles_of(figures: dict) -> list[dict]:
            f" {found['gallery']} walks"} for name, found in figures.items()]
 
 
-def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int) -> dict:
-  """The protocol's result for `found`; its keys are those of docs/evaluation.md."""
+def evaluate(protocol, found: Features, config, *, origin: str, bootstrap: int,
+             gallery: Features | None = None, by_cell: bool = False) -> dict:
+  """The protocol's result for `found`; its keys are those of docs/evaluation.md. `gallery` has the same walks as they
+  stand in a gallery, where these are others; `by_cell` as `Protocol.evaluate` has it."""
   return protocol.evaluate(found.embeddings, found.subjects, found.conditions, found.views, metric=config.metric,
-                           bootstrap=bootstrap, seed=config.seed, origin=origin)
+                           bootstrap=bootstrap, seed=config.seed, origin=origin, by_cell=by_cell,
+                           enrolled=None if gallery is None else gallery.embeddings)
 
 
 def hubs(figures: dict) -> str:

@@ -24,7 +24,7 @@ TABLE = (
   (r"encoder/stage\d/(first|rest)/conv[12]/kernel", 2),
   (r"encoder/stage\d/(first|rest)/temporal/kernel", 1),
   (r"encoder/stage\d/(first|rest)/shortcut/kernel", 0),
-  (r"projector/fc\d/kernel", 0),
+  (r"projector/(fc\d|body/(reduce|mix))/kernel", 0),
 )
 
 

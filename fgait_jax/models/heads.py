@@ -47,8 +47,32 @@ class PartNorm(nnx.Module):
     return self.norm(x.reshape(x.shape[0], -1)).reshape(x.shape)
 
 
+class BodyHeads(nnx.Module):
+  """Views of the whole body: every part reduced, all as one vector, normalised, and a linear map to each head.
+
+  A part's own layers cannot weigh it against the others; these can, and learn several times faster in short runs
+  (docs/experiments.md). Not in the reference.
+  """
+
+  def __init__(
+    self, parts: int, features_in: int, heads: int, features_out: int, *, reduced: int = 32, dtype=jnp.float32,
+    rngs: nnx.Rngs,
+  ):
+    self.reduce = PartLinear(parts, features_in, reduced, fans="part", dtype=dtype, rngs=rngs)
+    self.norm1 = BatchNorm(parts * reduced, rngs=rngs)
+    self.mix = PartLinear(1, parts * reduced, heads * features_out, fans="part", dtype=dtype, rngs=rngs)
+    self.norm2 = PartNorm(heads, features_out, rngs=rngs)
+    self.heads = heads
+
+  def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b h e"]:
+    x = self.norm1(self.reduce(x).reshape(x.shape[0], -1))
+    return self.norm2(self.mix(x[:, None]).reshape(x.shape[0], self.heads, -1))
+
+
 class PartMLP(nnx.Module):
   """FC, normalisation, ReLU, FC; `final_norm` adds a last normalisation (projector) or leaves it off (predictor).
+
+  `body_heads` puts as many views of all parts together behind the parts (`BodyHeads`); `parts` counts what comes out.
 
   `start` says how it begins: "reference" as the published heads; "part" with xavier weights of every part; "identity"
   as its own input, to which it learns what to add (not in the reference; needs as many features out as in).
@@ -56,7 +80,7 @@ class PartMLP(nnx.Module):
 
   def __init__(
     self, parts: int, features_in: int, hidden: int, features_out: int, *, final_norm: bool, start: str = "reference",
-    dtype=jnp.float32, rngs: nnx.Rngs,
+    body_heads: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     first, second = {"reference": ("tensor", "tensor"), "part": ("part", "part"), "identity": ("part", "zero")}[start]
     self.fc1 = PartLinear(parts, features_in, hidden, fans=first, dtype=dtype, rngs=rngs)
@@ -64,11 +88,15 @@ class PartMLP(nnx.Module):
     self.fc2 = PartLinear(parts, hidden, features_out, fans=second, dtype=dtype, rngs=rngs)
     self.norm2 = PartNorm(parts, features_out, rngs=rngs) if final_norm else None
     self.adds = start == "identity"
+    self.parts = parts + body_heads
+    body = BodyHeads(parts, features_in, body_heads, features_out, dtype=dtype, rngs=rngs) if body_heads else None
+    self.body = nnx.data(body)
 
-  def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p e"]:
+  def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p+h e"]:
     y = self.fc2(jax.nn.relu(self.norm1(self.fc1(x))))
     y = x + y if self.adds else y
-    return y if self.norm2 is None else self.norm2(y)
+    y = y if self.norm2 is None else self.norm2(y)
+    return y if self.body is None else jnp.concatenate([y, self.body(x)], axis=1)
 
 
 def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:

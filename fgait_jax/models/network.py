@@ -10,7 +10,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.heads import PartMLP, unit
-from fgait_jax.models.parts import NUM_PARTS, FeatureMap, part_pool, temporal_max
+from fgait_jax.models.parts import NUM_PARTS, FeatureMap, pool
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 
@@ -19,10 +19,11 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 class Embedding:
   """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
 
+  p counts 31 parts of the body, and behind them the heads that see all of it, where there are any (`pooled` has none).
   `recognition`, of a network that was fine-tuned to tell people apart, is what its head compares, not normalised.
   """
 
-  pooled: Float[Array, "b p d"]
+  pooled: Float[Array, "b 31 d"]
   projection: Float[Array, "b p e"]
   prediction: Float[Array, "b p e"]
   recognition: Float[Array, "b p f"] | None = None
@@ -49,20 +50,23 @@ class GaitNetwork(nnx.Module):
     decoder: of masked modelling; without one, masked_fraction must be 0.
     heads: "reference", as published; "identity": usual weights, and a predictor that starts as the identity, so that
       the student begins near its teacher and short runs learn (`PartMLP`).
+    temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
+    body_heads: further projections that see all parts at once; they stand behind the 31 parts wherever parts do.
   """
 
   def __init__(
-    self, encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference", dtype=jnp.float32,
-    rngs: nnx.Rngs,
+    self, encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference",
+    temporal: str = "max", body_heads: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
     self.encoder = encoder
+    self.temporal = temporal
     self.projector = PartMLP(
-      NUM_PARTS, encoder.features, e, e, final_norm=True, start=starts[0], dtype=dtype, rngs=rngs
+      NUM_PARTS, encoder.features, e, e, final_norm=True, start=starts[0], body_heads=body_heads, dtype=dtype, rngs=rngs
     )
     self.predictor = PartMLP(
-      NUM_PARTS, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
+      self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
     )
     self.decoder = decoder
     # What fine-tuning may add: a border of pixels (models/prompts.py), and the head that tells people apart.
@@ -70,7 +74,7 @@ class GaitNetwork(nnx.Module):
     self.recognition = nnx.data(None)
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """The whole body: encoder, maximum over time, 31 parts, projector, predictor. `frames` in 0..1."""
+    """The whole body: encoder, pooling over time, 31 parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
 
@@ -105,7 +109,7 @@ class GaitNetwork(nnx.Module):
     return PretrainOutput(embedding.prediction, embedding.projection, logits, targets, token_valid & ~visible)
 
   def _heads(self, feature_map: FeatureMap) -> Embedding:
-    pooled = part_pool(*temporal_max(feature_map))
+    pooled = pool(feature_map, temporal=self.temporal)
     projection = self.projector(pooled)
     recognition = None
     if self.recognition is not None:

@@ -29,6 +29,19 @@ def temporal_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool
   return jnp.where(present[..., None], highest, 0), present
 
 
+def temporal_mean(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
+  """Mean over the present slots of each position, likewise: what one bad frame spoils, the others outweigh."""
+  count = jnp.sum(feature_map.present, axis=1)
+  total = jnp.sum(jnp.where(feature_map.present[..., None], feature_map.features, 0), axis=1, dtype=jnp.float32)
+  return (total / jnp.maximum(count, 1)[..., None]).astype(feature_map.features.dtype), count > 0
+
+
+def temporal_mean_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
+  """The sum of both, as parts sum them over space."""
+  mean, present = temporal_mean(feature_map)
+  return mean + temporal_max(feature_map)[0], present
+
+
 def part_pool(features: Float[Array, "b r q d"], present: Bool[Array, "b r q"]) -> Float[Array, "b p d"]:
   """Mean plus max over each of 16, 8, 4, 2 and 1 horizontal bins, top to bottom, fine to coarse (HPP of OpenGait).
 
@@ -47,3 +60,11 @@ def part_pool(features: Float[Array, "b r q d"], present: Bool[Array, "b r q"]) 
     top = maximum(jnp.where(here, strip, lowest), 2)
     pooled.append(jnp.where(count > 0, mean + top, 0))
   return jnp.concatenate(pooled, axis=1).astype(features.dtype)
+
+
+TEMPORAL = {"max": temporal_max, "mean": temporal_mean, "mean_max": temporal_mean_max}
+
+
+def pool(feature_map: FeatureMap, *, temporal: str) -> Float[Array, "b p d"]:
+  """The 31 part descriptors of a feature map: pooled over time by a name of `TEMPORAL`, then by `part_pool`."""
+  return part_pool(*TEMPORAL[temporal](feature_map))

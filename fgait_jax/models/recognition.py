@@ -12,7 +12,7 @@ from flax import nnx
 
 from fgait_jax.models.heads import PartLinear, PartNorm, unit
 from fgait_jax.models.network import GaitNetwork
-from fgait_jax.models.parts import NUM_PARTS, part_pool, temporal_max
+from fgait_jax.models.parts import pool
 from fgait_jax.typing import Array, Bool, Float
 
 
@@ -40,9 +40,9 @@ class Neck(nnx.Module):
 class IdentityHead(nnx.Module):
   """The embedding of each part, not normalised, and the scores of training identities."""
 
-  def __init__(self, features_in: int, features: int, classes: int, *, rngs: nnx.Rngs):
-    self.embed = PartLinear(NUM_PARTS, features_in, features, rngs=rngs)
-    self.neck = Neck(NUM_PARTS, features, classes, rngs=rngs)
+  def __init__(self, parts: int, features_in: int, features: int, classes: int, *, rngs: nnx.Rngs):
+    self.embed = PartLinear(parts, features_in, features, rngs=rngs)
+    self.neck = Neck(parts, features, classes, rngs=rngs)
 
   def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
     embedding = self.embed(unit(projection.astype(jnp.float32)))
@@ -52,8 +52,8 @@ class IdentityHead(nnx.Module):
 class ClassHead(nnx.Module):
   """Scores of a few classes from all parts at once."""
 
-  def __init__(self, features_in: int, classes: int, *, rngs: nnx.Rngs):
-    self.neck = Neck(1, NUM_PARTS * features_in, classes, rngs=rngs)
+  def __init__(self, parts: int, features_in: int, classes: int, *, rngs: nnx.Rngs):
+    self.neck = Neck(1, parts * features_in, classes, rngs=rngs)
 
   def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
     flat = unit(projection.astype(jnp.float32)).reshape(projection.shape[0], 1, -1)
@@ -72,11 +72,12 @@ class Recognizer(nnx.Module):
       raise ValueError(f'head={head!r}; known: "identity", "classes"')
     self.encoder, self.projector = network.encoder, network.projector
     self.border = nnx.data(network.border)
-    wide = self.projector.fc2.kernel.shape[-1]
+    self.temporal = network.temporal
+    parts, wide = self.projector.parts, self.projector.fc2.kernel.shape[-1]
     if head == "identity":
-      self.head = IdentityHead(wide, features, classes, rngs=rngs)
+      self.head = IdentityHead(parts, wide, features, classes, rngs=rngs)
     else:
-      self.head = ClassHead(wide, classes, rngs=rngs)
+      self.head = ClassHead(parts, wide, classes, rngs=rngs)
 
   def __call__(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...] = ()
@@ -89,4 +90,4 @@ class Recognizer(nnx.Module):
       found = self.encoder.encode_parts(frames, valid, crop_list=tuple(crop_list))
     else:
       found = self.encoder.encode(frames, valid)
-    return self.head(self.projector(part_pool(*temporal_max(found))))
+    return self.head(self.projector(pool(found, temporal=self.temporal)))

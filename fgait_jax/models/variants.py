@@ -11,6 +11,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.models import p3d
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.parts import TEMPORAL
 from fgait_jax.models.transformer import GaitTransformer
 
 _WIDE = {"patch_time": 2, "merge_columns": 2, "stem_channels": (64, 128)}
@@ -47,7 +48,9 @@ TRANSFORMER = {
   },
 }  # fmt: skip
 
-def _transformer(size: dict, *, channels: int, dtype, remat: str, stem: str, rngs: nnx.Rngs) -> GaitNetwork:
+def _transformer(
+  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, rngs: nnx.Rngs
+) -> GaitNetwork:
   encoder = GaitTransformer(
     **size["encoder"], in_channels=channels, dtype=dtype, remat=remat, stem=stem, rngs=rngs
   )
@@ -56,13 +59,20 @@ def _transformer(size: dict, *, channels: int, dtype, remat: str, stem: str, rng
     patch_time=encoder.patch_time, patch_columns=encoder.patch_columns, dtype=dtype, remat=remat, rngs=rngs,
     **size["decoder"],
   )
-  return GaitNetwork(encoder, embed_features=size["embed"], decoder=decoder, heads="identity", dtype=dtype, rngs=rngs)
+  return GaitNetwork(
+    encoder, embed_features=size["embed"], decoder=decoder, heads="identity", temporal=temporal, body_heads=body_heads,
+    dtype=dtype, rngs=rngs,
+  )
 
 
-def _p3d(size: dict, *, channels: int, dtype, remat: str, stem: str, rngs: nnx.Rngs) -> GaitNetwork:
+def _p3d(
+  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, rngs: nnx.Rngs
+) -> GaitNetwork:
   del stem  # the reference has one stem
   encoder = p3d.P3D(**size, in_channels=channels, dtype=dtype, remat=remat, rngs=rngs)
-  return GaitNetwork(encoder, embed_features=encoder.features, dtype=dtype, rngs=rngs)
+  return GaitNetwork(
+    encoder, embed_features=encoder.features, temporal=temporal, body_heads=body_heads, dtype=dtype, rngs=rngs
+  )
 
 
 # model -> (its sizes, its builder)
@@ -73,7 +83,7 @@ DTYPES = ("float32", "bfloat16")
 
 def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
-  rngs: nnx.Rngs,
+  temporal_pooling: str = "max", body_heads: int = 0, rngs: nnx.Rngs,
 ) -> GaitNetwork:
   """The network `variant` of model `name`; arguments as the keys of `configs/base.py: model`.
 
@@ -87,7 +97,8 @@ def create_network(
   dtype = _known(jnp.dtype(dtype).name if not isinstance(dtype, str) else dtype, DTYPES, "dtype")
   return build(
     size, channels=channels, dtype=jnp.dtype(dtype), remat=_known(remat, REMAT, "remat"),
-    stem=_known(stem, ("conv", "tubelet"), "stem"), rngs=rngs,
+    stem=_known(stem, ("conv", "tubelet"), "stem"), temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"),
+    body_heads=body_heads, rngs=rngs,
   )
 
 

@@ -39,7 +39,8 @@ TABLE = (
   (r"encoder/stem/kernel", ()),
   (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
   # Heads of any encoder: [part, in, out].
-  (r"(projector|predictor)/fc\d/kernel|recognition/kernel", ("whole", "embed", "hidden")),
+  (r"(projector|predictor)/fc\d/kernel|projector/body/(reduce|mix)/kernel|recognition/kernel",
+   ("whole", "embed", "hidden")),
 )
 
 

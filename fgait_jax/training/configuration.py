@@ -27,7 +27,9 @@ FREE = (
 )
 
 # Keys that runs begun before them lack, with the value that says what they did.
-ADDED = {"augment.holes": 0.0, "train.start_from": ""}
+ADDED = {
+  "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
+}
 
 
 def flat(config) -> dict[str, object]:
@@ -49,6 +51,15 @@ def lines(config) -> str:
   return "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(flat(config).items()))
 
 
+def complete(config: dict) -> dict:
+  """The nested dict of a stored configuration, with the keys of `ADDED` that it lacks."""
+  config = {section: dict(values) if isinstance(values, dict) else values for section, values in config.items()}
+  for name, value in ADDED.items():
+    section, key = name.split(".")
+    config.setdefault(section, {}).setdefault(key, value)
+  return config
+
+
 def changes(before, now) -> list[str]:
   """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
   before, now = ADDED | flat(before), ADDED | flat(now)
@@ -68,6 +79,8 @@ def check(config, mesh: Mesh) -> None:
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
   if config.model.name not in MODELS:  # before what depends on it
     raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
+  if config.model.body_heads < 0:
+    raise ConfigError(f"config.model.body_heads={config.model.body_heads} must be 0 or more")
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
   needs = [

@@ -61,7 +61,8 @@ def run(
 
   with checkpoints.Checkpoints(workdir, keep=config.train.keep) as saved, Stop() as asked:
     # Where to begin.
-    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits})
+    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits},
+                                checkpoints.people_of(splits))
     start = saved.latest() or 0
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
@@ -69,10 +70,11 @@ def run(
         weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
         state |= weights
         meta["data"] = meta["started_from"]["data"] | meta["data"]
+        meta["people"] = checkpoints.people_of(splits, meta["started_from"]["people"])
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
-      meta |= {name: before[name] for name in ("run", "data", "started_from") if name in before}
+      meta |= {name: before[name] for name in ("run", "data", "people", "started_from") if name in before}
       state = saved.restore(start, target)
     if hosts.is_first():
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")

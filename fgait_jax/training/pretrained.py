@@ -21,7 +21,8 @@ from fgait_jax.typing import Array, Bool, UInt8
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
   """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they have
-  seen to the content hash of its manifest.
+  seen to the content hash of its manifest, `people` each population (data/schema.py) to its subjects among them
+  ({}: not recorded).
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
@@ -39,9 +40,15 @@ class Pretrained:
   identity: str
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
+  people: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
+
+  @property
+  def stride(self) -> int:
+    """Frames between neighbours in the clips it was last trained on."""
+    return stride_of(self.fine_tune["settings"] if self.fine_tune else self.config.data)
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
@@ -56,6 +63,11 @@ class Pretrained:
     where = batch_sharding(self.mesh) if even else replicated(self.mesh)
     frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
     return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
+
+
+def stride_of(settings) -> int:
+  """Frames between neighbours of a clip, on average: 4 for 8 frames out of a window of 30, 1 for 16 of 20."""
+  return max(1, round(settings["window_frames"] / settings["clip_frames"]))
 
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))

@@ -57,14 +57,15 @@ def new_network(config, key) -> GaitNetwork:
   """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
   network = create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
-    remat=config.model.remat, stem=config.model.stem, rngs=nnx.Rngs(key),
+    remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
+    body_heads=config.model.body_heads, rngs=nnx.Rngs(key),
   )
   extra, rngs = added(config), nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
-    parts, _, width = network.projector.fc2.kernel.shape
-    network.recognition = PartLinear(parts, width, extra["recognition_features"], rngs=rngs)
+    width = network.projector.fc2.kernel.shape[-1]
+    network.recognition = PartLinear(network.projector.parts, width, extra["recognition_features"], rngs=rngs)
   network.train()
   return network
 
@@ -152,7 +153,7 @@ def _initialiser(config, abstract_params):
       "opt": optimizer.init(student["params"]),
     }
     if config.objective.queue:
-      parts, _, features = student["params"]["projector"]["fc2"]["kernel"].shape
+      parts, _, features = student["params"]["predictor"]["fc2"]["kernel"].shape
       state["queue"] = empty_queue(config.objective.queue, parts, features)
     return state
 

@@ -1,14 +1,16 @@
 """Motion capture rendered: direction, phase and size by construction, refusals by name, real walkers where present."""
 
-import functools
+import pathlib
 
 import numpy as np
 import pytest
 
-from data_prep import datasets
+from data_prep import build, datasets
 from data_prep.sources.base import Dropped
-from data_prep.sources.mocap import MocapSource, read_walk
+from data_prep.sources.joints import body_joints
+from data_prep.sources.mocap import MocapSource, Trial, read_walk
 from data_prep.sources.skeletons import Motion
+from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
 
 RATE = 50.0
@@ -41,7 +43,7 @@ def strider(seconds: float = 2.0, heading: float = 0.0, speed: float = 1.3) -> M
 
 
 def frames_of(view: str, **options) -> np.ndarray:
-  return read_walk((functools.partial(strider, **options),), "a", "01", view, "a/01").frames
+  return read_walk(Trial(lambda metre, rate: strider(**options)), "a", "01", view, "a/01").frames
 
 
 def widths(frames: np.ndarray, rows: slice) -> np.ndarray:
@@ -67,17 +69,20 @@ def test_standing_still_and_foreign_skeletons_are_dropped_by_name():
     frames_of("090", speed=0.0)
   motion = strider()
   del motion.joints["lfemur"]
-  with pytest.raises(Dropped, match=r"unknown skeleton: a/01: joints \['lfemur'\] are missing"):
-    read_walk((lambda: motion,), "a", "01", "090", "a/01")
+  with pytest.raises(Dropped, match=r"unknown skeleton: a/01: joints \['lfemur'\] are missing; it has head,"):
+    body_joints(motion, "a/01")
 
 
 def test_an_empty_folder_says_what_was_expected(tmp_path):
-  with pytest.raises(DataError, match=r"no motion capture found: expected <session>/\*\.amc beside its \.asf"):
+  with pytest.raises(DataError, match=r"no motion capture found: expected the folders <id>/.*found no files"):
     MocapSource(raw=tmp_path, partition={"train": ["a"]}).splits()
 
 
 def test_files_that_are_no_motion_are_named(tmp_path):
-  for name in ("07/07.asf", "07/07_01.amc", "07/07_02.c3d", "08/walk.bvh", "08/old/deep.bvh", "index.html"):
+  for name in (
+    "07/07.ASF", "07/07_01.AMC", "07/07_02.c3d", "08/walk.Bvh", "08/old/deep.bvh", "index.html", "07/._07_01.amc",
+    ".trash/01.bvh",
+  ):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("")
   source = MocapSource(raw=tmp_path, partition={"train": ["07", "08"]})
@@ -96,3 +101,114 @@ def test_sessions_of_one_person_stay_on_one_side(shared_data):
   frames = walk.read().frames
   assert len(frames) > 25
   assert ((frames > 128).sum(axis=(1, 2)) > 500).all()
+
+
+# Joints of the strider by the names of other makers: hip, knee, ankle, toe, shoulder, elbow, wrist.
+MAKERS = {
+  "usual": ("{}UpLeg", "{}Leg", "{}Foot", "{}ToeBase", "{}Arm", "{}ForeArm", "{}Hand"),
+  "mixamo": ("mixamorig:{}UpLeg", "mixamorig:{}Leg", "mixamorig:{}Foot", "mixamorig:{}ToeBase", "mixamorig:{}Arm",
+             "mixamorig:{}ForeArm", "mixamorig:{}Hand"),
+  "underlined": ("m_{}_UpLeg", "m_{}_Leg", "m_{}_Foot", "m_{}_Toe", "m_{}_Arm", "m_{}_ForeArm", "m_{}_Hand"),
+  "rokoko": ("{}Thigh", "{}Shin", "{}Foot", "{}Toe", "{}Arm", "{}ForeArm", "{}Hand"),
+  "xsens": ("{}Hip", "{}Knee", "{}Ankle", "{}Toe", "{}Shoulder", "{}Elbow", "{}Wrist"),
+  "smpl": ("{}_hip", "{}_knee", "{}_ankle", "{}_foot", "{}_shoulder", "{}_elbow", "{}_wrist"),
+  "unreal": ("thigh_{}", "calf_{}", "foot_{}", "ball_{}", "upperarm_{}", "lowerarm_{}", "hand_{}"),
+}  # fmt: skip
+PARTS = ("hipjoint", "femur", "tibia", "toes", "clavicle", "humerus", "radius")
+
+
+def write_bvh(
+  path: pathlib.Path, *, unit: float = 0.01, maker: str = "usual", axes=(0, 1, 2), signs=(1, 1, 1), rate=None, **options
+) -> None:
+  """The strider as a file of positions: its axes `axes` times `signs` of ours (y up), `unit` metres to a unit."""
+  motion = strider(**options)
+  sides = ("l", "r") if maker == "unreal" else ("left", "right") if maker == "smpl" else ("Left", "Right")
+  joints = {}
+  for own, name in zip(PARTS, MAKERS[maker], strict=True):
+    joints |= {name.format(side): motion.joints[f"{'lr'[i]}{own}"] for i, side in enumerate(sides)}
+  prefix = {"mixamo": "mixamorig:", "underlined": "m_"}.get(maker, "")
+  joints[f"{prefix}Head"] = motion.joints["head"]
+  lines = ["HIERARCHY", f"ROOT {prefix}Hips", "{", "OFFSET 0 0 0", "CHANNELS 3 Xposition Yposition Zposition"]
+  for name in joints:
+    lines += [f"JOINT {name}", "{", "OFFSET 0 0 0", "CHANNELS 3 Xposition Yposition Zposition", "}"]
+  values = np.stack([np.zeros_like(motion.joints["head"]), *joints.values()], 1)[..., list(axes)] * signs / unit
+  lines += ["}", "MOTION", f"Frames: {len(values)}", f"Frame Time: {rate or 1 / RATE}"]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text("\n".join(lines + [" ".join(f"{v:.6f}" for v in row.ravel()) for row in values]) + "\n")
+
+
+def built(raw, out, *flags) -> dict[str, np.ndarray]:
+  assert build.main(["own_mocap", "--raw", str(raw), "--out", str(out), "--workers", "1", *flags]) == 0
+  split = open_split(out, "own_mocap", "test")
+  return {key: split.frames(i) for i, key in enumerate(split.keys)}
+
+
+def refused(raw, out, capsys, *flags) -> str:
+  assert build.main(["own_mocap", "--raw", str(raw), "--out", str(out), "--workers", "1", *flags]) == 1
+  return capsys.readouterr().err
+
+
+def test_own_motion_capture_is_built_by_people_under_its_own_name(tmp_path, capsys):
+  for subject in ("anna", "Bo B", "cy"):
+    write_bvh(tmp_path / "raw" / subject / "walk1.bvh")
+  (tmp_path / "train.txt").write_text("cy\n")
+  flags = ("--name", "lab", "--train-subjects", str(tmp_path / "train.txt"), "--population", "other")
+  args = ["own_mocap", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "1", *flags]
+  assert build.main(args) == 0
+  told = capsys.readouterr().out
+  assert "read as subject cy, type walk1, view 000, from cy/walk1.bvh" in told
+  assert "real motion, rendered" in told
+  test, train = (open_split(tmp_path / "out", "lab", split) for split in ("test", "train"))
+  assert sorted(set(test.subjects)) == ["Bo B", "anna"]
+  assert train.keys.tolist() == [f"cy/walk1/{view}" for view in ("000", "030", "060", "090", "120", "150", "180")]
+  assert (train.manifest["choices"], train.manifest["population"]) == ({"train_subjects": "train.txt"}, "other")
+
+
+def test_the_same_walk_is_the_same_in_any_unit_axis_and_names(tmp_path):
+  write_bvh(tmp_path / "cm" / "a" / "1.bvh")
+  expected = built(tmp_path / "cm", tmp_path / "out_cm")
+  cases = {
+    "mm": ({"unit": 0.001}, ("--unit", "mm")),
+    "cmu": ({"unit": 0.0254 / 0.45}, ("--unit", "cmu")),
+    "metres": ({"unit": 0.5}, ("--unit", "0.5")),
+    "z": ({"axes": (0, 2, 1), "signs": (1, -1, 1)}, ("--up", "z")),
+    "x": ({"axes": (1, 0, 2), "signs": (1, -1, 1)}, ("--up", "x")),
+    "down": ({"signs": (-1, -1, 1)}, ("--up=-y",)),
+    "rate": ({"rate": 1.0}, ("--frame-rate", f"{RATE}")),
+    **{maker: ({"maker": maker}, ()) for maker in MAKERS},
+  }
+  for name, (options, flags) in cases.items():
+    write_bvh(tmp_path / name / "a" / "1.bvh", **options)
+    found = built(tmp_path / name, tmp_path / f"out_{name}", *flags)
+    assert found.keys() == expected.keys()
+    for key, frames in found.items():  # the room may be turned against the cameras' own small errors
+      assert len(frames) == len(expected[key]), (name, key)
+      overlap = ((frames > 127) & (expected[key] > 127)).sum() / ((frames > 127) | (expected[key] > 127)).sum()
+      assert overlap > 0.98, (name, key, overlap)
+
+
+@pytest.mark.parametrize(
+  ("options", "message"),
+  [
+    ({"unit": 0.001}, "16.8 m tall if a unit of the file is 0.01 m; it seems to be mm (1.68 m tall), which --unit=mm"),
+    ({"unit": 0.0254}, "0.66 m tall if a unit of the file is 0.01 m; it seems to be inch (1.68 m tall)"),
+    ({"unit": 1.0}, "it seems to be m (1.68 m tall), which --unit=m sets; expected 1 to 2.3 m"),
+    ({"unit": 0.3}, "0.0559 m tall if a unit of the file is 0.01 m; expected 1 to 2.3 m"),
+    ({"axes": (0, 2, 1), "signs": (1, -1, 1)}, "z points up in this file, y was expected; if all recordings are so"),
+    ({"signs": (-1, -1, 1)}, "-y points up in this file, y was expected; if all recordings are so, give --up=-y"),
+  ],
+)
+def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, message, tmp_path, capsys):
+  write_bvh(tmp_path / "raw" / "a" / "1.bvh", **options)
+  assert message in refused(tmp_path / "raw", tmp_path / "out", capsys)
+
+
+def test_choices_that_cannot_be_are_refused(tmp_path, capsys):
+  write_bvh(tmp_path / "raw" / "a" / "1.bvh")
+  assert "--unit ell: expected one of m, cm," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--unit", "ell")
+  assert "--up w: expected one of x, y, z," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--up", "w")
+  write_bvh(tmp_path / "flat" / "1.bvh")
+  assert "expected the folders <id>/*.bvh" in refused(tmp_path / "flat", tmp_path / "out", capsys)
+  args = ["cmu_mocap", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out")]
+  assert build.main(args) == 1
+  assert "walks of your own are the data set own (masks) or own_mocap (motion capture)" in capsys.readouterr().err

@@ -50,6 +50,21 @@ def test_gallery_and_probe_stay_the_types_that_the_protocol_asks_for(tmp_path):
   assert split.conditions.tolist() == ["gallery", "gallery", "probe"]
 
 
+def test_own_walks_may_be_of_the_people_of_another_data_set(tmp_path, capsys):
+  write(tmp_path / "raw", "00001/positive/000/1.png", mask())
+  out = tmp_path / "out"
+  population = lambda: schema.population_of(open_split(out, "mine", "test").manifest)  # noqa: E731
+  assert own(tmp_path / "raw", out, "--name", "mine") == 0
+  assert population() == "mine"
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "scoliosis1k_118") == 1
+  assert "holds another build of mine" in capsys.readouterr().err
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "scoliosis1k_118", "--overwrite") == 0
+  assert population() == "scoliosis1k"
+  assert own(tmp_path / "raw", out, "--name", "mine", "--population", "No Body") == 1
+  assert "--population 'No Body': expected small letters" in capsys.readouterr().err
+  assert schema.population_of({"name": "mine"}) == "mine"  # built before populations were recorded
+
+
 def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
   cut = np.zeros((64, 44), np.uint8)
   cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it
@@ -131,8 +146,8 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
     (["own", "--name", "kth"], "--name kth: a public data set is called so"),
     (["own", "--modalities", "sil,"], "--modalities sil,: expected names of folders, none empty and none twice"),
     (["own", "--modalities", "a,b,a"], "none twice"),
-    (["kth", "--name", "mine"], "belong to the data set own, not to kth"),
-    (["kth", "--train-subjects", "0.7"], "belong to the data set own, not to kth"),
+    (["kth", "--name", "mine"], "--name belongs to the data sets own, own_mocap, not to kth"),
+    (["kth", "--train-subjects", "0.7"], "--train-subjects belongs to the data sets own, own_mocap, not"),
     (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
   ],
 )
@@ -172,12 +187,15 @@ def test_a_share_of_the_people_trains_the_same_ones_each_time(people, tmp_path, 
   assert len(subjects_of(tmp_path / "out", "train")) == 2
 
 
-@pytest.mark.parametrize("flags", [(), ("--modalities", "sil")])
-def test_listed_people_train(tmp_path, flags):
+@pytest.mark.parametrize(
+  ("encoding", "flags"), [("utf-8", ()), ("utf-16-le", ()), ("utf-16-be", ()), ("utf-8", ("--modalities", "sil"))]
+)
+def test_listed_people_train(tmp_path, encoding, flags):
   cut = np.pad(np.full((64, 20), 255, np.uint8), [(0, 0), (12, 12)])
   for subject in ("001", "p 04"):
     write(tmp_path / "raw", f"{subject}/nm/0/{'sil/' if flags else ''}1.png", cut)
-  (tmp_path / "train.txt").write_text("\ufeffp 04 \n\n")
+  lines = "\ufeffp 04 \r\n\r\n"  # as Windows' editor saves them
+  (tmp_path / "train.txt").write_bytes(lines.encode(encoding))
   assert own(tmp_path / "raw", tmp_path / "out", "--train-subjects", str(tmp_path / "train.txt"), *flags) == 0
   assert subjects_of(tmp_path / "out", "train") == ["p 04"]
   assert subjects_of(tmp_path / "out", "test") == ["001"]

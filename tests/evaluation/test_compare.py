@@ -7,7 +7,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import compare, results, score, statistics, tables
+from fgait_jax.evaluation import compare, pairing, results, score, statistics, tables
 
 
 def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 steps"):
@@ -128,3 +128,12 @@ def test_what_cannot_be_paired_is_said(tmp_path, second, values, error, message)
     compare.run(config_of(first, second, **values), tmp_path)
   with pytest.raises(ConfigError, match="config.compare.second is empty"):
     compare.run(config_of(first, ""), tmp_path)
+
+
+def test_the_map_of_probes_without_a_mate_is_paired_over_those_that_have_one():
+  by = {"subjects": ["a", "b", "c"], "rank1": [50, 0, 100], "trials": [2, 2, 1], "map": [40, None, 80],
+        "map_trials": [1, 0, 1]}
+  better = by | {"map": [60, None, 90]}
+  found = pairing.tested(by, better, "map", resamples=10, seed=0)
+  assert (found["first"], found["second"], found["trials"], found["subjects"]) == (60, 75, 2, 2)
+  assert pairing.tested(by, by, "rank1", resamples=10, seed=0)["trials"] == 5

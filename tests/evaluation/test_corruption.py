@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from fgait_jax.data.normalise import MIN_SUM
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import corruption
+from fgait_jax.evaluation import baselines, corruption, features
 
 
 @functools.cache
@@ -81,6 +82,44 @@ def test_empty_and_single_frames_are_no_accident(kind):
   assert corrupted(kind, 5, frames=np.full((2, 64, 64, 1), 255, np.uint8)).dtype == np.uint8
 
 
+IN_SPACE = [kind for kind in corruption.TYPES if kind not in corruption.TEMPORAL]
+
+
+@pytest.mark.parametrize("kind", IN_SPACE)
+@pytest.mark.parametrize("severity", [1, 5])
+def test_what_is_left_is_normalised_as_after_any_segmentation(kind, severity):
+  found = corrupted(kind, severity, frames=walk(6))
+  assert found[:, 0].any(axis=(1, 2)).all()  # the body begins in the first row
+  assert found[:, -1].any(axis=(1, 2)).all()  # and ends in the last
+  mass = np.cumsum(found[..., 0].sum(axis=1, dtype=np.int64), axis=1)
+  middle = np.argmax(mass > mass[:, -1:] / 2, axis=1)
+  assert (np.abs(middle - 32) <= 1).all(), middle
+
+
+@pytest.mark.parametrize("kind", corruption.TEMPORAL)
+def test_a_missing_frame_leaves_masks_where_they_were(kind):
+  aside = np.roll(walk(8), 5, axis=2)
+  found = corrupted(kind, 1, frames=aside)
+  assert all((frame == aside).all(axis=(1, 2, 3)).any() for frame in found)
+
+
+def flickering():
+  """Ten frames of a body, ten of one that fog leaves nothing of."""
+  frames = walk(20).copy()
+  frames[10:] = 0
+  frames[10:, 20:50, 31:33] = 255
+  return frames
+
+
+def test_frames_without_a_body_are_dropped_and_a_walk_of_none_stays():
+  found = corrupted("fog", 5, frames=flickering())
+  assert len(found) == 10
+  assert found.any(axis=(1, 2, 3)).all()
+  gone = corrupted("fog", 5, frames=flickering()[10:])
+  assert gone.shape == (10, 64, 64, 1)
+  assert (gone.sum(axis=(1, 2, 3), dtype=np.int64) <= MIN_SUM).all()  # specks, which are no body
+
+
 class Walks:
   name, manifest, num_frames = "walkers/test", {"content_hash": "d"}, np.array([40, 40, 7])
   subjects, conditions, views = np.array(["1", "2", "3"]), np.array(["nm"] * 3), np.array(["090"] * 3)
@@ -103,6 +142,20 @@ def test_a_corrupted_split_is_a_split():
   others = [corruption.CorruptedSplit(Walks(), np.array(rows), kind=kind, severity=severity, seed=seed).name
             for rows, kind, severity, seed in cases]
   assert len({*others, rain.name}) == 5  # embeddings are cached by name
+
+
+def test_a_corrupted_split_is_read_to_the_last_frame_that_shows_a_body(monkeypatch):
+  monkeypatch.setattr(Walks, "frames", lambda self, i, indices=None: flickering()[indices])
+  monkeypatch.setattr(Walks, "num_frames", np.array([20, 20, 20]))
+  split = corruption.CorruptedSplit(Walks(), np.array([1]), kind="fog", severity=5, seed=0)
+  assert split.num_frames.tolist() == [20]
+  assert len(split.frames(0)) == len(split.frames(0, np.arange(20))) == 10
+  assert len(features.read_walk(split, 0, max_frames=15)) == 10
+  (gei,) = baselines.mean_silhouettes(split, max_frames=15).embeddings
+  np.testing.assert_allclose(gei[:, 0].reshape(64, 44), split.frames(0)[:, :, 10:54, 0].mean(axis=0) / 255, rtol=1e-6)
+  batch, valid = features.pad_batch([features.read_walk(split, 0, max_frames=15)], length=16, size=1)
+  assert valid.sum() == 10
+  assert batch[0][~valid[0]].sum() == 0
 
 
 def test_what_cannot_be_corrupted_is_said():

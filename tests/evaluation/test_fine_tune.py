@@ -56,7 +56,7 @@ def run_folder(tmp_path_factory, quick_compilation):
   config = configuration.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {}))
+    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
   return folder
 
 
@@ -135,7 +135,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   world["train"].name = "kth/train"
   config = config_of(run_folder, baselines=True, **{
     "dataset": "kth", "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True,
-    "fine_tune.optim.peak_rate": 0.05, "probe.steps": 40})
+    "fine_tune.optim.peak_rate": 0.05})
   (path,) = fine_tune.run(config, tmp_path)
   found = results.read(path)
   assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
@@ -145,6 +145,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   assert {"sensitivity", "specificity"} <= set(model["classes"]["1"])
   assert np.sum(model["confusion"]["true_by_predicted"]) == len(world["test"])
   assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50
+  assert all(row["penalty"] == float(min(row["tried"], key=row["tried"].get)) for row in found["rows"][1:3])
   curve = found["fine_tuning"]["tried"][0]["curve"]
   assert curve[-1]["loss"] < curve[0]["loss"]
   assert found["fine_tuning"]["subjects"]["taught"] == 10
@@ -152,7 +153,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
   assert setup.embedding_of(config, tuned) == "projection"  # the layer below what was learnt; the predictor is not
-  seen = setup.seen_in_pretraining(config, tuned)
+  seen = setup.seen_in_pretraining(config, tuned, world["test"])
   assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):

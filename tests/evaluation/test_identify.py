@@ -73,6 +73,19 @@ def test_probes_beyond_the_threshold_are_unknown(tmp_path):
   assert "unknown" in stream.getvalue()
 
 
+@pytest.mark.parametrize("nameless", ["", "unknown", "probe"])
+def test_probes_without_a_label_are_in_no_share(nameless, tmp_path):
+  """They may be people of the gallery: taking them for strangers would call a right answer a false accept."""
+  probes = features([0.5, 11.2, 100, 0.6, 0.7], ["a", "b", "y", nameless, nameless])
+  config = config_of(tmp_path, probes=probes, validation=features([-50, 80], ["p", "q"]), false_accept=0.25)
+  found = results.read(identify.run(config, tmp_path)[0])
+  figures = found["rows"][0]["figures"]["probes"]
+  assert (figures["probes_in_gallery"], figures["probes_not_in_gallery"], figures["probes_without_label"]) == (2, 1, 2)
+  assert (figures["identified"], figures["rejected"], figures["accepted"]) == (100, 0, 0)
+  assert found["conditions"][0]["title"].endswith("1 not, 2 without a label in no share")
+  assert [m["answer"] for m in found["matches"]] == ["a", "b", "unknown", "a", "a"]
+
+
 def test_without_validation_everyone_is_somebody(tmp_path):
   config = config_of(tmp_path, probes=features([100], ["y"]))
   found = results.read(identify.run(config, tmp_path)[0])
@@ -113,8 +126,13 @@ def test_validation_walks_of_gallery_people_are_left_out():
 @pytest.mark.parametrize("values,error,message", [
   ({"probes": features([1, 2], ["a", "b"], parts=3)}, DataError, r"probes.npz: embeddings are \[N, 3, 3\], those of"),
   ({"gallery": features([], [])}, DataError, r"gallery.npz: embeddings have shape \(0, 3, 2\); wanted"),
-  ({"gallery": features([1, 2], ["a", "unknown"])}, DataError, "gallery.npz: a gallery subject is called 'unknown'"),
-  ({"gallery": features([1, 2], ["a", ""])}, DataError, "gallery.npz: a gallery subject is called ''"),
+  ({"gallery": features([1, 2], ["a", "unknown"])}, DataError,
+   r"gallery.npz: 1 of 2 gallery walks are of a subject called 'unknown', the first in row 1 \(key k1\)"),
+  ({"gallery": features([1, 2], ["a", ""])}, DataError, "gallery.npz: 1 of 2 gallery walks .* called ''"),
+  ({"validation": features([-50, 40, 0.1, 0.2], ["p", "q", "", ""])}, DataError,
+   r"validation.npz: 2 of 4 validation walks are of a subject called '', the first in row 2 \(key k2\)"),
+  ({"validation": features([-50, 0.1], ["p", "unknown"])}, DataError, "validation.npz: 1 of 2 validation walks"),
+  ({"validation": features([-50, 0.1], ["p", "probe"])}, DataError, "validation walks are of a subject called 'probe'"),
   ({"probes": None}, ConfigError, "config.probes is empty; give --config.probes=embeddings.npz"),
   ({"top_k": 0}, ConfigError, "config.top_k=0 must be at least 1"),
   ({"false_accept": 1.0}, ConfigError, "config.false_accept=1.0 must lie between 0 and 1"),

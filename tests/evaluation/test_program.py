@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import linear_probe, program, results, setup
+from fgait_jax.evaluation import corruption, linear_probe, program, results, setup, tables
 from fgait_jax.parallel.mesh import make_mesh
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
@@ -58,6 +58,7 @@ class Network:
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
     self.mesh, self.data, self.fine_tune = make_mesh(), {"walkers": "d" * 64}, {}
+    self.people = {"walkers": ["100", "101"]}
     self.trained, self.calls = trained, 0
 
     self.imported_from, self.started_from = "", {}
@@ -89,7 +90,6 @@ def config_of(task="zero_shot", **values):
   config = base.evaluation()
   config.unlock()
   config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
-  config.probe.steps = 60
   config.update_from_flattened_dict(values)
   return config.lock()
 
@@ -110,11 +110,11 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   assert 0 <= model["eer"] <= 50
   assert any(note.startswith("Hubness of the model") for note in found["notes"])
   assert found["data"] == {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 48, "subjects": 6,
-                           "content_hash": "d" * 64}
+                           "content_hash": "d" * 64, "one_frame": 0}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
   assert found["pretraining"] == {
     "labels": "without labels", "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
-    "evaluated_data_among_them": True, "evaluated_split_among_them": False}
+    "evaluated_data_among_them": True, "evaluated_split_among_them": False, "evaluated_people_among_them": 0}
   assert found["config"]["metric"] == "euclidean"
   assert found["pictures"] == ["neighbours-walkers.png"]
   assert (tmp_path / "neighbours-walkers.png").stat().st_size > 10_000
@@ -160,15 +160,44 @@ def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, 
   assert networks[True].calls == calls
 
 
-def test_corrupting_both_sides_or_part_of_the_walks(world, tmp_path):
+GALLERY, PROBES = {"nm-01", "nm-02"}, {"nm-03", "cl-03"}
+
+
+@pytest.mark.parametrize("side,types", [("probe", PROBES), ("gallery", GALLERY), ("both", GALLERY | PROBES)])
+def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, side, types):
+  made = []
+
+  class Emptied:
+    """Rows of a split whose frames are all the same: whoever meets them is found by chance."""
+
+    def __init__(self, split, rows, **how):
+      self.name = f"{split.name} {how['kind']}"
+      for name in ("subjects", "conditions", "views", "keys", "num_frames"):
+        setattr(self, name, getattr(split, name)[rows])
+      made.append(self)
+
+    def __len__(self):
+      return len(self.subjects)
+
+    def frames(self, i, indices=None):
+      return np.full((len(indices), 64, 64, 1), 9, np.uint8)
+
+  monkeypatch.setattr(corruption, "CorruptedSplit", Emptied)
+  values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "robustness.corrupt": side}
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert path.name == f"robustness-walkers-{side}.json"
+  (split,) = made
+  assert set(split.conditions) == types
+  for row in results.read(path)["rows"]:
+    assert row["clean"] > 3 * row["figures"]["occlusion"]["rank1"]
+
+
+def test_part_of_the_walks_is_corrupted(world, tmp_path):
   values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "baselines": False}
-  (probe,) = program.run(config_of("robustness", **values), tmp_path)
-  (gallery,) = program.run(config_of("robustness", **values, **{"robustness.corrupt": "gallery"}), tmp_path)
-  (both,) = program.run(
-    config_of("robustness", **values, **{"robustness.corrupt": "both", "robustness.max_sequences": 32}), tmp_path)
-  assert len({probe.name, gallery.name, both.name}) == 3
-  assert any("On 32 walks of 4 subjects" in note for note in results.read(both)["notes"])
-  assert not any("On " in note for note in results.read(probe)["notes"])
+  (path,) = program.run(config_of("robustness", **values, **{"robustness.max_sequences": 32}), tmp_path / "part")
+  assert any("On 32 walks of 4 subjects" in note for note in results.read(path)["notes"])
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert not any("On " in note for note in results.read(path)["notes"])
 
 
 def test_embeddings_are_written_with_what_made_them(world, tmp_path):
@@ -208,6 +237,12 @@ def test_two_results_are_compared(world, tmp_path):
   assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
 
 
+def called(name):
+  walks = Walks(f"{name}/test")
+  walks.manifest["name"] = name
+  return walks
+
+
 SLICED, TUNED = {"split": "train[2:7]+test[:50%]"}, {"fine_tune": {
   "dataset": "kth/train", "settings": {"target": "subject"}, "before": {
     "dataset": "walkers/test[:9]", "settings": {"target": "tall"}, "before": {}}}}
@@ -225,15 +260,34 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   with trained.config.unlocked():
     trained.config.data.update(pretrained)
   trained.fine_tune = network.get("fine_tune", {})
-  seen = setup.seen_in_pretraining(config_of(split=asked), trained)
+  seen = setup.seen_in_pretraining(config_of(split=asked), trained, Walks())
   assert (seen["evaluated_split_among_them"], seen["labels"]) == (among, labels)
-  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained)
+  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained, called("kth"))
   assert kth["evaluated_data_among_them"] == kth["evaluated_split_among_them"] == bool(network)
+
+
+def test_people_of_another_data_set_of_the_population_are_counted(world):
+  """Pretrained on one partition of Scoliosis1K, tested on another: the name of the data set has not been seen, its
+  people have."""
+  trained, walks = world[0][True], Walks()
+  walks.manifest |= {"name": "scoliosis1k_112", "population": "scoliosis1k"}
+  with trained.config.unlocked():
+    trained.config.data.names = ("scoliosis1k_118",)
+  trained.people = {"scoliosis1k": ["002", "004", "777"], "walkers": ["001", "003"]}
+  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
+  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
+  assert seen["evaluated_people_among_them"] == 2
+  assert "2 of the people evaluated here are among them" in tables.caption({
+    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 1}, "notes": [],
+    "config": {}, "pretraining": seen})
+  trained.people = {}  # by a version that did not record them
+  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
+  assert (seen["evaluated_data_among_them"], seen["evaluated_people_among_them"]) == (False, None)
 
 
 def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
   trained = world[0][True]
-  trained.imported_from, trained.step = "weights.pt", 0
+  trained.imported_from, trained.step, trained.people = "weights.pt", 0, {}
   (path,) = program.run(config_of(baselines=False), tmp_path)
   found = results.read(path)
   assert found["rows"][0]["title"] == "transformer tiny, imported"
@@ -247,7 +301,7 @@ def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
   first = {"learned": {"names": ["kth"], "positives": ["walk"], "split": "test"}, "imported_from": "", "before": {}}
   published = {"learned": {}, "imported_from": "weights.pt", "before": first}
   trained.started_from = published
-  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained)
+  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained, called("kth"))
   assert seen["datasets"] == ["kth (test)", "data not recorded (imported from weights.pt)", "walkers (train)"]
   assert seen["labels"] == "told the walk of every sequence of kth, then labels not known, then without labels"
   assert seen["evaluated_split_among_them"]
@@ -288,6 +342,9 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
   assert found["rows"][-1]["figures"]["CL"]["accuracy"] == pytest.approx(100 / 6)
   assert found["frozen"]["unchanged"] is True
+  for row in found["rows"][:-1]:  # each by itself, from the same penalties
+    assert row["penalty"] == float(min(row["tried"], key=row["tried"].get))
+  assert any(note.startswith("Logistic regression to convergence; L2 penalties, each by") for note in found["notes"])
   config = config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)})
   with pytest.raises(ConfigError, match=r"linear_probe-walkers.json is there .*\n  config.probe.train_conditions"):
     program.run(config, tmp_path)
@@ -335,7 +392,11 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
   (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),
-  (ConfigError, "config.probe.steps=0", "linear_probe", {"probe.steps": 0}),
+  (ConfigError, "config.probe.iterations=0", "linear_probe", {"probe.iterations": 0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0}),
+  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"probe.validation_fraction": 0.0, "probe.target": "tall"}),
   (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
   (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
    {"probe.target": "sex"}),

@@ -8,8 +8,9 @@ import pytest
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import MEASURES
+from fgait_jax.evaluation.protocols.figures import MEASURES
 from fgait_jax.evaluation.protocols.servers import write_csv
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.score import score
 
 
@@ -62,6 +63,57 @@ def test_gallery_of_all_views_leaves_out_the_own_view():
   table = [(0, "a", "nm-02", "000"), (5, "a", "bg-02", "090"), (1, "b", "cl-02", "000"), (0, "a", "nm-01", "000")]
   found = evaluate("casia_b_cross_view_gallery", *table)["conditions"]["NM"]
   assert (found["rank1"], found["map"], found["gallery"]) == (0, 50, 3)
+
+
+def test_a_gallery_of_all_views_counts_a_probe_without_a_mate_as_an_error_of_ranks_alone():
+  """OpenGait's compute_ACC_mAP: such a probe is an error of rank-k, and no average precision is taken of it."""
+  table = [(0, "a", "nm-02", "090"), (9, "b", "nm-02", "000"), (1, "a", "nm-01", "000"),  # a is found in view 090
+           (8, "b", "nm-01", "000"),  # b has a walk in its own view alone
+           (2, "a", "nm-01", "000"), (3, "c", "nm-01", "090")]  # c has none at all
+  result = evaluate("casia_b_cross_view_gallery", *table, bootstrap=20)
+  found = result["conditions"]["NM"]
+  assert found["reading"] == "error, excluded from mAP"
+  assert found["rank1"] == pytest.approx((200 / 3 + 0) / 2)  # views 000 and 090, then their mean
+  assert (found["map"], found["minp"]) == (100, 100)
+  assert (found["without_mate"], found["without_mate_probes"]) == (2, ["b-nm-01-000", "c-nm-01-090"])
+  assert found["readings"]["error"]["rank1"] == found["rank1"]
+  assert found["readings"]["excluded"]["rank1"] == 100
+  assert found["readings"]["error"]["map"] == pytest.approx(100 / 3)
+  assert found["readings"]["excluded"]["map"] == found["map"]
+  assert result["cmc"]["NM"][0] == found["rank1"]
+  by = found["by_subject"]
+  assert (by["subjects"], by["trials"], by["rank1"]) == (["a", "b", "c"], [2, 1, 1], [100, 0, 0])
+  assert (by["map_trials"], by["map"]) == ([2, 0, 0], [100, None, None])
+
+
+def test_each_protocol_reads_probes_without_a_mate_as_its_evaluator_does():
+  readings = {name: protocols.get(name).averaging.reading for name in protocols.names()
+              if hasattr(protocols.get(name), "averaging")}
+  errors = {"casia_b", "oumvlp", "casia_e", "sustech1k", "ccpg", "grew_validation", "walkers", "kth"}
+  assert {name for name, reading in readings.items() if reading == "error"} == errors
+  assert {name for name, reading in readings.items() if reading == "excluded"} == {
+    "gait3d", "freegait", "ccgr_mini", "ccgr", "own"}
+  assert {name for name, reading in readings.items() if reading == "error, excluded from mAP"} == {
+    "casia_b_cross_view_gallery", "oumvlp_cross_view_gallery"}
+
+
+def test_hubs_are_counted_where_views_differ():
+  """In identical views every probe finds its own; only b is ever found from another view."""
+  table = [(0, "a", "nm-01", "000"), (10, "b", "nm-01", "000"), (100, "a", "nm-01", "090"), (90, "b", "nm-01", "090"),
+           (0, "a", "nm-05", "000"), (10, "b", "nm-05", "000"), (100, "a", "nm-05", "090"), (90, "b", "nm-05", "090")]
+  hubs = evaluate("casia_b", *table)["conditions"]["NM"]["hubness"]
+  assert (hubs["largest_share"], hubs["subject"]) == (100, "b")
+
+
+def test_walks_that_are_in_probes_and_gallery_are_named():
+  """Every row twice: half of the probes find themselves; identical views, which do not meet, are no matter."""
+  table = [(0, "a", "d1", "v"), (10, "b", "d1", "v"), (0, "a", "d4", "v"), (9, "b", "d4", "v"), (10, "c", "d4", "w")]
+  found = evaluate("kth", *table)["conditions"]["d4"]
+  assert (found["identical"], found["identical_probes"]) == (2, ["a-d4-v = a-d1-v", "c-d4-w = b-d1-v"])
+  apart = evaluate("casia_b", *GALLERY, (0, "a", "nm-05", "000"), (0.5, "a", "nm-06", "000"))["conditions"]["NM"]
+  assert apart["identical"] == 0
+  met = evaluate("casia_b", *GALLERY, (1, "a", "nm-05", "000"), (0.5, "a", "nm-06", "000"))["conditions"]["NM"]
+  assert met["identical_probes"] == ["a-nm-05-000 = a-nm-02-090"]
 
 
 def test_probes_without_a_mate_have_both_readings():
@@ -149,6 +201,20 @@ def test_servers_rank_gallery_labels(tmp_path):
   assert hid["submission"]["columns"] == ["videoID", "label"]
   assert [row[0] for row in hid["submission"]["rows"]] == ["video9", "video8"]
   assert {row[1] for row in hid["submission"]["rows"]} < {row[1] for row in gallery}  # labels as they are
+  few = evaluate("grew", *gallery[:20], (7.2, "probe", "03", "video9"))
+  assert len(few["submission"]["rows"][0]) == 21
+  with pytest.raises(DataError, match="19 gallery sequences cannot fill the 20 ranks .* embed the whole gallery.*grew"):
+    evaluate("grew", *gallery[:19], (7.2, "probe", "03", "video9"))
+  three = [*gallery[:2], (0.2, "probe", "x", "v9")]
+  with pytest.raises(ConfigError, match="config.rerank.k1=6 must lie in 1 to 2: there are 3 probes and gallery walks"):
+    evaluate("hid", *three)
+  with pytest.raises(ConfigError, match="config.rerank.k2=6 must lie in 1 to 3"):
+    evaluate("hid", *three, rerank={"k1": 2})
+  with pytest.raises(ConfigError, match="config.rerank.weight=1.5 must lie in 0 to 1"):
+    evaluate("hid", *three, rerank={"k1": 2, "k2": 2, "weight": 1.5})
+  assert evaluate("hid", *three, rerank={"k1": 2, "k2": 2})["submission"]["rows"] == [["v9", "00000"]]
+  with pytest.raises(ConfigError, match="config.protocol=grew writes a file for a server .*task score"):
+    trials_of(protocols.get("grew"), *(np.array(["a"]),) * 3)
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
 

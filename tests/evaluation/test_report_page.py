@@ -278,7 +278,7 @@ def test_the_command_writes_page_and_tables(results_folder, tmp_path):
 
 
 def test_ccpg_has_curves_and_matrices_under_the_names_of_its_figures(tmp_path):
-  """Of a score: the gait reading leaves identical cameras out of its mean, and both readings have their curves."""
+  """Of a score: the gait reading leaves identical cameras out of its mean, and all readings have their curves."""
   clothes = ("U0_D0_BG", "U0_D0", "U1_D1", "U1_D0", "U3_D3", "U0_D3")
   walks = [(s, kind, f"{camera}_0") for s in range(4) for kind in clothes for camera in "123"]
   rng = np.random.default_rng(0)
@@ -289,6 +289,6 @@ def test_ccpg_has_curves_and_matrices_under_the_names_of_its_figures(tmp_path):
   config = base.evaluation().unlock()
   config.task, config.protocol, config.embeddings, config.bootstrap = "score", "ccpg", str(tmp_path / "e.npz"), 0
   found = results.read(score.run(config, tmp_path)[0])
-  names = [f"{reading} {pair}" for reading in ("gait", "reid") for pair in ("CL", "UP", "DN", "BG")]
+  names = [f"{reading} {pair}" for reading in ("gait", "reid", "identical") for pair in ("CL", "UP", "DN", "BG")]
   assert list(found["rows"][0]["figures"]) == list(layout.cmc(found, "none")) == names
   assert [(v["condition"], v["without_identical"]) for v in layout.views(found)] == [(n, True) for n in names[:4]]

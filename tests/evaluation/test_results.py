@@ -29,7 +29,7 @@ def test_written_results_come_back_with_date_and_versions(tmp_path):
 def test_a_result_of_other_settings_is_not_replaced(tmp_path):
   config = base.evaluation().unlock()
   path = results.write(tmp_path / "zero_shot-walkers.json", RESULT | {"config": config.to_dict()})
-  config.bootstrap, config.cache, config.probe.steps = 0, "off", 1  # no figure of this task changes
+  config.bootstrap, config.cache, config.probe.iterations = 0, "off", 1  # no figure of this task changes
   assert results.claim(path, config) == path
   config.metric, config.checkpoint = "cosine", "runs/other"
   with pytest.raises(ConfigError, match=r"zero_shot-walkers\.json is there already, a result of other settings:\n"
@@ -41,7 +41,7 @@ def test_a_result_of_other_settings_is_not_replaced(tmp_path):
     results.claim(path, config)
 
 
-@pytest.mark.parametrize("task,key", [("linear_probe", "probe.steps"), ("fine_tune", "fine_tune.optim.peak_rate")])
+@pytest.mark.parametrize("task,key", [("linear_probe", "probe.iterations"), ("fine_tune", "fine_tune.optim.peak_rate")])
 def test_the_section_of_a_task_counts(tmp_path, task, key):
   config = base.evaluation().unlock()
   config.task = task

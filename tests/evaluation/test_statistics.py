@@ -1,10 +1,9 @@
-"""Intervals, paired tests, verification, hubs and collapse: closed forms, limits and invariances."""
+"""Intervals, paired tests, hubs and collapse: closed forms, limits and invariances."""
 
 import itertools
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
 
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import statistics
@@ -85,48 +84,6 @@ def test_p_is_that_of_all_swaps(trials):
     a, b = ((100 * hits / trials).astype(np.float32) * np.float64(trials) for hits in (first, second))
     found = statistics.paired_sums(b - a, np.full(10, trials), resamples=10_000, seed=0)
     assert found["p"] == pytest.approx(exact, abs=0.015)
-
-
-def test_verification_by_hand():
-  genuine = np.array([True, True, False, False])
-  apart = statistics.verification(np.array([0.1, 0.2, 0.3, 0.4]), genuine)
-  assert (apart.auc, apart.eer) == (1, 0)
-  turned = statistics.verification(np.array([0.3, 0.4, 0.1, 0.2]), genuine)
-  assert (turned.auc, turned.eer) == (0, 1)
-  mixed = statistics.verification(np.array([0.1, 0.3, 0.2, 0.4]), genuine)
-  assert mixed.auc == pytest.approx(3 / 4)
-  assert mixed.eer == pytest.approx(1 / 2)
-  assert np.isnan(statistics.verification(np.ones(2), np.ones(2, bool)).auc)
-
-
-def test_uninformative_distances_verify_by_chance():
-  flat = statistics.verification(np.ones(10), np.arange(10) < 4)
-  assert (flat.auc, flat.eer) == (pytest.approx(0.5), pytest.approx(0.5))
-
-
-def test_bootstrapped_verification_surrounds_the_figure():
-  rng = np.random.default_rng(0)
-  subject = np.repeat(np.arange(30), 100)
-  genuine = rng.random(3000) < 0.2
-  distances = rng.normal(size=3000) - genuine
-  samples = statistics.bootstrap_verification(distances, genuine, subject=subject, resamples=200, seed=0)
-  found = statistics.verification(distances, genuine)
-  assert found.auc == pytest.approx(roc_auc_score(genuine, -distances))
-  np.testing.assert_allclose(samples.mean(0), [found.auc, found.eer], atol=0.01)
-  low, high = statistics.interval(samples[:, 0])
-  assert low < found.auc < high
-
-
-def test_intervals_of_rare_genuine_pairs_hold_their_figure():
-  """One genuine pair in 600: quantiles of all pairs would leave them all in a bin or two."""
-  rng = np.random.default_rng(0)
-  subject, genuine = np.repeat(np.arange(600), 600), np.eye(600, dtype=bool).ravel()
-  distances = rng.normal(size=360_000) - 5 * genuine
-  found = statistics.verification(distances, genuine)
-  samples = statistics.bootstrap_verification(distances, genuine, subject=subject, resamples=200, seed=0)
-  for place, value in enumerate((found.auc, found.eer)):
-    low, high = statistics.interval(samples[:, place])
-    assert low <= value <= high
 
 
 def test_hubs():

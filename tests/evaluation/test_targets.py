@@ -9,12 +9,15 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols, targets
 from fgait_jax.evaluation.features import Features
 
+WALKERS = protocols.get("walkers")
+
 
 def split(name="d/train", subjects=("N_1", "N_1", "D_2", "N_3"), conditions=("positive", "negative", "neutral", "x"),
           **attributes):
   subjects = np.array(subjects)
   return types.SimpleNamespace(name=name, subjects=subjects, conditions=np.array(conditions),
-                               views=np.array(["000"] * len(subjects)), attributes=attributes)
+                               views=np.array(["000"] * len(subjects)), attributes=attributes,
+                               manifest={"name": name.partition("/")[0]})
 
 
 class Sized(types.SimpleNamespace):
@@ -87,6 +90,11 @@ def test_people_of_the_test_must_not_teach():
   targets.check_apart(split(), split("d/test", subjects=("N_8", "N_9"), conditions=("x", "y")))
   with pytest.raises(ConfigError, match=r"d/train .* and d/test .* share 1 subjects \(N_3"):
     targets.check_apart(split(), split("d/test", subjects=("N_8", "N_3"), conditions=("x", "y")))
+  other = split("e/test", subjects=("N_8", "N_3"), conditions=("x", "y"))
+  targets.check_apart(split(), other)  # other people, though they are called alike
+  other.manifest["population"] = "d"
+  with pytest.raises(ConfigError, match=r"d/train .* and e/test .* share 1 subjects \(N_3"):
+    targets.check_apart(split(), other)
 
 
 def walks(points, subjects, views):
@@ -98,13 +106,38 @@ def walks(points, subjects, views):
 def test_validation_ranks_across_views():
   # "a" in another view is nearest to itself, "b" to "a"; "c" has no other view and is not counted.
   found = walks([0, 1, 2.5, 9, 30], ["a", "a", "b", "b", "c"], ["0", "1", "0", "1", "0"])
-  assert targets.rank1(found, across="view", metric="euclidean") == 75
+  assert targets.rank1(found, across="view", metric="euclidean", protocol=WALKERS) == 75
   with pytest.raises(ConfigError, match="validate_across is 'camera'"):
-    targets.rank1(found, across="camera", metric="euclidean")
+    targets.rank1(found, across="camera", metric="euclidean", protocol=WALKERS)
   with pytest.raises(DataError, match="has a mate in another view"):
-    targets.rank1(walks([0, 1], ["a", "b"], ["0", "1"]), across="view", metric="euclidean")
+    targets.rank1(walks([0, 1], ["a", "b"], ["0", "1"]), across="view", metric="euclidean", protocol=WALKERS)
 
 
 def test_macro_f1_counts_classes_evenly():
   logits = np.eye(3)[[0, 0, 0, 0, 1]]
   assert targets.macro_f1(logits, np.array([0, 0, 0, 1, 1])) == pytest.approx(100 * (6 / 7 + 2 / 3) / 2)
+
+
+def test_validation_is_by_the_galleries_and_cameras_of_the_protocol():
+  """CCPG: another walk before the same camera, in the same clothes, is no mate, whatever the number in its view."""
+  ccpg = protocols.get("ccpg")
+  rows = [(person, clothes, f"{camera}_{n}") for person in "ab" for clothes in ("U0_D0", "U1_D1") for camera in "pq"
+          for n in "01"]
+  names, kinds, views = (np.array(column) for column in zip(*rows, strict=True))
+  places = np.array([100 * (k == "U1_D1") + 10 * (v[0] == "q") + (who == "b") for who, k, v in rows], np.float32)
+  found = Features(embeddings=places[:, None, None], subjects=names, conditions=kinds, views=views,
+                   keys=np.arange(len(rows)).astype(str))
+  plain = targets.rank1(found, across="view", metric="euclidean", protocol=WALKERS)
+  assert plain == 100  # trivially: view p_1 is not view p_0
+  by_camera = targets.rank1(found, across="view", metric="euclidean", protocol=ccpg)
+  assert by_camera < 100
+  # CL alone is there: U0_D0 sought in U1_D1 of the other camera.
+  wanted = ccpg.evaluate(places[:, None, None], names, kinds, views, bootstrap=0)["conditions"]["CL"]["rank1"]
+  assert targets.rank1(found, across="protocol", metric="euclidean", protocol=ccpg) == wanted
+  split = sized(name="ccpg/train", subjects=names, conditions=kinds)
+  split.views = views
+  targets.check_across(split, np.arange(len(rows)), across="protocol", protocol=ccpg)
+  with pytest.raises(DataError, match=r"ccpg/train \(config.fine_tune.validate_across=protocol\): unknown types"):
+    targets.check_across(split, np.arange(len(rows)), across="protocol", protocol=WALKERS)
+  with pytest.raises(ConfigError, match="validate_across is 'camera'; known: view, condition, protocol"):
+    targets.check_across(split, np.arange(len(rows)), across="camera", protocol=ccpg)

@@ -1,10 +1,13 @@
 """Linear maps by closed form, limit and invariance, and the task that learns them from people who are not tested."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import program, results, setup, whiten, whitening
+from fgait_jax.evaluation import program, results, setup, targets, whiten, whitening
 from fgait_jax.evaluation.features import Features
 from tests.evaluation.test_program import Network, Walks, config_of
 
@@ -66,6 +69,77 @@ def test_the_discriminant_does_not_depend_on_the_scale_of_channels():
     mapped = whitening.discriminant(basis, who, shrinkage=0.0)(features(other * factor, other_who)).embeddings[..., 0]
     found.append(mapped @ mapped.T)
   np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+
+
+def test_without_shrinkage_the_discriminant_is_that_of_scikit_learn():
+  rows, who = people(nuisance=1.0)
+  basis = whitening.components(rows, most=12, seed=0)
+  found = basis.directions.T @ whitening.discriminant(basis, who, shrinkage=0.0).kernel
+  theirs = LinearDiscriminantAnalysis(solver="eigen", n_components=11).fit(basis.scores.astype(np.float64), who)
+  overlap = np.abs(np.sum(found * theirs.scalings_[:, :11], axis=0)) / (
+    np.linalg.norm(found, axis=0) * np.linalg.norm(theirs.scalings_[:, :11], axis=0))
+  np.testing.assert_allclose(overlap, 1, atol=1e-5)
+
+
+def test_shrinkage_acts_on_the_covariance_within_people_alone():
+  """At 1 nothing but the people's means speaks: the directions are the principal ones of the means."""
+  rows, who = people(nuisance=3.0)
+  basis = whitening.components(rows, most=12, seed=0)
+  means = np.stack([basis.scores[who == name].mean(axis=0) for name in np.unique(who)]).astype(np.float64)
+  centred = means - means.mean(axis=0)
+  principal = np.linalg.svd(centred)[2]
+  found = (basis.directions.T @ whitening.discriminant(basis, who, shrinkage=1.0).kernel).T
+  found /= np.linalg.norm(found, axis=1, keepdims=True)
+  np.testing.assert_allclose(np.abs(np.sum(found * principal[:11], axis=1)), 1, atol=1e-6)
+  # In between, it solves the equation that it states.
+  scores, half = basis.scores.astype(np.float64), whitening.discriminant(basis, who, shrinkage=0.5).kernel
+  own = scores - means[np.unique(who, return_inverse=True)[1]]
+  within = own.T @ own / len(own)
+  shrunk = 0.5 * within + 0.5 * np.trace(within) / 12 * np.eye(12)
+  vectors = basis.directions.T @ half
+  np.testing.assert_allclose(vectors.T @ shrunk @ vectors, np.eye(11), atol=1e-6)
+  between = np.cov((scores - own).T, bias=True)
+  ratios = np.diag(vectors.T @ between @ vectors)
+  np.testing.assert_allclose(vectors.T @ between @ vectors, np.diag(ratios), atol=1e-6 * ratios[0])
+  assert (np.diff(ratios) <= 0).all()
+
+
+def test_people_whose_walks_do_not_vary_enough_want_a_shrinkage():
+  rows, who = people(number=10, walks=2)
+  rows[1::2][3:] = rows[::2][3:]  # seven of ten people have the same walk twice
+  basis = whitening.components(rows, most=8, seed=0)
+  with pytest.raises(DataError, match=r"of 10 people do not vary .* a shrinkage of 0 leaves it so; give config.whit"):
+    whitening.discriminant(basis, who, shrinkage=0.0)
+  assert np.isfinite(whitening.discriminant(basis, who, shrinkage=0.1).kernel).all()
+  basis = whitening.components(np.repeat(rows[::2], 2, axis=0), most=8, seed=0)
+  with pytest.raises(DataError, match="or walks that are not copies"):
+    whitening.discriminant(basis, who, shrinkage=0.5)
+
+
+def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
+  """Little shrinkage knows its own people by heart and no others; much of it is best on others."""
+  rng = np.random.default_rng(3)
+  who = np.repeat(np.arange(24), 4)
+  rows = 0.7 * rng.standard_normal((24, 6, 10))[who] * (np.arange(60) < 12).reshape(6, 10)
+  found = features((rows + rng.standard_normal((96, 6, 10))).astype(np.float32), who.astype(str))
+  found = dataclasses.replace(found, views=np.arange(96).astype(str))
+  parts = targets.Parts(fit=np.flatnonzero(who < 12), validation=np.flatnonzero(who >= 12))
+  config = config_of("whitening", **{"whitening.shrinkages": (0.0, 0.01, 0.3, 1.0), "whitening.components": 24})
+  taught = whiten._learn(found, parts, config)
+  basis = whitening.components(found.embeddings[parts.fit], most=24, seed=0)
+
+  def rank1_of(rows, shrinkage):
+    lda = whitening.discriminant(basis, found.subjects[parts.fit], shrinkage=shrinkage)
+    return targets.rank1(lda(found.take(rows)), across="view", metric="cosine")
+
+  unseen, seen = ({s: rank1_of(rows, s) for s in config.whitening.shrinkages} for rows in (
+    parts.validation, parts.fit))
+  assert taught.tried == unseen
+  assert taught.shrinkage == max(unseen, key=unseen.get)
+  assert len({taught.shrinkage, max(seen, key=seen.get), min(unseen, key=unseen.get)}) > 1
+  assert unseen[max(seen, key=seen.get)] < unseen[taught.shrinkage]  # or the people it was fitted on would do
+  np.testing.assert_array_equal(taught.lda.kernel, whitening.discriminant(
+    whitening.components(found.embeddings, most=24, seed=0), found.subjects, shrinkage=taught.shrinkage).kernel)
 
 
 def test_fewer_walks_give_fewer_components_and_too_few_are_refused():
@@ -135,3 +209,15 @@ def test_what_cannot_be_learnt_is_said(world, tmp_path, error, message, values):
   with pytest.raises(error, match=message):
     program.run(config_of("whitening", **values), tmp_path)
   assert not list(tmp_path.glob("*.json"))
+
+
+def test_people_of_the_test_teach_no_map_under_another_name_either(world, tmp_path):
+  """Whitening learns from whichever data set: of one population, the same identity is the same person."""
+  _, splits = world
+  splits["train"] = Walks("walkers_mini/train", subjects=8, first=4)  # 004 and 005 are tested
+  splits["train"].manifest |= {"name": "walkers_mini", "population": "walkers"}
+  with pytest.raises(ConfigError, match=r"walkers_mini/train .* share 2 subjects \(004, 005"):
+    program.run(config_of("whitening", **{"whitening.dataset": "walkers_mini"}), tmp_path)
+  splits["train"].manifest["population"] = "walkers_mini"
+  (path,) = program.run(config_of("whitening", baselines=False, **{"whitening.dataset": "walkers_mini"}), tmp_path)
+  assert not any("nobody tested is among them" in note for note in results.read(path)["notes"])

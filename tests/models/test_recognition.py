@@ -34,7 +34,7 @@ def test_scores_are_cosines_of_normalised_embeddings():
 
 def test_heads_see_directions_only():
   x = jax.random.normal(jax.random.key(0), (4, 31, 8))
-  for head in (IdentityHead(8, 6, 5, rngs=nnx.Rngs(0)), ClassHead(8, 3, rngs=nnx.Rngs(0))):
+  for head in (IdentityHead(31, 8, 6, 5, rngs=nnx.Rngs(0)), ClassHead(31, 8, 3, rngs=nnx.Rngs(0))):
     found, longer = head(x), head(7 * x)
     np.testing.assert_allclose(found.logits, longer.logits, atol=1e-5)
     np.testing.assert_allclose(found.embedding, longer.embedding, atol=1e-6)

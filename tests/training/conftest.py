@@ -16,7 +16,7 @@ class ToySplit:
   and from number `torn` on they fail."""
 
   name = "toy/train"
-  manifest = {"content_hash": "ellipses"}
+  manifest = {"name": "ellipses", "content_hash": "ellipses"}
 
   def __init__(self, sequences: int = 24, delay: float = 0.0, torn: float = math.inf):
     self._delay, self._torn, self.readings = delay, torn, 0

@@ -211,7 +211,7 @@ def test_a_restart_with_other_settings_is_refused(run, configure, tmp_path, chan
 def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
   run(configure(train__stop_at=1), tmp_path)
   other = type(toy)()
-  other.manifest = {"content_hash": "circles"}
+  other.manifest = {"name": "circles", "content_hash": "circles"}
   with pytest.raises(CheckpointError, match="data set toy/train: built anew, its content differs"):
     run(configure(), tmp_path, splits=[other])
 

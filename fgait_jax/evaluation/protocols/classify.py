@@ -9,7 +9,7 @@ import re
 import numpy as np
 from sklearn import metrics
 
-from fgait_jax.evaluation import statistics
+from fgait_jax.evaluation import statistics, verification
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
 
 
@@ -74,12 +74,11 @@ def classified(truth, logits, *, labels, names, binary, settings: Settings) -> d
   if binary:
     index = names.index(binary)
     score = logits[:, index] - np.delete(logits, index, axis=1).mean(axis=1)
-    found = statistics.verification(-score, truth == index)
+    found = verification.exact(-score, truth == index)
     summary |= {"auc": 100 * found.auc, "eer": 100 * found.eer}
     if settings.resamples and np.isfinite(found.auc) and len(subjects) > 1:
-      samples = 100 * statistics.bootstrap_verification(
-        -score, truth == index, subject=subject, resamples=settings.resamples, seed=settings.seed
-      )
+      counts = verification.counts_by_subject(-score, truth == index, subject)
+      samples = 100 * verification.bootstrap(counts, resamples=settings.resamples, seed=settings.seed)
       intervals |= {"auc": statistics.interval(samples[:, 0]), "eer": statistics.interval(samples[:, 1])}
   return {
     "summary": summary | {"ci": intervals, "majority_class": _percent(confusion.sum(1).max(), total),

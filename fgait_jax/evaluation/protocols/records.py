@@ -3,8 +3,7 @@
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.ccpg import Ccpg
 from fgait_jax.evaluation.protocols.classify import Attributes, Classify
-from fgait_jax.evaluation.protocols.crossview import CrossView, CrossViewGallery
-from fgait_jax.evaluation.protocols.pooled import Listed, Own, Pooled
+from fgait_jax.evaluation.protocols.ranked import CrossView, CrossViewGallery, Listed, Own, Pooled
 from fgait_jax.evaluation.protocols.servers import Server
 
 OPENGAIT = "OpenGait's evaluator (Fan et al., CVPR 2023)"
@@ -123,7 +122,6 @@ RECORDS: tuple[Protocol, ...] = (
     gallery=r"01",
     conditions={"all": r"02"},
     known=r"0[123]",
-    reading="error",
   ),
   Server(
     name="grew",
@@ -188,13 +186,24 @@ RECORDS: tuple[Protocol, ...] = (
     gallery=r"d1",
     conditions={"d4": r"d4", "d3": r"d3", "d2": r"d2"},
     known=r"d[1-4]",
-    reading="error",
+  ),
+  Pooled(
+    name="usf17",
+    title="USF HumanID Gait Challenge 1.7, probes A to G",
+    source="Sarkar et al., TPAMI 2005: gallery grass, shoe A, right camera",
+    wants="types ga, gb, ca, cb (ground and shoe) and views r, l; gallery ga seen from r",
+    gallery=r"ga/r",
+    conditions={
+      "A": r"ga/l", "B": r"gb/r", "C": r"gb/l", "D": r"ca/r", "E": r"cb/r", "F": r"ca/l", "G": r"cb/l",
+    },
+    known=r"[gc][ab]",
+    known_views=r"[lr]",
+    by_view=True,
   ),
   Own(
     name="own",
     title="Own data",
     source="this project",
     wants="types gallery and probe, or several sequences per label, of which the first is the gallery",
-    reading="excluded",
   ),
 )

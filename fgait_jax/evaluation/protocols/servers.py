@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 
+from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import retrieval
 from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
@@ -25,6 +26,10 @@ class Server(Protocol):
   reranked: bool = False
   numbers: bool = False
 
+  def trials(self, walks: Walks) -> list:
+    raise ConfigError(f"config.protocol={self.name} writes a file for a server and knows no probe's subject; embed the"
+                      f" walks (task embed), then score them (task score, config.protocol={self.name})")
+
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     hidden = walks.labels == "probe"
     if not hidden.any():
@@ -36,10 +41,13 @@ class Server(Protocol):
     videos, count = np.unique(probe.views, return_counts=True)
     if (count > 1).any():
       raise self.refuse(walks, f"{count.max()} probes are of one video, {videos[count.argmax()]}, by their views")
+    if not self.reranked and len(gallery) < (ranks := len(self.columns) - 1):
+      raise self.refuse(walks, f"{len(gallery)} gallery sequences cannot fill the {ranks} ranks of a row of the"
+                        " server's file; embed the whole gallery")
     if self.reranked:
       both = np.concatenate([probe.embeddings, gallery.embeddings])
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
-      order = np.argsort(rerank(distances, num_probes=len(probe)), axis=1, kind="stable")
+      order = np.argsort(rerank(distances, num_probes=len(probe), **settings.rerank), axis=1, kind="stable")
     else:
       order, _ = retrieval.nearest(
         probe.embeddings,

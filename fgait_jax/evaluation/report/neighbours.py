@@ -11,10 +11,9 @@ import numpy as np
 from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.features import Features, read_walk
 from fgait_jax.evaluation.protocols.base import Protocol
-from fgait_jax.evaluation.protocols.crossview import CrossView
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.report import strips
 from fgait_jax.evaluation.report.reconstructions import strip
-from fgait_jax.evaluation.roles import roles
 
 FRAMES = 4  # shown of each walk
 NEAREST = 5
@@ -26,16 +25,12 @@ def of_features(path: pathlib.Path, *, split, found: Features, protocol: Protoco
                 mirror: Iterable[str], subtitle: str) -> pathlib.Path:
   """Draws `count` probes of `protocol` with their nearest gallery walks by `metric`; `found` embeds all of `split`.
 
-  The same walks go to `path` with ending .json, to be played in the report. Where the protocol ranks views apart,
-  walks in the probe's own view are left out, as they are of its figures.
+  The same walks go to `path` with ending .json, to be played in the report. Each probe is shown with the gallery of its
+  own comparison, less what it may not meet there: the neighbours are those that the figures rest on.
   """
-  gallery, probes = roles(protocol, found.subjects, found.conditions, found.views)
-  held = np.flatnonzero(gallery)
-  asked = np.flatnonzero(np.any(list(probes.values()), axis=0) & ~gallery)
+  trials = trials_of(protocol, found.subjects, found.conditions, found.views)
+  asked = np.flatnonzero(np.any([trial.probes for trial in trials], axis=0))
   rows = asked[choose(found.subjects[asked], found.conditions[asked], count=count, seed=seed)]
-  distances = pairwise(found.embeddings[rows], found.embeddings[held], metric=metric)
-  if isinstance(protocol, CrossView) and not protocol.identical:
-    distances = np.where(found.views[rows][:, None] == found.views[held], np.inf, distances)
 
   def walk(row: int) -> dict:
     whole = read_walk(split, int(row), max_frames=_SEEN, mirror=mirror)
@@ -43,7 +38,11 @@ def of_features(path: pathlib.Path, *, split, found: Features, protocol: Protoco
     return {"frames": frames_of(whole), "played": strips.sheet(whole), "text": text}
 
   drawn = []
-  for row, distance in zip(rows, distances, strict=True):
+  for row in rows:
+    trial = next(trial for trial in trials if trial.probes[row])
+    held = np.flatnonzero(trial.gallery)
+    met = trial.may_meet(found.subjects, row[None], held)
+    distance = np.where(met, pairwise(found.embeddings[row][None], found.embeddings[held], metric=metric), np.inf)[0]
     nearest = [n for n in np.argsort(distance, kind="stable")[:NEAREST] if np.isfinite(distance[n])]
     drawn.append(walk(row) | {"neighbours": [walk(held[n]) | {
       "distance": float(distance[n]), "right": bool(found.subjects[held[n]] == found.subjects[row])} for n in nearest]})

@@ -1,0 +1,113 @@
+"""How well a synthetic population stands for real people: Fisher's discriminant of mean silhouettes, learnt on it
+alone, applied to recordings of real people, with each ingredient of the crowd left out once. Nothing is trained.
+
+python benchmarks/population.py [--people 480] [--built built] [--real usf17 kth] [--only all bodies motion ...]
+
+Real data sets must be built (python -m data_prep.build usf17 --raw ...). None of their walks teaches anything.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+from data_prep.sources.base import Dropped
+from data_prep.sources.crowd import CrowdSource, Ingredients
+from data_prep.sources.walkers import WalkersSource
+from fgait_jax.data.source import open_split
+from fgait_jax.evaluation import baselines, protocols, whitening
+from fgait_jax.evaluation.features import Features
+
+MIRROR = {"kth": ("*-l",)}
+SHRINKAGE = 0.3
+
+
+def silhouette(walk) -> np.ndarray | None:
+  """The mean silhouette of a walk, columns 10..53, 0..1."""
+  try:
+    frames = walk.read().frames
+  except Dropped:
+    return None
+  return frames[:, :, 10:54].mean(axis=0, dtype=np.float32).ravel() / 255
+
+
+def silhouettes(walks, pool) -> Features:
+  images = list(pool.map(silhouette, walks, chunksize=32))
+  kept = [(walk, image) for walk, image in zip(walks, images, strict=True) if image is not None]
+  text = {
+    name: np.array([getattr(walk, one) for walk, _ in kept])
+    for name, one in (("subjects", "subject"), ("conditions", "condition"), ("views", "view"), ("keys", "key"))
+  }
+  return Features(embeddings=np.stack([image for _, image in kept])[..., None], **text)
+
+
+def score(name: str, found: Features, *, centre: bool) -> dict[str, dict]:
+  found = baselines.centred(found, "condition") if centre else found
+  scored = protocols.get(name).evaluate(
+    found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
+  )
+  return scored["conditions"]
+
+
+def line(title: str, real: dict[str, Features], mapped) -> str:
+  cells = []
+  for name, found in real.items():
+    for centre in (False, True):
+      figures = score(name, mapped(found), centre=centre)
+      rank1 = {condition: values["rank1"] for condition, values in figures.items()}
+      if name == "usf17":
+        hard = [rank1[c] for c in "DEFG"]
+        auc = np.mean([figures[c]["auc"] for c in "DEFG"])
+        easy = "" if centre else "/".join(f"{rank1[c]:.0f}" for c in "ABC") + " "
+        cells.append(f"{easy}{np.mean(hard):.1f} ({auc:.1f})")
+      else:
+        auc = np.mean([values["auc"] for values in figures.values()])
+        cells.append("/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})")
+  return f"{title:24}" + "".join(f"{cell:>24}" for cell in cells)
+
+
+def populations(people: int) -> dict[str, list]:
+  """Walks by the name of what they are made of."""
+  whole = {"crowd": CrowdSource(subjects=people)}
+  for field in dataclasses.fields(Ingredients):
+    whole[f"without {field.name}"] = CrowdSource(
+      subjects=people, ingredients=dataclasses.replace(Ingredients(), **{field.name: False})
+    )
+  walks = {name: source.splits()["train"] for name, source in whole.items()}
+  laboratory = WalkersSource(subjects=max(2, people // 6), test_subjects=0).splits()["train"]
+  return {"walkers": laboratory, **walks}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--people", type=int, default=480, help="of the crowd, eight walks each")
+  parser.add_argument("--built", default="built", help="folder of built data sets")
+  parser.add_argument("--real", nargs="+", default=["usf17", "kth"], help="data sets of real people")
+  parser.add_argument("--only", nargs="*", default=[], help='populations, such as crowd walkers "without motion"')
+  options = parser.parse_args()
+  real = {}
+  for name in options.real:
+    split = open_split(options.built, name, "test")
+    real[name] = baselines.mean_silhouettes(split, max_frames=720, mirror=MIRROR.get(name, ()))
+  heads = [f"{name}{how}" for name in real for how in (" rank-1 (AUC)", " centred")]
+  print(f"{'learnt on':24}" + "".join(f"{head:>24}" for head in heads))
+  print(line("nothing (raw GEI)", real, lambda found: found), flush=True)
+  with concurrent.futures.ProcessPoolExecutor() as pool:
+    for name, walks in populations(options.people).items():
+      if options.only and name not in options.only:
+        continue
+      learnt = silhouettes(walks, pool)
+      basis = whitening.components(learnt.embeddings, most=400, seed=0)
+      mapped = whitening.discriminant(basis, learnt.subjects, shrinkage=SHRINKAGE)
+      print(line(name, real, mapped), flush=True)
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,92 @@
+"""One row a checkpoint: recognition of people nobody trained on, synthetic and real, plain and centred.
+
+python benchmarks/transfer.py runs/first [runs/other ...] [--built built] [--learn crowd] [--walks 1920]
+
+Columns: walkers NM/BG/CL; USF A/B/C and the mean of D to G; KTH d4/d3/d2; rank-1 % and, in brackets, mean AUC %.
+`--learn` adds a row through Fisher's discriminant of the named set's training people, learnt on `--walks` of its walks.
+"""
+
+import argparse
+import os
+import pathlib
+import sys
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import Subset
+from fgait_jax.evaluation import baselines, features, protocols, whitening
+from fgait_jax.evaluation.periodic import spread
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.loop import use_compilation_cache
+
+TESTS = {"walkers": (), "usf17": (), "kth": ("*-l",)}
+CENTRE = {"usf17": "condition_view", "kth": "condition"}
+
+
+def cell(name: str, found: features.Features, by: str) -> str:
+  found = baselines.centred(found, by)
+  figures = protocols.get(name).evaluate(
+    found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
+  )["conditions"]
+  rank1 = {condition: values["rank1"] for condition, values in figures.items()}
+  if name == "usf17":
+    easy = "/".join(f"{rank1[c]:.0f}" for c in "ABC")
+    hard = np.mean([rank1[c] for c in "DEFG"])
+    return f"{easy} {hard:.1f} ({np.mean([figures[c]['auc'] for c in 'DEFG']):.1f})"
+  auc = np.mean([values["auc"] for values in figures.values()])
+  return "/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})"
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("checkpoints", nargs="*")
+  parser.add_argument("--built", default="built")
+  parser.add_argument("--learn", default="", help="data set whose training people teach a discriminant")
+  parser.add_argument("--walks", type=int, default=1920, help="walks it learns from")
+  parser.add_argument("--test-walks", type=int, default=960, help="test walks of the walkers; 0 takes all")
+  parser.add_argument("--embedding", default="prediction", help="prediction, projection or pooled")
+  options = parser.parse_args()
+  use_compilation_cache("~/.cache/fgait_jax")
+  splits = {name: open_split(options.built, name, "test") for name in TESTS}
+  rows = spread(splits["walkers"].subjects, options.test_walks)
+  splits["walkers"] = Subset(splits["walkers"], rows, name="walkers/test")
+  teacher = None
+  if options.learn:
+    teacher = open_split(options.built, options.learn, "train")
+    teacher = Subset(teacher, spread(teacher.subjects, options.walks), name=teacher.name)
+  heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
+  print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
+
+  def report(title: str, embed) -> None:
+    found = {name: embed(split, mirror) for name, split, mirror in ((n, splits[n], TESTS[n]) for n in TESTS)}
+    show(title, found)
+    if teacher is not None:
+      learnt = embed(teacher, ())
+      basis = whitening.components(learnt.embeddings, most=400, seed=0)
+      for shrinkage in (0.1, 0.3):
+        mapped = whitening.discriminant(basis, learnt.subjects, shrinkage=shrinkage)
+        show(f"{title} + LDA {shrinkage:g}", {name: mapped(walks) for name, walks in found.items()})
+
+  def show(title: str, found: dict) -> None:
+    cells = []
+    for name, walks in found.items():
+      cells.append(cell(name, walks, "none"))
+      if name in CENTRE:
+        cells.append(cell(name, walks, CENTRE[name]))
+    print(f"{title:44}" + "".join(f"{text:>24}" for text in cells), flush=True)
+
+  report("raw GEI", lambda split, mirror: baselines.mean_silhouettes(split, max_frames=720, mirror=mirror))
+  for path in options.checkpoints:
+    network = load_network(path)
+    report(path[-44:], lambda split, mirror, network=network: features.extract(
+      network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror,
+      stride=network.stride, embedding=options.embedding,
+    ))
+
+
+if __name__ == "__main__":
+  main()
