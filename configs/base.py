@@ -248,7 +248,7 @@ def fine_tune() -> ConfigDict:
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
   c.layer_decay = 1.0  # a transformer's block learns at this factor to the number of blocks above it
-  c.scratch = False  # also train the untrained network the same way, at the chosen rate and number of steps
+  c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
   c.threads = 4  # reader threads a host (or a worker)
   c.workers = 0  # reader processes a host; 0 reads in threads of the program
   c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more

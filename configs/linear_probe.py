@@ -1,4 +1,4 @@
-"""A softmax layer on the frozen network's embeddings, beside the same layer on the GEI. Minutes on two CPU cores.
+"""Logistic regression on the frozen network's embeddings, beside the same on the GEI. Minutes on two CPU cores.
 
 python run_eval.py --config=configs/linear_probe.py --config.checkpoint=runs/first --out=runs/first/results
 

@@ -8,6 +8,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+import fgait_jax
 from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import ConfigError, DataError
@@ -243,9 +245,23 @@ def pad_batch(walks: list[np.ndarray | None], *, length: int, size: int) -> tupl
   return frames, valid
 
 
+@functools.cache
+def code() -> str:
+  """SHA-256 of the source that makes an embedding of frames and weights: what evaluation stands on, and this file.
+
+  Not the commit: a change that is not committed counts, and one of tables or protocols does not.
+  """
+  root = pathlib.Path(fgait_jax.__file__).parent
+  files = sorted(path for part in ("data", "models", "parallel", "training") for path in (root / part).rglob("*.py"))
+  digest = hashlib.sha256(fgait_jax.__version__.encode())
+  for path in (*files, pathlib.Path(__file__)):
+    digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+  return digest.hexdigest()[:16]
+
+
 def cached(folder: str | os.PathLike | None, identity: Mapping,
            compute: Callable[[], Features]) -> tuple[Features, bool]:
-  """Features under `identity` (checkpoint, data, options: JSON values), and whether they were read rather than
+  """Features under `identity` (checkpoint, code, data, options: JSON values), and whether they were read rather than
   computed.
 
   A damaged or foreign file is computed again. `folder` None keeps nothing.

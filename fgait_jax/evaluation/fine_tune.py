@@ -72,19 +72,17 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
   if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
-  path = results.claim(out / f"{stem}.json", config)
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
+  path = setup.claim(f"{stem}.json")
   check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identity:
     probe.check(config.probe, _probe_parts(task))
-  learner, chosen, tried = _choose(task)
-  if task.settings.refit:
-    learner, chosen = _train(task, setup.trained, task.taught, chosen)
+  learner, chosen, tried = _learn(task, setup.trained)
   found = _test(task, learner, chosen, f"test of {task.settings.target}")
   rows = (_identity_rows if task.identity else _class_rows)(task, found)
   if task.settings.scratch:
-    rows += _scratch(task, chosen)
+    rows += _scratch(task)
   identity = save(out / stem, setup=setup, learner=learner, fitted=chosen, dataset=task.teacher)
   found.save(out / f"{stem}.npz", identity={"weights": identity, "data": setup.split.manifest["content_hash"]})
   return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
@@ -129,10 +127,18 @@ def _fitter(task: Task, network, classes: int) -> Fitter:
   return Fitter(learner, settings, seed=task.setup.config.seed)
 
 
-def _choose(task: Task) -> tuple[Learner, Fitted, list[Fitted]]:
+def _learn(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
+  """What `network` becomes at the rate and length that are best for it, and everything that was tried."""
+  learner, chosen, tried = _choose(task, network)
+  if task.settings.refit:
+    learner, chosen = _train(task, network, task.taught, chosen)
+  return learner, chosen, tried
+
+
+def _choose(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
   """Trains at each rate on the fit identities; the best on the validation identities, the first among equals."""
   labels, classes = task.numbers(task.parts.fit)
-  fitter = _fitter(task, task.setup.trained, classes)
+  fitter = _fitter(task, network, classes)
   split = Subset(task.teacher, task.parts.fit, name=f"{task.teacher.name} (fit)")
   validate = _validation(task, fitter.learner) if len(task.parts.validation) else None
   tried = [fitter.fit(split, labels, factor=factor, validate=validate) for factor in task.settings.rates]
@@ -237,12 +243,18 @@ def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> dict:
           "classes": scored["classes"], "confusion": scored["confusion"]}
 
 
-def _scratch(task: Task, chosen: Fitted) -> list[dict]:
+def _scratch(task: Task) -> list[dict]:
+  """The untrained network, trained the same way at a rate and to a step of its own."""
   network = task.setup.untrained or load_network(task.setup.config.checkpoint, mesh=task.setup.trained.mesh,
                                                  trained=False)
-  learner, fitted = _train(task, network, task.taught, chosen)
+  learner, fitted, tried = _learn(task, network)
   found = _test(task, learner, fitted, "network from scratch")
-  return (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
+  (row,) = (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
+  return [row | {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}]
+
+
+def _tried(tried: list[Fitted]) -> list[dict]:
+  return [{"factor": t.factor, "best_step": t.step, "score": t.score, "curve": t.curve} for t in tried]
 
 
 def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], rows: list, identity: str) -> dict:
@@ -271,7 +283,7 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
       "identity": identity, "method": settings.method, "statistics": settings.statistics, "subjects": subjects,
       "trainable_parameters": _size(learner.trainable), "frozen_parameters": _size(learner.frozen),
       "chosen": {"factor": chosen.factor, "step": chosen.step}, "measure": measure,
-      "tried": [{"factor": t.factor, "best_step": t.step, "score": t.score, "curve": t.curve} for t in tried],
+      "tried": _tried(tried),
     },
   }
 

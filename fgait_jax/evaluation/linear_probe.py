@@ -44,8 +44,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   Raises `RuntimeError` should a parameter or statistic of the network change.
   """
   named = "" if config.probe.target == "subject" else f"-{config.probe.target}"
-  path = results.claim(out / f"linear_probe-{config.dataset}{named}.json", config)
   setup = prepare(config, out)
+  path = setup.claim(f"linear_probe-{config.dataset}{named}.json")
   lessons = _by_condition(setup) if config.probe.target == "subject" else [_by_split(setup)]
   for rows in lessons:
     probe.check(config.probe, rows.parts)

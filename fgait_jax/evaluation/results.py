@@ -4,7 +4,7 @@ Tables and reports read these files only. The layout (FORMAT 1):
 
   format, task, title, date            what was done, in plain words, and when (UTC)
   notes       sentences for the caption: protocol, metric, what an interval is
-  data        name, split, kind ("synthetic" or "real"), walks, subjects, content_hash
+  data        name, split, kind (a key of report/layout.py's KINDS), walks, subjects, content_hash
   checkpoint  path, step, identity, model
   pretraining data sets the checkpoint has seen, and whether the evaluated one is among them
   conditions  [{name, title}]: sections of the table, in order
@@ -38,24 +38,33 @@ _FREE = ("baselines", "batch_frames", "bootstrap", "cache", "compilation_cache",
 _SECTIONS = {"linear_probe": ("probe",), "fine_tune": ("fine_tune", "probe"), "robustness": ("robustness",),
              "compare": ("compare",), "score": ("rerank",),
              "whitening": ("whitening",)}  # what a task reads beside the keys that stand alone
+_SOURCES = (("checkpoint", "identity", "weights (run, step, network)"), ("data", "content_hash", "build of the data"))
 _NEEDED = ("task", "title", "data", "notes", "pretraining", "conditions", "metrics", "rows", "config")
 
 
-def claim(path: pathlib.Path, config) -> pathlib.Path:
+def claim(path: pathlib.Path, config, about: Mapping | None = None) -> pathlib.Path:
   """`path`, if a result of `config` may be written there: nothing is, or a result of the same settings, which it will
-  replace. Raises `ConfigError` that names the settings in which the result there differs."""
+  replace. Raises `ConfigError` that names what is different in the result there.
+
+  `about` (`setup.describe`) says which weights and which build of the data are evaluated. These are compared
+  themselves, and not the folder they came from: it may hold a later step by now, or have been moved.
+  """
   if not path.exists():
     return path
   try:
-    there = configuration.flat(read(path)["config"])
+    result = read(path)
   except DataError as error:
     raise ConfigError(f"{path} is there already and is no result ({error}); give another --out") from error
-  wanted = configuration.flat(config)
-  sections = ("", *_SECTIONS.get(config.task, ()))
+  there, wanted = configuration.flat(result["config"]), configuration.flat(config)
+  sections, free = ("", *_SECTIONS.get(config.task, ())), _FREE if about is None else (*_FREE, "checkpoint")
   read_by_task = [key for key in sorted(there.keys() & wanted.keys())
-                  if key not in _FREE and key.rpartition(".")[0].partition(".")[0] in sections]
+                  if key not in free and key.rpartition(".")[0].partition(".")[0] in sections]
   differing = [f"config.{key}: {there[key]!r} there, {wanted[key]!r} here" for key in read_by_task
                if there[key] != wanted[key]]
+  for part, key, what in _SOURCES if about is not None else ():
+    before, now = result.get(part, {}).get(key), about[part][key]
+    if before != now:
+      differing.append(f"{what}: {before} there, {now} here")
   if differing:
     raise ConfigError(f"{path} is there already, a result of other settings:\n  " + "\n  ".join(differing)
                       + "\nGive another --out, or move it away.")

@@ -25,8 +25,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `robustness-<dataset>-<corrupted side>.json`: rank-1 of each type and severity, and its share of clean."""
   protocol = protocols.get(config.protocol)
   kinds, severities = chosen(config.robustness)
-  path = results.claim(out / f"robustness-{config.dataset}-{config.robustness.corrupt}.json", config)
   setup = prepare(config, out)
+  path = setup.claim(f"robustness-{config.dataset}-{config.robustness.corrupt}.json")
   if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
     raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
                       " silhouettes, one channel")

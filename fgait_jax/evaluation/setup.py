@@ -14,10 +14,11 @@ import numpy as np
 from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import baselines, features
+from fgait_jax.evaluation import baselines, features, results
 from fgait_jax.evaluation.distances import check_centring, check_metric
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.trials import trials_of
+from fgait_jax.evaluation.report import layout
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -39,7 +40,8 @@ class Setup:
     config, split = self.config, self.split if split is None else split
     options = {"max_frames": config.max_frames, "embedding": embedding_of(config, network),
                "mirror": list(config.mirror_views)}
-    identity = {"weights": network.identity, "data": split.manifest["content_hash"], "split": split.name} | options
+    identity = {"weights": network.identity, "code": features.code(), "data": split.manifest["content_hash"],
+                "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
     return features.cached(folder, identity, lambda: self.embed(network, title, split))[0]
 
@@ -50,6 +52,10 @@ class Setup:
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
       embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
+
+  def claim(self, name: str) -> pathlib.Path:
+    """Where the result `name` goes; raises `ConfigError` where one of something else is there (`results.claim`)."""
+    return results.claim(self.out / name, self.config, self.described())
 
   def check_roles(self, protocol) -> None:
     """Raises `DataError` or `ConfigError`, before anything is embedded, where `protocol` cannot use these walks."""
@@ -81,8 +87,7 @@ class Setup:
   @property
   def data_title(self) -> str:
     """The data in a picture's subtitle."""
-    known = {"real": "real people", "synthetic": "synthetic walkers", "real motion, rendered": "rendered real motion"}
-    kind = known[self.split.manifest["kind"]]
+    kind = layout.KINDS.get(self.split.manifest["kind"], self.split.manifest["kind"])
     return f"{self.config.dataset} ({kind}), {self.config.split} split"
 
 

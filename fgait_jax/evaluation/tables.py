@@ -126,12 +126,9 @@ def caption(result: dict) -> str:
   """What the figures are figures of: data, whether people were real, protocol, metric, counts, and what the model
   saw."""
   data = result["data"]
-  kind = {
-    "synthetic": "synthetic walkers, no real people", "real": "recordings of real people",
-    "real motion, rendered": "silhouettes rendered from recorded motion of real people",
-  }  # fmt: skip
+  kind = layout.KINDS.get(data["kind"], data["kind"])
   parts = [
-    f"Data: {data['name']}, split {data['split']}, {kind[data['kind']] if data['kind'] in kind else data['kind']}; "
+    f"Data: {data['name']}, split {data['split']}, {kind}; "
     f"{data['walks']} walks of {data['subjects']} subjects.",
     *result["notes"], *cautions(result),
   ]

@@ -18,14 +18,13 @@ import shutil
 
 from fgait_jax.evaluation.fitting import Fitted
 from fgait_jax.evaluation.setup import Setup
-from fgait_jax.parallel import hosts
 from fgait_jax.training import checkpoints
 from fgait_jax.training import state as states
 from fgait_jax.training.supervised import Learner
 
 
 def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted, dataset) -> str:
-  """Writes the network into `folder`, in place of one that was there, and returns its identity."""
+  """Writes the network into `folder` and returns its identity. One that was there goes when the new one is whole."""
   config, trained = setup.config, setup.trained
   state: dict[str, dict] = {"teacher": {}, "head": {}}
   before = {"params": trained.params, "stats": trained.stats}
@@ -47,9 +46,20 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
   meta["started_from"], meta["imported_from"] = trained.started_from, {"file": trained.imported_from}
-  if hosts.is_first():
-    shutil.rmtree(folder / checkpoints.FOLDER, ignore_errors=True)
-  with checkpoints.Checkpoints(folder, keep=1) as saved:
+  half = folder / "unfinished"
+  shutil.rmtree(half, ignore_errors=True)  # of a save that was cut short
+  with checkpoints.Checkpoints(half, keep=1) as saved:
     saved.save(fitted.step, state, json.loads(json.dumps(meta)))
+  _put(half / checkpoints.FOLDER, folder / checkpoints.FOLDER)
+  half.rmdir()
   return f"{meta['run']}-{fitted.step}"
 
+
+def _put(new: pathlib.Path, place: pathlib.Path) -> None:
+  """Moves a folder that is whole to its `place`; what was there is removed only then."""
+  old = place.with_name("replaced")
+  shutil.rmtree(old, ignore_errors=True)
+  if place.exists():
+    place.rename(old)
+  new.rename(place)
+  shutil.rmtree(old, ignore_errors=True)

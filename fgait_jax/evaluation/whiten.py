@@ -31,9 +31,9 @@ class Taught:
 
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `whitening-<dataset>.json`, and the test walks' embeddings under the network's discriminant beside it."""
-  path = results.claim(out / f"whitening-{config.dataset}.json", config)
   protocol, settings = protocols.get(config.protocol), config.whitening
   setup = prepare(config, out)
+  path = setup.claim(f"whitening-{config.dataset}.json")
   setup.check_roles(protocol)
   teacher = _teacher(setup)
   subjects = teacher.subjects.astype(np.str_)

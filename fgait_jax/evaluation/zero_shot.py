@@ -25,8 +25,8 @@ _CHANCE_WALKS = 20_000  # walks scored at random behind the chance row, over all
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Retrieval by the data set's protocol, without training: the model, then what it must beat."""
   protocol = protocols.get(config.protocol)
-  path = results.claim(out / f"zero_shot-{config.dataset}.json", config)
   setup = prepare(config, out)
+  path = setup.claim(f"zero_shot-{config.dataset}.json")
   setup.check_roles(protocol)
   systems = [("model", setup.title, setup.embeddings_of(setup.trained, "model"))]
   if config.baselines:

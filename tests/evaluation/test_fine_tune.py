@@ -1,6 +1,7 @@
 """Fine-tuning from a real checkpoint of the test-size network to result file, embeddings and checkpoint."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import fine_tune, fitting, results, score, setup, zero_shot
+from fgait_jax.evaluation import fine_tune, fitting, results, score, setup, targets, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration, state
 
@@ -215,6 +216,40 @@ def test_what_cannot_be_learned_is_said_before_anything_trains(run_folder, world
   with pytest.raises(error, match=message):
     fine_tune.run(config_of(run_folder, **values), tmp_path)
   assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.parametrize("refit", [False, True])
+def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_folder, monkeypatch, refit):
+  """What is best for the pretrained network is known before; what is best for the untrained one is asked of it."""
+  fits = []
+
+  class Fake:
+    def __init__(self, network):
+      self.network = self.learner = network
+
+    def fit(self, split, labels, *, factor, stop=None, validate=None):
+      fits.append((self.network, factor, stop, len(split)))
+      best = {"pretrained": 0.1, "untrained": 10.0}[self.network]
+      return fitting.Fitted(trainable={}, stats={}, step=stop or int(10 * factor), factor=factor, curve=[],
+                            score=None if validate is None else -abs(np.log(factor / best)))
+
+  monkeypatch.setattr(fine_tune, "_fitter", lambda task, network, classes: Fake(network))
+  monkeypatch.setattr(fine_tune, "_validation", lambda task, learner: lambda *_: 0.0)
+  monkeypatch.setattr(fine_tune, "_test", lambda task, learner, fitted, title: (learner, fitted))
+  monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [{"name": name, "found": found}])
+  config = config_of(run_folder, **{"fine_tune.rates": (0.1, 1.0, 10.0), "fine_tune.refit": refit})
+  teacher, rows = Walks("walkers/train", range(10, 20)), np.arange(60)
+  task = fine_tune.Task(
+    setup=types.SimpleNamespace(config=config, trained="pretrained", untrained="untrained"), teacher=teacher,
+    labels=teacher.subjects, test_labels=teacher.subjects, classes=[],
+    parts=targets.Parts(fit=rows[:48], validation=rows[48:]))
+  assert fine_tune._learn(task, "pretrained")[1].factor == 0.1
+  (row,) = fine_tune._scratch(task)
+  learner, fitted = row["found"]
+  assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
+  assert row["chosen"] == {"factor": 10.0, "step": 100}
+  assert [(t["factor"], t["best_step"]) for t in row["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
+  assert fits[-1] == (("untrained", 10.0, 100, 60) if refit else ("untrained", 10.0, None, 48))
 
 
 def test_a_network_is_not_written_over_itself(run_folder, world, tmp_path):

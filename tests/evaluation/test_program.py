@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import corruption, linear_probe, program, results, setup, tables
+from fgait_jax.evaluation import corruption, features, linear_probe, program, results, setup, tables
 from fgait_jax.parallel.mesh import make_mesh
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
@@ -57,7 +57,7 @@ class Network:
       self.config.objective.masked_fraction = 0.0
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
-    self.mesh, self.data, self.fine_tune = make_mesh(), {"walkers": "d" * 64}, {}
+    self.mesh, self.data, self.fine_tune, self.stride = make_mesh(), {"walkers": "d" * 64}, {}, 1
     self.people = {"walkers": ["100", "101"]}
     self.trained, self.calls = trained, 0
 
@@ -135,6 +135,27 @@ def test_embeddings_are_extracted_once_for_all_tasks(world, tmp_path):
   assert len(list((tmp_path / "features").glob("*.npz"))) == 3
 
 
+def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypatch, tmp_path):
+  networks, _ = world
+  cache = str(tmp_path / "features")
+
+  def calls_of(out, **values):
+    before = networks[True].calls
+    program.run(config_of(baselines=False, cache=cache, **values), tmp_path / out)
+    return networks[True].calls - before
+
+  once = calls_of("plain")
+  assert once > 0
+  assert calls_of("same") == 0
+  assert calls_of("mirrored", mirror_views=("090",)) == once
+  assert calls_of("shorter", max_frames=6) > 0
+  assert calls_of("again", mirror_views=("090",)) == 0
+  features.code.cache_clear()
+  monkeypatch.setattr(features.fgait_jax, "__version__", "99")
+  assert calls_of("newer") == once
+  features.code.cache_clear()
+
+
 def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, tmp_path):
   values = {"robustness.types": ("occlusion", "sampling"), "robustness.severities": (1, 5)}
   (path,) = program.run(config_of("robustness", **values), tmp_path)
@@ -167,8 +188,8 @@ GALLERY, PROBES = {"nm-01", "nm-02"}, {"nm-03", "cl-03"}
 def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, side, types):
   made = []
 
-  class Emptied:
-    """Rows of a split whose frames are all the same: whoever meets them is found by chance."""
+  class Noise:
+    """Rows of a split whose frames are noise: whoever meets them is found by chance."""
 
     def __init__(self, split, rows, **how):
       self.name = f"{split.name} {how['kind']}"
@@ -180,16 +201,15 @@ def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, 
       return len(self.subjects)
 
     def frames(self, i, indices=None):
-      return np.full((len(indices), 64, 64, 1), 9, np.uint8)
+      return np.random.default_rng(i).integers(0, 255, (len(indices), 64, 64, 1), np.uint8)
 
-  monkeypatch.setattr(corruption, "CorruptedSplit", Emptied)
+  monkeypatch.setattr(corruption, "CorruptedSplit", Noise)
   values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "robustness.corrupt": side}
   (path,) = program.run(config_of("robustness", **values), tmp_path)
   assert path.name == f"robustness-walkers-{side}.json"
-  (split,) = made
-  assert set(split.conditions) == types
+  assert all(set(split.conditions) == types for split in made)
   for row in results.read(path)["rows"]:
-    assert row["clean"] > 3 * row["figures"]["occlusion"]["rank1"]
+    assert row["clean"] > 2 * row["figures"]["occlusion"]["rank1"]
 
 
 def test_part_of_the_walks_is_corrupted(world, tmp_path):
@@ -198,6 +218,18 @@ def test_part_of_the_walks_is_corrupted(world, tmp_path):
   assert any("On 32 walks of 4 subjects" in note for note in results.read(path)["notes"])
   (path,) = program.run(config_of("robustness", **values), tmp_path)
   assert not any("On " in note for note in results.read(path)["notes"])
+
+
+@pytest.mark.parametrize("task", ["zero_shot", "linear_probe", "robustness"])
+def test_a_later_step_of_the_run_does_not_replace_the_result_of_an_earlier_one(world, tmp_path, task):
+  values = {"baselines": False, "robustness.types": ("freeze",), "robustness.severities": (1,)}
+  program.run(config_of(task, **values), tmp_path)
+  program.run(config_of(task, checkpoint="./runs/x", **values), tmp_path)  # the same weights, named otherwise
+  trained = world[0][True]
+  trained.identity, calls = "run-800-teacher", trained.calls
+  with pytest.raises(ConfigError, match="run-400-teacher there, run-800-teacher here\nGive another --out"):
+    program.run(config_of(task, **values), tmp_path)
+  assert trained.calls == calls
 
 
 def test_embeddings_are_written_with_what_made_them(world, tmp_path):
@@ -278,7 +310,7 @@ def test_people_of_another_data_set_of_the_population_are_counted(world):
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   assert seen["evaluated_people_among_them"] == 2
   assert "2 of the people evaluated here are among them" in tables.caption({
-    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 1}, "notes": [],
+    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 3}, "notes": [], "rows": [],
     "config": {}, "pretraining": seen})
   trained.people = {}  # by a version that did not record them
   seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
@@ -383,6 +415,9 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, r"unknown protocol 'casia-b'; config.protocol is one of casia_b,", "zero_shot",
    {"protocol": "casia-b"}),
   (ConfigError, "config.protocol=scoliosis1k scores classes", "zero_shot", {"protocol": "scoliosis1k"}),
+  (ConfigError, "config.protocol=grew gives no figures: .* server. Embed .* --config.protocol=grew", "zero_shot",
+   {"protocol": "grew"}),
+  (ConfigError, "config.protocol=hid gives no figures", "robustness", {"protocol": "hid"}),
   (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
   (DataError, "built/walkers: unknown types: .*casia_b wants", "linear_probe", {"protocol": "casia_b"}),
   (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),

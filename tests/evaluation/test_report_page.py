@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 
 from configs import base
+from data_prep.datasets import record
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import pairing, results, score
 from fgait_jax.evaluation.report import compare, curves, layout, page, sources
+
+
+def test_every_kind_of_data_has_words():
+  assert set(record.KINDS) < set(layout.KINDS)
 
 
 class Reader(html.parser.HTMLParser):

@@ -41,6 +41,18 @@ def test_a_result_of_other_settings_is_not_replaced(tmp_path):
     results.claim(path, config)
 
 
+def test_a_result_is_of_weights_and_data_and_not_of_folders(tmp_path):
+  config = base.evaluation().unlock()
+  about = {"checkpoint": {"identity": "a-480-teacher", "path": "runs/first"}, "data": {"content_hash": "d"}}
+  path = results.write(tmp_path / "zero_shot-walkers.json", RESULT | about | {"config": config.to_dict()})
+  config.checkpoint, config.data_dir = "/moved/first", "/moved/built"
+  assert results.claim(path, config, about) == path
+  with pytest.raises(ConfigError, match=r"weights \(run, step, network\): a-480-teacher there, a-960-teacher here"):
+    results.claim(path, config, about | {"checkpoint": {"identity": "a-960-teacher"}})
+  with pytest.raises(ConfigError, match="other settings:\n  build of the data: d there, e here\nGive another"):
+    results.claim(path, config, about | {"data": {"content_hash": "e"}})
+
+
 @pytest.mark.parametrize("task,key", [("linear_probe", "probe.iterations"), ("fine_tune", "fine_tune.optim.peak_rate")])
 def test_the_section_of_a_task_counts(tmp_path, task, key):
   config = base.evaluation().unlock()

@@ -7,7 +7,7 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import program, results, setup, targets, whiten, whitening
+from fgait_jax.evaluation import program, protocols, results, setup, targets, whiten, whitening
 from fgait_jax.evaluation.features import Features
 from tests.evaluation.test_program import Network, Walks, config_of
 
@@ -130,7 +130,7 @@ def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
 
   def rank1_of(rows, shrinkage):
     lda = whitening.discriminant(basis, found.subjects[parts.fit], shrinkage=shrinkage)
-    return targets.rank1(lda(found.take(rows)), across="view", metric="cosine")
+    return targets.rank1(lda(found.take(rows)), across="view", metric="cosine", protocol=protocols.get("walkers"))
 
   unseen, seen = ({s: rank1_of(rows, s) for s in config.whitening.shrinkages} for rows in (
     parts.validation, parts.fit))

@@ -12,6 +12,7 @@ MODEL, CHANCE = "model", "chance"
 KINDS = {
   "synthetic": "synthetic walkers, no real people",
   "real": "recordings of real people",
+  "real motion, rendered": "silhouettes rendered from recorded motion of real people",
   "embeddings": "embeddings from a file",
 }
 _LOWER_IS_BETTER = {"eer"}

@@ -1,0 +1,53 @@
+"""Fine-tuned networks on disk: the old one stays until the new one is there."""
+
+import types
+
+import numpy as np
+import pytest
+
+from configs import base
+from fgait_jax.errors import CheckpointError
+from fgait_jax.evaluation import tuned
+from fgait_jax.evaluation.fitting import Fitted
+from fgait_jax.training import checkpoints
+
+
+def save(folder, step):
+  """A network of one number, `step`."""
+  config = base.evaluation().unlock()
+  config.fine_tune.target = "tall"
+  number = {"encoder": {"kernel": np.full((2,), step, np.float32)}}
+  trained = types.SimpleNamespace(params=number, stats={}, identity="a-1-teacher", data={}, fine_tune={},
+                                  started_from={}, imported_from="")
+  learner = types.SimpleNamespace(config=base.pretrain(), params=lambda values: values | {"head": number["encoder"]})
+  dataset = types.SimpleNamespace(name="walkers/train", manifest={"content_hash": "d"})
+  fitted = Fitted(trainable=number, stats={"head": {}}, step=step, factor=1.0, score=None, curve=[])
+  return tuned.save(folder, setup=types.SimpleNamespace(config=config, trained=trained), learner=learner,
+                    fitted=fitted, dataset=dataset)
+
+
+def held(folder):
+  """Its step, by name and by what the file says, and everything that lies in the folder."""
+  with checkpoints.Checkpoints(folder, keep=1) as saved:
+    return saved.latest(), saved.meta(saved.latest())["step"], sorted(path.name for path in folder.iterdir())
+
+
+def test_a_network_takes_the_place_of_the_one_before(tmp_path):
+  for step in (7, 5, 5):  # fewer steps, and the same once more
+    assert save(tmp_path, step).endswith(f"-{step}")
+    assert held(tmp_path) == (step, step, ["checkpoints"])
+
+
+def test_a_save_that_fails_leaves_the_network_before_and_the_next_one_succeeds(tmp_path, monkeypatch):
+  save(tmp_path, 7)
+
+  def full(self, step, state, meta):
+    raise CheckpointError("no space left on device")
+
+  with monkeypatch.context() as patched:
+    patched.setattr(checkpoints.Checkpoints, "save", full)
+    with pytest.raises(CheckpointError, match="no space"):
+      save(tmp_path, 9)
+  assert held(tmp_path)[:2] == (7, 7)
+  save(tmp_path, 9)
+  assert held(tmp_path) == (9, 9, ["checkpoints"])
