@@ -11,12 +11,13 @@ PACKAGES = ("fgait_jax", "data_prep", "configs")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("run_*.py"))
 
 # What each place may import of the project, beside itself. A name ends at a package or a module.
-BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng"}
+BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths"}
 BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.models", "fgait_jax.objectives", "fgait_jax.data"}
 ALLOWED = {
   "fgait_jax.typing": set(),
   "fgait_jax.errors": set(),
   "fgait_jax.rng": {"fgait_jax.typing"},
+  "fgait_jax.paths": {"fgait_jax.errors"},
   "fgait_jax.parallel": BASE,
   "fgait_jax.data": BASE | {"fgait_jax.parallel"},
   "fgait_jax.models": BASE | {"fgait_jax.parallel"},

@@ -16,6 +16,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
+from fgait_jax.paths import local_path
 
 _SHARD = re.compile(r".*-(?P<split>[^-]+)\.array_record-(?P<number>\d+)-of-\d+")
 
@@ -99,7 +100,8 @@ class Split:
 
 def find_version(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
   """Folder of the built data set `name`; raises `DataError` naming what is there and how to build it."""
-  root = pathlib.Path(data_dir)
+  local_path(data_dir, "the data folder")
+  root = pathlib.Path(data_dir).expanduser()
   if (folder := root / name / schema.BUILDER_VERSION).is_dir():
     return folder
   build = f"python -m data_prep.build {name} --out {root}"

@@ -29,6 +29,7 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.parallel.hosts import first_word, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
+from fgait_jax.paths import local_path
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
 _ARRAYS = ("embeddings", "labels", "types", "views")
@@ -268,7 +269,7 @@ def cached(folder: str | os.PathLike | None, identity: Mapping,
   if folder is None:
     return compute(), False
   text = json.dumps(identity, sort_keys=True)
-  path = pathlib.Path(folder) / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
+  path = local_path(folder, "config.cache") / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
   if path.is_file():
     with contextlib.suppress(DataError):
       found, stored = Features.load(path)

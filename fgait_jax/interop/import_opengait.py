@@ -27,6 +27,7 @@ from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import P3D, variant_of
+from fgait_jax.paths import local_path
 from fgait_jax.training import configuration, preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
@@ -195,10 +196,9 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
-    checkpoint, out = options.checkpoint.expanduser(), options.out.expanduser()
     preflight.settle()
-    preflight.writable(out, flag="--out")
-    print("\n".join(run(checkpoint, out=out, network=options.network)))
+    out = preflight.writable(options.out, flag="--out")
+    print("\n".join(run(local_path(options.checkpoint, "the checkpoint"), out=out, network=options.network)))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

@@ -26,6 +26,7 @@ from fgait_jax.data.schema import population_of
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel import mesh as meshes
+from fgait_jax.paths import local_path
 from fgait_jax.training import configuration
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
@@ -41,7 +42,7 @@ class Checkpoints:
   """
 
   def __init__(self, workdir: str | pathlib.Path, *, keep: int):
-    self.folder = pathlib.Path(workdir).absolute() / FOLDER
+    self.folder = local_path(workdir, "the run's folder") / FOLDER
     self.folder.mkdir(parents=True, exist_ok=True)
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
     self.manager = ocp.CheckpointManager(self.folder, options=options)
@@ -178,7 +179,7 @@ def load_network(
   if which not in ("teacher", "student"):
     raise CheckpointError(f'which={which!r}; a checkpoint holds "teacher" and "student"')
   mesh = meshes.make_mesh() if mesh is None else mesh
-  folder, step = _find(pathlib.Path(path).absolute())
+  folder, step = _find(local_path(path, "the checkpoint"))
   meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
   if meta["format"] > FORMAT:
     raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")

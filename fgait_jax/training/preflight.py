@@ -9,6 +9,7 @@ import uuid
 import jax
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.paths import local_path
 
 
 def settle() -> None:
@@ -34,10 +35,10 @@ def use_compilation_cache(folder: str) -> None:
   if not folder or jax.config.jax_compilation_cache_dir:
     return
   try:
-    path = pathlib.Path(folder).expanduser()
+    path = local_path(folder, "compilation_cache")
     _try_to_write(path)
-  except (OSError, RuntimeError) as error:  # RuntimeError: there is no home for "~"
-    _note(f"compiled programs are not kept: compilation_cache={folder} cannot be written ({error})")
+  except (OSError, ConfigError) as error:
+    _note(f"compiled programs are not kept, since the folder for them cannot be written: {error}")
     return
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
@@ -46,10 +47,10 @@ def use_compilation_cache(folder: str) -> None:
 def writable(folder: str | os.PathLike, *, flag: str) -> pathlib.Path:
   """The absolute path of `folder`, which may be missing yet; raises `ConfigError` naming `flag` where nothing can be
   written to it."""
+  path = local_path(folder, flag)
   try:
-    path = pathlib.Path(folder).expanduser().absolute()
     _try_to_write(path)
-  except (OSError, RuntimeError) as error:
+  except OSError as error:
     raise ConfigError(f"{flag}={folder} cannot be written ({error}); give another folder") from error
   return path
 

@@ -16,6 +16,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import pairing, tables
 from fgait_jax.evaluation.report import compare, curves, export, layout, sources
 from fgait_jax.evaluation.report.sources import Result, Source
+from fgait_jax.paths import local_path
 
 _LABELS = "AB"
 
@@ -25,7 +26,7 @@ def write(folders: list[str], out: str | pathlib.Path | None) -> list[pathlib.Pa
   it as .md, .tex and .csv. Raises `ConfigError` on unfit arguments and `DataError` on a folder without results."""
   if out is None or pathlib.Path(out).suffix.lower() != ".html":
     raise ConfigError(f"--report wants --out=FILE.html, the file to write; got --out={out}")
-  if (out := pathlib.Path(out)).is_dir():
+  if (out := local_path(out, "--out")).is_dir():
     raise ConfigError(f"--out={out} is a folder; --report writes one file there, give --out=FILE.html")
   if len(folders) > len(_LABELS):
     raise ConfigError(f"--report was given {len(folders)} times; one folder, or two to compare")
