@@ -45,9 +45,10 @@ def main(_):
       raise ConfigError("give --config=configs/zero_shot.py (or another file) and --out=FOLDER, or --show=FOLDER, or"
                         " --report=FOLDER and --out=FILE.html")
     from fgait_jax.evaluation import program
-    from fgait_jax.training.loop import use_compilation_cache
+    from fgait_jax.training import preflight
 
-    use_compilation_cache(CONFIG.value.compilation_cache)
+    preflight.settle()
+    preflight.use_compilation_cache(CONFIG.value.compilation_cache)
     written = program.run(CONFIG.value, OUT.value)
     found = [path for path in written if path.suffix == ".json"]
     tables.show(found)

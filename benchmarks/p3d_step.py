@@ -67,6 +67,7 @@ def main() -> None:
     "frames": jax.device_put(rng.integers(0, 256, (*shape, 64, 64, 1), np.uint8)),
     "valid": jax.device_put(np.ones(shape, bool)),
     "group": jax.device_put(np.arange(options.batch, dtype=np.int32)),
+    "readable": jax.device_put(np.ones(options.batch, bool)),
   }
   start = time.perf_counter()
   compiled = train_step.lower(state, batch, np.int32(0)).compile()

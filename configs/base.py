@@ -38,7 +38,7 @@ def data() -> ConfigDict:
   c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
   c.threads = 4  # reader threads a process of training (or a worker)
   c.workers = 0  # reader processes a process of training; 0 reads in threads of it
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   return c
 
 
@@ -169,12 +169,22 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.whitening = whitening()
+  c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
   c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
   c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
   c.top_k = 5  # gallery subjects named for each probe
   return c.lock()
+
+
+def rerank() -> ConfigDict:
+  """k-reciprocal re-ranking of protocol "hid", as its evaluator does it; see fgait_jax/evaluation/rerank.py."""
+  c = ConfigDict()
+  c.k1 = 6  # neighbours that must be mutual; fewer than there are probes and gallery walks
+  c.k2 = 6  # neighbours averaged in query expansion
+  c.weight = 0.3  # of the original distance; the rest is the Jaccard distance of neighbours
+  return c
 
 
 def probe() -> ConfigDict:
@@ -241,7 +251,7 @@ def fine_tune() -> ConfigDict:
   c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
   c.threads = 4  # reader threads a host (or a worker)
   c.workers = 0  # reader processes a host; 0 reads in threads of the program
-  c.prefetch = 4  # batches held ready
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   c.augment = augment()
   c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
   c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2

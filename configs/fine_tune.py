@@ -54,7 +54,7 @@ def _released(config, *, subjects: int, per_subject: int, steps: int, milestones
 def _accelerator(c):
   c.prompt_tokens = 0
   c.log_every = 50
-  c.threads, c.workers, c.prefetch = 16, 8, 16
+  c.threads, c.workers, c.prefetch = 1, 8, 32
 
 
 _MANY_STRIPS = (8, 4, 2, 1, 8, 4, 2, 1)

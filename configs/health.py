@@ -45,4 +45,4 @@ def _released(c):
   c.optim.step_at, c.optim.warmup_steps, c.optim.clip_norm = (2000,), 0, 0.0
   c.prompt_tokens = 0
   c.log_every = 50
-  c.threads, c.workers, c.prefetch = 16, 8, 16
+  c.threads, c.workers, c.prefetch = 1, 8, 32

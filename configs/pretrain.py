@@ -66,9 +66,9 @@ def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate
   config.model.variant = variant
   config.model.dtype = "bfloat16"
   config.data.batch_size = batch_size
-  config.data.threads = 16
+  config.data.threads = 1
   config.data.workers = 8
-  config.data.prefetch = 16
+  config.data.prefetch = 32
   config.optim.peak_rate = peak_rate
   config.optim.warmup_steps = steps // 20
   config.train.steps = steps

@@ -52,9 +52,9 @@ def _recipe(config):
 
 def _accelerator(config):
   config.model.dtype = "bfloat16"
-  config.data.threads = 16
+  config.data.threads = 1
   config.data.workers = 8
-  config.data.prefetch = 16
+  config.data.prefetch = 32
   config.train.log_every = 50
   config.periodic.max_sequences = 4096
 

@@ -190,9 +190,10 @@ def _print_summary(console: Console, built: builder.Built) -> None:
   if not manifest["dropped"]:
     console.print("dropped none")
   frames = sum(facts["frames"] for facts in manifest["splits"].values())
-  for reason, facts in manifest["refused_frames"].items():
-    what = f"refused {facts['count']:,} frames of {frames + facts['count']:,} in the stored walks: {reason}"
-    console.print(f"{what}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
+  for what, more in (("refused", True), ("altered", False)):  # the altered ones are among the stored
+    for reason, facts in manifest[f"{what}_frames"].items():
+      counts = f"{facts['count']:,} frames of {frames + more * facts['count']:,} in the stored walks"
+      console.print(f"{what} {counts}: {reason}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
   rate = sequences / max(built.seconds, 1e-9)
   console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)
 

@@ -184,8 +184,8 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
   """Subjects that the official partition lists and nobody found, by split; and subjects found that it does not list."""
   if record.partition is None:
     return {}, []
-  partition = partitions.load(record.partition)
   present = {split: {walk.subject for walk in walks} for split, walks in splits.items()}
+  partition = partitions.load_for(record.partition, set().union(*present.values()))
   absent = {s: [i for i in listed if i not in present.get(s, ())] for s, listed in partition.items()}
   listed = {identity for identities in partition.values() for identity in identities}
   found = source.subjects() if hasattr(source, "subjects") else set().union(*present.values())

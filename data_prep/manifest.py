@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_prep.datasets.record import Record
-from data_prep.shards import EXAMPLES, TEXTS, Job, add_refused, features
+from data_prep.shards import EXAMPLES, TEXTS, Job, add_frames, features
 from fgait_jax.data import schema
 
 TFDS_FILES = ("dataset_info.json", "features.json")  # without which TFDS opens nothing
@@ -29,12 +29,12 @@ def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
   return {reason: {"count": len(details), "examples": details[:EXAMPLES]} for reason, details in ordered}
 
 
-def count_refused(reports: Sequence[Mapping]) -> dict[str, dict]:
-  """Reason -> {count, examples} of frames refused within stored walks, most frequent first."""
+def count_frames(reports: Sequence[Mapping], what: str) -> dict[str, dict]:
+  """Reason -> {count, examples} of frames "refused" from, or "altered" in, stored walks, most frequent first."""
   total = {}
   for report in reports:
-    for reason, found in report["refused"].items():
-      add_refused(total, reason, found["count"], found["examples"])
+    for reason, found in report[what].items():
+      add_frames(total, reason, found["count"], found["examples"])
   return dict(sorted(total.items(), key=lambda item: (-item[1]["count"], item[0])))
 
 
@@ -89,7 +89,8 @@ def write(
       for split, r in rows.items()
     },
     "dropped": count_dropped([report for _, report in each]),
-    "refused_frames": count_refused([report for _, report in each]),
+    "refused_frames": count_frames([report for _, report in each], "refused"),
+    "altered_frames": count_frames([report for _, report in each], "altered"),
     "absent_subjects": {split: list(names) for split, names in absent.items()},
     "subjects_outside_partition": list(unlisted),
     "unread_files": {"count": len(unread), "examples": list(unread[:EXAMPLES])},

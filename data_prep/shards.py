@@ -101,7 +101,7 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
   unfinished = job.path.with_name(f"{job.path.name}.unfinished")
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
-  rows, dropped, refused = [], [], {}
+  rows, dropped, refused, altered = [], [], {}, {}
   try:
     for walk in job.walks:
       try:
@@ -110,8 +110,9 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
         dropped.append([refusal.reason, refusal.detail])
       else:
         frames = reading.frames
-        for reason, names in reading.refused.items():
-          add_refused(refused, reason, len(names), [_frame(walk.key, name) for name in names])
+        for total, found in ((refused, reading.refused), (altered, reading.altered)):
+          for reason, names in found.items():
+            add_frames(total, reason, len(names), [_frame(walk.key, name) for name in names[:EXAMPLES]])
         example = connector.encode_example(_example(job, walk, frames))
         # Not `serialize_example`: its map fields come in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
@@ -121,14 +122,14 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
       progress()
   finally:
     writer.close()
-  report = {"rows": rows, "dropped": dropped, "refused": refused}
+  report = {"rows": rows, "dropped": dropped, "refused": refused, "altered": altered}
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   os.replace(unfinished, job.path)
   _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
 
 
-def add_refused(total: dict[str, dict], reason: str, count: int, examples: Sequence[str]) -> None:
-  """Adds to `total`, reason -> {count, examples}, `count` frames refused for `reason`, and names the first of all."""
+def add_frames(total: dict[str, dict], reason: str, count: int, examples: Sequence[str]) -> None:
+  """Adds to `total`, reason -> {count, examples}, `count` frames that `reason` tells of, and names the first of all."""
   told = total.setdefault(reason, {"count": 0, "examples": []})
   told["count"] += count
   told["examples"] += examples[: EXAMPLES - len(told["examples"])]

@@ -124,7 +124,8 @@ def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
 def _check_partition(folder: pathlib.Path, name: str, index: Mapping[str, Mapping | None]) -> list[str]:
   """No subject in two splits, and each in the split where the official partition has it today."""
   record = datasets.RECORDS.get(name)
-  official = partitions.load(record.partition) if record and record.partition else {}
+  found = {subject for columns in index.values() if columns for subject in columns["subject"].tolist()}
+  official = partitions.load_for(record.partition, found) if record and record.partition else {}
   split_of = {identity: split for split, identities in official.items() for identity in identities}
   problems, seen = [], {}
   for split, columns in index.items():

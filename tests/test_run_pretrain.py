@@ -18,9 +18,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 WITH_TOYS = """
 import runpy, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests/training"]
+import numpy as np
 import conftest
-from fgait_jax.evaluation import periodic
-from fgait_jax.parallel import hosts
+from fgait_jax.evaluation import features, periodic
 from fgait_jax.training import loop
 
 class Meeting:
@@ -28,23 +28,27 @@ class Meeting:
     self.every = every
   def due(self, step):
     return step % self.every == 0
-  def run(self, pretrained, step):
-    return {{"met": float(hosts.any_process(True))}}
+  def run(self, pretrained, step, between):
+    split = conftest.ToySplit(torn={torn[0]})
+    found = features.extract(pretrained.embed, split, max_frames=6, batch_frames=48, mesh=pretrained.mesh,
+                             between=between)
+    return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
 
-loop.open_split = lambda *_: conftest.ToySplit(delay={delay})
+loop.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
 periodic.zero_shot = lambda config: [Meeting(config.periodic.every)] if config.periodic.every else []
 sys.argv[0] = "run_pretrain.py"
 runpy.run_path({root!r} + "/run_pretrain.py", run_name="__main__")
 """
+WHOLE = (1e9, 1e9)  # after so many readings of an evaluation, and of training, they fail
 OFF = [f"--config.augment.{name}=0" for name in ("affine", "perspective", "flip", "dilate", "blur")]
 
 
-def start(*words, toys=False, devices=1, delay=0.0):
+def start(*words, toys=False, devices=1, delay=0.0, torn=WHOLE):
   env = os.environ | {
     "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"), "PYTHONUNBUFFERED": "1",
   }
-  program = ["-c", WITH_TOYS.format(root=str(ROOT), delay=delay)] if toys else ["run_pretrain.py"]
+  program = ["-c", WITH_TOYS.format(root=str(ROOT), delay=delay, torn=torn)] if toys else ["run_pretrain.py"]
   command = [sys.executable, *program, "--config=configs/pretrain.py:test", *words]
   return subprocess.Popen(
     command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
@@ -103,12 +107,13 @@ def test_sigterm_saves_and_exits_0_and_the_same_command_goes_on(tmp_path):
   assert sorted(losses(tmp_path / "run")) == list(range(1, stopped + 3))
 
 
-def start_two(*words):
+def start_two(*words, torn=WHOLE):
+  """`torn` in the second of them."""
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
   join = [f"--coordinator=127.0.0.1:{port}", "--processes=2", *OFF, *words]
-  return [start(*join, f"--process={i}", toys=True) for i in range(2)]
+  return [start(*join, f"--process={i}", toys=True, torn=torn if i else WHOLE) for i in range(2)]
 
 
 def finish(processes):
@@ -121,11 +126,13 @@ def finish(processes):
 def test_two_processes_are_one_run(tmp_path):
   """Stopped at a step that was evaluated, and started again."""
   two = [f"--workdir={tmp_path}/two", "--config.periodic.every=2"]
-  whole = start(f"--workdir={tmp_path}/one", *OFF, toys=True, devices=2)
+  whole = start(f"--workdir={tmp_path}/one", "--config.periodic.every=2", *OFF, toys=True, devices=2)
   finish([*start_two(*two, "--config.train.stop_at=2"), whole])
   finish(start_two(*two))
-  evaluated = [line["step"] for line in read_lines(tmp_path / "two") if line["kind"] == "evaluate"]
-  assert evaluated == [0, 2, 4]
+  two, one = ([line for line in read_lines(tmp_path / run) if line["kind"] == "evaluate"] for run in ("two", "one"))
+  assert [line["step"] for line in two] == [0, 2, 4]
+  assert two[0]["sum"] == pytest.approx(one[0]["sum"], rel=1e-5)
+  assert (one[0]["read"], two[0]["read"]) == (24, 13)  # each reads its half, and one walk to see its shape
   two, one = losses(tmp_path / "two"), losses(tmp_path / "one")
   assert sorted(two) == [1, 2, 3, 4]
   for step in (1, 2, 3):  # as in tests/training/test_loop.py
@@ -146,3 +153,21 @@ def test_two_processes_stop_together_soon_after_one_was_asked(tmp_path):
   assert 2 <= int(stopped[1]) < 200
   assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()] == [stopped[1]]
   finish([second])
+
+
+@pytest.mark.slow
+def test_what_one_of_two_processes_cannot_read_stops_both_saved_and_named(tmp_path):
+  """An evaluation with an unreadable walk is left out; training with one ends, in both, within seconds and not after
+  the minutes that processes wait for each other."""
+  words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
+           "--config.periodic.every=2", "--config.data.threads=0"]
+  processes = start_two(*words, torn=(3, 1 + 3 * 4 + 2))  # one to look at, three batches of four, half of the next
+  outputs = [process.communicate(timeout=300) for process in processes]
+  for process, (_, errors) in zip(processes, outputs, strict=True):
+    assert process.returncode == 1
+    assert "error: batch 3 cannot be read: toy/train: sequence walk" in errors
+    assert f"saved as step 3 in {tmp_path}/run/checkpoints" in errors
+    assert "Traceback" not in errors
+  assert "step 2: the evaluation failed and is left out, training goes on" in outputs[0][0]
+  assert sorted(losses(tmp_path / "run")) == [1, 2, 3]
+  assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()] == ["3"]

@@ -7,7 +7,9 @@ import functools
 
 from data_prep import partitions
 from data_prep.datasets.record import Record
+from data_prep.sources.base import Source
 from data_prep.sources.recordings import recordings
+from data_prep.sources.servers import PROBE, ServerSource
 
 ON_REQUEST = "on request to the makers, by a signed agreement; research only, not to be redistributed"
 PICKLES = "or OpenGait's <id>/<type>/<view>/*.pkl"
@@ -22,8 +24,12 @@ def public(name: str, *, layout: str, partition: str = "", reading: dict | None 
   )  # fmt: skip
 
 
-def _open(partition: str, reading: dict, raw):
-  return recordings(raw, partition=partitions.load(partition), **reading)
+def _open(partition: str, reading: dict, raw) -> Source:
+  listed = partitions.load(partition)
+  if PROBE not in listed.get("test", ()):
+    return recordings(raw, partition=listed, **reading)
+  source = recordings(raw, partition=None, **reading)
+  return ServerSource(source, raw, partitions.load_for(partition, source.subjects()))
 
 
 RECORDS = (
@@ -48,7 +54,7 @@ RECORDS = (
     licence=ON_REQUEST,
     citation="Song, Huang, Wang, Wang. CASIA-E: a large comprehensive dataset for gait recognition. TPAMI 2022.",
     layout="<id>/<H|L>/<scene>/<nm|bg|cl>/<view>/<number>/*.jpg",
-    reading={"layout": "casia_e", "frames": "resize"},
+    reading={"layout": "casia_e", "frames": "casia_e"},
     conditions={"nm": "normal", "bg": "carrying a bag", "cl": "wearing a coat"},
     frame_rate=None,
     protocol="casia_e",
@@ -166,12 +172,14 @@ RECORDS = (
   ),
   public(
     "hid",
-    title="HID 2022: the competition on human identification at a distance",
+    title="HID, 2022 and later: human identification at a distance",
     homepage="http://hid2022.iapr-tc4.org/",
-    obtain="train.tar, HID2022_test_gallery.zip and HID2022_test_probe.zip of the competition's page, in one folder",
+    obtain="of the year's page, in one folder: train.tar, HID2022_test_gallery.zip and HID2022_test_probe.zip; since "
+    "2023, when there was no training part, the gallery and the probes of one phase",
     licence="for the competition; see its page",
     citation="",
-    layout="train/<id>/<walk>/*.png, HID2022_test_gallery/<id>/<walk>/*.png, HID2022_test_probe/<walk>/*.png",
+    layout="train/<id>/<walk>/*.png, HID2022_test_gallery/<id>/<walk>/*.png, HID2022_test_probe/<walk>/*.png; since "
+    "2023 gallery/<id>/<walk>/*.png, probe/<walk>/*.png",
     reading={"layout": "hid", "frames": "resize"},
     conditions={"00": "all walks; which one, or which video of the probes, is the view"},
     frame_rate=None,

@@ -3,6 +3,7 @@
 All are for testing, or the subjects that the command line chooses are for training.
 """
 
+import codecs
 import dataclasses
 import functools
 import pathlib
@@ -85,7 +86,9 @@ def _share(chosen: str) -> float | None:
 
 def _listed(file: pathlib.Path, names: Sequence[str], *, where: pathlib.Path) -> set[str]:
   try:
-    listed = {line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()} - {""}
+    content = file.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows' editor may save it
+    listed = {line.strip() for line in content.decode("utf-16" if utf16 else "utf-8-sig").splitlines()} - {""}
   except (OSError, UnicodeDecodeError) as error:
     raise DataError(
       f"--train-subjects {file}: neither a share such as 0.7 nor a readable text file of subjects, one a line ({error})"

@@ -23,11 +23,12 @@ class Dropped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)], and which were `refused` for which reason, by file
-  name or number."""
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]; which were `refused` for which reason, and which of
+  those kept were `altered` in what way, by file name or number."""
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
+  altered: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,7 @@
 """Folders (or archives) of mask images, one image a frame, in the layouts that public data sets are handed out in.
 
 A layout is a pattern over file names that tells subject, condition and view; frames of a walk are its files in the
-order of their names, numbers by value. Every image is read as 8-bit grey and normalised as that data set's own
-pretreatment does.
+order of their names, numbers by value.
 """
 
 import dataclasses
@@ -10,15 +9,11 @@ import functools
 import pathlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import cv2
-import numpy as np
-
-from data_prep.sources.base import Dropped, Reading, Walk, by_split
+from data_prep.sources.base import Walk, by_split
+from data_prep.sources.masks import is_frame, read_walk
 from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
-from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
-from fgait_jax.data.schema import WIDTHS
 from fgait_jax.errors import DataError
 
 IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
@@ -63,7 +58,8 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
   ),
   "hid": (
     _layout("HID2022_test_probe/0001/*.png", r"[^/]*probe[^/]*/(?P<view>[^/]+)", subject="probe", condition="00"),
-    _layout("train/0000/001/*.png", r"(?!probe)(?P<subject>\d{4})/(?P<view>[^/]+)", condition="00"),
+    # Four digits in 2022 and before, five since.
+    _layout("train/0000/001/*.png", r"(?!probe)(?P<subject>\d{4,5})/(?P<view>[^/]+)", condition="00"),
   ),
   "sustech1k": (
     _layout("0000/00-nm/000/Sils_aligned/*.png",
@@ -72,102 +68,10 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 }  # fmt: skip
 
 
-def _cut(mask: np.ndarray) -> np.ndarray:
-  if not mask.any():
-    raise FrameRefused("all black")
-  return mask
-
-
-def _own(mask: np.ndarray) -> np.ndarray:
-  return _cut(mask) if mask.shape == (SIZE, min(WIDTHS)) else normalise_frame(mask)
-
-
-def _resized(mask: np.ndarray) -> np.ndarray:
-  mask = _cut(mask)
-  return cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
-
-
-LIGHT = 128  # a mask shows its body at least this bright, and its background darker
-
-# How each data set's pretreatment makes a frame. "cut" frames are already 64 rows of 64 or 44 columns.
-FRAMES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-  "official": normalise_frame,
-  "area": functools.partial(normalise_frame, min_sum=-1, interpolation=cv2.INTER_AREA),  # CCPG
-  "resize": _resized,  # CASIA-E, SUSTech1K: cropped by their makers
-  "cut": _cut,  # GREW
-  "own": _own,  # any mask; one of 64 rows and 44 columns is cut already
-}
-
-
-def open_image(content: bytes) -> np.ndarray:
-  """An image file, uint8 [height, width(, channel)]; `FrameRefused` where it is unreadable or of another bit depth."""
-  image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-  if image is None:
-    raise FrameRefused("unreadable image")
-  if image.dtype != np.uint8:
-    raise FrameRefused(f"{8 * image.itemsize}-bit image")
-  return image
-
-
-def decode(content: bytes) -> np.ndarray:
-  """An image file's mask, uint8 [height, width]; colours become grey. Raises `FrameRefused` for what is no mask."""
-  image = open_image(content)
-  if image.ndim == 3 and image.shape[2] in (2, 4) and np.ptp(image[..., -1]):
-    raise FrameRefused("picture with transparency, not a mask")
-  if image.ndim == 3:
-    image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) if image.shape[2] >= 3 else image[..., 0]
-  if 0 < image.max() < LIGHT:
-    raise FrameRefused("dark picture, not a mask of 0 and 255")
-  if image.min() >= LIGHT:
-    raise FrameRefused("picture without background, not a mask of 0 and 255")
-  if np.mean((image >= 32) & (image < 224)) > 0.5:
-    raise FrameRefused("grey picture, not a mask of 0 and 255")
-  return image
-
-
-def looks_inverted(masks: np.ndarray) -> np.ndarray:
-  """Of each mask [..., height, width], whether white lies around and black within: a border that is three quarters
-  body, and more so than the picture is."""
-  light = masks >= LIGHT
-  sides = light[..., 0, :], light[..., -1, :], light[..., 1:-1, 0], light[..., 1:-1, -1]
-  border = np.concatenate(sides, axis=-1).mean(axis=-1)
-  return (border > 0.75) & (border > light.mean(axis=(-2, -1)))
-
-
-def check_background(inverted: Sequence[bool], where: str) -> None:
-  """Raises `Dropped` where most frames of a walk look `inverted`.
-
-  A body cut on all four sides may look so with a gap between its legs, but it walks: most of its frames do not.
-  """
-  if 2 * np.sum(inverted) > len(inverted):
-    count = f"in {np.sum(inverted)} of {len(inverted)} frames"
-    raise Dropped("background looks white: invert the masks", f"{where}, {count}; 0 is background, 255 the body")
-
-
-def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
-  """All usable frames of a walk and what was refused; `Dropped` where none is left or sizes differ."""
-  kept, inverted, refused = [], [], defaultdict(list)
-  for read, name in zip(readers, names, strict=True):
-    try:
-      mask = decode(read())
-      kept.append(FRAMES[frames](mask))
-      inverted.append(looks_inverted(mask))
-    except FrameRefused as reason:
-      refused[str(reason)].append(name.rsplit("/", 1)[-1])
-  if not kept:
-    reason = max(refused, key=lambda reason: len(refused[reason]))
-    example = refused[reason][0]
-    raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
-  check_background(inverted, where)
-  if len({frame.shape for frame in kept}) > 1:
-    raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return Reading(np.stack(kept), dict(refused))
-
-
 class ImageSource:
   """Walks found in a tree of images by `layout`, split by `partition` (split -> identities; None: all are "test").
 
-  `tree` is what `open_tree(raw)` gives, where that is at hand already.
+  `frames` is one of PREPARATIONS; `tree` is what `open_tree(raw)` gives, where that is at hand already.
   """
 
   def __init__(
@@ -196,7 +100,9 @@ class ImageSource:
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with how the images are read."""
-    return fingerprint(self.raw, self.layout, self.frames)
+    # Before a "1" was said here, own masks were not made binary and CASIA-E's were all resized.
+    changed = ("1",) if self.frames in ("own", "casia_e") else ()
+    return fingerprint(self.raw, self.layout, self.frames, *changed)
 
   @functools.cached_property
   def _grouped(self) -> dict[tuple[str, str, str], list[str]]:
@@ -205,7 +111,7 @@ class ImageSource:
     groups, roots = defaultdict(list), {}
     for name in self._tree:
       for layout, pattern in layouts:
-        if match := pattern.fullmatch(name):
+        if (match := pattern.fullmatch(name)) and is_frame(name):
           found = match.groupdict()
           labels = tuple(text.format(**found) for text in (layout.subject, layout.condition, layout.view))
           # Other folders tell labels by their own names; <id>/<type>/<view> is the same anywhere.

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from data_prep.sources.base import Dropped, Reading, Walk, by_split
-from data_prep.sources.images import IMAGE, check_root, open_image
+from data_prep.sources.images import IMAGE, check_root
+from data_prep.sources.masks import open_image
 from data_prep.sources.trees import fingerprint, natural, open_tree
 from fgait_jax.data.normalise import FrameRefused
 from fgait_jax.data.schema import HEIGHT, WIDTHS

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from data_prep.sources.base import Dropped, Reading, Walk, by_split, some, with_bodies
-from data_prep.sources.images import LIGHT, check_background, looks_inverted
+from data_prep.sources.masks import LIGHT, check_background, looks_inverted
 from data_prep.sources.pickles import load_array
 from data_prep.sources.trees import Tree, fingerprint, open_tree
 from fgait_jax.data.schema import HEIGHT, WIDTHS
@@ -118,7 +118,7 @@ def read_walk(
 
 
 def halved(frames: np.ndarray) -> np.ndarray:
-  """Silhouettes uint8 [time, 128, 128 or 88], as of HID, at half the size (cubic, as CASIA-E's); others as they are."""
+  """Silhouettes uint8 [time, 128, 128 or 88], as of HID, at half the size (cubic); others as they are."""
   if frames.dtype != np.uint8 or frames.shape[1:] not in {(2 * HEIGHT, 2 * width) for width in WIDTHS}:
     return frames
   size = frames.shape[2] // 2, HEIGHT

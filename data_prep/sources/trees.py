@@ -1,7 +1,8 @@
 """Raw recordings as one tree of named files, whether they lie in a folder, a zip, a tar, or archives inside a folder.
 
 Nothing is unpacked to disk. Names are relative, with forward slashes; a name that climbs out of its archive is refused.
-Hidden files (a part of the name begins with a dot, or is __MACOSX) are nobody's recordings and are not seen.
+Hidden files (a part of the name begins with a dot, or is a folder that systems keep for themselves, such as __MACOSX or
+@eaDir) are nobody's recordings and are not seen.
 """
 
 import functools
@@ -19,6 +20,7 @@ from fgait_jax.errors import DataError
 
 Tree = dict[str, Callable[[], bytes]]  # name of a file -> reader of its bytes
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+_SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
 
 
 @functools.lru_cache(maxsize=4)
@@ -103,8 +105,11 @@ def _is_archive(path: pathlib.Path) -> bool:
 def _archive_members(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
   members = _zip_members if path.suffix.lower() == ".zip" else _tar_members
   for name, read in members(str(path)):
+    name = name.replace("\\", "/")  # as some zips of Windows separate folders
     parts = pathlib.PurePosixPath(name).parts
-    if name.startswith("/") or ".." in parts or "\\" in name:
+    if name.endswith("/"):
+      continue
+    if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):
       raise DataError(f"{path}: member {name!r} climbs out of the archive; this archive is not to be trusted")
     yield "/".join(parts), read
 
@@ -135,7 +140,7 @@ def files_below(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_hidden(name: str) -> bool:
-  return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+  return any(part.startswith(".") or part in _SYSTEM for part in name.split("/"))
 
 
 def natural(name: str) -> list[str | int]:

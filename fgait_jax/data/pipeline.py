@@ -21,6 +21,7 @@ from fgait_jax.data.source import Split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 
 POSITIVES = ("sequence", "walk", "subject")
+_HELD = 4  # batches of a worker beside those its threads read: in its hand, in the queue, and two received
 _WORDS = 4  # 64-bit numbers Philox gives for one step of its counter
 
 
@@ -60,7 +61,9 @@ def batches(
   is known); "walk", any of its subject and condition (another camera's view of the same walk); "subject", any of its
   subject (identities are known, as they are of synthetic people). Without it, the same sequence everywhere.
   `per_subject` sequences of each subject make a batch of mix "per_subject"; no other mix looks at it.
-  `threads` read ahead in this process, or in each of `workers` processes (0: none); `prefetch` batches are held ready.
+  `prefetch` batches at most are read ahead of the one given last, whether done, being read or on their way; of them,
+  `threads` are read at a time in this process, or in each of `workers` processes (0: none). Sending a
+  worker's batches takes four of them; only what its share of `prefetch` leaves beyond is read in its threads.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
   A data set smaller than its part of a batch is warned of, where there are clips to be compared.
@@ -107,10 +110,10 @@ def batches(
   # The range begins at the step before anything is prefetched: grain's own iterator state is of no use across
   # numbers of workers.
   dataset = grain.MapDataset.range(start, stop).map(read)
-  dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch))
+  ahead = prefetch // workers - _HELD if workers else prefetch
+  dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead))
   if workers:
-    each = -(-prefetch // workers)
-    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=each)
+    options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
     dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_signals_to_the_program)
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # grain refuses to start processes in a program that has no flags
@@ -298,3 +301,8 @@ def _check_reading(*, threads: int, workers: int, prefetch: int) -> None:
   for key, value, least in (("threads", threads, 0), ("workers", workers, 0), ("prefetch", prefetch, 1)):
     if value < least:
       raise ConfigError(f"data.{key} is {value}; it must be at least {least}")
+  if prefetch < _HELD * workers:
+    raise ConfigError(
+      f"data.prefetch is {prefetch}, but {workers} data.workers read {_HELD * workers} batches ahead at least,"
+      f" {_HELD} each; take that many, or fewer workers"
+    )

@@ -25,7 +25,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     "weights": setup.trained.identity, "data": setup.split.manifest["content_hash"], "split": setup.split.name,
     "kind": setup.split.manifest["kind"], "embedding": embedding_of(config, setup.trained),
     "max_frames": config.max_frames, "mirror": list(config.mirror_views),
-    "pretraining": seen_in_pretraining(config, setup.trained),
+    "pretraining": seen_in_pretraining(config, setup.trained, setup.split),
   })
   subjects = len(np.unique(found.subjects))
   count, channels, parts = found.embeddings.shape

@@ -16,6 +16,7 @@ import pathlib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
@@ -26,6 +27,7 @@ from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.protocols.base import check
+from fgait_jax.parallel.hosts import first_word, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition")
@@ -108,23 +110,30 @@ def describe(split, embeddings: np.ndarray, rows: np.ndarray | None = None) -> F
   return Features(embeddings=embeddings, **text)
 
 
-def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = ()) -> np.ndarray:
-  """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c]; flipped left to right
-  where its view matches one of the patterns of `mirror` (as "*-l")."""
+def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = (), stride: int = 1) -> np.ndarray:
+  """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c], those `stride` apart next
+  to each other (`clips.spaced`); flipped left to right where its view matches one of the patterns of `mirror` ("*-l").
+  """
   frames = to_canvas(np.asarray(split.frames(row, np.arange(min(int(split.num_frames[row]), max_frames)))))
+  frames = frames[spaced(len(frames), stride=stride)]
   flip = any(fnmatch.fnmatchcase(str(split.views[row]), pattern) for pattern in mirror)
   return frames[:, :, ::-1] if flip else frames
 
 
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
-            progress: str = "", normalise: bool = True, stride: int = 1) -> Features:
+            progress: str = "", normalise: bool = True, stride: int = 1,
+            between: Callable[[], None] = lambda: None) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
   d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
   `embed` cuts a batch. Frames `stride` apart come next to each other (`clips.spaced`). `progress` heads a progress bar;
-  "" shows none. The default, the teacher's predictor on the whole walk, is the inference of FoundationGait (A2).
+  "" shows none. `between` is called before every batch, and may raise. The default, the teacher's predictor on the
+  whole walk, is the inference of FoundationGait (A2).
+
+  Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
+  read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
   """
   if embedding not in EMBEDDINGS:
     raise ConfigError(f"config.embedding is {embedding!r}; known: {', '.join(EMBEDDINGS)}")
@@ -132,8 +141,6 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
   if not len(rows):
     raise DataError(f"split {split.name!r} holds no sequences to embed; choose another config.split")
   lengths = np.minimum(np.asarray(split.num_frames)[rows], max_frames)
-  divisor = batch_divisor(mesh or make_mesh())
-  plan = plan_batches(lengths, batch_frames=batch_frames, divisor=divisor)
   result: list[np.ndarray | None] = [None] * len(rows)
 
   def collect(places: np.ndarray, output) -> None:
@@ -142,15 +149,18 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
     for place, value in zip(places, np.swapaxes(values / norm, 1, 2), strict=True):
       result[place] = value
 
+  mesh = mesh or make_mesh()
+  plan = plan_batches(lengths, batch_frames=batch_frames, divisor=batch_divisor(mesh))
+  reader = _Reader(split, rows, max_frames=max_frames, mirror=tuple(mirror), stride=stride)
+
   def load(job: tuple) -> tuple:
     places, length, size = job
-    walks = [read_walk(split, r, max_frames=max_frames, mirror=mirror) for r in rows[places]]
-    walks = [walk[spaced(len(walk), stride=stride)] for walk in walks]
-    return places, *pad_batch(walks, length=length, size=size)
+    return places, *pad_batch(reader.read(places, own_rows(size, mesh)), length=length, size=size)
 
   waiting = None  # the device computes one batch while the host reads the next
   with progress_bar(progress, len(rows)) as advance:
     for places, frames, valid in _ahead(load, plan):
+      between()
       output = embed(frames, valid)
       if waiting:
         collect(*waiting)
@@ -158,6 +168,7 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
       waiting = places, output
     collect(*waiting)
     advance(len(waiting[0]))
+  reader.check()
   return describe(split, np.stack(result), rows)
 
 
@@ -187,14 +198,49 @@ def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int) -> lis
   return jobs[::-1]
 
 
-def pad_batch(walks: list[np.ndarray], *, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+class _Reader:
+  """Reads walks of a batch for `extract`. Of several processes one that cannot read goes on with a blank walk, so that
+  no other waits for it; `check` then raises on all."""
+
+  def __init__(self, split, rows: np.ndarray, **options):
+    self.split, self.rows, self.options, self.error = split, rows, options, ""
+    self.alone = jax.process_count() == 1
+    if not self.alone:
+      self.blank = self._read(0)[:1] * 0
+      self.check()
+
+  def read(self, places: np.ndarray, own: np.ndarray) -> list[np.ndarray | None]:
+    """The walks at `places`, None where no row `own` of a batch that begins with them, and repeats the last, holds
+    it."""
+    walks: list[np.ndarray | None] = [None] * len(places)
+    for i in np.unique(np.minimum(own, len(places) - 1)):
+      walks[i] = self._read(places[i])
+    return walks
+
+  def _read(self, place: int) -> np.ndarray:
+    try:
+      return read_walk(self.split, self.rows[place], **self.options)
+    except Exception as error:
+      if self.alone:
+        raise
+      self.error = self.error or str(error) or repr(error)
+      return getattr(self, "blank", np.zeros((1, 64, 64, 1), np.uint8))
+
+  def check(self) -> None:
+    """Raises `DataError` where a process could not read something; all must call it together."""
+    if error := first_word(self.error):
+      raise DataError(f"{self.split.name}: walks cannot be read: {error}")
+
+
+def pad_batch(walks: list[np.ndarray | None], *, length: int, size: int) -> tuple[np.ndarray, np.ndarray]:
   """`walks` as frames [size, length, 64, 64, c] and valid [size, length]. Missing rows repeat the last walk: a row
-  without one valid frame has no embedding."""
-  frames = np.zeros((size, length, *walks[0].shape[1:]), np.uint8)
+  without one valid frame has no embedding. Walks that are None are left blank, for other processes to fill."""
+  shape = next(walk.shape[1:] for walk in walks if walk is not None)
+  frames = np.zeros((size, length, *shape), np.uint8)
   valid = np.zeros((size, length), bool)
   for i in range(size):
-    walk = walks[min(i, len(walks) - 1)]
-    frames[i, :len(walk)], valid[i, :len(walk)] = walk, True
+    if (walk := walks[min(i, len(walks) - 1)]) is not None:
+      frames[i, :len(walk)], valid[i, :len(walk)] = walk, True
   return frames, valid
 
 

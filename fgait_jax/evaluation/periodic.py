@@ -6,6 +6,7 @@ has them.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,12 +35,13 @@ class ZeroShot:
   def due(self, step: int) -> bool:
     return step % self.every == 0 or step == self.last
 
-  def run(self, pretrained: Pretrained, step: int) -> dict[str, float]:
-    """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings."""
+  def run(self, pretrained: Pretrained, step: int, between: Callable[[], None]) -> dict[str, float]:
+    """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings.
+    `between` is called between batches, and may raise."""
     del step
     found = features.extract(
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
-      mirror=self.mirror, rows=self.rows, stride=pretrained.stride)
+      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between)
     scored = self.protocol.evaluate(
       found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
       origin=self.split.name)

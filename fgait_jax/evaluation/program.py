@@ -21,6 +21,7 @@ from fgait_jax.evaluation import (
   zero_shot,
 )
 from fgait_jax.evaluation.report import sources
+from fgait_jax.training import preflight
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
 TASKS |= {"robustness": robustness.run, "compare": compare.run, "embed": embed.run, "identify": identify.run}
@@ -36,9 +37,7 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
     nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
   setup.one_process()
-  out = pathlib.Path(out)
-  if (there := next(path for path in (out, *out.absolute().parents) if path.exists())) and not there.is_dir():
-    raise ConfigError(f"--out={out}: {there} is a file; give a folder, which is made where it is missing")
+  out = preflight.writable(out, flag="--out")
   written = TASKS[config.task](config, out)
   if config.checkpoint:
     sources.keep_training(config.checkpoint, out)

@@ -22,8 +22,13 @@ def rerank(
   num = len(distances)
   if distances.shape != (num, num) or not 0 < num_probes < num:
     raise DataError(f"re-ranking wants distances [n, n] of all sequences; got {distances.shape}, {num_probes} probes")
-  if not 0 < k1 < num or not 0 < k2 <= num or not 0 <= weight <= 1:
-    raise ConfigError(f"re-ranking of {num} sequences cannot use k1={k1}, k2={k2}, weight={weight}")
+  for name, value, holds, wanted in (
+    ("k1", k1, 0 < k1 < num, f"1 to {num - 1}"), ("k2", k2, 0 < k2 <= num, f"1 to {num}"),
+    ("weight", weight, 0 <= weight <= 1, "0 to 1"),
+  ):
+    if not holds:
+      raise ConfigError(f"config.rerank.{name}={value} must lie in {wanted}: there are {num} probes and gallery walks"
+                        " to re-rank; the HID competition's evaluator takes k1=6, k2=6, weight=0.3")
   scaled = np.asarray(distances, np.float32)
   scaled = (scaled / scaled.max(axis=0)).T
   order = np.argsort(scaled, axis=1, kind="stable")[:, : max(k1 + 1, k2)]

@@ -36,7 +36,8 @@ _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-
 _FREE = ("baselines", "batch_frames", "bootstrap", "cache", "compilation_cache", "data_dir", "pictures",
          "compare.resamples", "fine_tune.log_every", "fine_tune.prefetch", "fine_tune.threads", "fine_tune.workers")
 _SECTIONS = {"linear_probe": ("probe",), "fine_tune": ("fine_tune", "probe"), "robustness": ("robustness",),
-             "compare": ("compare",), "whitening": ("whitening",)}  # what a task reads beside the keys that stand alone
+             "compare": ("compare",), "score": ("rerank",),
+             "whitening": ("whitening",)}  # what a task reads beside the keys that stand alone
 _SOURCES = (("checkpoint", "identity", "weights (run, step, network)"), ("data", "content_hash", "build of the data"))
 _NEEDED = ("task", "title", "data", "notes", "pretraining", "conditions", "metrics", "rows", "config")
 

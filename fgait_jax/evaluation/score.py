@@ -2,6 +2,7 @@
 
 import hashlib
 import pathlib
+from collections.abc import Mapping
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, results
@@ -24,10 +25,12 @@ def score(
   bootstrap: int = 1000,
   seed: int = 0,
   centre_by: str = "none",
+  rerank: Mapping | None = None,
 ) -> dict:
   """The result of `protocol` (docs/evaluation.md) on a file of embeddings [N, C, P], labels, types and views [N].
 
-  centre_by: "none", or subtract the mean of each "condition" (type) or "view" first. Raises ConfigError for an unknown
+  centre_by: "none", or subtract the mean of each "condition" (type) or "view" first. rerank: k1, k2 and weight of
+  a protocol that re-ranks. Raises ConfigError for an unknown
   protocol, metric or centring, and DataError, which names the file, for anything in it that cannot be scored.
   """
   scorer = protocols.get(protocol)
@@ -38,7 +41,7 @@ def score(
   found = centred(found, centre_by)
   result = scorer.evaluate(
     found.embeddings, found.subjects, found.conditions, found.views, metric=metric, bootstrap=bootstrap, seed=seed,
-    origin=str(path),
+    origin=str(path), rerank=rerank,
   )
   return result | {"file": str(path), "centred": centre_by, "origin": origin}
 
@@ -53,6 +56,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     bootstrap=config.bootstrap,
     seed=config.seed,
     centre_by=config.centre_by,
+    rerank=config.rerank.to_dict(),
   )
   written = [results.write(path, layout(scored, config=config.to_dict()))]
   if "submission" in scored:
@@ -73,6 +77,9 @@ def layout(scored: dict, *, config: dict) -> dict:
            f" embeddings of {size['channels']} channels x {size['parts']} parts."]
   if config["bootstrap"]:
     notes.append(f"Intervals: {config['bootstrap']} resamples of the probe subjects.")
+  if scored.get("submission", {}).get("reranked"):
+    k1, k2, weight = (config["rerank"][name] for name in ("k1", "k2", "weight"))
+    notes.append(f"k-reciprocal re-ranking, k1 {k1}, k2 {k2}, weight of the original distance {weight:g}.")
   lacking = {name: found["without_mate"] for name, found in figures.items() if found.get("without_mate")}
   if lacking:
     told = ", ".join(f"{count} in {name}" for name, count in lacking.items())

@@ -11,6 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
+from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import baselines, features, results
@@ -136,40 +137,45 @@ def describe(config, split, network: Pretrained) -> dict:
     "data": {
       "name": config.dataset, "split": config.split, "kind": split.manifest["kind"], "walks": len(split),
       "subjects": len(np.unique(split.subjects)), "content_hash": split.manifest["content_hash"],
+      "one_frame": int((np.minimum(split.num_frames, config.max_frames) == 1).sum()),
     },
     "checkpoint": {
       "path": str(config.checkpoint), "step": network.step, "identity": network.identity,
       "model": f"{model.name} {model.variant}", "network": config.network,
       "embedding": embedding_of(config, network),
     },
-    "pretraining": seen_in_pretraining(config, network),
+    "pretraining": seen_in_pretraining(config, network, split),
     "config": config.to_dict(),
     "pictures": [],
   }
 
 
-def seen_in_pretraining(config, network: Pretrained) -> dict:
+def seen_in_pretraining(config, network: Pretrained, split) -> dict:
   """What the network had seen: `datasets` of pretraining, `content_hashes` of all, in words which `labels` were used in
-  pretraining and fine-tuning, and whether the evaluated data set, or a split of it, was among them."""
+  pretraining and fine-tuning, whether the evaluated data set (or another of its population), or the split of it, was
+  among them, and how many people of `split` were, under whichever data set of their population (None: not recorded).
+  """
   datasets, labels, splits = [], [], []
   for learned, imported_from in _schooling(network):
     if imported_from:  # its configuration is that of a run to come, not of what it has seen
       datasets.append(f"data not recorded (imported from {imported_from})")
       labels.append("labels not known")
       continue
-    names, split = learned["names"], learned["split"]
-    datasets += [f"{name} ({split})" for name in names]
+    names, part = learned["names"], learned["split"]
+    datasets += [f"{name} ({part})" for name in names]
     told = [f"the {kind} of every sequence of {name}" for name, kind in zip(names, learned["positives"], strict=True)
             if kind != "sequence"]
     labels.append(f"told {' and '.join(told)}" if told else "without labels")
-    splits += [split] if config.dataset in names else []
+    splits += [part] if config.dataset in names else []
   lessons = _lessons(network.fine_tune)
-  labels += [f"fine-tuned for {target} on {name} ({split})" for target, name, split in lessons]
-  splits += [split for _, name, split in lessons if name == config.dataset]
+  labels += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in lessons]
+  splits += [part for _, name, part in lessons if name == config.dataset]
+  known = network.people.get(population_of(split.manifest), [])
   return {
     "labels": ", then ".join(labels), "datasets": list(dict.fromkeys(datasets)),
-    "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits),
-    "evaluated_split_among_them": any(_named(split) & _named(config.split) for split in splits),
+    "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits or known),
+    "evaluated_split_among_them": any(_named(part) & _named(config.split) for part in splits),
+    "evaluated_people_among_them": len(set(known) & set(map(str, split.subjects))) if network.people else None,
   }
 
 

@@ -103,6 +103,25 @@ def matches(found: list[dict]) -> Group:
   return Group(grid, *rest, Text(""))
 
 
+def cautions(result: dict) -> list[str]:
+  """Sentences on data whose figures say less than they seem to: one person, walks in both places, single frames."""
+  found, data = [], result["data"]
+  figures = result["rows"][0]["figures"] if result["rows"] else {}
+  if alone := [name for name, values in figures.items() if (values.get("chance_rank1") or 0) > 99.999]:
+    found.append(f"Caution: guessing scores 100 % in {', '.join(alone)}, the gallery has nobody else: whoever walks is"
+                 " found, and rank-1 says nothing.")
+  elif data["subjects"] == 1:
+    found.append("Caution: all walks are of one person.")
+  if twins := {name: values["identical"] for name, values in figures.items() if values.get("identical")}:
+    told = ", ".join(f"{count} in {name}" for name, count in twins.items())
+    first = figures[next(iter(twins))]["identical_probes"]
+    found.append(f"Caution: probes whose very embedding is in the gallery: {told}; {', '.join(first[:3])}"
+                 f"{', ...' if len(first) > 3 else ''}. Walks that were copied find themselves.")
+  if data.get("one_frame"):
+    found.append(f"Caution: {data['one_frame']} of {data['walks']} walks have one frame, a posture and no gait.")
+  return found
+
+
 def caption(result: dict) -> str:
   """What the figures are figures of: data, whether people were real, protocol, metric, counts, and what the model
   saw."""
@@ -111,7 +130,7 @@ def caption(result: dict) -> str:
   parts = [
     f"Data: {data['name']}, split {data['split']}, {kind}; "
     f"{data['walks']} walks of {data['subjects']} subjects.",
-    *result["notes"],
+    *result["notes"], *cautions(result),
   ]
   if mirrored := result["config"].get("mirror_views"):
     parts.append(f"Walks of views {', '.join(mirrored)} were mirrored first.")
@@ -119,6 +138,8 @@ def caption(result: dict) -> str:
     seen = ", ".join(result["pretraining"]["datasets"])
     among = result["pretraining"].get("evaluated_split_among_them")
     warning = "; the walks evaluated here are among them" if among else ""
+    if (people := result["pretraining"].get("evaluated_people_among_them")) and not among:
+      warning = f"; {people} of the people evaluated here are among them"
     labels = result["pretraining"].get("labels", "without labels")
     parts.append(f"The model was pretrained on {seen}, {labels}{warning}.")
   elif data["kind"] == "embeddings":

@@ -40,7 +40,8 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
   described = [trained.identity, config.fine_tune.to_dict(), config.dataset, config.seed, fitted.step, fitted.factor]
   text = json.dumps([described, dataset.manifest["content_hash"]], sort_keys=True)
   seen = trained.data | {dataset.name: dataset.manifest["content_hash"]}
-  meta = checkpoints.new_meta(states.with_added(learner.config, **added), seen)
+  people = checkpoints.people_of([dataset], trained.people)
+  meta = checkpoints.new_meta(states.with_added(learner.config, **added), seen, people)
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}

@@ -7,6 +7,7 @@ import pathlib
 
 import numpy as np
 
+from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError
@@ -79,8 +80,7 @@ def _teacher(setup: Setup):
   config, settings = setup.config, setup.config.whitening
   name = settings.dataset or config.dataset
   teacher = open_split(config.data_dir, name, settings.train_split)
-  if name == config.dataset:
-    targets.check_apart(teacher, setup.split, section=SECTION)
+  targets.check_apart(teacher, setup.split, section=SECTION)
   if settings.max_sequences < 0:
     raise ConfigError(f"config.whitening.max_sequences={settings.max_sequences} must be 0 or more")
   rows = spread(teacher.subjects, settings.max_sequences)
@@ -121,7 +121,8 @@ def _learn(train: Features, parts: targets.Parts, config) -> Taught:
 def _notes(setup: Setup, teacher, taught: Taught) -> list[str]:
   config, protocol = setup.config, protocols.get(setup.config.protocol)
   people = len(np.unique(teacher.subjects))
-  apart = "; nobody tested is among them" if teacher.manifest["name"] == setup.split.manifest["name"] else ""
+  same = population_of(teacher.manifest) == population_of(setup.split.manifest)
+  apart = "; nobody tested is among them" if same else ""
   notes = [
     f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); mapped embeddings are one vector, its cosine"
     f" compared; the others by {config.metric} distance, mean over parts.",

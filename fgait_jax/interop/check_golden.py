@@ -26,6 +26,7 @@ from fgait_jax.models import parts
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import P3D
 from fgait_jax.objectives.contrastive import part_info_nce
+from fgait_jax.training import preflight
 from fgait_jax.training.optimizers import make_optimizer
 from fgait_jax.training.state import Graph, stats_of
 from fgait_jax.training.step import ema_rate
@@ -262,6 +263,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("file", type=pathlib.Path, metavar="FILE.npz")
   path = parser.parse_args(arguments).file
   try:
+    preflight.settle()
     lines = check(path)
   except FgaitError as error:
     print(error, file=sys.stderr)

@@ -23,6 +23,7 @@ from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.p3d import P3D
+from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
@@ -132,6 +133,8 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
+    preflight.settle()
+    preflight.writable(options.out, flag="--out")
     platforms = tuple(options.platforms.split(","))
     written = run(
       options.checkpoint, out=options.out, form=options.format, platforms=platforms, which=options.network

@@ -27,7 +27,7 @@ from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import P3D, variant_of
-from fgait_jax.training import configuration
+from fgait_jax.training import configuration, preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
@@ -153,7 +153,7 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
   with Checkpoints(out, keep=1) as checkpoints:
     if checkpoints.latest() is not None:
       raise CheckpointError(f"{out} already holds step {checkpoints.latest()}; give another --out")
-    checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}) | {"imported_from": source})
+    checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}, {}) | {"imported_from": source})
   return config
 
 
@@ -186,6 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
+    preflight.settle()
+    preflight.writable(options.out, flag="--out")
     print("\n".join(run(options.checkpoint, out=options.out, network=options.network)))
   except FgaitError as error:
     print(error, file=sys.stderr)

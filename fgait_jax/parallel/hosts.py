@@ -1,12 +1,16 @@
 """Several processes as one program: joining them, and making global arrays of what each one read."""
 
 import functools
+import os
+import socket
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding, make_mesh, replicated
@@ -17,6 +21,7 @@ def initialize(*, distributed: bool = False, coordinator: str = "", processes: i
 
   `distributed` alone lets jax find the others (SLURM, Open MPI, cloud TPUs); `coordinator` ("host:port" of process 0),
   `processes` and `process` (0-based) say it by hand, and must then all be given. Without any, one process is the run.
+  Raises `ConfigError` where the processes cannot be joined.
   """
   by_hand = (bool(coordinator), processes > 0, process >= 0)
   if any(by_hand):
@@ -25,15 +30,66 @@ def initialize(*, distributed: bool = False, coordinator: str = "", processes: i
         "--coordinator=host:port, --processes=N and --process=0..N-1 go together;"
         f" got coordinator {coordinator!r}, processes {processes}, process {process}"
       )
-    jax.distributed.initialize(coordinator, processes, process)
+    if process > 0:
+      _wait_for(coordinator)
+    _join(f"--coordinator={coordinator} --processes={processes} --process={process}", coordinator, processes, process)
   elif distributed:
-    jax.distributed.initialize()
+    _join("--distributed")
+
+
+def _join(flags: str, *given) -> None:
+  try:
+    jax.distributed.initialize(*given)
+  except Exception as error:  # whatever a launcher's variables make of it
+    reason = str(error).strip().split("\n")[0] or repr(error)
+    set_here = sorted({name.split("_")[0] for name in os.environ if name.startswith(("SLURM_", "OMPI_"))})
+    about = f"; of a launcher's variables some of {', '.join(set_here)} are set, not all" if set_here else ""
+    raise ConfigError(
+      f"{flags}: the processes of the run cannot be joined ({reason}){about}. Start every process with srun or mpirun,"
+      " or on a cloud TPU; or give each --coordinator=host:port --processes=N --process=0..N-1; or leave"
+      " --distributed out for one process"
+    ) from error
+
+
+def _wait_for(coordinator: str, *, seconds: float = 300.0, pause: float = 1.0) -> None:
+  """Returns once something answers at `coordinator`: jax ends the program without a word to the user if nothing does.
+  Raises `ConfigError` for an address that is none, and after `seconds`."""
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdigit():
+    raise ConfigError(f"--coordinator={coordinator}: expected host:port of process 0, such as host0:1234")
+  end, said = time.monotonic() + seconds, False
+  while True:
+    try:
+      socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > end:
+        raise ConfigError(
+          f"--coordinator={coordinator}: nobody answers there ({error}) after {seconds:.0f} seconds; start --process=0"
+          " on that host, or correct the address"
+        ) from error
+      if not said:
+        print(f"waiting for --process=0 to answer at --coordinator={coordinator} ({error}), for {seconds:.0f} seconds",
+              file=sys.stderr, flush=True)
+      said = True
+      time.sleep(pause)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
   """The global batch, cut over (data, fsdp), of the rows each process holds (process order is row order)."""
   sharding = batch_sharding(mesh)
   return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
+
+
+def cut_rows(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
+  """A global array of a host array that every process has in full, or at least its `own_rows` of."""
+  return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+
+def own_rows(count: int, mesh: Mesh) -> np.ndarray:
+  """Which of `count` rows cut over (data, fsdp) lie on devices of this process, in order."""
+  places = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()
+  return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
 
 
 def is_first() -> bool:
@@ -63,6 +119,17 @@ def agree(text: str) -> str:
   if jax.process_count() == 1:
     return text
   return bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8))).decode()
+
+
+def first_word(text: str) -> str:
+  """What the first process says that says anything, on every process, cut to 2,000 bytes; all must call it together."""
+  if jax.process_count() == 1:
+    return text
+  said = np.zeros(2000, np.uint8)
+  encoded = text.encode()[: said.size]
+  said[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+  words = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in multihost_utils.process_allgather(said)]
+  return next((word for word in words if word), "")
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:

@@ -1,7 +1,8 @@
 """Checkpoints: the whole state and what is needed to use it again, written by Orbax while training goes on.
 
   <workdir>/checkpoints/<step>/state   the state tree of `training.state`
-  <workdir>/checkpoints/<step>/meta    JSON: format, run, step, config, content hash of each data set, code version
+  <workdir>/checkpoints/<step>/meta    JSON: format, run, step, config, content hash of each data set, people by
+                                       population, code version
 
 A checkpoint is restored onto any mesh of any number of devices. A run's name (`meta.run`) is drawn once and kept over
 restarts; with the step it identifies the weights.
@@ -12,13 +13,16 @@ import json
 import pathlib
 import subprocess
 import uuid
+from collections.abc import Iterable, Mapping
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import fgait_jax
+from fgait_jax.data.schema import population_of
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel import mesh as meshes
@@ -86,11 +90,25 @@ class Checkpoints:
     return _read(self.folder / str(step), lambda: self.manager.restore(step, args=args))["state"]
 
 
-def new_meta(config: ConfigDict, data: dict[str, str]) -> dict:
-  """What is stored beside a state; `data` maps each data set to the content hash of its manifest."""
+def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[str]]) -> dict:
+  """What is stored beside a state; `data` maps each data set to the content hash of its manifest, `people` is
+  `people_of` what was learnt from."""
   run = hosts.agree(uuid.uuid4().hex[:16])
   config = json.loads(json.dumps(config.to_dict()))
-  return {"format": FORMAT, "run": run, "config": config, "data": data, "code": code_version()}
+  return {"format": FORMAT, "run": run, "config": config, "data": data, "people": people, "code": code_version()}
+
+
+def people_of(splits: Iterable, before: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
+  """Population (schema.population_of) -> its subjects in `splits`, and in what a network had learnt from `before`.
+
+  {} where `before` is {}: what was seen first is not recorded, so that the whole is not.
+  """
+  if before is not None and not before:
+    return {}
+  found = {population: set(names) for population, names in (before or {}).items()}
+  for split in splits:
+    found.setdefault(population_of(split.manifest), set()).update(map(str, np.unique(split.subjects)))
+  return {population: sorted(names) for population, names in found.items()}
 
 
 def code_version() -> str:
@@ -141,7 +159,8 @@ def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
     keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
   teacher_weights = {"params": teacher.params, "stats": teacher.stats}
-  about = {"of": teacher.identity, "data": teacher.data, "learned": teacher.config.data.to_dict(),
+  about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people,
+           "learned": teacher.config.data.to_dict(),
            "imported_from": teacher.imported_from, "before": teacher.started_from}
   return {"params": student.params, "stats": student.stats, "teacher": teacher_weights}, json.loads(json.dumps(about))
 
@@ -182,7 +201,8 @@ def load_network(
     identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
-    identity=identity, mesh=mesh, data=dict(meta["data"]), fine_tune=meta.get("fine_tune", {}) if trained else {},
+    identity=identity, mesh=mesh, data=dict(meta["data"]), people=dict(meta.get("people", {})),
+    fine_tune=meta.get("fine_tune", {}) if trained else {},
     imported_from=meta.get("imported_from", {}).get("file", ""),
     started_from=meta.get("started_from", {}) if trained else {},
   )

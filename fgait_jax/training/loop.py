@@ -1,31 +1,35 @@
 """The training loop, whole, in its one order:
 
-  before batch n: look at what batch n - 1 gave, log, evaluate, save, stop; then read batch n and step.
+  before batch n: look at what batch n - 1 gave, log, save, evaluate, stop; then read batch n and step.
 
 Everything that happens "at step n" sees the state after n batches, so a run stopped at any step and started again does
-exactly what it would have done. Nothing about the data is saved: batch n is a function of the configuration and n.
+exactly what it would have done. What can fail or take long comes after saving: an evaluation that fails is said and
+logged, and one that is on its way when the run is asked to stop is left, and done after the restart. Nothing about the
+data is saved: batch n is a function of the configuration and n.
 """
 
-import contextlib
 import json
 import pathlib
 import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
 from fgait_jax.data.pipeline import batches as open_batches
+from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
-from fgait_jax.errors import ConfigError, NonFiniteLoss
+from fgait_jax.errors import ConfigError, DataError, FgaitError, NonFiniteLoss
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, configuration
+from fgait_jax.training import checkpoints, configuration, preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
+from fgait_jax.training.preflight import use_compilation_cache
 from fgait_jax.training.pretrained import Pretrained
-from fgait_jax.training.session import Clock, Profiler, Stop
+from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
 from fgait_jax.training.step import step_of
 
 
@@ -34,12 +38,15 @@ def run(
 ):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
-  Every evaluator has `due(step) -> bool` and `run(Pretrained, step) -> dict[str, float]`. `splits` stands in for the
-  data sets of `config.data`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`,
-  `DataError`, `CheckpointError` before the first step, and `NonFiniteLoss` at a step whose loss is not a number.
+  Every evaluator has `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which calls
+  `between()` between its batches: it raises `Stopped` where the run is to stop. `splits` stands in for the data sets
+  of `config.data`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`,
+  `DataError`, `CheckpointError` before the first step; `NonFiniteLoss` at a step whose loss is not a number and
+  `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
-  workdir = pathlib.Path(workdir).absolute()
+  preflight.settle()
   use_compilation_cache(config.train.compilation_cache)
+  workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
   if splits is None:
@@ -54,7 +61,8 @@ def run(
 
   with checkpoints.Checkpoints(workdir, keep=config.train.keep) as saved, Stop() as asked:
     # Where to begin.
-    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits})
+    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits},
+                                checkpoints.people_of(splits))
     start = saved.latest() or 0
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
@@ -62,10 +70,11 @@ def run(
         weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
         state |= weights
         meta["data"] = meta["started_from"]["data"] | meta["data"]
+        meta["people"] = checkpoints.people_of(splits, meta["started_from"]["people"])
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
-      meta |= {name: before[name] for name in ("run", "data", "started_from") if name in before}
+      meta |= {name: before[name] for name in ("run", "data", "people", "started_from") if name in before}
       state = saved.restore(start, target)
     if hosts.is_first():
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
@@ -74,7 +83,7 @@ def run(
     train_step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
     sums, pending, clock = Sums(), None, Clock()
     with (
-      contextlib.closing(batches(config, splits, start=start, stop=stop)) as stream,
+      Reading(batches(config, splits, start=start, stop=stop), blank=blank(config)) as reading,
       Writer(workdir, start=start) as writer, Display(start=start, steps=steps) as display,
       Profiler(workdir, start=config.train.profile_at) as profiler,
     ):
@@ -83,17 +92,17 @@ def run(
 
       # Only process 0 has read the file, and all must enter an evaluation or none.
       evaluated_at = start if hosts.any_process(writer.evaluated) else None
-      step = start
+      step = logged_at = start
       while True:
         asked_now = asked.now()
         last = asked_now or step == stop
-        log_due = step > start and (last or step % config.train.log_every == 0)
+        log_due = step > logged_at and (last or step % config.train.log_every == 0)
         save_due = last or (step > start and step % config.train.save_every == 0)
         evaluators_due = [e for e in evaluators if e.due(step) and step != evaluated_at and not asked_now]
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
-          pending = settle(pending, sums, state, saved, meta, splits)
+          pending = settle(pending, sums, state, saved, meta, splits, reading)
 
         # Log.
         if log_due:
@@ -101,34 +110,57 @@ def run(
           writer.write(step, "train", values)
           display.train(step, values)
           saved.check()
+          logged_at = step
+
+        # Save.
+        with clock.away():
+          if save_due:
+            saved.save(step, state, meta)
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
           for evaluator in evaluators_due:
-            values = evaluator.run(teacher_of(state, graph, config, mesh, workdir, meta, step), step)
-            writer.write(step, "evaluate", values)
-            display.evaluate(step, values)
+            evaluate(evaluator, teacher_of(state, graph, config, mesh, workdir, meta, step), asked, writer, display)
+        if evaluators_due and asked.now():
+          continue  # log and save this step, unless it has been
 
-        # Save, and stop.
-        with clock.away():
-          if save_due:
-            saved.save(step, state, meta)
+        # Stop.
         if last:
           break
 
         # Read batch `step`, and step.
         with clock.waiting():
-          host_batch = next(stream)
-          batch = hosts.to_global({name: host_batch[name] for name in ("frames", "valid", "group")}, mesh)
+          host_batch = reading.next()
+        if reading.error and alone():  # no other process waits for this step
+          settle(pending, sums, state, saved, meta, splits, reading)
+          end_unread(reading, step, state, saved, meta)
+        names = ("frames", "valid", "group", "readable")
+        batch = hosts.to_global({name: host_batch[name] for name in names}, mesh)
         profiler.at(step)
         with clock.stepping(compiles=step == start):
           state, metrics = train_step(state, batch, np.int32(step))
-          settle(pending, sums, state, saved, meta, splits)
+          settle(pending, sums, state, saved, meta, splits, reading)
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
       display.say(closing(asked, step, steps, saved.folder))
   return state
+
+
+def evaluate(evaluator, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
+  """Runs and logs one evaluation. One that fails is said and logged, with where it failed: training can do without."""
+  step = teacher.step
+  try:
+    values = evaluator.run(teacher, step, asked.check)
+  except Stopped:
+    return
+  except Exception as error:
+    writer.failed(step, traceback.format_exc())
+    display.say(f"step {step}: the evaluation failed and is left out, training goes on; {LINES} has the whole error:"
+                f" {type(error).__name__}: {error}")
+    return
+  writer.write(step, "evaluate", values)
+  display.evaluate(step, values)
 
 
 def batches(config, splits, *, start: int, stop: int):
@@ -142,8 +174,35 @@ def batches(config, splits, *, start: int, stop: int):
   )
 
 
-def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
-  """Waits for the metrics of one step and adds them; raises `NonFiniteLoss` if they are not numbers.
+def alone() -> bool:
+  return jax.process_count() == 1
+
+
+def blank(config) -> dict[str, np.ndarray]:
+  """What stands for this process's share of a batch that it cannot read."""
+  data = config.data
+  share, clips = data.batch_size // jax.process_count(), (data.clips, data.clip_frames)
+  return {
+    "frames": np.zeros((share, *clips, HEIGHT, WIDTHS[0], config.model.channels), np.uint8),
+    "valid": np.ones((share, *clips), bool), "group": np.zeros(share, np.int32),
+  }
+
+
+def end_unread(reading: Reading, step: int, state, saved, meta) -> None:
+  """Saves the state before batch `step`, which some process could not read, and raises `DataError` with its words."""
+  if step > 0:
+    saved.save(step, state, meta)
+  error = reading.error
+  words = hosts.first_word("" if error is None else str(error) if isinstance(error, FgaitError) else repr(error))
+  kept = f"The state before it is saved as step {step} in {saved.folder}; mend" if step > 0 else "Mend"
+  raise DataError(
+    f"batch {step} cannot be read: {words}. {kept} or leave out what cannot be read, then the same command goes on"
+  ) from error
+
+
+def settle(pending, sums: Sums, state, saved, meta, splits, reading: Reading) -> None:
+  """Waits for the metrics of one step and adds them; raises `DataError` if its batch could not be read by every
+  process, and `NonFiniteLoss` if they are not numbers.
 
   The state never took that step (see `training.step`): it is saved as it was before it.
   """
@@ -151,6 +210,8 @@ def settle(pending, sums: Sums, state, saved, meta, splits) -> None:
     return
   step, metrics, host_batch = pending
   metrics = jax.device_get(metrics)
+  if not metrics.pop("readable")[0]:
+    end_unread(reading, step, state, saved, meta)
   if metrics.pop("finite")[0]:
     sums.add(metrics)
     return
@@ -206,10 +267,3 @@ def closing(asked, step: int, steps: int, folder: pathlib.Path) -> str:
   why = f"stopped by {asked.name}" if asked.name else "stopped as config.train.stop_at asks"
   command = shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
   return f"{why} at step {step} of {steps}, saved in {folder}. To continue as if never stopped: {command}"
-
-
-def use_compilation_cache(folder: str) -> None:
-  """Keeps compiled programs in `folder` for the next start; "" leaves jax as it is."""
-  if folder:
-    jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(folder).expanduser()))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)

@@ -1,7 +1,8 @@
 """Where numbers of a run go: JSON lines, TensorBoard event files, and the console with its progress bar.
 
-A line of `metrics.jsonl` is {"step": batches used so far, "kind": "train" or "evaluate", name: value, ...}. Only
-process 0 writes. After a restart, lines of steps after the checkpoint are dropped: they will come again.
+A line of `metrics.jsonl` is {"step": batches used so far, "kind": "train" or "evaluate", name: value, ...}, or of the
+kind "failed" with the "error" of an evaluation. Only process 0 writes. After a restart, lines of steps after the
+checkpoint are dropped: they will come again.
 """
 
 import json
@@ -60,12 +61,19 @@ class Writer:
     if not self.active:
       return
     line = {"step": step, "kind": kind}
-    line |= {name: value if math.isfinite(value) else None for name, value in values.items()}
-    with self.path.open("a") as file:
-      file.write(json.dumps(line) + "\n")
+    self._append(line | {name: value if math.isfinite(value) else None for name, value in values.items()})
     for name, value in values.items():
       self.events.add_scalar(f"{kind}/{name}", value, step)
     self.events.flush()
+
+  def failed(self, step: int, error: str) -> None:
+    """One line about an evaluation that could not be done."""
+    if self.active:
+      self._append({"step": step, "kind": "failed", "error": error})
+
+  def _append(self, line: dict) -> None:
+    with self.path.open("a") as file:
+      file.write(json.dumps(line) + "\n")
 
 
 def read_lines(workdir: pathlib.Path) -> list[dict]:

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from fgait_jax.data.augment import prepare
 from fgait_jax.models.network import Embedding, GaitNetwork
 from fgait_jax.parallel import rules
+from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training.state import Graph
 from fgait_jax.typing import Array, Bool, UInt8
@@ -20,7 +21,8 @@ from fgait_jax.typing import Array, Bool, UInt8
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
   """`identity` names the weights exactly: caches of embeddings are kept under it. `data` maps each data set they have
-  seen to the content hash of its manifest.
+  seen to the content hash of its manifest, `people` each population (data/schema.py) to its subjects among them
+  ({}: not recorded).
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
@@ -38,6 +40,7 @@ class Pretrained:
   identity: str
   mesh: Mesh
   data: dict[str, str] = dataclasses.field(default_factory=dict)
+  people: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
@@ -54,11 +57,11 @@ class Pretrained:
     return network
 
   def embed(self, frames: UInt8[Array, "b t 64 64 c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it; the result
-    is whole on every device."""
+    """Cut, scale and embed in evaluation mode; jitted. A batch that divides over the mesh is cut over it, and each
+    process needs no more than its own rows (`hosts.own_rows`); the result is whole on every device."""
     even = len(frames) % batch_divisor(self.mesh) == 0
     where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-    frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
+    frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
     return _embed(self.params, self.stats, frames, valid, self.graph, self.config.augment.width, self.mesh)
 
 

@@ -1,4 +1,4 @@
-"""What surrounds the loop without being part of training: signals, the clock, and the profiler."""
+"""What surrounds the loop without being part of training: signals, reading, the clock, and the profiler."""
 
 import contextlib
 import pathlib
@@ -12,12 +12,17 @@ import numpy as np
 from fgait_jax.parallel import hosts
 
 
+class Stopped(Exception):
+  """An evaluation was left because the run is to stop."""
+
+
 class Stop:
   """SIGTERM and SIGINT ask the loop to save and end; a second one of them acts at once, as usual."""
 
   def __init__(self):
     self.name = ""
     self._answer = None
+    self._decided = False
 
   def __enter__(self):
     self._before = {}
@@ -34,15 +39,48 @@ class Stop:
     signal.signal(number, self._before[number])
 
   def now(self) -> bool:
-    """Whether to stop; the loop asks before every step. Several processes stop together, a step after one was asked:
-    the answer read is the one before, which the device has given by now, so that nothing waits for it."""
-    if jax.process_count() == 1:
+    """Whether to stop; the loop asks before every step, and an evaluation between its batches. Several processes stop
+    together, a question after one was asked: the answer read is the one before, which the device has given by now, so
+    that nothing waits for it. A stop once decided stays."""
+    if jax.process_count() == 1 or self._decided:
       return bool(self.name)
     before, self._answer = self._answer, hosts.any_process_later(bool(self.name))
-    if before is None or not np.asarray(before):
-      return False
-    self.name = self.name or "a signal to another process"
-    return True
+    self._decided = before is not None and bool(np.asarray(before))
+    if self._decided:
+      self.name = self.name or "a signal to another process"
+    return self._decided
+
+  def check(self) -> None:
+    """Raises `Stopped` where the run is to stop; all processes must call it together."""
+    if self.now():
+      raise Stopped
+
+
+class Reading:
+  """The batches that this process reads; use with `with`.
+
+  Of several processes none may stay out of a step that the others take. So a batch that cannot be read is blank and
+  not `readable`, as are all after it: the step changes nothing (training/step.py), and all processes learn of it
+  together. `error` is what went wrong, once something has.
+  """
+
+  def __init__(self, stream, *, blank: dict[str, np.ndarray]):
+    self.stream, self.blank, self.error = stream, blank, None
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    self.stream.close()
+
+  def next(self) -> dict[str, np.ndarray]:
+    batch = self.blank
+    if self.error is None:
+      try:
+        batch = next(self.stream)
+      except Exception as error:  # of whatever file system; the loop passes all of them on
+        self.error = error
+    return batch | {"readable": np.full(len(batch["frames"]), self.error is None)}
 
 
 class Clock:

@@ -37,10 +37,11 @@ def make_train_step(
 ):
   """The jitted `(state, batch, number) -> (state, metrics)`; the state given is donated.
 
-  `batch` holds `frames` uint8 [b, 2, t, 64, 64, c], `valid` bool [b, 2, t] and `group` int32 [b], cut over (data,
-  fsdp); `number` is the number of the batch. Metrics are (sum, count) pairs in float32, the same on all devices;
-  `finite` is (1, 1) where loss and gradient are numbers. The state only changes if they are and if `number` is the
-  state's step: after a bad batch it stays as it was, however many batches are already on their way. With a `queue`,
+  `batch` holds `frames` uint8 [b, 2, t, 64, 64, c], `valid` bool [b, 2, t], `group` int32 [b] and `readable` bool [b],
+  cut over (data, fsdp); `number` is the number of the batch. Metrics are (sum, count) pairs in float32, the same on all
+  devices; `readable` is (1, 1) where all of the batch is, `finite` where loss and gradient are numbers. The state only
+  changes if both are and if `number` is the state's step: after a bad batch it stays as it was, however many batches
+  are already on their way. With a `queue`,
   the state's `queue` holds the teacher's last projections, and they stand beside those of the batch.
   """
 
@@ -86,12 +87,12 @@ def make_train_step(
     }
     if queue:
       proposed["queue"] = jax.tree.map(lambda rows: rows[:queue], candidates)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    accept = finite & (number == state["step"])
+    finite, readable = jnp.isfinite(loss) & jnp.isfinite(norm), jnp.all(batch["readable"])
+    accept = finite & readable & (number == state["step"])
     new_state = jax.tree.map(lambda new, old: jnp.where(accept, new, old), proposed, state)
     metrics |= {
       "loss": (loss, 1.0), "gradient_norm": (norm, 1.0), "rate": (schedule(number), 1.0), "ema": (1 - rate, 1.0),
-      "finite": (finite, 1.0),
+      "finite": (finite, 1.0), "readable": (readable, 1.0),
     }
     return new_state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 

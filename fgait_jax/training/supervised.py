@@ -25,6 +25,7 @@ from fgait_jax.models.network import Embedding
 from fgait_jax.models.recognition import Recognizer
 from fgait_jax.objectives import supervised
 from fgait_jax.parallel import rules
+from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
 from fgait_jax.training import optimizers
 from fgait_jax.training import state as states
@@ -84,7 +85,7 @@ class Learner:
     def embed(frames, valid) -> Embedding:
       even = len(frames) % batch_divisor(self.mesh) == 0
       where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-      frames, valid = jax.device_put((np.asarray(frames), np.asarray(valid)), where)
+      frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
       return _embed(trainable, self.frozen, stats, frames, valid, self, output)
 
     return embed

@@ -15,6 +15,7 @@ class MemorySplit:
   width: int = 64
   channels: int = 1
   broken: int = -1  # row whose reading fails
+  log: str = ""  # file that gets a byte of every reading, in whatever process
 
   def __post_init__(self):
     rows = range(len(self.lengths))
@@ -30,6 +31,9 @@ class MemorySplit:
     return len(self.lengths)
 
   def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
+    if self.log:
+      with open(self.log, "ab", buffering=0) as file:
+        file.write(b".")
     if i == self.broken:
       raise OSError("bad sector")
     indices = np.arange(self.lengths[i]) if indices is None else np.asarray(indices)
@@ -43,5 +47,5 @@ class MemorySplit:
 
 @pytest.fixture
 def memory_split():
-  """Makes data sets in memory: memory_split(name, lengths, width=, channels=, broken=)."""
+  """Makes data sets in memory: memory_split(name, lengths, width=, channels=, broken=, log=)."""
   return MemorySplit

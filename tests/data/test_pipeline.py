@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -100,7 +101,29 @@ def test_start_threads_and_hosts_do_not_change_a_batch(splits, mix):
 
 
 def test_worker_processes_do_not_change_a_batch(splits):
-  assert_equal(read(splits, workers=2, threads=1, start=1, stop=6), read(splits, start=1, stop=6))
+  reference = read(splits, start=1, stop=6)
+  assert_equal(read(splits, workers=2, threads=1, prefetch=8, start=1, stop=6), reference)
+
+
+@pytest.mark.parametrize("reading, ahead", [
+  ({"threads": 3, "prefetch": 4}, 4),
+  ({"threads": 4, "prefetch": 2}, 2),
+  ({"threads": 4, "workers": 2, "prefetch": 12}, 12),
+  ({"threads": 4, "workers": 1, "prefetch": 5}, 5),
+  ({"threads": 1, "workers": 1, "prefetch": 4}, 4),
+])
+def test_no_more_batches_are_read_ahead_than_prefetch_says(memory_split, tmp_path, reading, ahead):
+  log = tmp_path / "readings"
+  split = memory_split("long", (9,) * 30, log=str(log))
+  arguments = ARGUMENTS | {"factors": (1.0,), "stop": 1000} | reading
+  with contextlib.closing(batches([split], **arguments)) as iterator:
+    for _ in range(3):
+      next(iterator)
+    before, now = -1, log.stat().st_size
+    while now > before:  # until nothing more is read
+      time.sleep(1.0)
+      before, now = now, log.stat().st_size
+  assert now == 6 * (3 + ahead)
 
 
 def test_another_seed_gives_other_batches(splits):
@@ -121,7 +144,7 @@ def test_closing_ends_the_reader_threads(splits):
     next(iterator)
 
 
-@pytest.mark.parametrize("reading", [{"threads": 0}, {"threads": 2}, {"threads": 1, "workers": 1}])
+@pytest.mark.parametrize("reading", [{"threads": 0}, {"threads": 2}, {"threads": 1, "workers": 1, "prefetch": 4}])
 def test_a_sequence_that_cannot_be_read_is_named(memory_split, reading):
   broken = memory_split("torn", (9,) * 6, broken=4)
   with pytest.raises(DataError, match=r"torn: sequence 002/nm/4 cannot be read.*bad sector"):
@@ -145,6 +168,7 @@ def test_sequences_of_other_channels_are_named(memory_split):
     ({"threads": -1}, r"data\.threads is -1"),
     ({"workers": -1}, r"data\.workers is -1"),
     ({"prefetch": 0}, r"data\.prefetch is 0"),
+    ({"workers": 2, "prefetch": 5}, r"data\.prefetch is 5, but 2 data.workers read 8 .* or fewer workers"),
     ({"mix": "none"}, r"data\.mix is 'none'"),
   ],
 )

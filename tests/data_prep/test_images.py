@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data_prep.sources.base import Dropped
-from data_prep.sources.images import LAYOUTS, ImageSource, check_background, looks_inverted
+from data_prep.sources.images import LAYOUTS, ImageSource
+from data_prep.sources.masks import check_background, looks_inverted
 from data_prep.sources.walkers import WalkersSource
 from fgait_jax.errors import DataError
 

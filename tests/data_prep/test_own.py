@@ -187,12 +187,15 @@ def test_a_share_of_the_people_trains_the_same_ones_each_time(people, tmp_path, 
   assert len(subjects_of(tmp_path / "out", "train")) == 2
 
 
-@pytest.mark.parametrize("flags", [(), ("--modalities", "sil")])
-def test_listed_people_train(tmp_path, flags):
+@pytest.mark.parametrize(
+  ("encoding", "flags"), [("utf-8", ()), ("utf-16-le", ()), ("utf-16-be", ()), ("utf-8", ("--modalities", "sil"))]
+)
+def test_listed_people_train(tmp_path, encoding, flags):
   cut = np.pad(np.full((64, 20), 255, np.uint8), [(0, 0), (12, 12)])
   for subject in ("001", "p 04"):
     write(tmp_path / "raw", f"{subject}/nm/0/{'sil/' if flags else ''}1.png", cut)
-  (tmp_path / "train.txt").write_text("\ufeffp 04 \n\n")
+  lines = "\ufeffp 04 \r\n\r\n"  # as Windows' editor saves them
+  (tmp_path / "train.txt").write_bytes(lines.encode(encoding))
   assert own(tmp_path / "raw", tmp_path / "out", "--train-subjects", str(tmp_path / "train.txt"), *flags) == 0
   assert subjects_of(tmp_path / "out", "train") == ["p 04"]
   assert subjects_of(tmp_path / "out", "test") == ["001"]

@@ -59,10 +59,31 @@ def test_archives_inside_a_folder_stand_for_their_folder(tmp_path):
 
 
 @pytest.mark.parametrize("make", [as_zip, as_tar])
-@pytest.mark.parametrize("name", ["../evil.png", "/etc/evil.png", "001/../../evil.png"])
+@pytest.mark.parametrize(
+  "name", ["../evil.png", "/etc/evil.png", "001/../../evil.png", "..\\evil.png", "\\etc\\evil.png", "C:\\evil.png"]
+)
 def test_a_member_that_climbs_out_is_refused(make, name, tmp_path):
   with pytest.raises(DataError, match=r"raw\.(zip|tar): member .*evil.* climbs out"):
     open_tree(make(tmp_path, names=[name]))
+
+
+def test_a_zip_of_windows_has_backslashes_for_separators(tmp_path):
+  with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+    for name in ("001\\nm-01\\090\\", "001\\nm-01\\090\\1.png", "001/nm-01/090/2.png"):
+      info = zipfile.ZipInfo("x")
+      info.filename = name  # the constructor would change it on Windows alone
+      archive.writestr(info, name)
+  tree = open_tree(tmp_path / "raw.zip")
+  assert list(tree) == ["001/nm-01/090/1.png", "001/nm-01/090/2.png"]
+  assert tree["001/nm-01/090/1.png"]() == b"001\\nm-01\\090\\1.png"
+
+
+def test_what_systems_keep_for_themselves_is_not_seen(tmp_path):
+  for name in ("001/nm-01/090/@eaDir/1.png/SYNO.png", "#recycle/1.png", "$RECYCLE.BIN/1.png", "001/nm-01/090/._1.png",
+               "__MACOSX/1.png", "001/nm-01/090/1.png"):  # fmt: skip
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+  assert list(open_tree(tmp_path)) == ["001/nm-01/090/1.png"]
 
 
 def test_a_missing_folder_a_foreign_file_and_a_broken_archive_are_named(tmp_path):

@@ -17,7 +17,7 @@ def run_folder(tmp_path_factory):
   config = configuration.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {"walkers": "c0ffee"}))
+    saved.save(0, values, checkpoints.new_meta(config, {"walkers": "c0ffee"}, {"walkers": ["000"]}))
   return folder
 
 

@@ -57,7 +57,7 @@ def run_folder(tmp_path_factory, quick_compilation):
   config = configuration.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {}))
+    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
   return folder
 
 
@@ -154,7 +154,7 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
   assert setup.embedding_of(config, tuned) == "projection"  # the layer below what was learnt; the predictor is not
-  seen = setup.seen_in_pretraining(config, tuned)
+  seen = setup.seen_in_pretraining(config, tuned, world["test"])
   assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):

@@ -9,7 +9,7 @@ import pytest
 
 from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import corruption, features, linear_probe, program, results, setup
+from fgait_jax.evaluation import corruption, features, linear_probe, program, results, setup, tables
 from fgait_jax.parallel.mesh import make_mesh
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
@@ -58,6 +58,7 @@ class Network:
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
     self.mesh, self.data, self.fine_tune, self.stride = make_mesh(), {"walkers": "d" * 64}, {}, 1
+    self.people = {"walkers": ["100", "101"]}
     self.trained, self.calls = trained, 0
 
     self.imported_from, self.started_from = "", {}
@@ -109,11 +110,11 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   assert 0 <= model["eer"] <= 50
   assert any(note.startswith("Hubness of the model") for note in found["notes"])
   assert found["data"] == {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 48, "subjects": 6,
-                           "content_hash": "d" * 64}
+                           "content_hash": "d" * 64, "one_frame": 0}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
   assert found["pretraining"] == {
     "labels": "without labels", "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
-    "evaluated_data_among_them": True, "evaluated_split_among_them": False}
+    "evaluated_data_among_them": True, "evaluated_split_among_them": False, "evaluated_people_among_them": 0}
   assert found["config"]["metric"] == "euclidean"
   assert found["pictures"] == ["neighbours-walkers.png"]
   assert (tmp_path / "neighbours-walkers.png").stat().st_size > 10_000
@@ -268,6 +269,12 @@ def test_two_results_are_compared(world, tmp_path):
   assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
 
 
+def called(name):
+  walks = Walks(f"{name}/test")
+  walks.manifest["name"] = name
+  return walks
+
+
 SLICED, TUNED = {"split": "train[2:7]+test[:50%]"}, {"fine_tune": {
   "dataset": "kth/train", "settings": {"target": "subject"}, "before": {
     "dataset": "walkers/test[:9]", "settings": {"target": "tall"}, "before": {}}}}
@@ -285,15 +292,34 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   with trained.config.unlocked():
     trained.config.data.update(pretrained)
   trained.fine_tune = network.get("fine_tune", {})
-  seen = setup.seen_in_pretraining(config_of(split=asked), trained)
+  seen = setup.seen_in_pretraining(config_of(split=asked), trained, Walks())
   assert (seen["evaluated_split_among_them"], seen["labels"]) == (among, labels)
-  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained)
+  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained, called("kth"))
   assert kth["evaluated_data_among_them"] == kth["evaluated_split_among_them"] == bool(network)
+
+
+def test_people_of_another_data_set_of_the_population_are_counted(world):
+  """Pretrained on one partition of Scoliosis1K, tested on another: the name of the data set has not been seen, its
+  people have."""
+  trained, walks = world[0][True], Walks()
+  walks.manifest |= {"name": "scoliosis1k_112", "population": "scoliosis1k"}
+  with trained.config.unlocked():
+    trained.config.data.names = ("scoliosis1k_118",)
+  trained.people = {"scoliosis1k": ["002", "004", "777"], "walkers": ["001", "003"]}
+  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
+  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
+  assert seen["evaluated_people_among_them"] == 2
+  assert "2 of the people evaluated here are among them" in tables.caption({
+    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 1}, "notes": [],
+    "config": {}, "pretraining": seen, "rows": []})
+  trained.people = {}  # by a version that did not record them
+  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
+  assert (seen["evaluated_data_among_them"], seen["evaluated_people_among_them"]) == (False, None)
 
 
 def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
   trained = world[0][True]
-  trained.imported_from, trained.step = "weights.pt", 0
+  trained.imported_from, trained.step, trained.people = "weights.pt", 0, {}
   (path,) = program.run(config_of(baselines=False), tmp_path)
   found = results.read(path)
   assert found["rows"][0]["title"] == "transformer tiny, imported"
@@ -307,7 +333,7 @@ def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
   first = {"learned": {"names": ["kth"], "positives": ["walk"], "split": "test"}, "imported_from": "", "before": {}}
   published = {"learned": {}, "imported_from": "weights.pt", "before": first}
   trained.started_from = published
-  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained)
+  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained, called("kth"))
   assert seen["datasets"] == ["kth (test)", "data not recorded (imported from weights.pt)", "walkers (train)"]
   assert seen["labels"] == "told the walk of every sequence of kth, then labels not known, then without labels"
   assert seen["evaluated_split_among_them"]
@@ -315,7 +341,7 @@ def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
 
 def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
   (tmp_path / "f").write_text("x")
-  with pytest.raises(ConfigError, match=r"--out=.*f/deep: .*f is a file; give a folder"):
+  with pytest.raises(ConfigError, match=r"--out=.*f/deep cannot be written .*f is a file.; give another folder"):
     program.run(config_of(), tmp_path / "f" / "deep")
   assert not world[0][True].calls
 
@@ -389,9 +415,9 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, r"unknown protocol 'casia-b'; config.protocol is one of casia_b,", "zero_shot",
    {"protocol": "casia-b"}),
   (ConfigError, "config.protocol=scoliosis1k scores classes", "zero_shot", {"protocol": "scoliosis1k"}),
-  (ConfigError, "config.protocol=grew gives no figures: .* server. Embed .* --config.protocol=grew", "zero_shot",
+  (ConfigError, "config.protocol=grew writes a file for a server .*embed the walks", "zero_shot",
    {"protocol": "grew"}),
-  (ConfigError, "config.protocol=hid gives no figures", "robustness", {"protocol": "hid"}),
+  (ConfigError, "config.protocol=hid writes a file for a server", "robustness", {"protocol": "hid"}),
   (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
   (DataError, "built/walkers: unknown types: .*casia_b wants", "linear_probe", {"protocol": "casia_b"}),
   (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),

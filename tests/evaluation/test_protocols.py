@@ -10,6 +10,7 @@ from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.protocols import lists
 from fgait_jax.evaluation.protocols.figures import MEASURES
 from fgait_jax.evaluation.protocols.servers import write_csv
+from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.score import score
 
 
@@ -104,6 +105,17 @@ def test_hubs_are_counted_where_views_differ():
   assert (hubs["largest_share"], hubs["subject"]) == (100, "b")
 
 
+def test_walks_that_are_in_probes_and_gallery_are_named():
+  """Every row twice: half of the probes find themselves; identical views, which do not meet, are no matter."""
+  table = [(0, "a", "d1", "v"), (10, "b", "d1", "v"), (0, "a", "d4", "v"), (9, "b", "d4", "v"), (10, "c", "d4", "w")]
+  found = evaluate("kth", *table)["conditions"]["d4"]
+  assert (found["identical"], found["identical_probes"]) == (2, ["a-d4-v = a-d1-v", "c-d4-w = b-d1-v"])
+  apart = evaluate("casia_b", *GALLERY, (0, "a", "nm-05", "000"), (0.5, "a", "nm-06", "000"))["conditions"]["NM"]
+  assert apart["identical"] == 0
+  met = evaluate("casia_b", *GALLERY, (1, "a", "nm-05", "000"), (0.5, "a", "nm-06", "000"))["conditions"]["NM"]
+  assert met["identical_probes"] == ["a-nm-05-000 = a-nm-02-090"]
+
+
 def test_probes_without_a_mate_have_both_readings():
   table = [(0, "a", "d1", "p1-l"), (10, "b", "d1", "p1-l"), (1, "a", "d4", "p1-l"), (2, "c", "d4", "p1-l")]
   found = evaluate("kth", *table)["conditions"]["d4"]
@@ -189,6 +201,20 @@ def test_servers_rank_gallery_labels(tmp_path):
   assert hid["submission"]["columns"] == ["videoID", "label"]
   assert [row[0] for row in hid["submission"]["rows"]] == ["video9", "video8"]
   assert {row[1] for row in hid["submission"]["rows"]} < {row[1] for row in gallery}  # labels as they are
+  few = evaluate("grew", *gallery[:20], (7.2, "probe", "03", "video9"))
+  assert len(few["submission"]["rows"][0]) == 21
+  with pytest.raises(DataError, match="19 gallery sequences cannot fill the 20 ranks .* embed the whole gallery.*grew"):
+    evaluate("grew", *gallery[:19], (7.2, "probe", "03", "video9"))
+  three = [*gallery[:2], (0.2, "probe", "x", "v9")]
+  with pytest.raises(ConfigError, match="config.rerank.k1=6 must lie in 1 to 2: there are 3 probes and gallery walks"):
+    evaluate("hid", *three)
+  with pytest.raises(ConfigError, match="config.rerank.k2=6 must lie in 1 to 3"):
+    evaluate("hid", *three, rerank={"k1": 2})
+  with pytest.raises(ConfigError, match="config.rerank.weight=1.5 must lie in 0 to 1"):
+    evaluate("hid", *three, rerank={"k1": 2, "k2": 2, "weight": 1.5})
+  assert evaluate("hid", *three, rerank={"k1": 2, "k2": 2})["submission"]["rows"] == [["v9", "00000"]]
+  with pytest.raises(ConfigError, match="config.protocol=grew writes a file for a server .*task score"):
+    trials_of(protocols.get("grew"), *(np.array(["a"]),) * 3)
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
 

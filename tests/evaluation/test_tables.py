@@ -3,11 +3,13 @@
 import copy
 import io
 
+import numpy as np
 import pytest
 from rich.console import Console
 
+from configs import base
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation import results, tables
+from fgait_jax.evaluation import results, score, tables
 
 METRICS = [
   {"key": "rank1", "title": "rank-1 %", "interval": True, "best": 100, "digits": 1},
@@ -128,3 +130,29 @@ def test_bars(value, text):
 def test_a_missing_file_is_named(tmp_path):
   with pytest.raises(DataError, match=r"gone\.json"):
     tables.show([tmp_path / "gone.json"])
+
+
+def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
+  """Embeddings of one person score 100 %, and rows that stand on both sides find themselves."""
+  rng = np.random.default_rng(0)
+
+  def told(x, labels, types):
+    count = len(labels)
+    np.savez(tmp_path / "e.npz", embeddings=x, labels=np.array(labels), types=np.array(types),
+             views=np.array(["0"] * count))
+    config = base.evaluation().unlock()
+    config.task, config.protocol, config.bootstrap = "score", "own", 0
+    config.embeddings = str(tmp_path / "e.npz")
+    return tables.caption(results.read(score.run(config, tmp_path / str(count))[0]))
+
+  x = rng.normal(size=(6, 8, 4)).astype("f4")
+  assert "guessing scores 100 % in all, the gallery has nobody else" in told(x, ["anna"] * 6, ["a"] * 6)
+  twice = np.concatenate([x, x[:2]])
+  labels, sides = [*"abcdef", "a", "b"], ["gallery"] * 6 + ["probe"] * 2
+  text = told(twice, labels, sides)
+  assert "in the gallery: 2 in all; a-probe-0 = a-gallery-0, b-probe-0 = b-gallery-0." in text
+  assert "guessing" not in text
+  text = told(np.concatenate([x, x[:1] + 1]), [*"abcdef", "a"], ["gallery"] * 6 + ["probe"])
+  assert "Caution" not in text
+  short = RESULT | {"data": RESULT["data"] | {"one_frame": 3}}
+  assert "Caution: 3 of" in tables.caption(short)

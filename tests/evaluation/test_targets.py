@@ -16,7 +16,8 @@ def split(name="d/train", subjects=("N_1", "N_1", "D_2", "N_3"), conditions=("po
           **attributes):
   subjects = np.array(subjects)
   return types.SimpleNamespace(name=name, subjects=subjects, conditions=np.array(conditions),
-                               views=np.array(["000"] * len(subjects)), attributes=attributes)
+                               views=np.array(["000"] * len(subjects)), attributes=attributes,
+                               manifest={"name": name.partition("/")[0]})
 
 
 class Sized(types.SimpleNamespace):
@@ -89,6 +90,11 @@ def test_people_of_the_test_must_not_teach():
   targets.check_apart(split(), split("d/test", subjects=("N_8", "N_9"), conditions=("x", "y")))
   with pytest.raises(ConfigError, match=r"d/train .* and d/test .* share 1 subjects \(N_3"):
     targets.check_apart(split(), split("d/test", subjects=("N_8", "N_3"), conditions=("x", "y")))
+  other = split("e/test", subjects=("N_8", "N_3"), conditions=("x", "y"))
+  targets.check_apart(split(), other)  # other people, though they are called alike
+  other.manifest["population"] = "d"
+  with pytest.raises(ConfigError, match=r"d/train .* and e/test .* share 1 subjects \(N_3"):
+    targets.check_apart(split(), other)
 
 
 def walks(points, subjects, views):

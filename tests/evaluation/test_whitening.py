@@ -209,3 +209,15 @@ def test_what_cannot_be_learnt_is_said(world, tmp_path, error, message, values):
   with pytest.raises(error, match=message):
     program.run(config_of("whitening", **values), tmp_path)
   assert not list(tmp_path.glob("*.json"))
+
+
+def test_people_of_the_test_teach_no_map_under_another_name_either(world, tmp_path):
+  """Whitening learns from whichever data set: of one population, the same identity is the same person."""
+  _, splits = world
+  splits["train"] = Walks("walkers_mini/train", subjects=8, first=4)  # 004 and 005 are tested
+  splits["train"].manifest |= {"name": "walkers_mini", "population": "walkers"}
+  with pytest.raises(ConfigError, match=r"walkers_mini/train .* share 2 subjects \(004, 005"):
+    program.run(config_of("whitening", **{"whitening.dataset": "walkers_mini"}), tmp_path)
+  splits["train"].manifest["population"] = "walkers_mini"
+  (path,) = program.run(config_of("whitening", baselines=False, **{"whitening.dataset": "walkers_mini"}), tmp_path)
+  assert not any("nobody tested is among them" in note for note in results.read(path)["notes"])

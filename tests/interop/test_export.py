@@ -38,7 +38,7 @@ def checkpoint(request, tmp_path_factory):
   folder = tmp_path_factory.mktemp(request.param)
   _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
   with Checkpoints(folder, keep=1) as checkpoints:
-    checkpoints.save(0, state, new_meta(config, {}))
+    checkpoints.save(0, state, new_meta(config, {}, {}))
   return folder
 
 
@@ -84,7 +84,7 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
   config = states.with_added(export.load_network(checkpoint).config, recognition_features=6, prompt_pixels=2)
   made = states.initial_weights(config)
   with Checkpoints(tmp_path, keep=1) as checkpoints:
-    checkpoints.save(0, {"teacher": made}, new_meta(config, {}))
+    checkpoints.save(0, {"teacher": made}, new_meta(config, {}, {}))
   tuned = export.load_network(tmp_path)
   frames, valid = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 1), np.uint8), np.ones((2, 4), bool)
   found = export.embedding_function(tuned)(frames, valid)

@@ -1,5 +1,6 @@
 """A toy population in memory, the test-size configuration, and runs that share what is compiled."""
 
+import math
 import time
 
 import jax
@@ -11,13 +12,14 @@ from fgait_jax.training import loop
 
 
 class ToySplit:
-  """Bodies that are ellipses, each of its own size, swaying at its own rate; every reading takes `delay` seconds."""
+  """Bodies that are ellipses, each of its own size, swaying at its own rate; every reading takes `delay` seconds,
+  and from number `torn` on they fail."""
 
   name = "toy/train"
-  manifest = {"content_hash": "ellipses"}
+  manifest = {"name": "ellipses", "content_hash": "ellipses"}
 
-  def __init__(self, sequences: int = 24, delay: float = 0.0):
-    self._delay = delay
+  def __init__(self, sequences: int = 24, delay: float = 0.0, torn: float = math.inf):
+    self._delay, self._torn, self.readings = delay, torn, 0
     rng = np.random.default_rng(0)
     width, height, rate = rng.uniform(6, 16, sequences), rng.uniform(16, 30, sequences), rng.uniform(0.3, 1, sequences)
     y, x = np.mgrid[:64, :64]
@@ -33,6 +35,9 @@ class ToySplit:
 
   def frames(self, i, indices=None):
     time.sleep(self._delay)
+    self.readings += 1
+    if self.readings > self._torn:
+      raise OSError("bad sector")
     return self._frames[i] if indices is None else self._frames[i][indices]
 
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import types
 
 import jax
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta
+from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta, people_of
 from fgait_jax.training.metrics import read_lines
 
 
@@ -35,6 +36,16 @@ def test_a_folder_of_any_level_is_understood(trained, mesh, folder, step):
   assert (found.step, found.path) == (step, trained[0])
   assert found.identity.endswith(f"-{step}-teacher")
   assert found.config.data.batch_size == 8
+
+
+def test_people_are_kept_by_population():
+  def split(name, subjects, **more):
+    return types.SimpleNamespace(manifest={"name": name} | more, subjects=np.array(subjects))
+
+  one, two = split("s_118", ["b", "a", "a"], population="s"), split("s_112", ["c", "a"], population="s")
+  assert people_of([one, two, split("kth", ["a"])]) == {"s": ["a", "b", "c"], "kth": ["a"]}
+  assert people_of([one], {"s": ["z"], "x": ["y"]}) == {"s": ["a", "b", "z"], "x": ["y"]}
+  assert people_of([one], {}) == {}  # what came before is not recorded
 
 
 def test_only_the_weights_asked_for_are_read(trained, mesh):
@@ -95,7 +106,7 @@ def test_weights_that_are_not_there_are_named(trained, mesh, tmp_path, method, w
   found = load_network(trained[0], mesh=mesh)
   state = {"head": {"params": {"kernel": np.ones(3, np.float32)}},
            "teacher": {"params": found.params, "stats": found.stats}}
-  meta = new_meta(found.config, {}) | ({"fine_tune": {"settings": {"method": method}}} if method else {})
+  meta = new_meta(found.config, {}, {}) | ({"fine_tune": {"settings": {"method": method}}} if method else {})
   with Checkpoints(tmp_path, keep=1) as saved:
     saved.save(1, state, meta)
   with pytest.raises(CheckpointError, match=f"checkpoints/1 lacks .* arrays {message}"):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax.errors import CheckpointError, ConfigError, NonFiniteLoss
+from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
 from fgait_jax.training import loop
 from fgait_jax.training.metrics import read_lines
 
@@ -33,8 +33,9 @@ class Each:
   def due(self, step):
     return step % self.every == 0
 
-  def run(self, pretrained, step):
+  def run(self, pretrained, step, between):
     self.then(step)
+    between()
     self.seen.append((step, pretrained.step, pretrained.identity))
     return {"norm": float(sum(np.square(x).sum() for x in jax.tree.leaves(pretrained.params)))}
 
@@ -65,11 +66,55 @@ def test_a_finished_run_started_again_does_nothing(run, configure, uninterrupted
 def test_a_signal_saves_and_says_how_to_go_on(run, configure, uninterrupted, tmp_path, capsys, which):
   handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
   stop = Each(lambda step: step == 2 and os.kill(os.getpid(), which))
-  state = run(configure(), tmp_path, evaluators=[stop])
-  assert int(state["step"]) == 3
-  assert f"stopped by {which.name} at step 3 of 4, saved in" in (out := capsys.readouterr().out)
+  state = run(configure(train__save_every=100), tmp_path, evaluators=[stop])
+  assert int(state["step"]) == 2
+  assert f"stopped by {which.name} at step 2 of 4, saved in" in (out := capsys.readouterr().out)
   assert "To continue as if never stopped:" in out
   assert handlers == (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT))
+  again = Each()
+  assert_same(run(configure(), tmp_path, evaluators=[again]), uninterrupted[1])
+  assert [step for step, *_ in stop.seen + again.seen] == [0, 1, 2, 3, 4]  # the evaluation that was left is done
+  assert sorted(losses(tmp_path)) == [1, 2, 3, 4]
+  lines = [(line["step"], line["kind"]) for line in read_lines(tmp_path)]
+  assert len(set(lines)) == len(lines)
+
+
+def test_an_evaluation_that_fails_is_said_and_training_goes_on(run, configure, tmp_path, capsys):
+  def fail(step):
+    saved = [path.name for path in (tmp_path / "checkpoints").iterdir() if path.name.startswith("2")]
+    assert step != 2, f"no walks; {saved} begun"
+
+  each = Each(fail, every=2)
+  assert int(run(configure(), tmp_path, evaluators=[each])["step"]) == STEPS
+  assert [step for step, *_ in each.seen] == [0, 4]
+  assert "step 2: the evaluation failed and is left out, training goes on;" in (out := capsys.readouterr().out)
+  assert "AssertionError: no walks; ['2" in out  # saved, or being saved, before it was evaluated
+  (line,) = [line for line in read_lines(tmp_path) if line["kind"] == "failed"]
+  assert line["step"] == 2
+  assert "Traceback" in line["error"]
+
+
+def test_a_walk_that_cannot_be_read_ends_the_run_saved_and_named(run, configure, uninterrupted, toy, tmp_path):
+  torn = type(toy)(torn=1 + 2 * 8 + 3)  # one to look at, two batches, and part of the third
+  with pytest.raises(DataError, match=r"batch 2 cannot be read: toy/train: sequence walk\d\d cannot be read:"
+                     rf".*bad sector.* saved as step 2 in {tmp_path}/checkpoints; mend or leave out"):
+    run(configure(train__save_every=100, data__threads=0), tmp_path, splits=[torn])
+  assert sorted(losses(tmp_path)) == [1, 2]
+  assert_same(run(configure(), tmp_path), uninterrupted[1])
+
+
+def test_a_first_batch_that_cannot_be_read_leaves_no_checkpoint(run, configure, toy, tmp_path):
+  with pytest.raises(DataError, match="batch 0 cannot be read: .*bad sector.*. Mend or leave out"):
+    run(configure(), tmp_path, splits=[type(toy)(torn=1)])
+  assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == []
+
+
+def test_a_batch_that_is_not_readable_changes_nothing(run, configure, uninterrupted, toy, tmp_path, monkeypatch):
+  """As one of several processes would, this one takes the step with a blank batch."""
+  monkeypatch.setattr(loop, "alone", lambda: False)
+  with pytest.raises(DataError, match=r"batch 1 cannot be read: .*bad sector.* saved as step 1 in"):
+    run(configure(data__threads=0), tmp_path, splits=[type(toy)(torn=1 + 8 + 3)])
+  monkeypatch.undo()
   assert_same(run(configure(), tmp_path), uninterrupted[1])
 
 
@@ -166,7 +211,7 @@ def test_a_restart_with_other_settings_is_refused(run, configure, tmp_path, chan
 def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
   run(configure(train__stop_at=1), tmp_path)
   other = type(toy)()
-  other.manifest = {"content_hash": "circles"}
+  other.manifest = {"name": "circles", "content_hash": "circles"}
   with pytest.raises(CheckpointError, match="data set toy/train: built anew, its content differs"):
     run(configure(), tmp_path, splits=[other])
 

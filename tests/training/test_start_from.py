@@ -67,6 +67,8 @@ def test_where_the_weights_came_from_is_kept(run, configure, broken, tmp_path):
   run(config, tmp_path / "b")
   found = load_network(tmp_path / "b")
   assert found.data == {"toy/train": "ellipses"}
+  assert found.people == load_network(broken[0]).people
+  assert list(found.people) == ["ellipses"]
   assert found.started_from["of"] == load_network(tmp_path / "a").identity
   assert found.started_from["before"]["of"] == load_network(broken[0]).identity
   assert found.started_from["before"]["learned"]["names"] == ["toy"]
@@ -101,5 +103,6 @@ def test_imported_weights_can_be_trained_further(run, configure, tmp_path):
   config = configure(model__name="p3d", model__variant=variant, objective__masked_fraction=0.0, train__stop_at=0,
                      train__start_from=str(tmp_path / "imported"))
   began = run(config, tmp_path / "run")
+  assert load_network(tmp_path / "run").people == {}  # of the imported weights they are not known
   assert_same(began["params"], nnx.to_pure_dict(nnx.state(network, nnx.Param)))
   assert_same(began["teacher"]["params"], began["params"])

@@ -38,7 +38,9 @@ def compiled_step(**mesh):
   graph, target, shardings = states.abstract(config, mesh)
   optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
   step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
-  shapes = {"frames": ((2, 4, 64, 64, 1), np.uint8), "valid": ((2, 4), bool), "group": ((), np.int32)}
+  shapes = {
+    "frames": ((2, 4, 64, 64, 1), np.uint8), "valid": ((2, 4), bool), "group": ((), np.int32), "readable": ((), bool),
+  }
   batch = {
     name: jax.ShapeDtypeStruct((64, *shape), dtype, sharding=batch_sharding(mesh))
     for name, (shape, dtype) in shapes.items()

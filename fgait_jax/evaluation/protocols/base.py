@@ -8,6 +8,7 @@ import abc
 import collections
 import dataclasses
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -22,13 +23,14 @@ NAMED = 20  # how many keys a message or a result names before it only counts
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
   """How a protocol is evaluated; `resamples` of subjects behind each interval, 0 gives none; `by_cell` as in
-  `evaluate`."""
+  `evaluate`; `rerank`: k1, k2 and weight where they are not the defaults (rerank.py)."""
 
   metric: str = "euclidean"
   resamples: int = 1000
   seed: int = 0
   budget_bytes: int = BUDGET
   by_cell: bool = False
+  rerank: Mapping = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ class Protocol(abc.ABC):
     seed: int = 0,
     subjects: tuple[str, ...] | None = None,
     enrolled: np.ndarray | None = None,
+    rerank: Mapping | None = None,
     budget_bytes: int = BUDGET,
     by_cell: bool = False,
     origin: str = "embeddings",
@@ -102,9 +105,10 @@ class Protocol(abc.ABC):
     """Scores embeddings [N, C, P] with labels, types and views [N]; the result is documented in docs/evaluation.md.
 
     subjects: score only these labels. enrolled: embeddings [N, C, P] of the same walks where they stand in a gallery,
-    if these are others (one side is corrupted, say). budget_bytes: device memory the ranking may take. by_cell: each
-    condition also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that
-    its rank-1 is the `statistics.mean_of_cells` of. origin: file named in errors.
+    if these are others (one side is corrupted, say). rerank: k1, k2 and weight of protocols that re-rank.
+    budget_bytes: device memory the ranking may take. by_cell: each condition also has `by_cell`: `subjects` [s], and
+    their rank-1 `hits` and `trials` [s, rows, v] in the cells that its rank-1 is the `statistics.mean_of_cells` of.
+    origin: file named in errors.
     Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
     """
     if bootstrap < 0:
@@ -121,7 +125,7 @@ class Protocol(abc.ABC):
       if not len(walks):
         raise DataError(f"{origin}: none of the {len(subjects)} subjects asked for is among its labels")
     settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
-                        by_cell=by_cell)
+                        by_cell=by_cell, rerank=rerank or {})
     result = {
       "protocol": self.name,
       "title": self.title,

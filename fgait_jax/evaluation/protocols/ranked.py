@@ -9,7 +9,7 @@ import numpy as np
 from fgait_jax.evaluation import retrieval, verification
 from fgait_jax.evaluation.distances import pairwise
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks, matching
+from fgait_jax.evaluation.protocols.base import NAMED, Protocol, Settings, Walks, matching
 from fgait_jax.evaluation.protocols.figures import figures, mean_of
 from fgait_jax.evaluation.protocols.trials import Meeting, Trial
 
@@ -90,6 +90,7 @@ def score_trials(walks: Walks, trials: list[Trial], averaging: Averaging, settin
     views, camera = np.unique(np.concatenate([first.cameras[asked], first.cameras[held]]), return_inverse=True)
     allowed = _allowed(first.meeting, averaging.over, len(views))
     rows = camera[: len(asked)] if averaging.over != "probes" else np.zeros(len(asked), np.int64)
+    twins = _identical(walks, first, asked, held)
     ranking = _rank(walks, first, asked, held, views, allowed, rows, averaging, settings)
     for trial in together:
       mine = trial.probes[asked]
@@ -97,6 +98,9 @@ def score_trials(walks: Walks, trials: list[Trial], averaging: Averaging, settin
       figure = figures(
         ranking.take(mine), labels=probes.labels, keys=probes.keys(), gallery_labels=walks.labels[held],
         rows=rows[mine], allowed=allowed, reading=averaging.reading, settings=settings)
+      figure["identical"] = int((twins[mine] >= 0).sum())
+      figure["identical_probes"] = [f"{a} = {b}" for a, b in zip(
+        probes.keys()[twins[mine] >= 0][:NAMED], walks.take(twins[mine][twins[mine] >= 0][:NAMED]).keys(), strict=True)]
       cells, curves[trial.name] = figure.pop("cells"), figure.pop("cmc")
       found[trial.name] = figure
       if averaging.over != "probes":
@@ -130,6 +134,20 @@ def _rank(walks, trial, asked, held, views, allowed, rows, averaging, settings) 
   if trial.meeting is Meeting.NOT_OWN_CAMERA:
     labels |= {"probe_cameras": trial.cameras[asked], "gallery_cameras": trial.cameras[held]}
   return retrieval.rank(probe, gallery, **labels, bins=bins, **options)
+
+
+def _identical(walks: Walks, trial: Trial, asked: np.ndarray, held: np.ndarray) -> np.ndarray:
+  """Of each probe the row of a gallery walk that it may meet and whose embedding is the very same, int [n], or -1."""
+  by_value: dict[int, list[int]] = {}
+  for row in held:
+    by_value.setdefault(hash(walks.in_gallery(row).tobytes()), []).append(row)
+  found = np.full(len(asked), -1)
+  for place, row in enumerate(asked):
+    near = np.array(by_value.get(hash(walks.embeddings[row].tobytes()), ()), int)
+    if len(near):
+      met = near[trial.may_meet(walks.labels, row[None], near)[0]]
+      found[place] = next((other for other in met if (walks.in_gallery(other) == walks.embeddings[row]).all()), -1)
+  return found
 
 
 def _bins(walks, trial, asked, held, settings: Settings) -> np.ndarray:

@@ -27,11 +27,8 @@ class Server(Protocol):
   numbers: bool = False
 
   def trials(self, walks: Walks) -> list:
-    """Who the probes are only the server knows: raises `ConfigError`."""
-    raise ConfigError(
-      f"config.protocol={self.name} gives no figures: the names of its probes stay with the evaluation server. Embed"
-      f" the walks with configs/embed.py, then --config=configs/score.py --config.protocol={self.name}"
-      " --config.embeddings=FILE.npz writes the CSV for it")
+    raise ConfigError(f"config.protocol={self.name} writes a file for a server and knows no probe's subject; embed the"
+                      f" walks (task embed), then score them (task score, config.protocol={self.name})")
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     hidden = walks.labels == "probe"
@@ -44,10 +41,13 @@ class Server(Protocol):
     videos, count = np.unique(probe.views, return_counts=True)
     if (count > 1).any():
       raise self.refuse(walks, f"{count.max()} probes are of one video, {videos[count.argmax()]}, by their views")
+    if not self.reranked and len(gallery) < (ranks := len(self.columns) - 1):
+      raise self.refuse(walks, f"{len(gallery)} gallery sequences cannot fill the {ranks} ranks of a row of the"
+                        " server's file; embed the whole gallery")
     if self.reranked:
       both = np.concatenate([probe.embeddings, gallery.embeddings])
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
-      order = np.argsort(rerank(distances, num_probes=len(probe)), axis=1, kind="stable")
+      order = np.argsort(rerank(distances, num_probes=len(probe), **settings.rerank), axis=1, kind="stable")
     else:
       order, _ = retrieval.nearest(
         probe.embeddings,

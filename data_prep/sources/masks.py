@@ -1,0 +1,168 @@
+"""Picture files as frames: what is a mask, which way round it is, and how each data set's pretreatment makes a frame.
+
+The pretreatment of public data sets is kept bit for bit. One's own masks come from anywhere: there what is half bright
+or brighter is the body, and how many pictures had other values than 0 and 255 is counted.
+"""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import cv2
+import numpy as np
+
+from data_prep.sources.base import Dropped, Reading
+from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
+from fgait_jax.data.schema import WIDTHS
+
+LIGHT = 128  # a mask shows its body at least this bright, and its background darker
+MADE_BINARY = "values other than 0 and 255 made 0 (below 128) or 255"
+
+# How Windows, macOS and KDE name a copy: "000 - Copy.png", "000 copy 2.png", "000 (1).png".
+_COPY = re.compile(r"(?P<original>.+?)(?: - [^\d\W]+(?: \(\d+\))?| copy(?: \d+)?| \(\d+\))(?P<ending>\.\w+)", re.I)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preparation:
+  """How the masks of a data set become frames.
+
+  `frame` makes one of uint8 [height, width]; `own` says that they are anybody's, and made binary first unless they are
+  frames already; walks of fewer than `least` pictures are dropped, as the data set's own script does.
+  """
+
+  frame: Callable[[np.ndarray], np.ndarray]
+  own: bool = False
+  least: int = 1
+
+
+def _cut(mask: np.ndarray) -> np.ndarray:
+  if not mask.any():
+    raise FrameRefused("all black")
+  return mask
+
+
+def _resized(mask: np.ndarray) -> np.ndarray:
+  return cv2.resize(_cut(mask), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+
+
+def _resized_unless_high(mask: np.ndarray) -> np.ndarray:
+  return _cut(mask) if mask.shape[0] == SIZE else cv2.resize(_cut(mask), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+
+
+def _own(mask: np.ndarray) -> np.ndarray:
+  return _cut(mask) if mask.shape == (SIZE, min(WIDTHS)) else normalise_frame(mask)
+
+
+PREPARATIONS: Mapping[str, Preparation] = {
+  "official": Preparation(frame=normalise_frame),
+  "area": Preparation(frame=functools.partial(normalise_frame, min_sum=-1, interpolation=cv2.INTER_AREA)),  # CCPG
+  "resize": Preparation(frame=_resized),  # SUSTech1K, HID: cropped by their makers
+  "casia_e": Preparation(frame=_resized_unless_high, least=6),  # cropped by its makers too
+  "cut": Preparation(frame=_cut),  # GREW: already 64 rows of 64 or 44 columns
+  "own": Preparation(frame=_own, own=True),  # any mask; one of 64 rows and 44 columns is cut already
+}
+
+
+def open_image(content: bytes) -> np.ndarray:
+  """An image file, uint8 [height, width(, channel)]; `FrameRefused` where it is unreadable or of another bit depth."""
+  image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+  if image is None:
+    raise FrameRefused("unreadable image")
+  if image.dtype != np.uint8:
+    raise FrameRefused(f"{8 * image.itemsize}-bit image")
+  return image
+
+
+def decode(content: bytes, *, own: bool = False) -> np.ndarray:
+  """An image file's mask, uint8 [height, width]. Raises `FrameRefused` for what is no mask.
+
+  Colours become grey as the official scripts read them; of `own` masks by the strongest channel, since there a colour,
+  or the palette of a label picture, stands for the body.
+  """
+  image = open_image(content)
+  if image.ndim == 3 and image.shape[2] in (2, 4) and np.ptp(image[..., -1]):
+    raise FrameRefused("picture with transparency, not a mask")
+  if image.ndim == 3 and own:
+    image = image[..., :3].max(axis=2) if image.shape[2] >= 3 else image[..., 0]
+  elif image.ndim == 3:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+  if 0 < image.max() < LIGHT:
+    raise FrameRefused("dark picture, not a mask of 0 and 255")
+  if image.min() >= LIGHT:
+    raise FrameRefused("picture without background, not a mask of 0 and 255")
+  if np.mean((image >= 32) & (image < 224)) > 0.5:
+    raise FrameRefused("grey picture, not a mask of 0 and 255")
+  return image
+
+
+def made_binary(mask: np.ndarray) -> np.ndarray:
+  """`mask` with values 0 and 255 alone. A frame that is scaled already keeps the grey edges that scaling made: one of
+  64 rows and 44 columns, or of 64 rows and columns with a body from the first row to the last."""
+  light = mask >= LIGHT
+  scaled = mask.shape == (SIZE, SIZE) and light[0].any() and light[-1].any()
+  if scaled or mask.shape == (SIZE, min(WIDTHS)):
+    return mask
+  return light.astype(np.uint8) * 255
+
+
+def looks_inverted(masks: np.ndarray) -> np.ndarray:
+  """Of each mask [..., height, width], whether white lies around and black within: a border that is three quarters
+  body, and more so than the picture is."""
+  light = masks >= LIGHT
+  sides = light[..., 0, :], light[..., -1, :], light[..., 1:-1, 0], light[..., 1:-1, -1]
+  border = np.concatenate(sides, axis=-1).mean(axis=-1)
+  return (border > 0.75) & (border > light.mean(axis=(-2, -1)))
+
+
+def check_background(inverted: Sequence[bool], where: str) -> None:
+  """Raises `Dropped` where most frames of a walk look `inverted`.
+
+  A body cut on all four sides may look so with a gap between its legs, but it walks: most of its frames do not.
+  """
+  if 2 * np.sum(inverted) > len(inverted):
+    count = f"in {np.sum(inverted)} of {len(inverted)} frames"
+    raise Dropped("background looks white: invert the masks", f"{where}, {count}; 0 is background, 255 the body")
+
+
+def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
+  """All usable frames of a walk, which were refused and which altered; `Dropped` where none is left or sizes differ."""
+  preparation = PREPARATIONS[frames]
+  if len(names) < preparation.least:
+    raise Dropped(f"fewer than {preparation.least} frames", f"{where}: {len(names)}; its official script leaves it out")
+  files = dict(zip(names, readers, strict=True))
+  kept, inverted, refused, altered = [], [], defaultdict(list), defaultdict(list)
+  for name, read in files.items():
+    try:
+      content = read()
+      if (original := _original(name, files)) and files[original]() == content:
+        raise FrameRefused("copy of another frame")
+      mask = decode(content, own=preparation.own)
+      binary = made_binary(mask) if preparation.own else mask
+      kept.append(preparation.frame(binary))
+      inverted.append(looks_inverted(mask))
+      if (binary != mask).any():
+        altered[MADE_BINARY].append(name.rsplit("/", 1)[-1])
+    except FrameRefused as reason:
+      refused[str(reason)].append(name.rsplit("/", 1)[-1])
+  if not kept:
+    reason = max(refused, key=lambda reason: len(refused[reason]))
+    example = refused[reason][0]
+    raise Dropped("no usable frame", f"{where}: all {len(names)} frames refused, mostly: {reason} (as {example})")
+  check_background(inverted, where)
+  if len({frame.shape for frame in kept}) > 1:
+    raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
+  return Reading(np.stack(kept), dict(refused), dict(altered))
+
+
+def _original(name: str, files: Mapping[str, Callable]) -> str | None:
+  """The file beside `name` of which its name says that it is a copy, if there is one."""
+  match = _COPY.fullmatch(name)
+  return f"{match['original']}{match['ending']}" if match and f"{match['original']}{match['ending']}" in files else None
+
+
+def is_frame(name: str) -> bool:
+  """Whether a picture's name is that of a frame; energy images (gei.png) lie beside frames in some data sets."""
+  return not re.fullmatch(r"(.*[-_ ])?gei", pathlib.PurePosixPath(name).stem, re.I)

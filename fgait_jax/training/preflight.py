@@ -1,0 +1,71 @@
+"""What is settled before anything is computed: number types, devices, the cache of compiled programs, and folders that
+must be writable. What cannot work is refused in one line."""
+
+import os
+import pathlib
+import sys
+import uuid
+
+import jax
+
+from fgait_jax.errors import ConfigError
+
+
+def settle() -> None:
+  """Number types and devices: call before the first array of a program, and after `parallel.hosts.initialize`. Raises
+  `ConfigError` where jax has no devices to compute on."""
+  if jax.config.jax_enable_x64:
+    _note("JAX_ENABLE_X64 is set, but parameters and checkpoints are float32 here: turned off for this program")
+    jax.config.update("jax_enable_x64", False)
+  try:
+    jax.devices()
+  except Exception as error:  # of whatever plugin; jax raises several
+    reason = str(error).strip().split("\n")[0] or repr(error)
+    asked = os.environ.get("JAX_PLATFORMS", "")
+    raise ConfigError(
+      f"JAX_PLATFORMS={asked!r}: jax finds no such device ({reason}). Unset it to take what is there, set"
+      " JAX_PLATFORMS=cpu, or install jax for this device (pip install 'jax[cuda13]' or 'jax[tpu]')"
+    ) from error
+
+
+def use_compilation_cache(folder: str) -> None:
+  """Keeps compiled programs in `folder` for the next start, unless it is "" or the user has given jax one
+  (JAX_COMPILATION_CACHE_DIR). Goes on without where it cannot be written: it only saves time."""
+  if not folder or jax.config.jax_compilation_cache_dir:
+    return
+  try:
+    path = pathlib.Path(folder).expanduser()
+    _try_to_write(path)
+  except (OSError, RuntimeError) as error:  # RuntimeError: there is no home for "~"
+    _note(f"compiled programs are not kept: compilation_cache={folder} cannot be written ({error})")
+    return
+  jax.config.update("jax_compilation_cache_dir", str(path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
+
+
+def writable(folder: str | os.PathLike, *, flag: str) -> pathlib.Path:
+  """The absolute path of `folder`, which may be missing yet; raises `ConfigError` naming `flag` where nothing can be
+  written to it."""
+  try:
+    path = pathlib.Path(folder).expanduser().absolute()
+    _try_to_write(path)
+  except (OSError, RuntimeError) as error:
+    raise ConfigError(f"{flag}={folder} cannot be written ({error}); give another folder") from error
+  return path
+
+
+def _try_to_write(folder: pathlib.Path) -> None:
+  """Raises `OSError` unless a file can be made in `folder`, or where it is missing in the nearest folder above."""
+  there = next(path for path in (folder, *folder.parents) if path.exists())
+  if not there.is_dir():
+    raise NotADirectoryError(f"{there} is a file")
+  trial = there / f".{uuid.uuid4().hex}"
+  try:
+    trial.write_bytes(b"trial")  # a full disk lets a file be made, but not filled
+  finally:
+    trial.unlink(missing_ok=True)
+
+
+def _note(message: str) -> None:
+  if jax.process_index() == 0:
+    print(f"note: {message}", file=sys.stderr)
