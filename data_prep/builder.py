@@ -27,6 +27,7 @@ from data_prep import manifest as manifests
 from data_prep import partitions
 from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
+from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, some
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
@@ -75,7 +76,8 @@ def build(
   fingerprint = _fingerprint(source, splits)
   absent, unlisted = _compare_with_partition(record, source, splits)
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
-  warnings = _warnings(absent, unlisted, unread)
+  walks = [walk for each in splits.values() for walk in each]
+  warnings = (*_warnings(absent, unlisted, unread), *rates.warnings(walks))
   told = {"read_as": _read_as(splits), "warnings": warnings}
   if not overwrite and (found := _matching(folder, fingerprint, record)):
     return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **told)
@@ -91,7 +93,7 @@ def build(
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
     manifest = manifests.write(
       work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, unread=unread, jobs=jobs,
-      reports=reports,
+      reports=reports, recorded_rates=rates.summary(walks),
     )
     for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()

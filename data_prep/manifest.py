@@ -70,6 +70,7 @@ def write(
   unread: Sequence[str],
   jobs: Mapping[str, Sequence[Job]],
   reports: Mapping[str, Sequence[Mapping]],
+  recorded_rates: Mapping[str, int],
 ) -> dict:
   """Writes everything but the shards into `folder`, the manifest last, and returns the manifest."""
   rows = {split: [row for report in reports[split] for row in report["rows"]] for split in jobs}
@@ -84,6 +85,7 @@ def write(
     "kind": record.kind,
     "population": record.population,
     "choices": dict(record.choices),
+    "recorded_frame_rates": dict(recorded_rates),
     "splits": {
       split: {"sequences": len(r), "subjects": len({row[0] for row in r}), "frames": sum(row[4] for row in r)}
       for split, r in rows.items()

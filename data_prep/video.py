@@ -6,11 +6,13 @@
 
 A folder is searched for <id>/<type>/<view>.mp4 (or .avi, .mov, .mkv); a video that lies less deep has the type or view
 "00". Of each video the longest stretch is kept in which a body is seen whole. Masks that are there already are left
-alone, so the same command goes on after a stop.
+alone, so the same command goes on after a stop. Beside the masks lies video.json: the film's name, its frames and its
+rate, by which the build brings fast films to the usual rate.
 """
 
 import argparse
 import dataclasses
+import json
 import os
 import pathlib
 import shutil
@@ -22,19 +24,24 @@ import numpy as np
 from rich.progress import track
 
 from data_prep import segmenters
+from data_prep.sources.rates import FACTS
+from data_prep.sources.trees import files_below
 from fgait_jax.errors import DataError, FgaitError
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 LEAST_FRAMES = 10  # of a stretch; a fraction of a step is no walk
 _GAP = 3  # frames that a stretch may miss
+_HOLE = 250  # frames in a row that cannot be decoded; after more the film is taken to have ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Written:
-  """What became of a video: masks in `folder`, `kept` of `frames` frames; `rate` is the video's own, 0 if unknown."""
+  """What became of a video: masks in `folder`, `kept` of `frames` frames that could be decoded; of `lost` more its
+  header tells; `rate` is the video's own, 0 if unknown."""
 
   folder: pathlib.Path
   frames: int
+  lost: int
   kept: int
   rate: float
 
@@ -64,6 +71,10 @@ def main(argv: list[str] | None = None) -> int:
         failed += 1
         print(f"error: {error}", file=sys.stderr)
         continue
+      if written.lost:
+        whole = written.frames + written.lost
+        print(f"warning: {file}: {written.lost} of {whole} frames that its header tells of cannot be decoded; it is"
+              " damaged or cut short", file=sys.stderr)  # fmt: skip
       rate = f"{written.rate:g} frames a second" if written.rate else "unknown frame rate"
       print(f"{written.folder}: {written.kept} of {written.frames} frames of {file}, {rate}")
   except FgaitError as error:
@@ -81,7 +92,7 @@ def find(videos: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
   if not videos.is_dir():
     raise DataError(f"{videos}: no such video or folder")
   found: dict[pathlib.Path, pathlib.Path] = {}
-  for file in sorted(p for p in videos.rglob("*") if p.suffix.lower() in ENDINGS):
+  for file in (path for path in files_below(videos) if path.suffix.lower() in ENDINGS):
     parts = file.relative_to(videos).with_suffix("").parts
     if len(parts) > 3:
       raise DataError(f"{file} lies too deep: expected <id>/<type>/<view>{file.suffix} in {videos}")
@@ -101,7 +112,7 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
   """
   if folder.exists():
     raise DataError(f"{folder} exists already; remove it to make the masks of {file} again")
-  count = sum(1 for _ in read(file, decode=False))
+  count, (told, rate) = sum(1 for _ in read(file)), _header(file)
   if not count:
     raise DataError(f"{file}: not a readable video: it has no frame that can be decoded")
   if segmenter == "pose":
@@ -122,29 +133,38 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
     _check_walker(file, count, [boxes[number] for number in kept])
     for number in boxes.keys() - set(kept):
       (unfinished / f"{number:06d}.png").unlink()
+    facts = {"video": file.name, "decoded_frames": count, "lost_frames": max(0, told - count), "frame_rate": rate}
+    (unfinished / FACTS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
     os.replace(unfinished, folder)
   finally:
     shutil.rmtree(unfinished, ignore_errors=True)
-  return Written(folder=folder, frames=count, kept=len(kept), rate=_rate(file))
+  return Written(folder=folder, frames=count, lost=facts["lost_frames"], kept=len(kept), rate=rate)
 
 
-def read(file: pathlib.Path, *, decode: bool = True) -> Iterator[np.ndarray]:
-  """Frames uint8 [height, width, 3], blue first; with `decode` False only as many empty ones."""
+def read(file: pathlib.Path) -> Iterator[np.ndarray]:
+  """Frames uint8 [height, width, 3], blue first; those that cannot be decoded are left out, those after them not."""
   if not file.is_file():
     raise DataError(f"{file}: no such video")
-  video = cv2.VideoCapture(os.fspath(file))
+  told, _ = _header(file)
+  video, place, failed = cv2.VideoCapture(os.fspath(file)), 0, 0
   try:
-    while video.grab():
-      yield video.retrieve()[1] if decode else np.empty(0, np.uint8)
+    while failed <= _HOLE:
+      good, picture = video.read()
+      if good:
+        yield picture
+      elif place >= told:  # its end, or nobody knows how many frames there are
+        return
+      place, failed = place + 1, 0 if good else failed + 1
   finally:
     video.release()
 
 
-def _rate(file: pathlib.Path) -> float:
+def _header(file: pathlib.Path) -> tuple[int, float]:
+  """Number and rate of the frames that the file itself tells of, 0 where it does not."""
   video = cv2.VideoCapture(os.fspath(file))
-  rate = video.get(cv2.CAP_PROP_FPS)
+  count, rate = (video.get(what) for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
   video.release()
-  return round(rate, 2)
+  return max(0, int(count)), round(rate, 2) if 0 < rate < 1000 else 0.0
 
 
 def _longest_stretch(numbers: list[int]) -> list[int]:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.datasets.record import Record
+from data_prep.datasets.record import Record, chosen
+from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, by_split, some
 from data_prep.sources.modalities import ModalitySource
 from data_prep.sources.opengait import OpenGaitSource
@@ -28,16 +29,21 @@ _PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jp
 
 @dataclasses.dataclass(frozen=True)
 class OwnSource:
-  """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`)."""
+  """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`).
+
+  `frame_rate` is that of recordings that do not say theirs, in frames a second; see `data_prep.sources.rates`.
+  """
 
   source: Source
   where: pathlib.Path
   train_subjects: str | None
+  frame_rate: float = 0.0
 
   def splits(self) -> dict[str, list[Walk]]:
     """Walks by split; raises `DataError` where folders lie too deep or the choice of subjects cannot be met."""
     walks = [walk for each in self.source.splits().values() for walk in each]
     _check_depth(walks, where=self.where)
+    walks = [rates.at_usual_rate(walk, walk.rate or self.frame_rate) for walk in walks]
     if self.train_subjects is None:
       return {"test": walks}
     subjects = {walk.subject for walk in walks}
@@ -48,8 +54,8 @@ class OwnSource:
     return self.source.unread()
 
   def fingerprint(self) -> str:
-    """The recordings' own; the builder adds every walk's split."""
-    return self.source.fingerprint()
+    """The recordings' own, and their rate; the builder adds every walk's split."""
+    return self.source.fingerprint() + (f" {self.frame_rate:g}" if self.frame_rate else "")
 
 
 def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[str, list[str]]:
@@ -113,8 +119,10 @@ def _check_depth(walks: Sequence[Walk], *, where: pathlib.Path) -> None:
     )
 
 
-def _source(raw: pathlib.Path, modalities: Sequence[str] = (), train_subjects: str | None = None) -> Source:
-  return OwnSource(_recordings(raw, modalities), raw, train_subjects)
+def _source(
+  raw: pathlib.Path, modalities: Sequence[str] = (), train_subjects: str | None = None, frame_rate: float = 0.0
+) -> Source:
+  return OwnSource(_recordings(raw, modalities), raw, train_subjects, frame_rate)
 
 
 def _recordings(raw: pathlib.Path, modalities: Sequence[str]) -> Source:
@@ -144,20 +152,20 @@ RECORD = Record(
 
 
 def named(
-  name: str = RECORD.name, *, modalities: str = "", train_subjects: str | None = None, population: str = ""
+  name: str = RECORD.name, *, modalities: str = "", train_subjects: str | None = None, population: str = "",
+  frame_rate: float = 0.0,
 ) -> Record:
   """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or parts of
   pickles' names, separated by commas) and the training subjects that `train_subjects` chooses (see `partition`).
   `population` is that of the data set whose people these are under another name (see `Record`); "" means people of no
-  other data set."""
+  other data set. `frame_rate` is that of recordings that do not say theirs, 0 if unknown."""
   check_names(name, population)
   kinds = tuple(modalities.split(",")) if modalities else ()
   if "" in kinds or len(set(kinds)) < len(kinds):
     raise DataError(f"--modalities {modalities}: expected names of folders, none empty and none twice")
-  source = functools.partial(_source, modalities=kinds, train_subjects=train_subjects)
-  return dataclasses.replace(
-    RECORD, name=name, source=source, choices=choice_of(train_subjects), population=population or name
-  )
+  source = functools.partial(_source, modalities=kinds, train_subjects=train_subjects, frame_rate=frame_rate)
+  choices = choice_of(train_subjects) | chosen(frame_rate=frame_rate or None)
+  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name)
 
 
 def check_names(name: str, population: str) -> None:

@@ -35,7 +35,8 @@ class Reading:
 class Walk:
   """One walk that can be read. `read()` returns a `Reading`, or its frames alone, or raises `Dropped`.
 
-  `file` is the name that its labels were read off, "" where they come from elsewhere.
+  `file` is the name that its labels were read off, "" where they come from elsewhere. `rate` is that of the recording,
+  frames a second, 0 where it is unknown or the data set's own.
   `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
   """
 
@@ -46,6 +47,7 @@ class Walk:
   read: Callable[[], np.ndarray | Reading]
   attributes: Mapping[str, float] = dataclasses.field(default_factory=dict)
   file: str = ""
+  rate: float = 0.0
 
 
 class Source(Protocol):

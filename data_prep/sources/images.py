@@ -12,7 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from data_prep.sources.base import Walk, by_split
-from data_prep.sources.masks import is_frame, read_walk
+from data_prep.sources.masks import PREPARATIONS, is_frame, read_walk
+from data_prep.sources.rates import FACTS, read_facts
 from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
 from fgait_jax.errors import DataError
 
@@ -95,7 +96,7 @@ class ImageSource:
 
   def unread(self) -> list[str]:
     """Files that fit the layout's pattern nowhere, and so belong to no walk."""
-    read = {name for names in self._grouped.values() for name in names}
+    read = {name for names in self._grouped.values() for name in (*names, _facts(names[0]))}
     return [name for name in self._tree if name not in read]
 
   def fingerprint(self) -> str:
@@ -132,7 +133,14 @@ class ImageSource:
     key = "/".join(labels)
     readers = [self._tree[name] for name in names]
     read = functools.partial(read_walk, readers, names, frames=self.frames, where=key)
-    return Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
+    walk = Walk(subject=subject, condition=condition, view=view, key=key, read=read, file=names[0])
+    if PREPARATIONS[self.frames].own and (facts := _facts(names[0])) in self._tree:
+      return dataclasses.replace(walk, rate=read_facts(self._tree[facts], f"{self.raw}/{facts}"))
+    return walk
+
+
+def _facts(name: str) -> str:
+  return f"{name.rpartition('/')[0]}/{FACTS}"
 
 
 def check_root(roots: dict, key, root: str, name: str, *, raw: pathlib.Path) -> None:

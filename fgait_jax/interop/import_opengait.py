@@ -10,6 +10,7 @@ key is accounted for: unknown, missing and misshapen ones are listed and end the
 import argparse
 import dataclasses
 import hashlib
+import os
 import pathlib
 import re
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 import safetensors
-import safetensors.numpy
+import safetensors.flax  # numpy alone has no bfloat16
 from absl import logging
 from flax import nnx
 
@@ -32,6 +33,7 @@ from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
 _PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
+_WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile, before every key
 _FINE_TUNE = ("FCs.", "BNNecks.")  # heads of fine-tuned checkpoints; our fine-tuning builds its own
 
 
@@ -46,13 +48,21 @@ class Architecture:
 
 
 def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The state dict of a file; raises `CheckpointError` where it cannot be read as weights only."""
+  """The state dict of a file, float32, without the prefixes that training in parallel puts before every key; raises
+  `CheckpointError` where it cannot be read as weights only."""
   if not path.is_file():
     raise CheckpointError(f"{path} is no file")
+  state = _read_file(path)
+  while wrapper := next((w for w in _WRAPPERS if state and all(name.startswith(w) for name in state)), None):
+    state = {name.removeprefix(wrapper): value for name, value in state.items()}
+  return state
+
+
+def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   if path.suffix == ".safetensors":
     try:
-      return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
+      return {name: np.asarray(array, np.float32) for name, array in safetensors.flax.load_file(path).items()}
+    except (safetensors.SafetensorError, OSError) as error:
       raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
   try:
     import torch
@@ -157,8 +167,16 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
   return config
 
 
+def check_writable(out: pathlib.Path) -> None:
+  """Raises `CheckpointError` where the folder `out` cannot be made or written into; makes nothing."""
+  nearest = next(parent for parent in (out.absolute(), *out.absolute().parents) if os.path.exists(parent))
+  if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
+    raise CheckpointError(f"{out} cannot be written: you may not write into {nearest}; give another --out")
+
+
 def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
   """Converts `path`; returns lines that say what was done. Teacher and student are both kept where both are there."""
+  check_writable(out)
   state = read_state(path)
   both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
   wanted = ("teacher", "student") if both else (network,)
@@ -186,9 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
+    checkpoint, out = options.checkpoint.expanduser(), options.out.expanduser()
     preflight.settle()
-    preflight.writable(options.out, flag="--out")
-    print("\n".join(run(options.checkpoint, out=options.out, network=options.network)))
+    preflight.writable(out, flag="--out")
+    print("
+".join(run(checkpoint, out=out, network=options.network)))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

@@ -1,5 +1,8 @@
 """Packing loses nothing, whatever the pixels, and damage is told."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 
@@ -55,3 +58,18 @@ def test_damage_and_other_shapes_are_told():
     unpack(packed, frames[:, :, :44])
   with pytest.raises(IndexError, match="frames 4 to 4 are asked of a sequence of 4"):
     unpack(packed, frames, indices=[4])
+
+
+def test_the_documented_decoder_needs_numpy_only_and_gives_the_same():
+  text = (pathlib.Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+  (code,) = re.findall(r"```python\n(import numpy.*?)```", text, re.DOTALL)
+  assert re.findall(r"^\s*(?:import|from) .*", code, re.MULTILINE) == ["import numpy as np"]
+  names = {}
+  exec(code, names)
+  rng = np.random.default_rng(0)
+  for shape in ((1, 64, 44, 1), (7, 64, 64, 1), (3, 64, 64, 2), (2, 64, 44, 1)):
+    frames = np.zeros(shape, np.uint8)
+    if shape[0] > 2:
+      frames[:, 5:60, 20:30] = rng.integers(0, 3, (shape[0], 55, 10, shape[3])) * 127
+    packed = schema.pack_frames(frames).tobytes()
+    np.testing.assert_array_equal(names["decode"](packed, *shape), frames)

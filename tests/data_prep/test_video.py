@@ -1,12 +1,14 @@
 """A small film of a synthetic walker becomes masks and a data set; a film of nobody is an error that names it."""
 
 import importlib.util
+import json
 
 import cv2
 import numpy as np
 import pytest
 
 from data_prep import build, video
+from data_prep.sources import rates
 from data_prep.sources.walkers import render_walk
 from fgait_jax.data.source import open_split
 
@@ -43,6 +45,7 @@ def test_a_walker_before_a_fixed_camera_becomes_masks_and_a_data_set(tmp_path, w
   assert video.main([str(tmp_path / "videos"), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 0
   assert "30 of 45 frames" in capsys.readouterr().out
   masks = sorted((tmp_path / "masks" / "p1" / "coat" / "side").iterdir())
+  assert masks.pop().name == "video.json"
   assert [mask.name for mask in masks] == [f"{i:06d}.png" for i in range(5, 35)]
   overlap = []
   for i, file in enumerate(masks):
@@ -99,3 +102,67 @@ def test_mediapipe_sees_nobody_in_an_empty_scene(tmp_path, capsys):
   file = film(tmp_path / "a.avi", ())
   assert video.main([str(file), "--out", str(tmp_path / "masks")]) == 1
   assert f"{file}: no walking person seen" in capsys.readouterr().err
+
+
+def test_a_damaged_frame_is_counted_and_what_follows_it_is_read(tmp_path, walk, capsys):
+  file = film(tmp_path / "a.avi", walk)
+  whole = file.read_bytes()
+  places = [i for i in range(len(whole) - 4) if whole[i : i + 4] == b"00dc"]
+  begin = places[20] + 8
+  file.write_bytes(whole[:begin] + bytes(1500) + whole[begin + 1500 :])
+  assert video.main([str(file), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 0
+  told = capsys.readouterr()
+  assert f"warning: {file}: 1 of 45 frames that its header tells of cannot be decoded; it is damaged or cut" in told.err
+  assert "29 of 44 frames" in told.out
+  facts = json.loads((tmp_path / "masks" / "a" / "00" / "00" / "video.json").read_text())
+  assert facts == {"video": "a.avi", "decoded_frames": 44, "lost_frames": 1, "frame_rate": 25.0}
+  file.write_bytes(whole[: places[30]])
+  assert video.main([str(file), "--out", str(tmp_path / "cut"), *BACKGROUND]) == 0
+  assert "of 45 frames that its header tells of cannot be decoded" in capsys.readouterr().err
+
+
+def test_hidden_films_are_not_seen(tmp_path, walk):
+  film(tmp_path / "videos" / "a.avi", walk[:1])
+  (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))
+  assert [file.name for file, _ in video.find(tmp_path / "videos")] == ["a.avi"]
+
+
+def write_masks(folder, walk, rate):
+  folder.mkdir(parents=True)
+  for i, body in enumerate(walk):
+    (folder / f"{i:03d}.png").write_bytes(cv2.imencode(".png", body.astype(np.uint8) * 255)[1].tobytes())
+  if rate:
+    (folder / "video.json").write_text(json.dumps({"frame_rate": rate}))
+
+
+def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_path, walk, capsys):
+  for name, rate in (("fast", 100), ("usual", 30), ("slow", 8), ("unknown", 0)):
+    write_masks(tmp_path / "masks" / name / "00" / "00", walk, rate)
+  args = ["own", "--raw", str(tmp_path / "masks"), "--out", str(tmp_path / "out"), "--workers", "1"]
+  assert build.main(args) == 0
+  told = capsys.readouterr().err
+  assert "1 walks recorded at 100 frames a second are stored at 25, such as fast/00/00" in told
+  assert "1 walks recorded at 8 frames a second are stored as they are, such as slow/00/00: public data sets" in told
+  assert "belong to no walk" not in told
+  split = open_split(tmp_path / "out", "own", "test")
+  assert dict(zip(split.subjects.tolist(), split.num_frames.tolist(), strict=True)) == {
+    "fast": 8, "slow": 30, "unknown": 30, "usual": 30,
+  }  # fmt: skip
+  np.testing.assert_array_equal(split.frames(0), split.frames(3)[::4])
+  assert split.manifest["recorded_frame_rates"] == {"8": 1, "30": 1, "100": 1}
+  assert build.main([*args, "--frame-rate", "50"]) == 1
+  assert "holds another build of own" in capsys.readouterr().err
+  assert build.main([*args, "--frame-rate", "50", "--overwrite"]) == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  assert split.num_frames.tolist() == [8, 30, 15, 30]
+  assert split.manifest["choices"] == {"frame_rate": 50.0}
+  (tmp_path / "masks" / "fast" / "00" / "00" / "video.json").write_text("fast")
+  assert build.main([*args, "--overwrite"]) == 1
+  assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [33.0, 50.0, 59.94, 120.0, 240.0])
+def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
+  found = rates.picked(int(4 * rate), rate)
+  assert abs(len(found) - 100) <= 1
+  np.testing.assert_allclose(found / rate, np.arange(len(found)) / rates.RATE, atol=0.5 / rate + 1e-9)

@@ -310,8 +310,8 @@ def test_people_of_another_data_set_of_the_population_are_counted(world):
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
   assert seen["evaluated_people_among_them"] == 2
   assert "2 of the people evaluated here are among them" in tables.caption({
-    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 1}, "notes": [],
-    "config": {}, "pretraining": seen, "rows": []})
+    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 3}, "notes": [], "rows": [],
+    "config": {}, "pretraining": seen})
   trained.people = {}  # by a version that did not record them
   seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
   assert (seen["evaluated_data_among_them"], seen["evaluated_people_among_them"]) == (False, None)
@@ -415,9 +415,9 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, r"unknown protocol 'casia-b'; config.protocol is one of casia_b,", "zero_shot",
    {"protocol": "casia-b"}),
   (ConfigError, "config.protocol=scoliosis1k scores classes", "zero_shot", {"protocol": "scoliosis1k"}),
-  (ConfigError, "config.protocol=grew writes a file for a server .*embed the walks", "zero_shot",
+  (ConfigError, "config.protocol=grew gives no figures: .* server. Embed .* --config.protocol=grew", "zero_shot",
    {"protocol": "grew"}),
-  (ConfigError, "config.protocol=hid writes a file for a server", "robustness", {"protocol": "hid"}),
+  (ConfigError, "config.protocol=hid gives no figures", "robustness", {"protocol": "hid"}),
   (DataError, "built/walkers: unknown types: .*wants types d1", "zero_shot", {"protocol": "kth"}),
   (DataError, "built/walkers: unknown types: .*casia_b wants", "linear_probe", {"protocol": "casia_b"}),
   (ConfigError, "config.embedding is 'predictor'; known: prediction", "zero_shot", {"embedding": "predictor"}),

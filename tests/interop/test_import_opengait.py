@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.flax
 import safetensors.numpy
 from flax import nnx
 
@@ -95,3 +96,31 @@ def test_torch_checkpoint_is_read_as_weights_only(tmp_path):
     pickle.dump({"model": pathlib.Path("x")}, file)
   with pytest.raises(CheckpointError, match="cannot be read as weights only"):
     import_opengait.read_state(tmp_path / "code.pt")
+
+
+@pytest.mark.parametrize(
+  ("wrapper", "dtype"),
+  [("module.", np.float32), ("_orig_mod.module.", np.float32), ("", jnp.bfloat16), ("", np.float16)],
+)
+def test_wrapped_and_other_precisions_are_read_as_the_same_weights(wrapper, dtype, pretraining_state, tmp_path):
+  changed = {f"{wrapper}{name}": np.asarray(value).astype(dtype) for name, value in pretraining_state.items()}
+  safetensors.flax.save_file(changed, tmp_path / "a.safetensors")
+  found = import_opengait.read_state(tmp_path / "a.safetensors")
+  assert found.keys() == pretraining_state.keys()
+  for name, value in found.items():
+    assert value.dtype == np.float32
+    np.testing.assert_array_equal(value, np.asarray(pretraining_state[name]).astype(dtype).astype(np.float32))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_path, capsys):
+  (tmp_path / "file").write_text("")
+  out = tmp_path / "file" / "below"
+  assert import_opengait.main([str(tmp_path / "nothing.safetensors"), "--out", str(out)]) == 1
+  told = capsys.readouterr().err
+  assert f"{out} cannot be written: you may not write into {tmp_path / 'file'}; give another --out" in told
+
+
+def test_a_leading_tilde_is_the_users_folder(tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  assert import_opengait.main(["~/nothing.safetensors", "--out", "~/out"]) == 1
+  assert f"{tmp_path / 'nothing.safetensors'} is no file" in capsys.readouterr().err

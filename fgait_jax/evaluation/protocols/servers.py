@@ -27,8 +27,11 @@ class Server(Protocol):
   numbers: bool = False
 
   def trials(self, walks: Walks) -> list:
-    raise ConfigError(f"config.protocol={self.name} writes a file for a server and knows no probe's subject; embed the"
-                      f" walks (task embed), then score them (task score, config.protocol={self.name})")
+    """Who the probes are only the server knows: raises `ConfigError`."""
+    raise ConfigError(
+      f"config.protocol={self.name} gives no figures: the names of its probes stay with the evaluation server. Embed"
+      f" the walks with configs/embed.py, then --config=configs/score.py --config.protocol={self.name}"
+      " --config.embeddings=FILE.npz writes the CSV for it")
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     hidden = walks.labels == "probe"

@@ -1,0 +1,71 @@
+"""Frame rates of one's own recordings: walks of very fast films are brought to the rate of the public data sets.
+
+A network that learnt at 25 frames a second takes a walk at 120 for another, slower person's. Frames are picked, never
+made: a film that is too slow is stored as it is, and said to be.
+"""
+
+import dataclasses
+import functools
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from data_prep.sources.base import Reading, Walk
+from fgait_jax.errors import DataError
+
+FACTS = "video.json"  # beside masks: what data_prep.video knows of the film they are of
+RATE = 25.0  # frames a second, to which faster recordings are brought
+USUAL = (20.0, 32.0)  # frames a second that are left as they are; public data sets have 25 to 30
+
+
+def read_facts(read: Callable[[], bytes], where: str) -> float:
+  """The rate in a FACTS file, frames a second, 0 if unknown; raises `DataError` naming `where`."""
+  try:
+    return float(json.loads(read())["frame_rate"])
+  except (OSError, ValueError, TypeError, KeyError) as error:
+    told = f"{where}: not as data_prep.video writes it ({error!r}); remove it or make the masks anew"
+    raise DataError(told) from error
+
+
+def picked(count: int, rate: float) -> np.ndarray:
+  """Which of `count` frames at `rate` are nearest to `RATE` frames a second; all where `rate` is unknown or not higher
+  than usual."""
+  if rate <= USUAL[1]:
+    return np.arange(count)
+  return np.unique(np.round(np.arange(0, count, rate / RATE)).astype(int).clip(0, count - 1))
+
+
+def at_usual_rate(walk: Walk, rate: float) -> Walk:
+  """`walk`, recorded at `rate` frames a second (0: unknown), with the frames that `picked` takes."""
+  read = functools.partial(_read, walk.read, rate) if rate > USUAL[1] else walk.read
+  return dataclasses.replace(walk, rate=rate, read=read)
+
+
+def _read(read: Callable[[], np.ndarray | Reading], rate: float) -> Reading:
+  reading = read()
+  if not isinstance(reading, Reading):
+    reading = Reading(np.asarray(reading))
+  return dataclasses.replace(reading, frames=reading.frames[picked(len(reading.frames), rate)])
+
+
+def summary(walks: Sequence[Walk]) -> dict[str, int]:
+  """Recorded rate, as text -> walks, of those whose rate is known."""
+  return {f"{rate:g}": count for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items())}
+
+
+def warnings(walks: Sequence[Walk]) -> list[str]:
+  """What to tell of walks at unusual rates, a line a rate."""
+  low, high = USUAL
+  told = []
+  for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items()):
+    example = next(walk.key for walk in walks if walk.rate == rate)
+    if rate > high:
+      told.append(f"{count} walks recorded at {rate:g} frames a second are stored at {RATE:g}, such as {example}")
+    elif rate < low:
+      told.append(
+        f"{count} walks recorded at {rate:g} frames a second are stored as they are, such as {example}: public data"
+        f" sets have {RATE:g} to 30, the same walk seems {RATE / rate:.1f} times as fast"
+      )
+  return told
