@@ -10,7 +10,6 @@ key is accounted for: unknown, missing and misshapen ones are listed and end the
 import argparse
 import dataclasses
 import hashlib
-import os
 import pathlib
 import re
 import sys
@@ -167,16 +166,8 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
   return config
 
 
-def check_writable(out: pathlib.Path) -> None:
-  """Raises `CheckpointError` where the folder `out` cannot be made or written into; makes nothing."""
-  nearest = next(parent for parent in (out.absolute(), *out.absolute().parents) if os.path.exists(parent))
-  if not os.path.isdir(nearest) or not os.access(nearest, os.W_OK | os.X_OK):
-    raise CheckpointError(f"{out} cannot be written: you may not write into {nearest}; give another --out")
-
-
 def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
   """Converts `path`; returns lines that say what was done. Teacher and student are both kept where both are there."""
-  check_writable(out)
   state = read_state(path)
   both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
   wanted = ("teacher", "student") if both else (network,)
@@ -207,8 +198,7 @@ def main(arguments: list[str] | None = None) -> int:
     checkpoint, out = options.checkpoint.expanduser(), options.out.expanduser()
     preflight.settle()
     preflight.writable(out, flag="--out")
-    print("
-".join(run(checkpoint, out=out, network=options.network)))
+    print("\n".join(run(checkpoint, out=out, network=options.network)))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

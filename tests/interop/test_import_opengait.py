@@ -117,7 +117,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(tmp_pat
   out = tmp_path / "file" / "below"
   assert import_opengait.main([str(tmp_path / "nothing.safetensors"), "--out", str(out)]) == 1
   told = capsys.readouterr().err
-  assert f"{out} cannot be written: you may not write into {tmp_path / 'file'}; give another --out" in told
+  assert f"--out={out} cannot be written ({tmp_path / 'file'} is a file); give another folder" in told
 
 
 def test_a_leading_tilde_is_the_users_folder(tmp_path, monkeypatch, capsys):
