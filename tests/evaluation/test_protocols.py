@@ -222,7 +222,7 @@ def test_servers_rank_gallery_labels(tmp_path):
   with pytest.raises(ConfigError, match="config.rerank.weight=1.5 must lie in 0 to 1"):
     evaluate("hid", *three, rerank={"k1": 2, "k2": 2, "weight": 1.5})
   assert evaluate("hid", *three, rerank={"k1": 2, "k2": 2})["submission"]["rows"] == [["v9", "00000"]]
-  with pytest.raises(ConfigError, match="config.protocol=grew writes a file for a server .*task score"):
+  with pytest.raises(ConfigError, match="config.protocol=grew gives no figures: .*configs/score.py"):
     trials_of(protocols.get("grew"), *(np.array(["a"]),) * 3)
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
