@@ -22,8 +22,9 @@ from data_prep.sources.base import Dropped
 from data_prep.sources.crowd import CrowdSource, Ingredients
 from data_prep.sources.walkers import WalkersSource
 from fgait_jax.data.source import open_split
-from fgait_jax.evaluation import baselines, protocols, whitening
+from fgait_jax.evaluation import baselines, protocols
 from fgait_jax.evaluation.features import Features
+from fgait_jax.training import linear_maps
 
 MIRROR = {"kth": ("*-l",)}
 SHRINKAGE = 0.3
@@ -104,8 +105,8 @@ def main() -> None:
       if options.only and name not in options.only:
         continue
       learnt = silhouettes(walks, pool)
-      basis = whitening.components(learnt.embeddings, most=400, seed=0)
-      mapped = whitening.discriminant(basis, learnt.subjects, shrinkage=SHRINKAGE)
+      basis = linear_maps.components(learnt.embeddings, most=400, seed=0)
+      mapped = linear_maps.discriminant(basis, learnt.subjects, shrinkage=SHRINKAGE)
       print(line(name, real, mapped), flush=True)
 
 

@@ -18,8 +18,9 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
-from fgait_jax.evaluation import baselines, features, protocols, whitening
+from fgait_jax.evaluation import baselines, features, protocols
 from fgait_jax.evaluation.periodic import spread
+from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.loop import use_compilation_cache
 
@@ -66,9 +67,9 @@ def main() -> None:
     show(title, found)
     if teacher is not None:
       learnt = embed(teacher, ())
-      basis = whitening.components(learnt.embeddings, most=400, seed=0)
+      basis = linear_maps.components(learnt.embeddings, most=400, seed=0)
       for shrinkage in (0.1, 0.3):
-        mapped = whitening.discriminant(basis, learnt.subjects, shrinkage=shrinkage)
+        mapped = linear_maps.discriminant(basis, learnt.subjects, shrinkage=shrinkage)
         show(f"{title} + LDA {shrinkage:g}", {name: mapped(walks) for name, walks in found.items()})
 
   def show(title: str, found: dict) -> None:

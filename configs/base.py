@@ -14,6 +14,7 @@ def pretrain() -> ConfigDict:
   config.augment = augment()
   config.model = model()
   config.objective = objective()
+  config.discriminant = discriminant()
   config.optim = optim()
   config.mesh = mesh()
   config.train = train()
@@ -66,6 +67,7 @@ def model() -> ConfigDict:
   c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
   c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
   c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
+  c.discriminant = 0  # directions of the linear map that ends the network (section discriminant); 0: none
   return c
 
 
@@ -79,6 +81,17 @@ def objective() -> ConfigDict:
   c.label_smoothing = 0.1  # of the InfoNCE targets
   c.queue = 0  # past projections of the teacher that stand beside the batch's, a multiple of data.batch_size; 0: none
   c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
+  return c
+
+
+def discriminant() -> ConfigDict:
+  """The linear map learnt in closed form after the last step, where model.discriminant asks for one: the directions in
+  which groups (who may be each other's positive, data.positives) differ most against the clips of a group."""
+  c = ConfigDict()
+  c.walks = 4096  # clips that teach it, of the batches that would follow the last
+  c.frames = 32  # consecutive frames of each
+  c.components = 400  # principal components it begins with
+  c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
   return c
 
 
@@ -147,7 +160,8 @@ def evaluation() -> ConfigDict:
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
-  c.embedding = ""  # "prediction", "projection", "pooled", "recognition" (of a fine-tuned head); "": the last learnt
+  # "prediction", "projection", "pooled", "discriminant", "recognition" (of a fine-tuned head); "": the last learnt.
+  c.embedding = ""
   c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
   c.data_dir = "built"  # folder of built data sets
@@ -202,7 +216,7 @@ def probe() -> ConfigDict:
 
 
 def whitening() -> ConfigDict:
-  """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/evaluation/whitening.py."""
+  """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/training/linear_maps.py."""
   c = ConfigDict()
   c.dataset = ""  # data set that is learnt from; "" takes the one that is evaluated
   c.train_split = "train"  # must hold other people than the split that is evaluated

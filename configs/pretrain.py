@@ -47,6 +47,7 @@ def tiny(config):
   person, from any view, and a queue makes up for small batches. The task is milder than the reference's: mostly whole
   bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
   config.data.positives = ("subject",)
+  config.model.discriminant = 256
   config.data.clip_frames = 8
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0
@@ -113,6 +114,7 @@ def _reference(config, *, variant: str, steps: int):
   config.model.name = "p3d"
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
+  config.model.discriminant = 0
   config.objective.masked_fraction = 0.0
   config.objective.reconstruction_weight = 0.0
   config.optim.name = "sgd"

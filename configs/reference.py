@@ -27,6 +27,7 @@ def _recipe(config):
   config.model.name = "p3d"
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
+  config.model.discriminant = 0
   config.data.mix = "per_batch"  # one data set a batch, p ~ (factor * sequences) ** (1/3); GaitLU-1M has factor 0.1
   config.data.exponent = 1 / 3
   config.data.batch_size = 512

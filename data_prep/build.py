@@ -12,7 +12,6 @@
 import argparse
 import contextlib
 import functools
-import math
 import pathlib
 import shlex
 import sys
@@ -23,7 +22,7 @@ from rich import progress as bars
 from rich.console import Console
 from rich.table import Table
 
-from data_prep import beam, builder, catalogue, datasets
+from data_prep import arguments, beam, builder, catalogue, datasets
 from fgait_jax.errors import FgaitError
 
 
@@ -71,8 +70,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("dataset", nargs="?", help="data set; --list shows them")
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
   parser.add_argument("--about", metavar="NAME", help="print what is known of one data set (terms, layout) and leave")
-  parser.add_argument("--raw", type=pathlib.Path, help="folder or archive of the recordings")
-  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("built"), help="folder of built data sets")
+  parser.add_argument("--raw", type=arguments.path, help="folder or archive of the recordings")
+  parser.add_argument("--out", type=arguments.path, default=pathlib.Path("built"), help="folder of built data sets")
   cores = builder.usable_cores()
   parser.add_argument("--workers", type=int, default=cores, help="processes (default: %(default)s, the cores)")
   parser.add_argument(
@@ -111,7 +110,7 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
     "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
   )
   group.add_argument(
-    "--frame-rate", type=_positive, metavar="RATE", help="frames a second, where the recordings do not say it"
+    "--frame-rate", type=arguments.positive, metavar="RATE", help="frames a second, where the recordings do not say it"
   )
   group.add_argument(
     "--unit", help="of motion capture: m, cm, mm, inch, cmu, or metres (default: the .asf's own, or cm in a .bvh)"
@@ -120,12 +119,6 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
 
 
 CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up")
-
-
-def _positive(text: str) -> float:
-  if not 0 < (value := float(text)) < math.inf:
-    raise ValueError
-  return value
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

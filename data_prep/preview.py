@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from data_prep import arguments
 from fgait_jax.data.schema import BUILDER_VERSION, to_canvas
 from fgait_jax.data.source import Split, open_split
 from fgait_jax.errors import DataError, FgaitError
@@ -24,9 +25,9 @@ GIF_MILLISECONDS = 40  # a picture: 25 a second
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.preview", description=__doc__.split("\n\n")[0])
-  parser.add_argument("dataset", type=pathlib.Path, help="folder of a built data set, such as built/kth")
+  parser.add_argument("dataset", type=arguments.path, help="folder of a built data set, such as built/kth")
   parser.add_argument("--split", default="test", help="default: %(default)s")
-  parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("preview"), help="folder of the pictures")
+  parser.add_argument("--out", type=arguments.path, default=pathlib.Path("preview"), help="folder of the pictures")
   parser.add_argument("--walks", type=int, default=12, help="random walks shown (default: %(default)s)")
   parser.add_argument("--seed", type=int, default=0, help="of the choice")
   args = parser.parse_args(argv)

@@ -19,7 +19,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 from rich.console import Console
 from rich.progress import track
 
-from data_prep import datasets, partitions
+from data_prep import arguments, datasets, partitions
 from data_prep.builder import usable_cores
 from data_prep.manifest import content_hash
 from data_prep.shards import TEXTS, digest, features, hash_file
@@ -30,7 +30,7 @@ from fgait_jax.errors import DataError, FgaitError
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.verify", description=__doc__.split("\n\n")[0])
-  parser.add_argument("folder", type=pathlib.Path, help="a built data set, such as built/kth")
+  parser.add_argument("folder", type=arguments.path, help="a built data set, such as built/kth")
   parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s, the cores)")
   args = parser.parse_args(argv)
   console = Console()

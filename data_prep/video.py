@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from rich.progress import track
 
-from data_prep import segmenters
+from data_prep import arguments, segmenters
 from data_prep.sources.rates import FACTS
 from data_prep.sources.trees import files_below
 from fgait_jax.errors import DataError, FgaitError
@@ -49,8 +49,8 @@ class Written:
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status, 1 where any video gave nothing."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.video", description=__doc__.split("\n\n")[0])
-  parser.add_argument("videos", type=pathlib.Path, help="a video or a folder of them")
-  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of masks, <id>/<type>/<view>/<frame>.png")
+  parser.add_argument("videos", type=arguments.path, help="a video or a folder of them")
+  parser.add_argument("--out", type=arguments.path, required=True, help="folder of masks, <id>/<type>/<view>/*.png")
   parser.add_argument(
     "--segmenter", choices=("pose", "background"), default="pose",
     help="pose: MediaPipe, any camera; background: a camera that stands still (default: %(default)s)",

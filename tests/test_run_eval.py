@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fgait_jax.evaluation import results
@@ -65,3 +66,15 @@ def test_configurations_are_locked_and_name_their_task(name):
   assert config.is_locked
   with pytest.raises(AttributeError):
     config.chekpoint = "x"
+
+
+def test_a_leading_tilde_is_the_users_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  numbers = np.random.default_rng(0).normal(size=(8, 4, 2)).astype(np.float32)
+  kinds = np.array(["gallery", "probe"] * 4)
+  labels, views = np.array(list("aabbccdd")), np.full(8, "0")
+  np.savez(tmp_path / "e.npz", embeddings=numbers, labels=labels, types=kinds, views=views)
+  done = run("--config=configs/score.py", "--config.embeddings=~/e.npz", "--config.protocol=own", "--out=~/results")
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "results").is_dir()
+  assert not (ROOT / "~").exists()

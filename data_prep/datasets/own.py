@@ -65,7 +65,7 @@ def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[s
   """
   names = sorted(subjects)
   if (share := _share(chosen)) is None:
-    train = _listed(pathlib.Path(chosen), names, where=where)
+    train = _listed(pathlib.Path(chosen).expanduser(), names, where=where)
   else:
     drawn = np.random.default_rng(SEED).permutation(len(names))[: round(share * len(names))]
     train = {names[i] for i in drawn}

@@ -31,7 +31,7 @@ from fgait_jax.parallel.hosts import first_word, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
 from fgait_jax.paths import local_path
 
-EMBEDDINGS = ("prediction", "projection", "pooled", "recognition")
+EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
 _ARRAYS = ("embeddings", "labels", "types", "views")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
 

@@ -41,7 +41,8 @@ class ZeroShot:
     del step
     found = features.extract(
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
-      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between)
+      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between,
+      embedding=pretrained.embedding)
     scored = self.protocol.evaluate(
       found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
       origin=self.split.name)

@@ -22,7 +22,6 @@ from fgait_jax.evaluation.report import layout
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
-from fgait_jax.training.state import added
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,9 +108,10 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   split = open_split(config.data_dir, config.dataset, config.split)
   mesh = make_mesh()
   trained = load_network(config.checkpoint, mesh=mesh, which=config.network)
-  if config.embedding == "recognition" and embedding_of(config, trained) != "recognition":
-    raise ConfigError(f"config.embedding is 'recognition', but the network of {config.checkpoint} was not fine-tuned to"
-                      " tell people apart; take prediction, projection or pooled")
+  if config.embedding in ("recognition", "discriminant") and embedding_of(config, trained) != config.embedding:
+    made = {"recognition": "was not fine-tuned to tell people apart", "discriminant": "did not end in a discriminant"}
+    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint}"
+                      f" {made[config.embedding]}; take prediction, projection or pooled")
   channels = split.frames(0, np.arange(1)).shape[-1]
   if channels != trained.config.model.channels:
     raise ConfigError(
@@ -124,10 +124,7 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
 def embedding_of(config, network: Pretrained) -> str:
   """Which of `features.EMBEDDINGS` of `network` is evaluated: `config.embedding`, or where that is "" (or what the
   network does not have) the last that was learnt."""
-  learnt = "projection" if network.fine_tune else "prediction"  # fine-tuning leaves the predictor behind
-  if added(network.config)["recognition_features"]:
-    learnt = "recognition"
-  return learnt if config.embedding in ("", "recognition") else config.embedding
+  return network.embedding if config.embedding in ("", "recognition", "discriminant") else config.embedding
 
 
 def describe(config, split, network: Pretrained) -> dict:

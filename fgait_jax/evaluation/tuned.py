@@ -32,7 +32,8 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
     state["head"][kind] = {"head": after["head"]}
     state["teacher"][kind] = before[kind] | {module: after[module] for module in after if module != "head"}
   added = states.added(learner.config) | {"recognition_features": 0}
-  state["teacher"]["params"].pop("recognition", None)  # an earlier one, of an encoder that is gone
+  state["teacher"]["params"].pop("recognition", None)  # of an encoder that is gone, as the discriminant
+  state["teacher"]["stats"].pop("discriminant", None)
   if config.fine_tune.target == "subject":
     layer = state["head"]["params"]["head"]["embed"]
     state["teacher"]["params"]["recognition"] = layer
@@ -41,7 +42,7 @@ def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted
   text = json.dumps([described, dataset.manifest["content_hash"]], sort_keys=True)
   seen = trained.data | {dataset.name: dataset.manifest["content_hash"]}
   people = checkpoints.people_of([dataset], trained.people)
-  meta = checkpoints.new_meta(states.with_added(learner.config, **added), seen, people)
+  meta = checkpoints.new_meta(states.with_added(learner.config, **added, discriminant=0), seen, people)
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}

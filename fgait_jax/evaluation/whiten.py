@@ -11,10 +11,11 @@ from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import protocols, results, targets, whitening, zero_shot
+from fgait_jax.evaluation import protocols, results, targets, zero_shot
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.periodic import spread
 from fgait_jax.evaluation.setup import Setup, prepare
+from fgait_jax.training import linear_maps
 
 SECTION = "whitening"
 
@@ -23,8 +24,8 @@ SECTION = "whitening"
 class Taught:
   """The maps of one system; `shrinkage` of the discriminant, and what chose it: {shrinkage: validation rank-1}."""
 
-  pca: whitening.LinearMap
-  lda: whitening.LinearMap
+  pca: linear_maps.LinearMap
+  lda: linear_maps.LinearMap
   shrinkage: float
   tried: dict[float, float]
 
@@ -106,16 +107,16 @@ def _learn(train: Features, parts: targets.Parts, config) -> Taught:
   settings = config.whitening
   tried = {}
   if len(parts.validation):
-    basis = whitening.components(train.embeddings[parts.fit], most=settings.components, seed=config.seed)
+    basis = linear_maps.components(train.embeddings[parts.fit], most=settings.components, seed=config.seed)
     asked = train.take(parts.validation)
     for shrinkage in settings.shrinkages:
-      found = whitening.discriminant(basis, train.subjects[parts.fit], shrinkage=shrinkage)(asked)
+      found = linear_maps.discriminant(basis, train.subjects[parts.fit], shrinkage=shrinkage)(asked)
       tried[shrinkage] = targets.rank1(found, across=settings.validate_across, metric="cosine", section=SECTION,
                                        protocol=protocols.get(config.protocol))
   best = max(tried, key=tried.get) if tried else settings.shrinkages[0]
-  basis = whitening.components(train.embeddings, most=settings.components, seed=config.seed)
-  return Taught(pca=whitening.whitened(basis, floor=settings.floor), tried=tried, shrinkage=best,
-                lda=whitening.discriminant(basis, train.subjects, shrinkage=best))
+  basis = linear_maps.components(train.embeddings, most=settings.components, seed=config.seed)
+  return Taught(pca=linear_maps.whitened(basis, floor=settings.floor), tried=tried, shrinkage=best,
+                lda=linear_maps.discriminant(basis, train.subjects, shrinkage=best))
 
 
 def _notes(setup: Setup, teacher, taught: Taught) -> list[str]:

@@ -59,17 +59,18 @@ if __name__ == "__main__":
 
 def embedding_function(pretrained: Pretrained):
   """(frames uint8 [b t 64 64 c], valid bool [b t]) -> what evaluation compares [b p e], running statistics, weights
-  inside: unit predictions, or of a network fine-tuned to tell people apart its `recognition`, at its own length."""
+  inside: what was learnt last (`Pretrained.embedding`), each part at unit length but for `recognition`."""
   params, stats = jax.tree.map(np.asarray, (pretrained.params, pretrained.stats))
+  learnt = pretrained.embedding
 
   def embed(frames, valid):
     network = pretrained.graph.merge(params, stats)
     network.eval()
     found = network.embed(prepare(frames, width=pretrained.config.augment.width), valid)
-    if found.recognition is not None:
-      return found.recognition.astype(jnp.float32)
-    prediction = found.prediction.astype(jnp.float32)
-    return prediction / jnp.maximum(jnp.linalg.norm(prediction, axis=-1, keepdims=True), 1e-12)
+    values = getattr(found, learnt).astype(jnp.float32)
+    if learnt == "recognition":
+      return values
+    return values / jnp.maximum(jnp.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
   return embed
 
@@ -131,6 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
+  options.checkpoint, options.out = options.checkpoint.expanduser(), options.out.expanduser()
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     preflight.settle()

@@ -9,6 +9,7 @@ from flax import nnx
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
+from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.heads import PartMLP, unit
 from fgait_jax.models.parts import NUM_PARTS, FeatureMap, pool
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
@@ -20,6 +21,7 @@ class Embedding:
   """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
 
   p counts 31 parts of the body, and behind them the heads that see all of it, where there are any (`pooled` has none).
+  `discriminant`, where there is one, is a linear map of all of `prediction`, learnt at the end of pretraining.
   `recognition`, of a network that was fine-tuned to tell people apart, is what its head compares, not normalised.
   """
 
@@ -27,6 +29,7 @@ class Embedding:
   projection: Float[Array, "b p e"]
   prediction: Float[Array, "b p e"]
   recognition: Float[Array, "b p f"] | None = None
+  discriminant: Float[Array, "b 1 f"] | None = None
 
 
 @jax.tree_util.register_dataclass
@@ -52,11 +55,12 @@ class GaitNetwork(nnx.Module):
       the student begins near its teacher and short runs learn (`PartMLP`).
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
     body_heads: further projections that see all parts at once; they stand behind the 31 parts wherever parts do.
+    discriminant: directions of the linear map that ends the network (`Discriminant`); 0: without one.
   """
 
   def __init__(
     self, encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference",
-    temporal: str = "max", body_heads: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
+    temporal: str = "max", body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
@@ -69,6 +73,7 @@ class GaitNetwork(nnx.Module):
       self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
     )
     self.decoder = decoder
+    self.discriminant = nnx.data(Discriminant(self.projector.parts, e, discriminant) if discriminant else None)
     # What fine-tuning may add: a border of pixels (models/prompts.py), and the head that tells people apart.
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
@@ -114,4 +119,6 @@ class GaitNetwork(nnx.Module):
     recognition = None
     if self.recognition is not None:
       recognition = self.recognition(unit(projection.astype(jnp.float32)))
-    return Embedding(pooled, projection, self.predictor(projection), recognition)
+    prediction = self.predictor(projection)
+    discriminant = None if self.discriminant is None else self.discriminant(prediction)
+    return Embedding(pooled, projection, prediction, recognition, discriminant)

@@ -49,7 +49,8 @@ TRANSFORMER = {
 }  # fmt: skip
 
 def _transformer(
-  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, rngs: nnx.Rngs
+  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, discriminant: int,
+  rngs: nnx.Rngs,
 ) -> GaitNetwork:
   encoder = GaitTransformer(
     **size["encoder"], in_channels=channels, dtype=dtype, remat=remat, stem=stem, rngs=rngs
@@ -61,17 +62,19 @@ def _transformer(
   )
   return GaitNetwork(
     encoder, embed_features=size["embed"], decoder=decoder, heads="identity", temporal=temporal, body_heads=body_heads,
-    dtype=dtype, rngs=rngs,
+    discriminant=discriminant, dtype=dtype, rngs=rngs,
   )
 
 
 def _p3d(
-  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, rngs: nnx.Rngs
+  size: dict, *, channels: int, dtype, remat: str, stem: str, temporal: str, body_heads: int, discriminant: int,
+  rngs: nnx.Rngs,
 ) -> GaitNetwork:
   del stem  # the reference has one stem
   encoder = p3d.P3D(**size, in_channels=channels, dtype=dtype, remat=remat, rngs=rngs)
   return GaitNetwork(
-    encoder, embed_features=encoder.features, temporal=temporal, body_heads=body_heads, dtype=dtype, rngs=rngs
+    encoder, embed_features=encoder.features, temporal=temporal, body_heads=body_heads, discriminant=discriminant,
+    dtype=dtype, rngs=rngs,
   )
 
 
@@ -83,7 +86,7 @@ DTYPES = ("float32", "bfloat16")
 
 def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
-  temporal_pooling: str = "max", body_heads: int = 0, rngs: nnx.Rngs,
+  temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, rngs: nnx.Rngs,
 ) -> GaitNetwork:
   """The network `variant` of model `name`; arguments as the keys of `configs/base.py: model`.
 
@@ -98,7 +101,7 @@ def create_network(
   return build(
     size, channels=channels, dtype=jnp.dtype(dtype), remat=_known(remat, REMAT, "remat"),
     stem=_known(stem, ("conv", "tubelet"), "stem"), temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"),
-    body_heads=body_heads, rngs=rngs,
+    body_heads=body_heads, discriminant=discriminant, rngs=rngs,
   )
 
 

@@ -7,6 +7,7 @@ import difflib
 import importlib.util
 import itertools
 import json
+import os
 import pathlib
 import sys
 
@@ -29,6 +30,8 @@ FREE = (
 # Keys that runs begun before them lack, with the value that says what they did.
 ADDED = {
   "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
+  "model.discriminant": 0, "discriminant.walks": 4096, "discriminant.frames": 32, "discriminant.components": 400,
+  "discriminant.shrinkage": 0.3,
 }
 
 
@@ -79,8 +82,9 @@ def check(config, mesh: Mesh) -> None:
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
   if config.model.name not in MODELS:  # before what depends on it
     raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
-  if config.model.body_heads < 0:
-    raise ConfigError(f"config.model.body_heads={config.model.body_heads} must be 0 or more")
+  if min(config.model.body_heads, config.model.discriminant) < 0:
+    raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
+                      f"{config.model.discriminant} must be 0 or more")
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
   needs = [
@@ -151,8 +155,9 @@ def load(argument: str) -> ConfigDict:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """`flags_parser` of `absl.app.run`: refuses unknown keys, wrong values and stray words in one line, and ends with
-  status 1."""
+  status 1. A value's leading ~ is the user's folder: no shell expands it after "--out="."""
   try:
+    argv = [argv[0], *map(_expanded, argv[1:])]
     words = argv[1:]
     given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
     given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
@@ -168,6 +173,11 @@ def parse_flags(argv: list[str]) -> list[str]:
     return rest
   except (flags.Error, FgaitError, AttributeError, KeyError, TypeError) as error:  # the latter three: of ConfigDict
     sys.exit(f"error: {error}")
+
+
+def _expanded(word: str) -> str:
+  name, equals, value = word.partition("=")
+  return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
 
 
 def _check_key(name: str, known: list[str]) -> None:

@@ -23,8 +23,8 @@ from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError, NonFiniteLoss
 from fgait_jax.parallel import hosts
-from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, configuration, preflight
+from fgait_jax.parallel.mesh import make_mesh, replicated
+from fgait_jax.training import checkpoints, configuration, discriminant, preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
 from fgait_jax.training.preflight import use_compilation_cache
@@ -111,6 +111,13 @@ def run(
           display.train(step, values)
           saved.check()
           logged_at = step
+
+        # Close: what is solved exactly, after the last step.
+        if step == steps and config.model.discriminant and not discriminant.learnt(state["teacher"]["stats"]):
+          with clock.away():
+            display.say(f"learning the discriminant from {config.discriminant.walks:,} clips")
+            found = discriminant.learn(config, graph, state["teacher"], splits, mesh=mesh)
+            state["teacher"]["stats"]["discriminant"] = jax.device_put(found, replicated(mesh))
 
         # Save.
         with clock.away():

@@ -50,6 +50,16 @@ class Pretrained:
     """Frames between neighbours in the clips it was last trained on."""
     return stride_of(self.fine_tune["settings"] if self.fine_tune else self.config.data)
 
+  @property
+  def embedding(self) -> str:
+    """Which field of `Embedding` was learnt last: what tasks compare unless told otherwise."""
+    if "recognition" in self.params:
+      return "recognition"
+    if self.fine_tune:  # which leaves the predictor behind
+      return "projection"
+    learnt = "discriminant" in self.stats and np.any(jax.device_get(self.stats["discriminant"]["kernel"]))
+    return "discriminant" if learnt else "prediction"
+
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""
     network = self.graph.merge(self.params, self.stats)

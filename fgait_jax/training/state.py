@@ -58,7 +58,7 @@ def new_network(config, key) -> GaitNetwork:
   network = create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
-    body_heads=config.model.body_heads, rngs=nnx.Rngs(key),
+    body_heads=config.model.body_heads, discriminant=config.model.discriminant, rngs=nnx.Rngs(key),
   )
   extra, rngs = added(config), nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)
@@ -77,10 +77,11 @@ def added(config) -> dict[str, int]:
 
 
 def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
-  """A copy of `config` whose network has what `counts` say, as in `added`, and nothing else that fine-tuning adds."""
+  """A copy of `config` whose network has what `counts` say, as in `added`, and nothing else that fine-tuning adds.
+  Counts of keys that pretraining has too take their place."""
   values = config.to_dict()
   model = {key: value for key, value in values["model"].items() if key not in ADDED}
-  return ConfigDict(values | {"model": model | {key: count for key, count in counts.items() if count}}).lock()
+  return ConfigDict(values | {"model": model | {key: count for key, count in counts.items() if count or key not in ADDED}}).lock()
 
 
 def make_graph(config) -> Graph:

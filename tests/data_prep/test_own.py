@@ -65,6 +65,17 @@ def test_own_walks_may_be_of_the_people_of_another_data_set(tmp_path, capsys):
   assert schema.population_of({"name": "mine"}) == "mine"  # built before populations were recorded
 
 
+def test_a_leading_tilde_is_the_users_folder(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.chdir(tmp_path)
+  for subject in ("a", "b"):
+    write(tmp_path / "raw", f"{subject}/nm/0/1.png", mask())
+  (tmp_path / "train.txt").write_text("a")
+  assert build.main(["own", "--raw=~/raw", "--out=~/built", "--train-subjects=~/train.txt", "--workers=1"]) == 0
+  assert verify.main(["~/built/own", "--workers=1"]) == 0
+  assert sorted(path.name for path in tmp_path.iterdir()) == ["built", "raw", "train.txt"]
+
+
 def test_masks_of_44_columns_are_taken_as_cut(tmp_path):
   cut = np.zeros((64, 44), np.uint8)
   cut[5:60, 2:20] = 200  # neither centred nor full height: another cut would move it

@@ -50,6 +50,15 @@ def test_cross_view_by_hand(name, renamed):
   json.dumps(result, allow_nan=False)
 
 
+def test_the_summary_is_the_mean_of_the_conditions_or_the_one_that_stands_for_all():
+  table = [(0, "a", "d1", "l"), (10, "b", "d1", "l"), (1, "a", "d4", "l"), (9, "b", "d4", "l"), (1, "a", "d3", "l"),
+           (9, "b", "d3", "l"), (9, "a", "d2", "l"), (1, "b", "d2", "l")]
+  result = evaluate("kth", *table)
+  assert [c["rank1"] for c in result["conditions"].values()] == [100, 100, 0]
+  assert result["summary"]["rank1"] == pytest.approx(200 / 3)
+  assert result["summary"]["auc"] == pytest.approx(200 / 3)
+
+
 def test_identical_views_do_not_count():
   """A probe that only its own view recognises is wrong."""
   result = evaluate("casia_b", *GALLERY, (0, "a", "nm-05", "000"), (10.5, "a", "nm-06", "000"))
@@ -89,7 +98,7 @@ def test_a_gallery_of_all_views_counts_a_probe_without_a_mate_as_an_error_of_ran
 def test_each_protocol_reads_probes_without_a_mate_as_its_evaluator_does():
   readings = {name: protocols.get(name).averaging.reading for name in protocols.names()
               if hasattr(protocols.get(name), "averaging")}
-  errors = {"casia_b", "oumvlp", "casia_e", "sustech1k", "ccpg", "grew_validation", "walkers", "kth"}
+  errors = {"casia_b", "oumvlp", "casia_e", "sustech1k", "ccpg", "grew_validation", "walkers", "kth", "usf17"}
   assert {name for name, reading in readings.items() if reading == "error"} == errors
   assert {name for name, reading in readings.items() if reading == "excluded"} == {
     "gait3d", "freegait", "ccgr_mini", "ccgr", "own"}

@@ -7,8 +7,9 @@ import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import program, protocols, results, setup, targets, whiten, whitening
+from fgait_jax.evaluation import program, protocols, results, setup, targets, whiten
 from fgait_jax.evaluation.features import Features
+from fgait_jax.training import linear_maps
 from tests.evaluation.test_program import Network, Walks, config_of
 
 
@@ -35,15 +36,15 @@ def rank1(found):
 
 def test_whitening_without_a_floor_gives_components_of_one_variance():
   rows, _ = people(nuisance=3.0)
-  basis = whitening.components(rows, most=12, seed=0)
-  mapped = (rows.reshape(len(rows), -1) - basis.mean) @ whitening.whitened(basis, floor=0).kernel
+  basis = linear_maps.components(rows, most=12, seed=0)
+  mapped = (rows.reshape(len(rows), -1) - basis.mean) @ linear_maps.whitened(basis, floor=0).kernel
   np.testing.assert_allclose(np.cov(mapped.T), np.eye(mapped.shape[1]), atol=2e-3)
 
 
 def test_a_large_floor_leaves_directions_as_they_are():
   rows, who = people()
-  basis = whitening.components(rows, most=12, seed=0)
-  found = whitening.whitened(basis, floor=1e6)(features(rows, who)).embeddings[..., 0]
+  basis = linear_maps.components(rows, most=12, seed=0)
+  found = linear_maps.whitened(basis, floor=1e6)(features(rows, who)).embeddings[..., 0]
   plain = basis.scores / np.linalg.norm(basis.scores, axis=1, keepdims=True)
   np.testing.assert_allclose(found, plain, atol=1e-4)
   np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, rtol=1e-5)
@@ -52,9 +53,9 @@ def test_a_large_floor_leaves_directions_as_they_are():
 def test_both_maps_find_people_under_a_loud_nuisance_and_the_discriminant_finds_more():
   rows, who = people(number=40)
   other = features(*people(1, number=40))
-  basis = whitening.components(rows, most=12, seed=0)
-  plain, pca = (rank1(whitening.whitened(basis, floor=floor)(other)) for floor in (1e6, 0))
-  lda = whitening.discriminant(basis, who, shrinkage=0.0)
+  basis = linear_maps.components(rows, most=12, seed=0)
+  plain, pca = (rank1(linear_maps.whitened(basis, floor=floor)(other)) for floor in (1e6, 0))
+  lda = linear_maps.discriminant(basis, who, shrinkage=0.0)
   assert plain + 0.1 < pca < rank1(lda(other)) - 0.03
   assert lda.kernel.shape == (12, 12)
 
@@ -65,16 +66,16 @@ def test_the_discriminant_does_not_depend_on_the_scale_of_channels():
   other, other_who = people(1, nuisance=1.0)
   found = []
   for factor in (np.float32(1), scale):
-    basis = whitening.components(rows * factor, most=12, seed=0)
-    mapped = whitening.discriminant(basis, who, shrinkage=0.0)(features(other * factor, other_who)).embeddings[..., 0]
+    basis = linear_maps.components(rows * factor, most=12, seed=0)
+    mapped = linear_maps.discriminant(basis, who, shrinkage=0.0)(features(other * factor, other_who)).embeddings[..., 0]
     found.append(mapped @ mapped.T)
   np.testing.assert_allclose(found[0], found[1], atol=2e-3)
 
 
 def test_without_shrinkage_the_discriminant_is_that_of_scikit_learn():
   rows, who = people(nuisance=1.0)
-  basis = whitening.components(rows, most=12, seed=0)
-  found = basis.directions.T @ whitening.discriminant(basis, who, shrinkage=0.0).kernel
+  basis = linear_maps.components(rows, most=12, seed=0)
+  found = basis.directions.T @ linear_maps.discriminant(basis, who, shrinkage=0.0).kernel
   theirs = LinearDiscriminantAnalysis(solver="eigen", n_components=11).fit(basis.scores.astype(np.float64), who)
   overlap = np.abs(np.sum(found * theirs.scalings_[:, :11], axis=0)) / (
     np.linalg.norm(found, axis=0) * np.linalg.norm(theirs.scalings_[:, :11], axis=0))
@@ -84,15 +85,15 @@ def test_without_shrinkage_the_discriminant_is_that_of_scikit_learn():
 def test_shrinkage_acts_on_the_covariance_within_people_alone():
   """At 1 nothing but the people's means speaks: the directions are the principal ones of the means."""
   rows, who = people(nuisance=3.0)
-  basis = whitening.components(rows, most=12, seed=0)
+  basis = linear_maps.components(rows, most=12, seed=0)
   means = np.stack([basis.scores[who == name].mean(axis=0) for name in np.unique(who)]).astype(np.float64)
   centred = means - means.mean(axis=0)
   principal = np.linalg.svd(centred)[2]
-  found = (basis.directions.T @ whitening.discriminant(basis, who, shrinkage=1.0).kernel).T
+  found = (basis.directions.T @ linear_maps.discriminant(basis, who, shrinkage=1.0).kernel).T
   found /= np.linalg.norm(found, axis=1, keepdims=True)
   np.testing.assert_allclose(np.abs(np.sum(found * principal[:11], axis=1)), 1, atol=1e-6)
   # In between, it solves the equation that it states.
-  scores, half = basis.scores.astype(np.float64), whitening.discriminant(basis, who, shrinkage=0.5).kernel
+  scores, half = basis.scores.astype(np.float64), linear_maps.discriminant(basis, who, shrinkage=0.5).kernel
   own = scores - means[np.unique(who, return_inverse=True)[1]]
   within = own.T @ own / len(own)
   shrunk = 0.5 * within + 0.5 * np.trace(within) / 12 * np.eye(12)
@@ -107,13 +108,13 @@ def test_shrinkage_acts_on_the_covariance_within_people_alone():
 def test_people_whose_walks_do_not_vary_enough_want_a_shrinkage():
   rows, who = people(number=10, walks=2)
   rows[1::2][3:] = rows[::2][3:]  # seven of ten people have the same walk twice
-  basis = whitening.components(rows, most=8, seed=0)
+  basis = linear_maps.components(rows, most=8, seed=0)
   with pytest.raises(DataError, match=r"of 10 people do not vary .* a shrinkage of 0 leaves it so; give config.whit"):
-    whitening.discriminant(basis, who, shrinkage=0.0)
-  assert np.isfinite(whitening.discriminant(basis, who, shrinkage=0.1).kernel).all()
-  basis = whitening.components(np.repeat(rows[::2], 2, axis=0), most=8, seed=0)
+    linear_maps.discriminant(basis, who, shrinkage=0.0)
+  assert np.isfinite(linear_maps.discriminant(basis, who, shrinkage=0.1).kernel).all()
+  basis = linear_maps.components(np.repeat(rows[::2], 2, axis=0), most=8, seed=0)
   with pytest.raises(DataError, match="or walks that are not copies"):
-    whitening.discriminant(basis, who, shrinkage=0.5)
+    linear_maps.discriminant(basis, who, shrinkage=0.5)
 
 
 def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
@@ -126,10 +127,10 @@ def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
   parts = targets.Parts(fit=np.flatnonzero(who < 12), validation=np.flatnonzero(who >= 12))
   config = config_of("whitening", **{"whitening.shrinkages": (0.0, 0.01, 0.3, 1.0), "whitening.components": 24})
   taught = whiten._learn(found, parts, config)
-  basis = whitening.components(found.embeddings[parts.fit], most=24, seed=0)
+  basis = linear_maps.components(found.embeddings[parts.fit], most=24, seed=0)
 
   def rank1_of(rows, shrinkage):
-    lda = whitening.discriminant(basis, found.subjects[parts.fit], shrinkage=shrinkage)
+    lda = linear_maps.discriminant(basis, found.subjects[parts.fit], shrinkage=shrinkage)
     return targets.rank1(lda(found.take(rows)), across="view", metric="cosine", protocol=protocols.get("walkers"))
 
   unseen, seen = ({s: rank1_of(rows, s) for s in config.whitening.shrinkages} for rows in (
@@ -138,21 +139,21 @@ def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
   assert taught.shrinkage == max(unseen, key=unseen.get)
   assert len({taught.shrinkage, max(seen, key=seen.get), min(unseen, key=unseen.get)}) > 1
   assert unseen[max(seen, key=seen.get)] < unseen[taught.shrinkage]  # or the people it was fitted on would do
-  np.testing.assert_array_equal(taught.lda.kernel, whitening.discriminant(
-    whitening.components(found.embeddings, most=24, seed=0), found.subjects, shrinkage=taught.shrinkage).kernel)
+  np.testing.assert_array_equal(taught.lda.kernel, linear_maps.discriminant(
+    linear_maps.components(found.embeddings, most=24, seed=0), found.subjects, shrinkage=taught.shrinkage).kernel)
 
 
 def test_fewer_walks_give_fewer_components_and_too_few_are_refused():
   rows, who = people(number=2, walks=4)
-  assert whitening.components(rows, most=800, seed=0).directions.shape == (12, 4)
+  assert linear_maps.components(rows, most=800, seed=0).directions.shape == (12, 4)
   with pytest.raises(ConfigError, match="config.whitening.components=0 must be at least 1"):
-    whitening.components(rows, most=0, seed=0)
+    linear_maps.components(rows, most=0, seed=0)
   with pytest.raises(DataError, match="3 training walks are too few"):
-    whitening.components(rows[:3], most=8, seed=0)
+    linear_maps.components(rows[:3], most=8, seed=0)
   with pytest.raises(DataError, match="8 training walks of 1 people"):
-    whitening.discriminant(whitening.components(rows, most=8, seed=0), np.full(8, "a"), shrinkage=0.1)
+    linear_maps.discriminant(linear_maps.components(rows, most=8, seed=0), np.full(8, "a"), shrinkage=0.1)
   with pytest.raises(ConfigError, match="config.whitening.floor=-1 must be 0 or more"):
-    whitening.whitened(whitening.components(rows, most=8, seed=0), floor=-1)
+    linear_maps.whitened(linear_maps.components(rows, most=8, seed=0), floor=-1)
 
 
 @pytest.fixture

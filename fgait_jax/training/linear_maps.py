@@ -12,7 +12,6 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.features import Features
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,8 +21,8 @@ class LinearMap:
   mean: np.ndarray
   kernel: np.ndarray
 
-  def __call__(self, found: Features) -> Features:
-    """`found` with embeddings [N, C, P], f = C * P, mapped to [N, d, 1]."""
+  def __call__(self, found):
+    """`found`, a dataclass, with its `embeddings` [N, C, P], f = C * P, mapped to [N, d, 1]."""
     mapped = (_flat(found.embeddings) - self.mean) @ self.kernel
     mapped /= np.maximum(np.linalg.norm(mapped, axis=1, keepdims=True), 1e-12)
     return dataclasses.replace(found, embeddings=mapped[..., None].astype(np.float32))
