@@ -1,4 +1,4 @@
-"""The last linear map of a network: all heads of a walk as one vector, seen along the directions that tell people
+"""The last linear map of a network: all parts of a walk as one vector, seen along the directions that tell people
 apart. Its numbers are not trained by gradients; they are solved for at the end of pretraining
 (training/discriminant.py), and so are statistics, not parameters.
 """
@@ -11,12 +11,12 @@ from fgait_jax.typing import Array, Float
 
 
 class Discriminant(nnx.Module):
-  """(x - mean) @ kernel of unit predictions, at unit length; all zero until it is learnt."""
+  """(x - mean) @ kernel of pooled parts at unit length, at unit length again; all zero until it is learnt."""
 
   def __init__(self, parts: int, features_in: int, features_out: int):
     self.mean = nnx.BatchStat(jnp.zeros(parts * features_in))
     self.kernel = nnx.BatchStat(jnp.zeros((parts * features_in, features_out)))
 
-  def __call__(self, prediction: Float[Array, "b p e"]) -> Float[Array, "b 1 d"]:
-    x = unit(prediction.astype(jnp.float32)).reshape(prediction.shape[0], -1)
+  def __call__(self, pooled: Float[Array, "b p d"]) -> Float[Array, "b 1 f"]:
+    x = unit(pooled.astype(jnp.float32)).reshape(pooled.shape[0], -1)
     return unit((x - self.mean[...]) @ self.kernel[...])[:, None]

@@ -21,7 +21,7 @@ class Embedding:
   """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
 
   p counts 31 parts of the body, and behind them the heads that see all of it, where there are any (`pooled` has none).
-  `discriminant`, where there is one, is a linear map of all of `prediction`, learnt at the end of pretraining.
+  `discriminant`, where there is one, is a linear map of all of `pooled`, learnt at the end of pretraining.
   `recognition`, of a network that was fine-tuned to tell people apart, is what its head compares, not normalised.
   """
 
@@ -73,7 +73,7 @@ class GaitNetwork(nnx.Module):
       self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
     )
     self.decoder = decoder
-    self.discriminant = nnx.data(Discriminant(self.projector.parts, e, discriminant) if discriminant else None)
+    self.discriminant = nnx.data(Discriminant(NUM_PARTS, encoder.features, discriminant) if discriminant else None)
     # What fine-tuning may add: a border of pixels (models/prompts.py), and the head that tells people apart.
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
@@ -120,5 +120,5 @@ class GaitNetwork(nnx.Module):
     if self.recognition is not None:
       recognition = self.recognition(unit(projection.astype(jnp.float32)))
     prediction = self.predictor(projection)
-    discriminant = None if self.discriminant is None else self.discriminant(prediction)
+    discriminant = None if self.discriminant is None else self.discriminant(pooled)
     return Embedding(pooled, projection, prediction, recognition, discriminant)

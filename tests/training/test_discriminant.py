@@ -36,15 +36,15 @@ def test_a_finished_run_started_again_keeps_it(run, configure, finished):
   jax.tree.map(np.testing.assert_array_equal, before, after)
 
 
-def test_the_network_gives_the_map_of_its_unit_predictions_and_tasks_take_it(finished, toy):
+def test_the_network_gives_the_map_of_its_unit_parts_and_tasks_take_it(finished, toy):
   network = load_network(finished[0])
   assert network.embedding == "discriminant"
   assert load_network(finished[0], which="student").embedding == "prediction"
   assert load_network(finished[0], trained=False).embedding == "prediction"
   frames = np.stack([np.pad(toy.frames(i), ((0, 2), (0, 0), (0, 0), (0, 0))) for i in range(8)])
   found = network.embed(frames, np.arange(8) < 6 + np.zeros((8, 1), int))
-  prediction = np.asarray(found.prediction)
-  rows = (prediction / np.linalg.norm(prediction, axis=-1, keepdims=True)).reshape(8, -1)
+  pooled = np.asarray(found.pooled)
+  rows = (pooled / np.linalg.norm(pooled, axis=-1, keepdims=True)).reshape(8, -1)
   stats = jax.device_get(network.stats["discriminant"])
   want = (rows - stats["mean"]) @ stats["kernel"]
   want /= np.linalg.norm(want, axis=1, keepdims=True)
