@@ -229,6 +229,8 @@ def test_names_that_are_not_utf8_are_named(tmp_path):
 def test_the_advised_share_of_bad_walks_is_enough(tmp_path):
   splits = {"train": [*walks(["1"], count=71), *(walk(f"8/nm/{i}", fail) for i in range(29))]}
   assert run(tmp_path, splits, limit_dropped=0.29).manifest["splits"]["train"]["sequences"] == 71
+  with pytest.raises(DataError, match=r"29 of 100 walks .* more than the allowed 28.5%"):
+    run(tmp_path / "less", splits, limit_dropped=0.285)
 
 
 def test_a_place_that_cannot_be_written_is_one_clean_line(tmp_path, capsys, monkeypatch):
