@@ -30,8 +30,8 @@ FREE = (
 # Keys that runs begun before them lack, with the value that says what they did.
 ADDED = {
   "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
-  "model.discriminant": 0, "discriminant.walks": 4096, "discriminant.frames": 32, "discriminant.components": 400,
-  "discriminant.shrinkage": 0.3,
+  "model.discriminant": 0, "discriminant.names": [], "discriminant.positives": [], "discriminant.walks": 4096,
+  "discriminant.frames": 32, "discriminant.components": 400, "discriminant.shrinkage": 0.3,
 }
 
 
@@ -132,6 +132,23 @@ def check(config, mesh: Mesh) -> None:
      f"config.optim.step_at={tuple(optim.step_at)}: each must come after config.optim.warmup_steps="
      f"{optim.warmup_steps} and before config.train.steps={train.steps}"),
   ]
+  closing = config.discriminant
+  if config.model.discriminant:
+    needs += [
+      (len(closing.names) == len(closing.positives) and all(kind in POSITIVES for kind in closing.positives),
+       f"config.discriminant.positives={tuple(closing.positives)} needs one of {', '.join(POSITIVES)} per"
+       f" config.discriminant.names {tuple(closing.names)}"),
+    ]
+    least = data.batch_size * data.clips
+    needs += [
+      (closing.walks >= least,
+       f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
+       " config.data.clips)"),
+      (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
+      (min(closing.frames, closing.components) > 0,
+       f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
+       " least 1"),
+    ]
   chances = {key: chance for key, chance in config.augment.items() if key != "width"}
   needs += [
     (0 <= chance <= 1, f"config.augment.{key}={chance} is a probability, from 0 (never) to 1 (every clip)")
