@@ -161,6 +161,11 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rate", [0.0, 8.0, 24.0, 32.0])
+def test_no_frame_is_left_out_at_rates_that_are_unknown_or_not_higher_than_usual(rate):
+  np.testing.assert_array_equal(rates.picked(30, rate), np.arange(30))
+
+
 @pytest.mark.parametrize("rate", [33.0, 50.0, 59.94, 120.0, 240.0])
 def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
   found = rates.picked(int(4 * rate), rate)
