@@ -197,6 +197,18 @@ def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):
     run(tmp_path / "b", {**splits, "test": [walk("9/nm/0", fail)]}, limit_dropped=1.0)
 
 
+def test_walks_that_were_too_many_to_drop_are_read_again_next_time(tmp_path):
+  mended = tmp_path / "mended"
+  later = walk("8/nm/0", lambda: np.full((3, 64, 64), 8, np.uint8) if mended.exists() else fail())
+  splits = {"train": [*walks(["1"]), later]}
+  with pytest.raises(DataError, match="1 of 3 walks"):
+    run(tmp_path, splits)
+  mended.touch()
+  built = run(tmp_path, splits)
+  assert built.manifest["splits"]["train"]["sequences"] == 3
+  assert built.manifest["dropped"] == {}
+
+
 @pytest.mark.parametrize(
   ("error", "reason"),
   [(OSError("disk"), "unreadable file"), (ZeroDivisionError("oh"), r"reader failed \(ZeroDivisionError\)")],
