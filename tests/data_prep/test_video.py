@@ -156,6 +156,7 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   split = open_split(tmp_path / "out", "own", "test")
   assert split.num_frames.tolist() == [8, 30, 15, 30]
   assert split.manifest["choices"] == {"frame_rate": 50.0}
+  assert split.manifest["recorded_frame_rates"] == {"8": 1, "30": 1, "50": 1, "100": 1}
   (tmp_path / "masks" / "fast" / "00" / "00" / "video.json").write_text("fast")
   assert build.main([*args, "--overwrite"]) == 1
   assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
