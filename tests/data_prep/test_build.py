@@ -197,6 +197,13 @@ def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):
     run(tmp_path / "b", {**splits, "test": [walk("9/nm/0", fail)]}, limit_dropped=1.0)
 
 
+def test_all_refused_frames_are_counted_and_some_are_named(tmp_path):
+  names = [f"{i}.png" for i in range(shards.EXAMPLES + 5)]
+  read = functools.partial(Reading, np.full((3, 64, 64), 1, np.uint8), {"all black": names})
+  (facts,) = run(tmp_path, {"train": [walk("1/nm/0", read)]}).manifest["refused_frames"].values()
+  assert (facts["count"], len(facts["examples"])) == (shards.EXAMPLES + 5, shards.EXAMPLES)
+
+
 def test_walks_that_were_too_many_to_drop_are_read_again_next_time(tmp_path):
   mended = tmp_path / "mended"
   later = walk("8/nm/0", lambda: np.full((3, 64, 64), 8, np.uint8) if mended.exists() else fail())
