@@ -189,8 +189,10 @@ class GaitTransformer(nnx.Module):
       self._windows(x, s) for x in (strips.fold(frames), strips.repeat(valid), strips.fold(present))
     )
     x = self._tokenize(pieces, real)
-    rows = strips.fold_rows(self.row_position[...], samples=b)
-    rows = jnp.repeat(rows, len(pieces) // len(rows), axis=0)  # the same in every window
+    rows = self.row_position[...][None]  # of uncut bodies one for all: in an export nobody knows how many there are
+    if parts > 1:
+      rows = strips.fold_rows(rows[0], samples=b)
+      rows = jnp.repeat(rows, len(pieces) // len(rows), axis=0)  # the same in every window
     x = x + self._positions(x.shape[1], q, rows).astype(x.dtype)
     x = self._attend(x, there, masked_fraction)
     x = strips.unfold(x.reshape(-1, s, *x.shape[2:]))

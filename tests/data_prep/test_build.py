@@ -197,6 +197,25 @@ def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):
     run(tmp_path / "b", {**splits, "test": [walk("9/nm/0", fail)]}, limit_dropped=1.0)
 
 
+def test_all_refused_frames_are_counted_and_some_are_named(tmp_path):
+  names = [f"{i}.png" for i in range(shards.EXAMPLES + 5)]
+  read = functools.partial(Reading, np.full((3, 64, 64), 1, np.uint8), {"all black": names})
+  (facts,) = run(tmp_path, {"train": [walk("1/nm/0", read)]}).manifest["refused_frames"].values()
+  assert (facts["count"], len(facts["examples"])) == (shards.EXAMPLES + 5, shards.EXAMPLES)
+
+
+def test_walks_that_were_too_many_to_drop_are_read_again_next_time(tmp_path):
+  mended = tmp_path / "mended"
+  later = walk("8/nm/0", lambda: np.full((3, 64, 64), 8, np.uint8) if mended.exists() else fail())
+  splits = {"train": [*walks(["1"]), later]}
+  with pytest.raises(DataError, match="1 of 3 walks"):
+    run(tmp_path, splits)
+  mended.touch()
+  built = run(tmp_path, splits)
+  assert built.manifest["splits"]["train"]["sequences"] == 3
+  assert built.manifest["dropped"] == {}
+
+
 @pytest.mark.parametrize(
   ("error", "reason"),
   [(OSError("disk"), "unreadable file"), (ZeroDivisionError("oh"), r"reader failed \(ZeroDivisionError\)")],
@@ -229,6 +248,8 @@ def test_names_that_are_not_utf8_are_named(tmp_path):
 def test_the_advised_share_of_bad_walks_is_enough(tmp_path):
   splits = {"train": [*walks(["1"], count=71), *(walk(f"8/nm/{i}", fail) for i in range(29))]}
   assert run(tmp_path, splits, limit_dropped=0.29).manifest["splits"]["train"]["sequences"] == 71
+  with pytest.raises(DataError, match=r"29 of 100 walks .* more than the allowed 28.5%"):
+    run(tmp_path / "less", splits, limit_dropped=0.285)
 
 
 def test_a_place_that_cannot_be_written_is_one_clean_line(tmp_path, capsys, monkeypatch):

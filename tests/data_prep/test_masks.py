@@ -7,7 +7,7 @@ import pytest
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
 from data_prep.sources.images import ImageSource
-from data_prep.sources.masks import MADE_BINARY, read_walk
+from data_prep.sources.masks import MADE_BINARY, check_background, read_walk
 from fgait_jax.data.normalise import normalise_frame
 from fgait_jax.data.source import open_split
 
@@ -115,6 +115,12 @@ def test_copies_of_frames_are_refused_and_alike_names_are_not():
   # "000 (1)" shows something else, "001 - Kopie" too, and of "002 (1)" there is no original.
   assert reading.refused == {"copy of another frame": ["000 - Copy.png"]}
   assert len(reading.frames) == 5
+
+
+def test_a_background_is_white_where_it_is_in_most_frames():
+  check_background([True, False], "a/b/c")
+  with pytest.raises(Dropped, match="background looks white: invert the masks: a/b/c, in 2 of 3 frames"):
+    check_background([True, True, False], "a/b/c")
 
 
 def test_an_energy_image_is_no_frame(tmp_path):

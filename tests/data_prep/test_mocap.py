@@ -90,6 +90,16 @@ def test_files_that_are_no_motion_are_named(tmp_path):
   assert source.unread() == ["07/07_02.c3d", "08/old/deep.bvh", "index.html"]
 
 
+def test_sessions_of_one_person_bear_the_name_of_the_first(tmp_path):
+  for session in ("07", "38", "08"):
+    (tmp_path / session).mkdir()
+    (tmp_path / session / f"{session}_01.bvh").write_text("")
+  walks = [walk for each in datasets.get("cmu_mocap").source(tmp_path).splits().values() for walk in each]
+  assert {(walk.file, walk.subject) for walk in walks} == {
+    ("07/07_01.bvh", "07"), ("38/38_01.bvh", "07"), ("08/08_01.bvh", "08"),
+  }  # fmt: skip
+
+
 def test_sessions_of_one_person_stay_on_one_side(shared_data):
   splits = datasets.get("cmu_mocap").source(shared_data / "cmu_mocap").splits()
   subjects = {split: {walk.subject for walk in walks} for split, walks in splits.items()}

@@ -156,9 +156,15 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   split = open_split(tmp_path / "out", "own", "test")
   assert split.num_frames.tolist() == [8, 30, 15, 30]
   assert split.manifest["choices"] == {"frame_rate": 50.0}
+  assert split.manifest["recorded_frame_rates"] == {"8": 1, "30": 1, "50": 1, "100": 1}
   (tmp_path / "masks" / "fast" / "00" / "00" / "video.json").write_text("fast")
   assert build.main([*args, "--overwrite"]) == 1
   assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [0.0, 8.0, 24.0, 32.0])
+def test_no_frame_is_left_out_at_rates_that_are_unknown_or_not_higher_than_usual(rate):
+  np.testing.assert_array_equal(rates.picked(30, rate), np.arange(30))
 
 
 @pytest.mark.parametrize("rate", [33.0, 50.0, 59.94, 120.0, 240.0])

@@ -104,6 +104,26 @@ def test_smaller_penalties_are_spared_once_two_in_a_row_were_worse():
   assert len(tried) == best + 3 < 7
 
 
+def test_of_penalties_that_are_equally_good_the_largest_is_taken():
+  embeddings, labels = np.ones((12, 5, 3), np.float32), np.array(["a", "b"] * 6)  # nothing to be learnt
+  parts = Parts(fit=np.arange(8), validation=np.arange(8, 12))
+  layer = fit(embeddings, labels, penalties=(1e-3, 1e-1, 1e-2), parts=parts)
+  assert layer.tried == pytest.approx(dict.fromkeys((1e-1, 1e-2, 1e-3), np.log(2)), abs=1e-9)
+  assert layer.penalty == 1e-1
+
+
+def test_people_kept_back_of_whom_nothing_is_learnt_choose_nothing():
+  """Classes of validation people that no training person has, between the others in their order."""
+  embeddings, labels = overfitting()
+  rows = np.arange(len(labels))
+  parts = probe.keep_back_walks(labels, rows, fraction=0.3, seed=0)
+  known = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
+    fit=parts.fit[labels[parts.fit] != "1"], validation=parts.validation[labels[parts.validation] != "1"]))
+  strange = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
+    fit=parts.fit[labels[parts.fit] != "1"], validation=parts.validation))
+  assert strange.tried == known.tried
+
+
 def test_a_representation_is_probed_alike_at_any_scale_and_place():
   embeddings, labels = overfitting()
   parts = probe.keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
