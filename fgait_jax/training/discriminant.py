@@ -1,8 +1,9 @@
 """The closing step of pretraining: the teacher's discriminant, solved from the batches that would follow the last.
 
 Gradients learn slowly what is solved exactly in seconds: how parts vary together within a person, and what is left
-between persons. It maps what is pooled, before the heads, which keep what their own task wanted. It needs what the contrastive objective needs and nothing more, which clips are of one group: walks of
-a person where identities are known, one recording where they are not (then `augment` alone says what must not matter).
+between persons. It maps what is pooled, before the heads, which keep what their own task wanted. It needs what the
+contrastive objective needs and nothing more, which clips are of one group: walks of a person where identities are
+known, one recording where they are not (then `augment` alone says what must not matter).
 """
 
 import jax
@@ -27,7 +28,8 @@ def learnt(stats) -> bool:
 
 
 def learn(config, graph, teacher, splits, *, mesh: Mesh) -> dict[str, np.ndarray]:
-  """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, {params, stats}.
+  """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
+  {params, stats}.
 
   `splits` are of `discriminant.names`, or of `data.names` where none are named there. A function of the configuration
   and the teacher. Where there are fewer groups than directions, the last are zero.
