@@ -11,8 +11,11 @@ OUT    ?= runs/first
 
 pretrain: $(VENV)/.runtime
 	$(RUN) -m data_prep.build walkers --out built
+	$(RUN) -m data_prep.build crowd --out built
 	$(RUN) run_pretrain.py --config=configs/pretrain.py:tiny --workdir=$(OUT)
 	$(RUN) run_eval.py --config=configs/zero_shot.py --config.checkpoint=$(OUT) --out=$(OUT)/results
+	for real in kth usf17; do test ! -d built/$$real || \
+	  $(RUN) run_eval.py --config=configs/zero_shot.py:$$real --config.checkpoint=$(OUT) --out=$(OUT)/results || exit 1; done
 	$(RUN) run_eval.py --config=configs/linear_probe.py --config.checkpoint=$(OUT) --out=$(OUT)/results
 	$(RUN) run_eval.py --report=$(OUT)/results --out=$(OUT)/report.html
 

@@ -88,7 +88,9 @@ def discriminant() -> ConfigDict:
   """The linear map learnt in closed form after the last step, where model.discriminant asks for one: the directions in
   which groups (who may be each other's positive, data.positives) differ most against the clips of a group."""
   c = ConfigDict()
-  c.walks = 4096  # clips that teach it, of the batches that would follow the last
+  c.names = ()  # data sets that teach it, in equal parts; () takes the batches of data.names that would follow the last
+  c.positives = ()  # one per name, as data.positives
+  c.walks = 4096  # clips that teach it
   c.frames = 32  # consecutive frames of each
   c.components = 400  # principal components it begins with
   c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1

@@ -48,6 +48,8 @@ def tiny(config):
   bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
   config.data.positives = ("subject",)
   config.model.discriminant = 256
+  config.discriminant.names = ("walkers", "crowd")
+  config.discriminant.positives = ("subject", "subject")
   config.data.clip_frames = 8
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0

@@ -12,7 +12,6 @@
 import argparse
 import contextlib
 import functools
-import pathlib
 import shlex
 import sys
 import time
@@ -28,9 +27,9 @@ from fgait_jax.errors import FgaitError
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  args = _parse(argv)
   console = Console()
   try:
+    args = _parse(argv)
     if args.list:
       console.print(catalogue.table())
       return 0
@@ -70,8 +69,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("dataset", nargs="?", help="data set; --list shows them")
   parser.add_argument("--list", action="store_true", help="print the table of data sets and leave")
   parser.add_argument("--about", metavar="NAME", help="print what is known of one data set (terms, layout) and leave")
-  parser.add_argument("--raw", type=arguments.path, help="folder or archive of the recordings")
-  parser.add_argument("--out", type=arguments.path, default=pathlib.Path("built"), help="folder of built data sets")
+  parser.add_argument("--raw", type=arguments.path("--raw"), help="folder or archive of the recordings")
+  parser.add_argument("--out", type=arguments.path("--out"), default="built", help="folder of built data sets")
   cores = builder.usable_cores()
   parser.add_argument("--workers", type=int, default=cores, help="processes (default: %(default)s, the cores)")
   parser.add_argument(

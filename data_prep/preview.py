@@ -25,13 +25,13 @@ GIF_MILLISECONDS = 40  # a picture: 25 a second
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.preview", description=__doc__.split("\n\n")[0])
-  parser.add_argument("dataset", type=arguments.path, help="folder of a built data set, such as built/kth")
+  parser.add_argument("dataset", type=arguments.path("dataset"), help="folder of a built data set, such as built/kth")
   parser.add_argument("--split", default="test", help="default: %(default)s")
-  parser.add_argument("--out", type=arguments.path, default=pathlib.Path("preview"), help="folder of the pictures")
+  parser.add_argument("--out", type=arguments.path("--out"), default="preview", help="folder of the pictures")
   parser.add_argument("--walks", type=int, default=12, help="random walks shown (default: %(default)s)")
-  parser.add_argument("--seed", type=int, default=0, help="of the choice")
-  args = parser.parse_args(argv)
+  parser.add_argument("--seed", type=arguments.seed, default=0, help="of the choice")
   try:
+    args = parser.parse_args(argv)
     folder = args.dataset.resolve()
     if folder.name == BUILDER_VERSION:
       folder = folder.parent

@@ -49,15 +49,17 @@ class Written:
 def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status, 1 where any video gave nothing."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.video", description=__doc__.split("\n\n")[0])
-  parser.add_argument("videos", type=arguments.path, help="a video or a folder of them")
-  parser.add_argument("--out", type=arguments.path, required=True, help="folder of masks, <id>/<type>/<view>/*.png")
+  parser.add_argument("videos", type=arguments.path("videos"), help="a video or a folder of them")
+  parser.add_argument(
+    "--out", type=arguments.path("--out"), required=True, help="folder of masks, <id>/<type>/<view>/*.png"
+  )
   parser.add_argument(
     "--segmenter", choices=("pose", "background"), default="pose",
     help="pose: MediaPipe, any camera; background: a camera that stands still (default: %(default)s)",
   )  # fmt: skip
-  args = parser.parse_args(argv)
   failed = 0
   try:
+    args = parser.parse_args(argv)
     found = find(args.videos)
     for file, folder in track(found, description="videos", disable=not sys.stdout.isatty()):
       if (args.out / folder).is_dir():

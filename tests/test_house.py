@@ -26,9 +26,10 @@ ALLOWED = {
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
   "configs": {"configs"},
-  "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors"},
+  "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors",
+                "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
-                        "fgait_jax.errors"},
+                        "fgait_jax.errors", "fgait_jax.paths"},
   "run_pretrain": {"fgait_jax", "configs"},
   "run_eval": {"fgait_jax", "configs"},
 }

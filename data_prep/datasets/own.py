@@ -20,6 +20,7 @@ from data_prep.sources.opengait import OpenGaitSource
 from data_prep.sources.recordings import holds_pickles, recordings
 from data_prep.sources.trees import open_tree
 from fgait_jax.errors import DataError
+from fgait_jax.paths import local_path
 
 SEED = 0  # of drawing training subjects by a share
 
@@ -65,7 +66,7 @@ def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[s
   """
   names = sorted(subjects)
   if (share := _share(chosen)) is None:
-    train = _listed(pathlib.Path(chosen).expanduser(), names, where=where)
+    train = _listed(local_path(chosen, "--train-subjects"), names, where=where)
   else:
     drawn = np.random.default_rng(SEED).permutation(len(names))[: round(share * len(names))]
     train = {names[i] for i in drawn}

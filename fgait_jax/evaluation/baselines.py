@@ -12,8 +12,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import DataError
 from fgait_jax.evaluation.distances import centre, check_centring
 from fgait_jax.evaluation.features import Features, describe, progress_bar, read_walk
+from fgait_jax.evaluation.periodic import spread
+from fgait_jax.training import linear_maps
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
 
@@ -45,6 +49,32 @@ def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
   count, pixels, _ = gei.embeddings.shape
   parts = gei.embeddings.reshape(count, bands, pixels // bands).swapaxes(1, 2)
   return dataclasses.replace(gei, embeddings=np.ascontiguousarray(parts))
+
+
+def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed: int) -> linear_maps.LinearMap | None:
+  """Fisher's discriminant of raw GEIs, learnt from the people and with the settings of a network's own discriminant
+  (`pretraining` is the configuration of its run), so that both stand on the same terms.
+
+  None where the network has none, was not told who walks, or the sets that taught it are not in `data_dir`.
+  """
+  closing, data = pretraining.discriminant, pretraining.data
+  told = zip(closing.names or data.names, closing.positives or data.positives, strict=True)
+  names = [name for name, positives in told if positives == "subject"]
+  if not pretraining.model.discriminant or not names:
+    return None
+  learnt = []
+  for name in names:
+    try:
+      split = open_split(data_dir, name, data.split)
+    except DataError:
+      return None
+    rows = spread(split.subjects, closing.walks // len(names))
+    title = f"mean silhouettes of {split.name}"
+    learnt.append(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
+  rows = np.concatenate([found.embeddings for found in learnt])
+  people = np.concatenate([np.char.add(f"{name}/", found.subjects) for name, found in zip(names, learnt, strict=True)])
+  basis = linear_maps.components(rows, most=closing.components, seed=seed)
+  return linear_maps.discriminant(basis, people, shrinkage=closing.shrinkage)
 
 
 def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:

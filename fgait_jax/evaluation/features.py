@@ -86,13 +86,26 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
       if stream.read(2) != b"PK":  # numpy reads other formats too, and returns another type for each
         raise ValueError("it is no .npz archive; numpy.savez writes one")
     with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
+      arrays = {name: _member(file, name) for name in file.files}
   except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
     raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+  if objects := [name for name in (*_ARRAYS, "keys") if name in arrays and arrays[name] is None]:
+    raise DataError(f"{path}: {', '.join(objects)} hold Python objects, which are pickles and never loaded; save text"
+                    " as numpy.asarray(labels, str), and embeddings as floats")
   if missing := [name for name in _ARRAYS if name not in arrays]:
     raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types and"
                     f" views, found {', '.join(arrays) or 'none'}")
   return arrays
+
+
+def _member(file: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+  """An array of an open .npz, None where it holds Python objects."""
+  try:
+    return file[name]
+  except ValueError as error:
+    if "allow_pickle" not in str(error):
+      raise
+    return None
 
 
 def _identity(stored: np.ndarray | None) -> dict:

@@ -14,6 +14,7 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results, retrieval
 from fgait_jax.evaluation.distances import check_metric
 from fgait_jax.evaluation.features import Features
+from fgait_jax.paths import local_path
 
 NOBODY = "unknown"
 NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
@@ -158,7 +159,7 @@ def _load(config, side: str) -> tuple[Features, dict]:
   """Checked embeddings of a side, and what the file says of their origin ({} of another tool's)."""
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
-  return Features.load(path)
+  return Features.load(local_path(path, f"config.{side}"))
 
 
 def _check_named(found: Features, path: str, side: str) -> None:

@@ -21,7 +21,7 @@ from fgait_jax.evaluation import (
   zero_shot,
 )
 from fgait_jax.evaluation.report import sources
-from fgait_jax.training import preflight
+from fgait_jax.training import configuration, preflight
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}
 TASKS |= {"robustness": robustness.run, "compare": compare.run, "embed": embed.run, "identify": identify.run}
@@ -36,6 +36,7 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
   if config.task not in TASKS:
     nearest = difflib.get_close_matches(config.task, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {config.task!r}; did you mean {nearest!r}? Known: {', '.join(TASKS)}")
+  configuration.check_seed(config.seed)
   setup.one_process()
   out = preflight.writable(out, flag="--out")
   written = TASKS[config.task](config, out)

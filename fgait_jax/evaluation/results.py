@@ -28,6 +28,7 @@ import jax
 import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.paths import local_path
 from fgait_jax.training import configuration
 
 FORMAT = 1
@@ -99,7 +100,7 @@ def read(path: str | os.PathLike) -> dict:
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
   """The result files of a folder (other JSON is passed over), or the one file named; `DataError` if there is none."""
-  folder = pathlib.Path(folder)
+  folder = local_path(folder, "the results")
   if folder.is_file():
     return [folder]
   found = [path for path in sorted(folder.glob("*.json")) if _is_result(path)]

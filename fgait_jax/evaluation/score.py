@@ -10,6 +10,7 @@ from fgait_jax.evaluation.baselines import centred
 from fgait_jax.evaluation.distances import check_centring
 from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols.servers import write_csv
+from fgait_jax.paths import local_path
 
 _RETRIEVAL = (("rank1", "rank-1 %", True, 100), ("rank5", "rank-5 %", False, 100), ("map", "mAP %", False, 100))
 _RETRIEVAL += (("minp", "mINP %", False, 100), ("auc", "AUC %", False, 100))
@@ -37,7 +38,7 @@ def score(
   check_centring(centre_by)
   if not str(path):
     raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
-  found, origin = Features.load(path)
+  found, origin = Features.load(local_path(path, "config.embeddings"))
   found = centred(found, centre_by)
   result = scorer.evaluate(
     found.embeddings, found.subjects, found.conditions, found.views, metric=metric, bootstrap=bootstrap, seed=seed,

@@ -158,12 +158,15 @@ def seen_in_pretraining(config, network: Pretrained, split) -> dict:
       datasets.append(f"data not recorded (imported from {imported_from})")
       labels.append("labels not known")
       continue
-    names, part = learned["names"], learned["split"]
-    datasets += [f"{name} ({part})" for name in names]
-    told = [f"the {kind} of every sequence of {name}" for name, kind in zip(names, learned["positives"], strict=True)
-            if kind != "sequence"]
-    labels.append(f"told {' and '.join(told)}" if told else "without labels")
-    splits += [part] if config.dataset in names else []
+    part = learned["split"]
+    datasets += [f"{name} ({part})" for name in learned["names"]]
+    labels.append(_label_use(learned["names"], learned["positives"]))
+    splits += [part] if config.dataset in learned["names"] else []
+  if network.embedding == "discriminant" and (closing := network.config.discriminant).names:
+    part = network.config.data.split
+    datasets += [f"{name} ({part})" for name in closing.names]
+    labels.append(f"its last map {_label_use(closing.names, closing.positives)}")
+    splits += [part] if config.dataset in closing.names else []
   lessons = _lessons(network.fine_tune)
   labels += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in lessons]
   splits += [part for _, name, part in lessons if name == config.dataset]
@@ -174,6 +177,12 @@ def seen_in_pretraining(config, network: Pretrained, split) -> dict:
     "evaluated_split_among_them": any(_named(part) & _named(config.split) for part in splits),
     "evaluated_people_among_them": len(set(known) & set(map(str, split.subjects))) if network.people else None,
   }
+
+
+def _label_use(names, positives) -> str:
+  told = [f"the {kind} of every sequence of {name}" for name, kind in zip(names, positives, strict=True)
+          if kind != "sequence"]
+  return f"told {' and '.join(told)}" if told else "without labels"
 
 
 def _schooling(network: Pretrained) -> list[tuple[dict, str]]:

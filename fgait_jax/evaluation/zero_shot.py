@@ -36,6 +36,10 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
       ("row_bands", "row-band GEI", baselines.in_row_bands(gei)),
       ("raw_gei", "raw GEI", gei),
     ]
+    if setup.trained.embedding == "discriminant":
+      mapped = baselines.silhouette_discriminant(
+        setup.trained.config, data_dir=config.data_dir, max_frames=config.max_frames, seed=config.seed)
+      systems += [] if mapped is None else [("raw_gei_lda", "raw GEI, discriminant", mapped(gei))]
   rows = [row_of(setup, protocol, *system) for system in systems]
   if config.centre_by != "none":
     rows += [row_of(setup, protocol, name, title, baselines.centred(found, config.centre_by), centred=config.centre_by)
@@ -46,7 +50,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used here." if config.centre_by == "none" else
-           f"No labels were used here; centred rows know which {config.centre_by} each walk comes from."]
+           f"No labels were used here; centred rows know which {config.centre_by.replace('_', ' and ')} each walk comes"
+           " from."]
   if type(protocol) is CrossView:
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
   notes.append(hubs(first))

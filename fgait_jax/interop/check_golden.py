@@ -26,6 +26,7 @@ from fgait_jax.models import parts
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import P3D
 from fgait_jax.objectives.contrastive import part_info_nce
+from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training.optimizers import make_optimizer
 from fgait_jax.training.state import Graph, stats_of
@@ -260,11 +261,11 @@ def _relative_error(ours: np.ndarray | None, expected: np.ndarray, floor: float)
 
 def main(arguments: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description="Holds the P3D network against recorded arrays of the official module.")
-  parser.add_argument("file", type=pathlib.Path, metavar="FILE.npz")
-  path = parser.parse_args(arguments).file
+  parser.add_argument("file", metavar="FILE.npz")
+  given = parser.parse_args(arguments).file
   try:
     preflight.settle()
-    lines = check(path)
+    lines = check(local_path(given, "the file"))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

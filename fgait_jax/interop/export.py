@@ -23,6 +23,7 @@ from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.p3d import P3D
+from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -126,21 +127,18 @@ def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLA
 
 def main(arguments: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description="Writes weights or a self-contained network of one of our checkpoints.")
-  parser.add_argument("checkpoint", type=pathlib.Path, help="a run's folder, or one step's")
-  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder that receives the files")
+  parser.add_argument("checkpoint", help="a run's folder, or one step's")
+  parser.add_argument("--out", required=True, help="folder that receives the files")
   parser.add_argument("--format", choices=("safetensors", "opengait", "jax"), required=True)
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
-  options.checkpoint, options.out = options.checkpoint.expanduser(), options.out.expanduser()
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     preflight.settle()
-    preflight.writable(options.out, flag="--out")
-    platforms = tuple(options.platforms.split(","))
-    written = run(
-      options.checkpoint, out=options.out, form=options.format, platforms=platforms, which=options.network
-    )
+    out = preflight.writable(options.out, flag="--out")
+    checkpoint, platforms = local_path(options.checkpoint, "the checkpoint"), tuple(options.platforms.split(","))
+    written = run(checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

@@ -190,8 +190,8 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
 
 def main(arguments: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description="Turns a checkpoint of OpenGait into one of ours.")
-  parser.add_argument("checkpoint", type=pathlib.Path)
-  parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the new checkpoint")
+  parser.add_argument("checkpoint")
+  parser.add_argument("--out", required=True, help="folder of the new checkpoint")
   parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens

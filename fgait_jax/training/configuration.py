@@ -30,8 +30,8 @@ FREE = (
 # Keys that runs begun before them lack, with the value that says what they did.
 ADDED = {
   "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
-  "model.discriminant": 0, "discriminant.walks": 4096, "discriminant.frames": 32, "discriminant.components": 400,
-  "discriminant.shrinkage": 0.3,
+  "model.discriminant": 0, "discriminant.names": [], "discriminant.positives": [], "discriminant.walks": 4096,
+  "discriminant.frames": 32, "discriminant.components": 400, "discriminant.shrinkage": 0.3,
 }
 
 
@@ -77,6 +77,12 @@ def changes(before, now) -> list[str]:
   ]
 
 
+def check_seed(seed: int) -> None:
+  """Raises `ConfigError` for a seed that jax or scikit-learn would cut or refuse."""
+  if not 0 <= seed < 2**32:
+    raise ConfigError(f"config.seed={seed} must be from 0 to 2**32 - 1 = {2**32 - 1}")
+
+
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
@@ -85,6 +91,7 @@ def check(config, mesh: Mesh) -> None:
   if min(config.model.body_heads, config.model.discriminant) < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
                       f"{config.model.discriminant} must be 0 or more")
+  check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
   slot = frames_per_token(config.model.name, config.model.variant)
@@ -125,12 +132,27 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
-    (optim.peak_rate > 0, f"config.optim.peak_rate={optim.peak_rate} must be above 0"),
-    (optim.clip_norm >= 0, f"config.optim.clip_norm={optim.clip_norm} must be at least 0; 0 turns it off"),
     (optim.schedule != "step" or all(optim.warmup_steps < at < train.steps for at in optim.step_at),
      f"config.optim.step_at={tuple(optim.step_at)}: each must come after config.optim.warmup_steps="
      f"{optim.warmup_steps} and before config.train.steps={train.steps}"),
   ]
+  closing = config.discriminant
+  if config.model.discriminant:
+    needs += [
+      (len(closing.names) == len(closing.positives) and all(kind in POSITIVES for kind in closing.positives),
+       f"config.discriminant.positives={tuple(closing.positives)} needs one of {', '.join(POSITIVES)} per"
+       f" config.discriminant.names {tuple(closing.names)}"),
+    ]
+    least = data.batch_size * data.clips
+    needs += [
+      (closing.walks >= least,
+       f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
+       " config.data.clips)"),
+      (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
+      (min(closing.frames, closing.components) > 0,
+       f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
+       " least 1"),
+    ]
   chances = {key: chance for key, chance in config.augment.items() if key != "width"}
   needs += [
     (0 <= chance <= 1, f"config.augment.{key}={chance} is a probability, from 0 (never) to 1 (every clip)")

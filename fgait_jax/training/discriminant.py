@@ -29,10 +29,14 @@ def learnt(stats) -> bool:
 def learn(config, graph, teacher, splits, *, mesh: Mesh) -> dict[str, np.ndarray]:
   """`mean` [f] and `kernel` [f, model.discriminant] from the unit predictions of `teacher`, {params, stats}.
 
-  A function of the configuration and the teacher. Where there are fewer groups than directions, the last are zero.
+  `splits` are of `discriminant.names`, or of `data.names` where none are named there. A function of the configuration
+  and the teacher. Where there are fewer groups than directions, the last are zero.
   Raises `DataError` where clips cannot be read, or teach nothing (fewer than two groups, or one clip of each).
   """
   settings, data = config.discriminant, config.data
+  factors, exponent, mix, positives = data.factors, data.exponent, data.mix, data.positives
+  if settings.names:
+    factors, exponent, mix, positives = (1.0,) * len(splits), 0.0, "per_sequence", settings.positives
   order = spaced(settings.frames, stride=stride_of(data))
 
   @jax.jit
@@ -51,9 +55,9 @@ def learn(config, graph, teacher, splits, *, mesh: Mesh) -> dict[str, np.ndarray
   count = max(1, settings.walks // (data.batch_size * data.clips))
   stream = batches(
     splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=settings.frames,
-    window_frames=settings.frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=first,
+    window_frames=settings.frames, factors=factors, exponent=exponent, mix=mix, start=first,
     stop=first + count, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
-    workers=0, prefetch=min(data.prefetch, 4), positives=data.positives,
+    workers=0, prefetch=min(data.prefetch, 4), positives=positives,
   )
   rows, groups = [], []
   for number, batch in enumerate(stream):

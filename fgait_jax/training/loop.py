@@ -51,7 +51,9 @@ def run(
   configuration.check(config, mesh)
   if splits is None:
     splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
-  for split in splits:
+  closing_names = config.discriminant.names if config.model.discriminant else ()
+  closing_splits = [open_split(config.data.dir, name, config.data.split) for name in closing_names] or splits
+  for split in {*splits, *closing_splits}:
     if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
       raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
   graph, target, shardings = states.abstract(config, mesh)
@@ -61,8 +63,9 @@ def run(
 
   with checkpoints.Checkpoints(workdir, keep=config.train.keep) as saved, Stop() as asked:
     # Where to begin.
-    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in splits},
-                                checkpoints.people_of(splits))
+    met = [*splits, *(split for split in closing_splits if split.name not in {s.name for s in splits})]
+    meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in met},
+                                checkpoints.people_of(met))
     start = saved.latest() or 0
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
@@ -70,7 +73,7 @@ def run(
         weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
         state |= weights
         meta["data"] = meta["started_from"]["data"] | meta["data"]
-        meta["people"] = checkpoints.people_of(splits, meta["started_from"]["people"])
+        meta["people"] = checkpoints.people_of(met, meta["started_from"]["people"])
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
@@ -116,7 +119,7 @@ def run(
         if step == steps and config.model.discriminant and not discriminant.learnt(state["teacher"]["stats"]):
           with clock.away():
             display.say(f"learning the discriminant from {config.discriminant.walks:,} clips")
-            found = discriminant.learn(config, graph, state["teacher"], splits, mesh=mesh)
+            found = discriminant.learn(config, graph, state["teacher"], closing_splits, mesh=mesh)
             state["teacher"]["stats"]["discriminant"] = jax.device_put(found, replicated(mesh))
 
         # Save.

@@ -4,6 +4,7 @@ A rule is (pattern over the "/"-joined parameter path, weight-decay factor, lear
 match exactly one. SGD is torch's: the decay joins the gradient before the momentum, and the rate comes last.
 """
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -27,6 +28,9 @@ def make_schedule(
     raise ConfigError(
       f"config.optim.warmup_steps={warmup_steps} must be at least 0 and below config.train.steps={steps}"
     )
+  if not (0 < peak_rate < math.inf and 0 <= final_rate < math.inf):
+    raise ConfigError(f"config.optim.peak_rate={peak_rate} must be above 0, config.optim.final_rate={final_rate} at"
+                      " least 0")
   if schedule == "cosine":
     last = max(steps - 1 - warmup_steps, 1)
     after = optax.cosine_decay_schedule(peak_rate, last, alpha=final_rate / peak_rate)
@@ -70,7 +74,17 @@ def make_optimizer(
   params, *, name: str, rate: optax.Schedule, momentum: float, beta1: float, beta2: float, weight_decay: float,
   clip_norm: float, rules: Sequence[Rule],
 ) -> optax.GradientTransformation:
-  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing."""
+  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing. Raises `ConfigError` naming the key
+  of a value that cannot be."""
+  shares = {"momentum": momentum, "beta1": beta1, "beta2": beta2}
+  if wrong := [f"config.optim.{key}={value}" for key, value in shares.items() if not 0 <= value < 1]:
+    raise ConfigError(f"{', '.join(wrong)}: must be at least 0 and below 1")
+  if not 0 <= weight_decay < math.inf:
+    raise ConfigError(f"config.optim.weight_decay={weight_decay} must be at least 0: a negative one lets weights grow")
+  if not 0 <= clip_norm < math.inf:
+    raise ConfigError(f"config.optim.clip_norm={clip_norm} must be at least 0; 0 turns it off")
+  if negative := [rule for rule in rules if min(rule[1:]) < 0]:
+    raise ConfigError(f"config.optim.rules: {negative[0]} has a negative factor; 0 turns decay or learning off")
   decay_factors, rate_factors = factors(params, rules)
   decay = _add_decay(weight_decay, decay_factors)
   if name == "adamw":

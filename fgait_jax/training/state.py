@@ -81,7 +81,8 @@ def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
   Counts of keys that pretraining has too take their place."""
   values = config.to_dict()
   model = {key: value for key, value in values["model"].items() if key not in ADDED}
-  return ConfigDict(values | {"model": model | {key: count for key, count in counts.items() if count or key not in ADDED}}).lock()
+  model |= {key: count for key, count in counts.items() if count or key not in ADDED}
+  return ConfigDict(values | {"model": model}).lock()
 
 
 def make_graph(config) -> Graph:

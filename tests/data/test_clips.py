@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fgait_jax.data.clips import draws_per_clip, sample_clip, sample_clips
+from fgait_jax.data.clips import draws_per_clip, sample_clip, sample_clips, spaced
 
 
 def many(num_frames, *, clip_frames, window_frames, number=4000, seed=0):
@@ -58,3 +58,12 @@ def test_sequences_of_different_lengths_are_sampled_at_once():
   assert clips.shape == (3, 2, 16)
   assert (clips.max((1, 2)) < [5, 20, 200]).all()
   np.testing.assert_array_equal(clips[2, 1], sample_clips(noise[2, 1], np.array(200), clip_frames=16))
+
+
+@pytest.mark.parametrize("num_frames, stride", [(1, 4), (3, 4), (10, 4), (33, 4), (33, 1)])
+def test_spaced_frames_are_all_frames_once_each_a_stride_after_its_neighbour(num_frames, stride):
+  order = spaced(num_frames, stride=stride)
+  np.testing.assert_array_equal(np.sort(order), np.arange(num_frames))
+  begins = order[1:] < stride  # the next run through the sequence
+  assert (np.diff(order)[~begins] == stride).all()
+  assert begins.sum() == min(stride, num_frames) - 1

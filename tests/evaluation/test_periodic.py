@@ -51,7 +51,8 @@ def embed(frames, valid):
 
 def test_a_run_says_rank1_auc_and_signs_of_collapse(monkeypatch):
   (evaluator,) = periodic.zero_shot(config_of(monkeypatch))
-  values = evaluator.run(types.SimpleNamespace(embed=embed, stride=1, mesh=make_mesh()), 100, lambda: None)
+  network = types.SimpleNamespace(embed=embed, stride=1, embedding="prediction", mesh=make_mesh())
+  values = evaluator.run(network, 100, lambda: None)
   assert values["zero_shot/CL/rank1"] == 100
   assert values["zero_shot/mean/auc"] == pytest.approx(100)
   assert 1 < values["zero_shot/effective_rank"] <= 2

@@ -11,6 +11,7 @@ from configs import base
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import corruption, features, linear_probe, program, results, setup, tables
 from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training.pretrained import Pretrained
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
 
@@ -50,6 +51,8 @@ class Output:
 
 class Network:
   """Embeds a walk as its column sums; counts its calls."""
+
+  embedding = Pretrained.embedding
 
   def __init__(self, trained=True):
     self.config = base.pretrain()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation import baselines, protocols
+from fgait_jax.evaluation.features import Features
 from fgait_jax.evaluation.protocols import lists
 from fgait_jax.evaluation.protocols.figures import MEASURES
 from fgait_jax.evaluation.protocols.servers import write_csv
@@ -222,7 +223,7 @@ def test_servers_rank_gallery_labels(tmp_path):
   with pytest.raises(ConfigError, match="config.rerank.weight=1.5 must lie in 0 to 1"):
     evaluate("hid", *three, rerank={"k1": 2, "k2": 2, "weight": 1.5})
   assert evaluate("hid", *three, rerank={"k1": 2, "k2": 2})["submission"]["rows"] == [["v9", "00000"]]
-  with pytest.raises(ConfigError, match="config.protocol=grew writes a file for a server .*task score"):
+  with pytest.raises(ConfigError, match="config.protocol=grew gives no figures: .*configs/score.py"):
     trials_of(protocols.get("grew"), *(np.array(["a"]),) * 3)
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
@@ -349,3 +350,24 @@ def test_score_names_the_file(tmp_path):
     score(path, protocol="casia_b")
   with pytest.raises(DataError, match=r"absent.npz: not a readable"):
     score(tmp_path / "absent.npz", protocol="casia_b")
+
+
+def test_usf_probes_are_told_apart_by_ground_shoe_and_camera():
+  keys = [(kind, view) for kind in ("ga", "gb", "ca", "cb") for view in "rl"]
+  labels = np.repeat(["u01", "u02", "u03"], len(keys))
+  types, views = (np.array([key[i] for key in keys] * 3) for i in (0, 1))
+  rng = np.random.default_rng(0)
+  own = np.repeat(rng.standard_normal((3, 8)), len(keys), axis=0)
+  concrete = 20 * (np.char.startswith(types, "c"))[:, None] * rng.standard_normal(8)
+  embeddings = (own + concrete).astype(np.float32)[..., None]
+  found = protocols.get("usf17").evaluate(embeddings, labels, types, views, bootstrap=0)["conditions"]
+  assert list(found) == list("ABCDEFG")
+  assert {name: (f["probes"], f["gallery"]) for name, f in found.items()} == dict.fromkeys("ABCDEFG", (3, 3))
+  assert [found[name]["rank1"] for name in "ABC"] == [100.0] * 3
+  assert max(found[name]["rank1"] for name in "DEFG") < 50  # concrete moves all alike: centring finds them again
+  features = Features(embeddings=embeddings, subjects=labels, conditions=types, views=views, keys=labels)
+  moved = baselines.centred(features, "condition_view")
+  found = protocols.get("usf17").evaluate(moved.embeddings, labels, types, views, bootstrap=0)["conditions"]
+  assert [f["rank1"] for f in found.values()] == [100.0] * 7
+  with pytest.raises(DataError, match="unknown types: na"):
+    protocols.get("usf17").evaluate(embeddings, labels, np.full(len(types), "na"), views, bootstrap=0)

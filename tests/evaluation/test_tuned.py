@@ -17,10 +17,11 @@ def save(folder, step):
   config = base.evaluation().unlock()
   config.fine_tune.target = "tall"
   number = {"encoder": {"kernel": np.full((2,), step, np.float32)}}
-  trained = types.SimpleNamespace(params=number, stats={}, identity="a-1-teacher", data={}, fine_tune={},
+  trained = types.SimpleNamespace(params=number, stats={}, identity="a-1-teacher", data={}, fine_tune={}, people={},
                                   started_from={}, imported_from="")
   learner = types.SimpleNamespace(config=base.pretrain(), params=lambda values: values | {"head": number["encoder"]})
-  dataset = types.SimpleNamespace(name="walkers/train", manifest={"content_hash": "d"})
+  dataset = types.SimpleNamespace(name="walkers/train", manifest={"content_hash": "d", "name": "walkers"},
+                                  subjects=np.array(["a"]))
   fitted = Fitted(trainable=number, stats={"head": {}}, step=step, factor=1.0, score=None, curve=[])
   return tuned.save(folder, setup=types.SimpleNamespace(config=config, trained=trained), learner=learner,
                     fitted=fitted, dataset=dataset)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.models.parts import BINS, NUM_PARTS, FeatureMap, part_pool, temporal_max
+from fgait_jax.models.parts import BINS, NUM_PARTS, TEMPORAL, FeatureMap, part_pool, temporal_max, temporal_mean
 
 FEATURES = np.array(jax.random.normal(jax.random.key(0), (2, 3, 16, 4, 5)))
 PRESENT = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (2, 3, 16, 4)))
@@ -32,3 +32,25 @@ def test_parts_are_mean_plus_max_of_what_is_present():
 def test_rows_that_do_not_divide_are_refused():
   with pytest.raises(ValueError, match="divide by 16; got 12 rows"):
     part_pool(jnp.ones((1, 12, 4, 2)), jnp.ones((1, 12, 4), bool))
+
+
+def test_the_mean_over_time_counts_present_slots_alone():
+  mean, present = temporal_mean(FeatureMap(jnp.array(FEATURES), jnp.array(PRESENT)))
+  count = PRESENT.sum(1)[..., None]
+  want = np.where(PRESENT[..., None], FEATURES, 0).sum(1) / np.maximum(count, 1)
+  np.testing.assert_array_equal(present, PRESENT.any(1))
+  np.testing.assert_allclose(mean, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TEMPORAL)
+def test_pooling_over_time_ignores_the_order_and_what_is_absent(name):
+  pool = TEMPORAL[name]
+  found, _ = pool(FeatureMap(jnp.array(FEATURES), jnp.array(PRESENT)))
+  spoilt = np.where(PRESENT[..., None], FEATURES, 99.0)[:, ::-1]
+  np.testing.assert_allclose(pool(FeatureMap(jnp.array(spoilt), jnp.array(PRESENT[:, ::-1])))[0], found, atol=1e-6)
+
+
+def test_of_one_slot_mean_and_maximum_are_the_slot_and_their_sum_is_twice_it():
+  one = FeatureMap(jnp.array(FEATURES[:, :1]), jnp.ones_like(jnp.array(PRESENT[:, :1])))
+  for name, factor in (("max", 1), ("mean", 1), ("mean_max", 2)):
+    np.testing.assert_allclose(TEMPORAL[name](one)[0], factor * FEATURES[:, 0], rtol=1e-6)

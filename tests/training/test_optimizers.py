@@ -58,6 +58,8 @@ def test_steps_drop_where_asked(warmup_steps):
   [
     ({"schedule": "linear"}, r"config.optim.schedule='linear'; known: \"cosine\", \"step\""),
     ({"warmup_steps": 11}, r"config.optim.warmup_steps=11 must be .* below config.train.steps=11"),
+    ({"peak_rate": 0.0}, r"config.optim.peak_rate=0.0 must be above 0"),
+    ({"final_rate": -1e-5}, r"config.optim.final_rate=-1e-05 at least 0"),
   ],
 )
 def test_schedules_that_cannot_be_are_refused(change, message):
@@ -127,6 +129,17 @@ def test_a_parameter_under_no_rule_or_two_is_refused(rules, message):
     make_optimizer(params(), **OPTIMIZER | {"rules": rules})
 
 
-def test_unknown_optimizer_is_refused():
-  with pytest.raises(ConfigError, match=r"config.optim.name='lion'; known: \"adamw\", \"sgd\""):
-    make_optimizer(params(), **OPTIMIZER | {"name": "lion"})
+@pytest.mark.parametrize(
+  "change, message",
+  [
+    ({"name": "lion"}, r"config.optim.name='lion'; known: \"adamw\", \"sgd\""),
+    ({"weight_decay": -0.05}, r"config.optim.weight_decay=-0.05 must be at least 0: a negative one lets weights grow"),
+    ({"weight_decay": float("nan")}, r"config.optim.weight_decay=nan must be at least 0"),
+    ({"clip_norm": -1.0}, r"config.optim.clip_norm=-1.0 must be at least 0"),
+    ({"momentum": -0.9, "beta2": 1.0}, r"config.optim.momentum=-0.9, config.optim.beta2=1.0: must be"),
+    ({"rules": (*RULES[:1], (r".*/kernel", -1.0, 0.5))}, r"config.optim.rules: \('\.\*/kernel', -1.0, 0.5\) has"),
+  ],
+)
+def test_an_optimizer_that_cannot_be_is_refused(change, message):
+  with pytest.raises(ConfigError, match=message):
+    make_optimizer(params(), **OPTIMIZER | change)

@@ -9,6 +9,7 @@ import pathlib
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import results, tables
 from fgait_jax.evaluation.report import compare, export, layout, strips
+from fgait_jax.paths import local_path
 from fgait_jax.training.metrics import read_lines
 
 TRAINING, TRAINING_KIND = "training.json", "training"
@@ -38,7 +39,7 @@ class Source:
 
 def read(folder: str | pathlib.Path, *, label: str = "") -> Source:
   """Reads every JSON file of `folder`; raises `DataError` where it is no folder or holds no result."""
-  folder = pathlib.Path(folder)
+  folder = local_path(folder, "--report")
   if not folder.is_dir():
     raise DataError(f"--report={folder}: not a folder; name the --out folder of finished evaluations")
   found, played, lines, passed = [], {}, [], []

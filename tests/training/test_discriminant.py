@@ -1,0 +1,71 @@
+"""The closing discriminant: learnt once, at the end, the same however the run got there; tasks then compare it."""
+
+import jax
+import numpy as np
+import pytest
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.models.discriminant import Discriminant
+from fgait_jax.training import linear_maps
+from fgait_jax.training.checkpoints import load_network
+
+CHANGES = {
+  "model__discriminant": 6, "discriminant__walks": 32, "discriminant__frames": 4, "discriminant__components": 8,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(run, configure, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("finished")
+  return workdir, run(configure(**CHANGES), workdir)
+
+
+def test_it_is_learnt_after_the_last_step_and_no_earlier(run, configure, finished, tmp_path):
+  stopped = run(configure(**CHANGES, train__stop_at=3), tmp_path)
+  assert not np.any(stopped["teacher"]["stats"]["discriminant"]["kernel"])
+  assert load_network(tmp_path).embedding == "prediction"
+  whole = run(configure(**CHANGES), tmp_path)
+  jax.tree.map(np.testing.assert_array_equal, *(jax.device_get(state) for state in (whole, finished[1])))
+  assert np.any(whole["teacher"]["stats"]["discriminant"]["kernel"])
+  assert not np.any(whole["stats"]["discriminant"]["kernel"])  # the student has none
+
+
+def test_a_finished_run_started_again_keeps_it(run, configure, finished):
+  before = jax.device_get(finished[1]["teacher"]["stats"]["discriminant"])
+  after = jax.device_get(run(configure(**CHANGES), finished[0])["teacher"]["stats"]["discriminant"])
+  jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_the_network_gives_the_map_of_its_unit_predictions_and_tasks_take_it(finished, toy):
+  network = load_network(finished[0])
+  assert network.embedding == "discriminant"
+  assert load_network(finished[0], which="student").embedding == "prediction"
+  assert load_network(finished[0], trained=False).embedding == "prediction"
+  frames = np.stack([np.pad(toy.frames(i), ((0, 2), (0, 0), (0, 0), (0, 0))) for i in range(8)])
+  found = network.embed(frames, np.arange(8) < 6 + np.zeros((8, 1), int))
+  prediction = np.asarray(found.prediction)
+  rows = (prediction / np.linalg.norm(prediction, axis=-1, keepdims=True)).reshape(8, -1)
+  stats = jax.device_get(network.stats["discriminant"])
+  want = (rows - stats["mean"]) @ stats["kernel"]
+  want /= np.linalg.norm(want, axis=1, keepdims=True)
+  np.testing.assert_allclose(np.asarray(found.discriminant)[:, 0], want, atol=2e-5)
+
+
+def test_untold_it_is_zero_and_its_result_finite():
+  found = np.asarray(Discriminant(3, 4, 5)(np.ones((2, 3, 4), np.float32)))
+  np.testing.assert_array_equal(found, np.zeros((2, 1, 5)))
+
+
+def test_what_cannot_be_learnt_from_is_refused_before_training(configure, run, tmp_path):
+  with pytest.raises(ConfigError, match=r"config\.discriminant\.shrinkage=2"):
+    run(configure(**CHANGES, discriminant__shrinkage=2.0), tmp_path)
+  with pytest.raises(ConfigError, match=r"config\.discriminant\.walks=8 .* 16"):
+    run(configure(**CHANGES | {"discriminant__walks": 8}), tmp_path)
+
+
+def test_every_direction_is_learnt_and_clips_that_are_all_alone_teach_nothing(finished):
+  kernel = jax.device_get(finished[1]["teacher"]["stats"]["discriminant"]["kernel"])
+  assert (np.linalg.norm(kernel, axis=0) > 0).all()
+  basis = linear_maps.components(np.random.default_rng(0).standard_normal((8, 4, 1)), most=2, seed=0)
+  with pytest.raises(DataError, match="two people"):
+    linear_maps.discriminant(basis, np.arange(8), shrinkage=0.1)
