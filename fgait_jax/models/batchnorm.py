@@ -1,9 +1,12 @@
 """Batch normalisation that ignores padding and keeps torch's running statistics.
 
-Differs from `flax.nnx.BatchNorm` in two ways the reference needs: entries can be declared not valid, and the running
+Differs from `flax.nnx.BatchNorm` in what the reference needs: entries can be declared not valid, and the running
 variance is the unbiased one (N / (N - 1)), as torch stores it. Under `jax.jit` with a sharded batch the statistics are
-those of the global batch, because the mean over the batch axis is.
+those of the global batch, because the sums over the batch axis are. For its gradient it keeps its input in the input's
+own dtype, and one mean and deviation a channel; differentiated by jax it would keep float32 copies of the input.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -37,27 +40,66 @@ class BatchNorm(nnx.Module):
 
     `valid` covers all leading axes of `x`, or the first of them: [b, t] says which frames of [b, t, h, w, d] count.
     """
+    scale, bias, mean, var = self.scale[...], self.bias[...], self.mean[...], self.var[...]
     if self.use_running_average:
-      mean, var = self.mean[...], self.var[...]
-    else:
-      mean, var = self._batch_statistics(x.astype(jnp.float32), valid)
-    scale = self.scale[...] * jax.lax.rsqrt(var + self.epsilon)
-    return (x.astype(jnp.float32) * scale + (self.bias[...] - mean * scale)).astype(x.dtype)
-
-  def _batch_statistics(self, x: Array, valid: Array | None) -> tuple[Array, Array]:
-    axes = tuple(range(x.ndim - 1))
-    entries = x.size // x.shape[-1]
-    if valid is None:
-      count = jnp.float32(entries)
-      mean = jnp.mean(x, axis=axes)
-      var = jnp.mean(jnp.square(x - mean), axis=axes)  # two passes: no cancellation in float32
-    else:
-      weight = valid.astype(jnp.float32).reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
-      count = jnp.maximum(jnp.sum(weight) * (entries // valid.size), 1)
-      mean = jnp.sum(x * weight, axis=axes) / count
-      var = jnp.sum(jnp.square(x - mean) * weight, axis=axes) / count
-    unbiased = var * count / jnp.maximum(count - 1, 1)
+      return _affine(x, scale, bias, mean, jax.lax.rsqrt(var + self.epsilon))
+    y, batch_mean, unbiased = _normalise(x, scale, bias, valid, mean, self.epsilon)
     keep = self.momentum
-    self.mean[...] = keep * self.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)
-    self.var[...] = keep * self.var[...] + (1 - keep) * jax.lax.stop_gradient(unbiased)
-    return mean, var
+    self.mean[...] = keep * mean + (1 - keep) * batch_mean
+    self.var[...] = keep * var + (1 - keep) * unbiased
+    return y
+
+
+@jax.checkpoint  # keeps `x` as it is, not in float32
+def _affine(x, scale, bias, mean, inverse):
+  factor = scale * inverse
+  return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _normalise(x, scale, bias, valid, shift, epsilon: float):
+  """(normalised `x`, mean, unbiased variance), of which the last two pass no gradient.
+
+  Moments are taken about `shift`, the running mean: about zero a mean far from it would cost the variance its digits,
+  and about the batch's own mean the second moment could only be summed over devices after the first.
+  """
+  return _forward(x, scale, bias, valid, shift, epsilon)[0]
+
+
+def _forward(x, scale, bias, valid, shift, epsilon):
+  weight, count = _weights(x, valid)
+  shifted = x.astype(jnp.float32) - shift
+  first, second = _sums(shifted * weight, jnp.square(shifted) * weight) / count
+  mean, var = shift + first, jnp.maximum(second - jnp.square(first), 0)
+  inverse = jax.lax.rsqrt(var + epsilon)
+  y = _affine(x, scale, bias, mean, inverse)
+  return (y, mean, var * count / jnp.maximum(count - 1, 1)), (x, scale, valid, mean, inverse)
+
+
+def _backward(epsilon, residuals, gradients):
+  x, scale, valid, mean, inverse = residuals
+  gradient = gradients[0].astype(jnp.float32)
+  standard = (x.astype(jnp.float32) - mean) * inverse
+  by_bias, by_scale = _sums(gradient, gradient * standard)
+  weight, count = _weights(x, valid)
+  by_x = (scale * inverse) * (gradient - weight * ((by_bias + standard * by_scale) / count))
+  return by_x.astype(x.dtype), by_scale, by_bias, None, None
+
+
+_normalise.defvjp(_forward, _backward)
+
+
+def _weights(x: Array, valid: Array | None) -> tuple[Array, Array]:
+  """One for what counts and zero for the rest, in the axes of `x`, and how many entries a channel count."""
+  entries = x.size // x.shape[-1]
+  if valid is None:
+    return jnp.float32(1), jnp.float32(entries)
+  weight = valid.astype(jnp.float32).reshape(valid.shape + (1,) * (x.ndim - valid.ndim))
+  return weight, jnp.maximum(jnp.sum(weight) * (entries // valid.size), 1)
+
+
+def _sums(one: Float[Array, "n *lead d"], other: Float[Array, "n *lead d"]) -> Float[Array, "2 d"]:
+  """Both summed over all axes but the last: within samples, which no device shares, and then over samples at once, so
+  that devices meet once and not twice."""
+  within = jnp.stack([jnp.sum(x, axis=tuple(range(1, x.ndim - 1))) for x in (one, other)])
+  return jnp.sum(within, axis=1)

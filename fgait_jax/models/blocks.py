@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.models import products
 from fgait_jax.typing import Array, Bool, Float
 
 UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time
@@ -29,8 +30,8 @@ class Linear(nnx.Module):
 
   def __call__(self, x: Float[Array, "*lead d"]) -> Array:
     # As one matrix: XLA on CPU takes twice as long for the gradient of a kernel over several axes at once.
-    y = x.reshape(-1, x.shape[-1]).astype(self.dtype) @ self.kernel[...].astype(self.dtype)
-    return (y + self.bias[...].astype(self.dtype)).reshape(*x.shape[:-1], -1)
+    y = products.einsum("nd,de->ne", x.reshape(-1, x.shape[-1]).astype(self.dtype), self.kernel[...])
+    return products.add(y, self.bias[...]).reshape(*x.shape[:-1], -1)
 
 
 class LayerNorm(nnx.Module):
@@ -42,10 +43,15 @@ class LayerNorm(nnx.Module):
     self.epsilon = epsilon
 
   def __call__(self, x: Float[Array, "*lead d"]) -> Float[Array, "*lead d"]:
-    y = x.astype(jnp.float32)
-    y = y - jnp.mean(y, axis=-1, keepdims=True)
-    y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + self.epsilon)
-    return (y * self.scale[...] + self.bias[...]).astype(x.dtype)
+    return _layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
+
+
+@functools.partial(jax.checkpoint, static_argnums=3)  # keeps `x` as it is, not in float32, centred and normalised
+def _layer_norm(x, scale, bias, epsilon: float):
+  y = x.astype(jnp.float32)
+  y = y - jnp.mean(y, axis=-1, keepdims=True)
+  y = y * jax.lax.rsqrt(jnp.mean(jnp.square(y), axis=-1, keepdims=True) + epsilon)
+  return (y * scale + bias).astype(x.dtype)
 
 
 class Attention(nnx.Module):

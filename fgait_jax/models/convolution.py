@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.ad_checkpoint import checkpoint_name
 
-from fgait_jax.models import patches, winograd
+from fgait_jax.models import patches, products, winograd
 from fgait_jax.typing import Array, Float
 
 SAVED = "convolution"  # name of every convolution's output, for rematerialisation that keeps those
@@ -21,21 +21,41 @@ _WIDE = 32  # channels in and out from which the fast paths pay for their transf
 
 
 def plain(x: Float[Array, "n h w c"], kernel: Float[Array, "i j c d"], *, stride: int = 1) -> Array:
-  """XLA's cross-correlation with half a window of zeros around, any platform, any gradient: what the others are tested
-  against."""
+  """XLA's cross-correlation with half a window of zeros around, in the dtype of `x`, on any platform: what the others
+  are tested against."""
   padding = [(window // 2, window // 2) for window in kernel.shape[:2]]
   return jax.lax.conv_general_dilated(
-    x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    x, kernel.astype(x.dtype), (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+  )
+
+
+def plain_kernel_gradient(
+  x: Float[Array, "n h w c"], gradient: Float[Array, "n i j d"], *, shape: tuple[int, ...], stride: int, dtype
+) -> Float[Array, "i j c d"]:
+  """The gradient of `plain` by a kernel of such a shape: the convolution of `x` with the gradient, summed over samples.
+
+  It leaves in `dtype`, float32 also where the operands are bfloat16; jax's own leaves in theirs (`models.products`).
+  """
+  padding = []
+  for size, window, count in zip(x.shape[1:3], shape[:2], gradient.shape[1:3], strict=True):
+    before, reached = window // 2, stride * (count - 1) + window
+    padding.append((before, reached - size - before))
+  return jax.lax.conv_general_dilated(
+    x, gradient, (1, 1), padding, rhs_dilation=(stride, stride), dimension_numbers=("CHWN", "IHWO", "HWNC"),
+    preferred_element_type=dtype,
   )
 
 
 def frame_convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"], *, stride: int = 1) -> Array:
-  """3 x 3 over every frame with one pixel of zeros around it, as torch's `padding=1` (also at stride 2)."""
+  """3 x 3 over every frame with one pixel of zeros around it, as torch's `padding=1` (also at stride 2).
+
+  In the dtype of `x`; the gradient by `kernel` is in the kernel's own, so the kernel comes as it is kept.
+  """
   return _convolution(x, kernel, stride)
 
 
 def time_convolution(x: Float[Array, "b t h w c"], kernel: Float[Array, "3 c d"]) -> Float[Array, "b t h w d"]:
-  """Three frames at each pixel, with one frame of zeros before and after."""
+  """Three frames at each pixel, with one frame of zeros before and after; dtypes as in `frame_convolution`."""
   b, t, h, w, c = x.shape
   y = _convolution(x.reshape(b, t, h * w, c), kernel[:, None], 1)
   return y.reshape(b, t, h, w, -1)
@@ -62,7 +82,8 @@ def _forward(x, kernel, stride):
 
 def _backward(stride, residuals, gradient):
   def default(x, kernel, gradient):
-    return jax.vjp(functools.partial(plain, stride=stride), x, kernel)[1](gradient)
+    by_x, = jax.vjp(lambda x: plain(x, kernel, stride=stride), x)[1](gradient)
+    return by_x, plain_kernel_gradient(x, gradient, shape=kernel.shape, stride=stride, dtype=kernel.dtype)
 
   fast = _fast(*residuals, stride)
   if fast is None:
@@ -91,7 +112,7 @@ class _Convolution(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, x: Float[Array, "b t h w c"]) -> Float[Array, "b t i j d"]:
-    y = self.apply(x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    y = self.apply(x.astype(self.dtype), self.kernel[...])
     return checkpoint_name(y, SAVED)
 
 
@@ -118,4 +139,4 @@ class PointConv(_Convolution):
   """One pixel, every `stride`-th row and column."""
 
   def apply(self, x: Array, kernel: Array) -> Array:
-    return x[:, :, :: self.stride, :: self.stride] @ kernel
+    return products.einsum("bthwc,cd->bthwd", x[:, :, :: self.stride, :: self.stride], kernel)

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.models import products
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import LayerNorm, Linear, create_blocks, run_blocks
 from fgait_jax.models.parts import FeatureMap
@@ -38,11 +39,11 @@ class Decoder(nnx.Module):
     b, s, r, q, _ = feature_map.features.shape
     slots = min(s, self.window_slots)
     x = self.embed(feature_map.features)
-    x = jnp.where(feature_map.present[..., None], x, self.mask_token[...].astype(x.dtype))
+    x = jnp.where(feature_map.present[..., None], x, self.mask_token[...]).astype(x.dtype)  # gradient in float32
     time = tokens.time_positions(slots, patch_time=self.patch_time, features=self.width)
     across = tokens.column_positions(q, patch_columns=self.patch_columns, features=self.width)
     position = time[:, None, None] + self.row_position[...][:, None] + across
-    x = x.reshape(-1, slots, r, q, self.width) + position.astype(x.dtype)
+    x = products.add(x.reshape(-1, slots, r, q, self.width), position)
     x = x.reshape(-1, slots * r * q, self.width)
     x = run_blocks(self.blocks, x, token_valid.reshape(x.shape[:2]), remat=self.remat)
     return self.predict(self.norm(x)).reshape(b, s * r * q, -1)

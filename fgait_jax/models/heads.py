@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.models import products
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.typing import Array, Float
 
@@ -34,7 +35,7 @@ class PartLinear(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p e"]:
-    return jnp.einsum("bpd,pde->bpe", x.astype(self.dtype), self.kernel[...].astype(self.dtype))
+    return products.einsum("bpd,pde->bpe", x.astype(self.dtype), self.kernel[...])
 
 
 class PartNorm(nnx.Module):

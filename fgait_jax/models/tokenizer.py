@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.models import products
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.models.blocks import Linear
 from fgait_jax.models.convolution import frame_convolution, time_convolution
@@ -31,8 +32,8 @@ class FrameConvolution(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n i j d"]:
-    y = frame_convolution(x.astype(self.dtype), self.kernel[...].astype(self.dtype), stride=self.stride)
-    return y + self.bias[...].astype(self.dtype)
+    y = frame_convolution(x.astype(self.dtype), self.kernel[...], stride=self.stride)
+    return products.add(y, self.bias[...])
 
 
 class ColumnMerge(nnx.Module):
@@ -47,8 +48,8 @@ class ColumnMerge(nnx.Module):
   def __call__(self, x: Float[Array, "n r w c"]) -> Float[Array, "n r q d"]:
     n, r, w, c = x.shape
     x = x.reshape(n, r, w // self.columns, 1, self.columns * c).astype(self.dtype)
-    y = time_convolution(x, self.kernel[...].astype(self.dtype))  # along the axis after the batch: here, rows
-    return y[:, :, :, 0] + self.bias[...].astype(self.dtype)
+    y = time_convolution(x, self.kernel[...])  # along the axis after the batch: here, rows
+    return products.add(y[:, :, :, 0], self.bias[...])
 
 
 class ConvTokenizer(nnx.Module):

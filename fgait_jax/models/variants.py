@@ -105,6 +105,14 @@ def create_network(
   )
 
 
+def frames_per_token(name: str, variant: str) -> int:
+  """Frames that make one slot of a network's grid; 1 where frames stay frames. Raises `ConfigError`."""
+  if name == "p3d":
+    return 1
+  sizes, _ = MODELS[_known(name, MODELS, "name")]
+  return sizes[_known(variant, sizes, "variant")]["encoder"]["patch_time"]
+
+
 def _known(value: str, known, key: str) -> str:
   if value not in known:
     raise ConfigError(f"model.{key}={value!r} is not known; known: {', '.join(known)}")

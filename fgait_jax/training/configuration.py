@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.models import crops
-from fgait_jax.models.variants import MODELS
+from fgait_jax.models.variants import MODELS, frames_per_token
 from fgait_jax.parallel.hosts import check_batch_size
 
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
@@ -94,6 +94,7 @@ def check(config, mesh: Mesh) -> None:
   check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
+  slot = frames_per_token(config.model.name, config.model.variant)
   needs = [
     (len(data.names) == len(data.factors) > 0,
      f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
@@ -109,6 +110,9 @@ def check(config, mesh: Mesh) -> None:
      f'config.data.mix={data.mix!r}; pretraining knows "per_batch" and "per_sequence"'),
     (0 < data.clip_frames <= data.window_frames,
      f"config.data.clip_frames={data.clip_frames} must be from 1 to config.data.window_frames={data.window_frames}"),
+    (data.clip_frames % slot == 0,
+     f"config.data.clip_frames={data.clip_frames} must be a multiple of {slot}: config.model.variant="
+     f"{config.model.variant!r} makes a token of {slot} frames, and those left over at the end would never be seen"),
     (0 <= objective.masked_fraction < 1,
      f"config.objective.masked_fraction={objective.masked_fraction} must be at least 0 and below 1"),
     (config.model.name == "transformer" or objective.masked_fraction == 0,

@@ -1,11 +1,17 @@
-"""Batch normalisation: statistics by hand, torch's running variance, padding left out, modes."""
+"""Batch normalisation: statistics by hand, torch's running variance, padding left out, modes, and what it keeps."""
+
+import functools
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 
 from fgait_jax.models.batchnorm import BatchNorm
+from fgait_jax.models.blocks import LayerNorm
+from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 
 X = 3 + 2 * jax.random.normal(jax.random.key(0), (4, 5, 2, 3))
 
@@ -36,3 +42,75 @@ def test_evaluation_uses_and_keeps_running_statistics_and_dtype_is_kept():
   norm.train()
   assert norm(X.astype(jnp.bfloat16)).dtype == jnp.bfloat16
   assert np.all(norm.mean[...] > 0)
+
+
+NORMS = {"batch": lambda: BatchNorm(3, rngs=nnx.Rngs(0)), "layer": lambda: LayerNorm(3)}
+
+
+def applied(x, scale, bias, *, create="batch", mode="train", **given):
+  """(result, running mean and variance) of a norm with these parameters, made anew so that jax may trace it."""
+  norm = NORMS[create]()
+  getattr(norm, mode)()
+  norm.scale[...], norm.bias[...] = scale, bias
+  y = norm(x, **given)
+  return y, (norm.mean[...], norm.var[...]) if create == "batch" else ()
+
+
+def formula(x, scale, bias, *, valid):
+  """Batch normalisation as written down, for jax to differentiate."""
+  x = x.astype(jnp.float32)
+  weight = valid[:, :, None, None].astype(jnp.float32)
+  count = jnp.sum(weight) * x.shape[2]
+  mean = jnp.sum(x * weight, axis=(0, 1, 2)) / count
+  var = jnp.sum(jnp.square(x - mean) * weight, axis=(0, 1, 2)) / count
+  return (x - mean) * jax.lax.rsqrt(var + 1e-5) * scale + bias
+
+
+@pytest.mark.parametrize("dtype,tolerance", [(jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)])
+def test_gradients_are_those_of_the_formula(dtype, tolerance):
+  """Also of entries that do not count: they are normalised, though not counted, and so pass gradients on."""
+  valid = jnp.arange(5) < jnp.array([5, 3, 1, 2])[:, None]
+  arguments = X.astype(dtype), jnp.array([1.0, 2, -1]), jnp.array([0.5, 0, 1])
+
+  def gradients(function):
+    return jax.grad(lambda *a: jnp.sum(jnp.sin(function(*a).astype(jnp.float32))), argnums=(0, 1, 2))(*arguments)
+
+  found = gradients(lambda *a: applied(*a, valid=valid)[0])
+  for a, b in zip(found, gradients(functools.partial(formula, valid=valid)), strict=True):
+    a, b = (np.asarray(array, np.float32) for array in (a, b))
+    np.testing.assert_allclose(a, b, atol=tolerance * np.abs(b).max())
+
+
+def test_a_mean_far_from_zero_costs_the_variance_nothing_once_the_running_one_has_followed():
+  norm = BatchNorm(3, rngs=nnx.Rngs(0))
+  far = np.asarray(X, np.float64) + 1e4
+  norm.mean[...] = jnp.full(3, 1e4)
+  y = np.asarray(norm(jnp.asarray(far, jnp.float32))).reshape(-1, 3)
+  np.testing.assert_allclose(y.std(0), 1, rtol=1e-3)
+  np.testing.assert_allclose(y.mean(0), 0, atol=1e-2)
+
+
+@pytest.mark.parametrize("create, mode", [("batch", "train"), ("batch", "eval"), ("layer", "train")])
+def test_nothing_as_large_as_the_input_is_kept_in_float32(create, mode):
+  def keep(*arguments):
+    return jax.vjp(lambda *a: applied(*a, create=create, mode=mode)[0], *arguments)[1]
+
+  x = X.astype(jnp.bfloat16)
+  kept = jax.tree.leaves(jax.eval_shape(keep, x, jnp.ones(3), jnp.zeros(3)))
+  assert [leaf.dtype for leaf in kept if leaf.size >= x.size] == [jnp.bfloat16]
+
+
+def test_devices_meet_once_a_pass():
+  sharding = batch_sharding(make_mesh())
+  x = jax.ShapeDtypeStruct((16, 5, 2, 3), jnp.bfloat16, sharding=sharding)
+
+  def back(*arguments):
+    y, pull = jax.vjp(lambda *a: applied(*a)[0], *arguments)
+    return pull(y)
+
+  def meetings(function, out):
+    text = jax.jit(function, out_shardings=out).lower(x, jnp.ones(3), jnp.zeros(3)).compile().as_text()
+    return len(re.findall(r" all-reduce(?:-start)?\(", text))
+
+  assert meetings(applied, (sharding, None)) == 1
+  assert meetings(back, (sharding, None, None)) == 2

@@ -47,6 +47,7 @@ def test_every_variant_is_accepted(variant):
     ({"data__batch_size": 4, "objective__crop_list": (4, 2, 1, 1)}, r"into the 8 equal groups .*; take 8$"),
     ({"data__clips": 1}, r"config.data.clips=1: pretraining takes 2 clips"),
     ({"data__clip_frames": 6}, r"config.data.clip_frames=6 must be from 1 to config.data.window_frames=5"),
+    ({"data__clip_frames": 3}, r"data.clip_frames=3 must be a multiple of 2: .*'test' makes a token of 2 frames"),
     ({"objective__masked_fraction": 1.0}, r"config.objective.masked_fraction=1.0 must be at least 0 and below 1"),
     ({"model__name": "p3d"}, r"config.objective.masked_fraction=0.5: only config.model.name=transformer masks"),
     ({"objective__queue": 12}, r"config.objective.queue=12 must be 0 or a multiple of config.data.batch_size=8"),

@@ -85,6 +85,24 @@ def test_adamw_first_step_is_the_sign_and_the_decay():
   np.testing.assert_allclose(after["a"]["bias"], [3.1], rtol=1e-5)
 
 
+def test_adamw_remembers_gradients_by_beta1_and_their_squares_by_beta2():
+  """Kingma and Ba 2015, two steps by hand with a second gradient three times the first."""
+  optimizer = make_optimizer(params(), **OPTIMIZER | {"name": "adamw", "weight_decay": 0.0})
+  state = optimizer.init(params())
+  for factor in (1, 3):
+    updates, state = optimizer.update(jax.tree.map(lambda g, f=factor: f * g, gradients()), state, params())
+  first = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
+  second = (0.95 * 0.05 * 1 + 0.05 * 9) / (1 - 0.95**2)
+  np.testing.assert_allclose(updates["a"]["bias"], [0.1 * first / np.sqrt(second)], rtol=1e-5)
+
+
+def test_the_gradient_is_clipped_before_the_decay_joins_it():
+  after = updated(make_optimizer(params(), **OPTIMIZER | {"momentum": 0.0, "clip_norm": 0.1}), params(), steps=1)
+  kernel = np.array([1.0, -2.0])
+  expected = kernel - 0.1 * 0.5 * (0.5 * 0.1 / np.sqrt(1.5) + 0.01 * kernel)
+  np.testing.assert_allclose(after["a"]["kernel"], expected, rtol=1e-6)
+
+
 def test_clipping_scales_the_global_norm():
   free = OPTIMIZER | {"weight_decay": 0.0, "momentum": 0.0}
   whole = updated(make_optimizer(params(), **free), params(), steps=1)
