@@ -94,6 +94,8 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the released module, prefix `teacher_backbone.`; P3D networks only."""
   if not isinstance(pretrained.network().encoder, P3D):
     raise CheckpointError(f"the released names are those of P3D networks; this is a {pretrained.config.model.name}")
+  if "body" in pretrained.params["projector"]:
+    raise CheckpointError("the released names have none for heads that see the whole body (config.model.body_heads)")
   if "border" in pretrained.params:
     raise CheckpointError("the released names have none for a border of prompts, which this network needs")
   params = {module: values for module, values in pretrained.params.items() if module != "recognition"}

@@ -35,6 +35,7 @@ def checkpoint(request, tmp_path_factory):
   config.model.name = request.param
   if request.param == "p3d":
     config.objective.masked_fraction = 0.0
+    config.model.body_heads = 0
   folder = tmp_path_factory.mktemp(request.param)
   _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
   with Checkpoints(folder, keep=1) as checkpoints:
@@ -88,8 +89,18 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
   tuned = export.load_network(tmp_path)
   frames, valid = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 1), np.uint8), np.ones((2, 4), bool)
   found = export.embedding_function(tuned)(frames, valid)
-  assert found.shape == (2, 31, 6)
+  assert found.shape == (2, tuned.network().projector.parts, 6)
   np.testing.assert_allclose(found, tuned.embed(frames, valid).recognition, atol=1e-5)
   if "p3d" in checkpoint.name:
     assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1
     assert "none for a border of prompts" in capsys.readouterr().err
+
+
+def test_heads_that_the_released_network_lacks_are_not_exported_under_its_names(tmp_path, capsys):
+  config = configuration.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
+  config.model.body_heads = 2
+  _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(0, state, new_meta(config, {}, {}))
+  assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1
+  assert "none for heads that see the whole body" in capsys.readouterr().err
