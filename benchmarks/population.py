@@ -27,6 +27,7 @@ from fgait_jax.evaluation.features import Features
 from fgait_jax.training import linear_maps
 
 MIRROR = {"kth": ("*-l",)}
+CENTRE = {"usf17": "condition_view"}  # others by condition
 SHRINKAGE = 0.3
 
 
@@ -50,7 +51,7 @@ def silhouettes(walks, pool) -> Features:
 
 
 def score(name: str, found: Features, *, centre: bool) -> dict[str, dict]:
-  found = baselines.centred(found, "condition") if centre else found
+  found = baselines.centred(found, CENTRE.get(name, "condition")) if centre else found
   scored = protocols.get(name).evaluate(
     found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
   )

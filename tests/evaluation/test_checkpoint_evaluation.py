@@ -47,7 +47,7 @@ def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run
     found[devices] = features.extract(
       network.embed, split, max_frames=16, batch_frames=batch_frames, mesh=network.mesh).embeddings
   assert network.data == {"walkers": "c0ffee"}  # what it was pretrained on
-  assert found[1].shape[0::2] == (5, 31)
+  assert found[1].shape[0::2] == (5, 39)  # 31 parts and eight heads of the whole body
   np.testing.assert_allclose(found[8], found[1], atol=2e-5)
   lengths = np.linalg.norm(found[1], axis=1)
   dead = lengths == 0  # an untrained head of eight hidden units may have none that is active: it has no direction

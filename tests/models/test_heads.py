@@ -30,7 +30,7 @@ def test_only_a_projector_ends_normalised():
   projector, predictor = (PartMLP(3, 4, 8, 5, final_norm=final, rngs=nnx.Rngs(1)) for final in (True, False))
   np.testing.assert_allclose(np.asarray(projector(X)).mean(0), 0, atol=1e-5)
   hidden = jax.nn.relu(predictor.norm1(predictor.fc1(X)))
-  np.testing.assert_allclose(predictor(X), predictor.fc2(hidden), rtol=1e-5)
+  np.testing.assert_allclose(predictor(X), predictor.fc2(hidden), rtol=1e-5, atol=1e-6)  # its statistics move on
   assert predictor.norm2 is None
 
 
@@ -38,7 +38,7 @@ def test_a_part_sees_itself_and_a_body_head_sees_all_parts():
   projector = PartMLP(3, 4, 8, 5, final_norm=True, body_heads=2, rngs=nnx.Rngs(1))
   y, other = np.asarray(projector(X)), np.asarray(projector(X.at[0, 2].add(1.0)))
   assert y.shape == (6, projector.parts, 5) == (6, 5, 5)
-  np.testing.assert_array_equal(y[:, :2], other[:, :2])
+  np.testing.assert_allclose(y[:, :2], other[:, :2], atol=1e-5)
   assert (np.abs(y - other).max((0, 2))[2:] > 1e-3).all()
   np.testing.assert_allclose(y.mean(0), 0, atol=1e-5)
 

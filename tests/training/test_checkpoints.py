@@ -70,7 +70,7 @@ def test_embedding_is_in_evaluation_mode_and_the_same_on_any_devices(trained, me
   valid = np.ones((4, 4), bool)
   one, two = load_network(trained[0], mesh=mesh), load_network(trained[0], mesh=make_mesh(devices=jax.devices()[:2]))
   whole = one.embed(frames, valid)
-  assert whole.prediction.shape == (4, 31, 8)
+  assert whole.prediction.shape == (4, 39, 8)  # 31 parts and eight heads of the whole body
   np.testing.assert_allclose(two.embed(frames, valid).prediction, whole.prediction, rtol=1e-4, atol=1e-6)
   np.testing.assert_allclose(one.embed(frames[:1], valid[:1]).prediction[0], whole.prediction[0], rtol=1e-4, atol=1e-6)
 
