@@ -137,10 +137,11 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
     )
 
 
-def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
+def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
   """(student's and teacher's weights as parts of a state, what `meta` keeps as `started_from`) of a pretraining run.
 
-  `path` is as `load_network` takes it, `target` a tree of shapes of the new run's state. Raises `CheckpointError`.
+  `path` is as `load_network` takes it, `state` that of the new run before its first step, whose discriminant stays
+  untaught: one that was learnt belongs to the weights as they were. Raises `CheckpointError`.
   """
   try:
     teacher = load_network(path, mesh=mesh)
@@ -150,20 +151,22 @@ def weights_to_start_from(path: str, target, mesh: Mesh) -> tuple[dict, dict]:
     student = load_network(path, mesh=mesh, which="student")
   except CheckpointError as error:
     raise CheckpointError(f"config.train.start_from={path}: {error}") from error
-  found, wanted = (
-    jax.tree.map(lambda leaf: leaf.shape, {"params": params, "stats": stats})
-    for params, stats in ((teacher.params, teacher.stats), (target["params"], target["stats"]))
-  )
+
+  def begun(network: Pretrained, new: dict) -> dict:
+    stats = {name: values for name, values in network.stats.items() if name != "discriminant"}
+    return {"params": network.params, "stats": stats | {k: v for k, v in new["stats"].items() if k == "discriminant"}}
+
+  weights = begun(student, state) | {"teacher": begun(teacher, state["teacher"])}
+  found, wanted = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights["teacher"], state["teacher"]))
   if found != wanted:
     model = teacher.config.model
     names = ("name", "variant", "channels", "stem", "temporal_pooling", "body_heads")
     keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
-  teacher_weights = {"params": teacher.params, "stats": teacher.stats}
   about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people,
            "learned": teacher.config.data.to_dict(),
            "imported_from": teacher.imported_from, "before": teacher.started_from}
-  return {"params": student.params, "stats": student.stats, "teacher": teacher_weights}, json.loads(json.dumps(about))
+  return weights, json.loads(json.dumps(about))
 
 
 def load_network(

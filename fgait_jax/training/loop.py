@@ -70,7 +70,7 @@ def run(
     if saved.latest() is None:
       _, state, _ = states.create(config, mesh)
       if config.train.start_from:
-        weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, target, mesh)
+        weights, meta["started_from"] = checkpoints.weights_to_start_from(config.train.start_from, state, mesh)
         state |= weights
         meta["data"] = meta["started_from"]["data"] | meta["data"]
         meta["people"] = checkpoints.people_of(met, meta["started_from"]["people"])

@@ -69,3 +69,15 @@ def test_every_direction_is_learnt_and_clips_that_are_all_alone_teach_nothing(fi
   basis = linear_maps.components(np.random.default_rng(0).standard_normal((8, 4, 1)), most=2, seed=0)
   with pytest.raises(DataError, match="two people"):
     linear_maps.discriminant(basis, np.arange(8), shrinkage=0.1)
+
+
+def test_a_run_that_begins_with_its_weights_learns_one_of_its_own(run, configure, finished, tmp_path):
+  changes = CHANGES | {"train__start_from": str(finished[0]), "optim__peak_rate": 1e-3}
+  begun = run(configure(**changes, train__stop_at=0), tmp_path)
+  assert not np.any(begun["teacher"]["stats"]["discriminant"]["kernel"])
+  assert load_network(tmp_path).embedding == "prediction"
+  ended = jax.device_get(run(configure(**changes), tmp_path)["teacher"]["stats"]["discriminant"]["kernel"])
+  assert np.any(ended)
+  assert np.any(ended != jax.device_get(finished[1]["teacher"]["stats"]["discriminant"]["kernel"]))
+  without = run(configure(**changes | {"model__discriminant": 0}, train__stop_at=0), tmp_path / "without")
+  assert "discriminant" not in without["teacher"]["stats"]
