@@ -81,3 +81,22 @@ def test_a_run_that_begins_with_its_weights_learns_one_of_its_own(run, configure
   assert np.any(ended != jax.device_get(finished[1]["teacher"]["stats"]["discriminant"]["kernel"]))
   without = run(configure(**changes | {"model__discriminant": 0}, train__stop_at=0), tmp_path / "without")
   assert "discriminant" not in without["teacher"]["stats"]
+
+
+def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_path, monkeypatch):
+  given = []
+
+  def solved(basis, groups, *, shrinkage):
+    given.append((basis.scores @ basis.directions.T + basis.mean, groups, shrinkage))
+    return linear_maps.LinearMap(mean=basis.mean, kernel=basis.directions)  # nothing varies within: not to be solved
+
+  monkeypatch.setattr(linear_maps, "discriminant", solved)
+  # As many frames as a walk has: both clips of a place are the whole walk, and so are the same.
+  run(configure(**CHANGES | {"discriminant__frames": 6, "discriminant__components": 16}), tmp_path)
+  (rows, groups, shrinkage), = given
+  assert (len(rows), shrinkage) == (32, 0.3)
+  people = [rows[groups == group] for group in np.unique(groups)]
+  assert min(map(len, people)) >= 2
+  within = max(np.abs(person - person[0]).max() for person in people)
+  between = min(np.abs(a[0] - b[0]).max() for i, a in enumerate(people) for b in people[:i])
+  assert within < 0.2 * between
