@@ -18,16 +18,16 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 os.environ["JAX_PLATFORMS"] = "cpu"
 
+import transfer
+
 from data_prep.sources.base import Dropped
 from data_prep.sources.crowd import CrowdSource, Ingredients
 from data_prep.sources.walkers import WalkersSource
 from fgait_jax.data.source import open_split
-from fgait_jax.evaluation import baselines, protocols
+from fgait_jax.evaluation import baselines
 from fgait_jax.evaluation.features import Features
 from fgait_jax.training import linear_maps
 
-MIRROR = {"kth": ("*-l",)}
-CENTRE = {"usf17": "condition_view"}  # others by condition
 SHRINKAGE = 0.3
 
 
@@ -50,28 +50,10 @@ def silhouettes(walks, pool) -> Features:
   return Features(embeddings=np.stack([image for _, image in kept])[..., None], **text)
 
 
-def score(name: str, found: Features, *, centre: bool) -> dict[str, dict]:
-  found = baselines.centred(found, CENTRE.get(name, "condition")) if centre else found
-  scored = protocols.get(name).evaluate(
-    found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
-  )
-  return scored["conditions"]
-
-
 def line(title: str, real: dict[str, Features], mapped) -> str:
-  cells = []
-  for name, found in real.items():
-    for centre in (False, True):
-      figures = score(name, mapped(found), centre=centre)
-      rank1 = {condition: values["rank1"] for condition, values in figures.items()}
-      if name == "usf17":
-        hard = [rank1[c] for c in "DEFG"]
-        auc = np.mean([figures[c]["auc"] for c in "DEFG"])
-        easy = "" if centre else "/".join(f"{rank1[c]:.0f}" for c in "ABC") + " "
-        cells.append(f"{easy}{np.mean(hard):.1f} ({auc:.1f})")
-      else:
-        auc = np.mean([values["auc"] for values in figures.values()])
-        cells.append("/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})")
+  cells = [
+    transfer.cell(name, mapped(found), by) for name, found in real.items() for by in ("none", transfer.CENTRE[name])
+  ]
   return f"{title:24}" + "".join(f"{cell:>24}" for cell in cells)
 
 
@@ -91,13 +73,14 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--people", type=int, default=480, help="of the crowd, eight walks each")
   parser.add_argument("--built", default="built", help="folder of built data sets")
-  parser.add_argument("--real", nargs="+", default=["usf17", "kth"], help="data sets of real people")
+  names = list(transfer.CENTRE)
+  parser.add_argument("--real", nargs="+", default=names, choices=names, help="data sets of real people")
   parser.add_argument("--only", nargs="*", default=[], help='populations, such as crowd walkers "without motion"')
   options = parser.parse_args()
   real = {}
   for name in options.real:
     split = open_split(options.built, name, "test")
-    real[name] = baselines.mean_silhouettes(split, max_frames=720, mirror=MIRROR.get(name, ()))
+    real[name] = baselines.mean_silhouettes(split, max_frames=720, mirror=transfer.TESTS[name])
   heads = [f"{name}{how}" for name in real for how in (" rank-1 (AUC)", " centred")]
   print(f"{'learnt on':24}" + "".join(f"{head:>24}" for head in heads))
   print(line("nothing (raw GEI)", real, lambda found: found), flush=True)

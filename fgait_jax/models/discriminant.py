@@ -10,6 +10,11 @@ from fgait_jax.models.heads import unit
 from fgait_jax.typing import Array, Float
 
 
+def learnt(stats) -> bool:
+  """Whether a network's running statistics hold a discriminant that was solved for."""
+  return "discriminant" in stats and bool(jnp.any(stats["discriminant"]["kernel"]))
+
+
 class Discriminant(nnx.Module):
   """(x - mean) @ kernel of pooled parts at unit length, at unit length again; all zero until it is learnt."""
 

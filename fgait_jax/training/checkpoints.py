@@ -60,8 +60,11 @@ class Checkpoints:
     """Step of the newest complete checkpoint."""
     return self.manager.latest_step()
 
-  def save(self, step: int, state, meta: dict) -> None:
-    """Starts writing unless this step is there already; the state may be donated as soon as this returns."""
+  def save(self, step: int, state, meta: dict, *, replace: bool = False) -> None:
+    """Starts writing unless this step is there already, or in place of it to `replace` it; the state may be donated as
+    soon as this returns."""
+    if replace and step == self.latest():
+      self._write(lambda: self.manager.delete(step))
     if step != self.latest():
       args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"step": step}))
       self._write(lambda: self.manager.save(step, args=args, force=True))

@@ -6,70 +6,77 @@ contrastive objective needs and nothing more, which clips are of one group: walk
 known, one recording where they are not (then `augment` alone says what must not matter).
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from fgait_jax import rng
 from fgait_jax.data.augment import augment
 from fgait_jax.data.clips import spaced
-from fgait_jax.data.pipeline import batches
+from fgait_jax.errors import DataError
 from fgait_jax.models.heads import unit
 from fgait_jax.parallel import hosts, rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training import linear_maps
 from fgait_jax.training.pretrained import stride_of
+from fgait_jax.training.session import Reading
 
 
-def learnt(stats) -> bool:
-  """Whether running statistics hold a discriminant."""
-  return "discriminant" in stats and bool(jnp.any(stats["discriminant"]["kernel"]))
+def lessons(config) -> tuple[ConfigDict, range]:
+  """(the configuration whose batches teach, their numbers): those that would follow the last, of longer clips, or of
+  the sets that `discriminant.names` gives, in equal parts."""
+  settings, taught = config.discriminant, config.copy_and_resolve_references().unlock()
+  taught.data.update(clip_frames=settings.frames, window_frames=settings.frames)
+  if settings.names:
+    equal = {"factors": (1.0,) * len(settings.names), "exponent": 0.0, "mix": "per_sequence"}
+    taught.data.update(names=settings.names, positives=settings.positives, **equal)
+  count = settings.walks // (config.data.batch_size * config.data.clips)
+  return taught.lock(), range(config.train.steps, config.train.steps + count)
 
 
-def learn(config, graph, teacher, splits, *, mesh: Mesh) -> dict[str, np.ndarray]:
+def learn(
+  config, graph, teacher, reading: Reading, *, numbers: range, mesh: Mesh, between: Callable[[], None]
+) -> dict[str, np.ndarray]:
   """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
   {params, stats}.
 
-  `splits` are of `discriminant.names`, or of `data.names` where none are named there. A function of the configuration
-  and the teacher. Where there are fewer groups than directions, the last are zero.
-  Raises `DataError` where clips cannot be read, or teach nothing (fewer than two groups, or one clip of each).
+  `reading` gives the batches `numbers`, of `lessons`; `between` is called before each, and may raise. Where there are
+  fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be read, or
+  teach nothing (fewer than two groups, or one clip of each).
   """
-  settings, data = config.discriminant, config.data
-  factors, exponent, mix, positives = data.factors, data.exponent, data.mix, data.positives
-  if settings.names:
-    factors, exponent, mix, positives = (1.0,) * len(splits), 0.0, "per_sequence", settings.positives
-  order = spaced(settings.frames, stride=stride_of(data))
+  settings, clips = config.discriminant, config.data.clips
+  order = spaced(settings.frames, stride=stride_of(config.data))
 
   @jax.jit
   def embed(weights, frames, valid, group, number):
     network = graph.merge(rules.gathered(weights["params"], mesh), weights["stats"])
     network.eval()
     found = []
-    for clip in range(data.clips):
+    for clip in range(clips):
       key = rng.key(config.seed, f"discriminant.{clip}", number)
       images = augment(key, frames[:, clip], **config.augment.to_dict())
       found.append(unit(network.embed(images, valid[:, clip]).pooled.astype(jnp.float32)))
-    rows = jnp.stack(found).reshape(data.clips * len(group), -1)
-    return jax.lax.with_sharding_constraint((rows, jnp.tile(group, data.clips)), replicated(mesh))
+    rows = jnp.stack(found).reshape(clips * len(group), -1)
+    return jax.lax.with_sharding_constraint((rows, jnp.tile(group, clips)), replicated(mesh))
 
-  first = config.train.steps
-  count = max(1, settings.walks // (data.batch_size * data.clips))
-  stream = batches(
-    splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=settings.frames,
-    window_frames=settings.frames, factors=factors, exponent=exponent, mix=mix, start=first,
-    stop=first + count, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
-    workers=0, prefetch=min(data.prefetch, 4), positives=positives,
-  )
   rows, groups = [], []
-  for number, batch in enumerate(stream):
+  for number in numbers:
+    between()
+    batch = reading.next()
     batch = {"frames": batch["frames"][:, :, order], "valid": batch["valid"], "group": batch["group"]}
-    found, group = jax.device_get(embed(teacher, **hosts.to_global(batch, mesh), number=np.int32(first + number)))
+    found, group = jax.device_get(embed(teacher, **hosts.to_global(batch, mesh), number=np.int32(number)))
     rows.append(found)
     groups.append(group)
+  if error := reading.words():
+    raise DataError(error)
   rows, groups = np.concatenate(rows), np.concatenate(groups)
   basis = linear_maps.components(rows[..., None], most=settings.components, seed=0)
-  found = linear_maps.discriminant(basis, groups, shrinkage=settings.shrinkage)
+  keys = "config.discriminant.shrinkage", "config.discriminant.components"
+  found = linear_maps.discriminant(basis, groups, shrinkage=settings.shrinkage, keys=keys)
   kernel = np.zeros((rows.shape[1], config.model.discriminant), np.float32)
   directions = min(kernel.shape[1], found.kernel.shape[1])
   kernel[:, :directions] = found.kernel[:, :directions]

@@ -65,7 +65,10 @@ def whitened(found: Components, *, floor: float) -> LinearMap:
     np.maximum(found.variances + floor * largest, 1e-12 * max(largest, 1e-30))))
 
 
-def discriminant(found: Components, labels: np.ndarray, *, shrinkage: float) -> LinearMap:
+def discriminant(
+  found: Components, labels: np.ndarray, *, shrinkage: float,
+  keys: tuple[str, str] = ("config.whitening.shrinkages", "config.whitening.components"),
+) -> LinearMap:
   """The directions, one fewer than there are labels, in which people differ most against their own walks; `labels` [n].
 
   They solve B v = ratio W' v (Fisher 1936): B is the covariance of people's means, each counted once a walk, and
@@ -73,7 +76,7 @@ def discriminant(found: Components, labels: np.ndarray, *, shrinkage: float) -> 
   shrunk towards a multiple of the identity; v has length 1 under W'. (scikit-learn's LinearDiscriminantAnalysis
   shrinks the covariance of all walks too, which at shrinkage 1 leaves no difference between people.)
 
-  Raises `DataError` for too few walks or people, and where W' is singular.
+  Raises `DataError` for too few walks or people, and where W' is singular, naming the `keys` to change.
   """
   names, person, walks = np.unique(labels, return_inverse=True, return_counts=True)
   if len(names) < 2 or walks.max() < 2:
@@ -88,8 +91,8 @@ def discriminant(found: Components, labels: np.ndarray, *, shrinkage: float) -> 
   variances, axes = np.linalg.eigh(within)
   if variances[0] <= 1e-10 * variances[-1]:  # the scores are float32: beyond it lies rounding
     raise DataError(f"the walks of {len(names)} people do not vary about their own person's mean in all of {size}"
-                    f" components, and a shrinkage of {shrinkage:g} leaves it so; give config.whitening.shrinkages"
-                    " above 0, fewer config.whitening.components, or walks that are not copies of each other")
+                    f" components, and a shrinkage of {shrinkage:g} leaves it so; give {keys[0]} above 0, fewer"
+                    f" {keys[1]}, or walks that are not copies of each other")
   whiten = axes / np.sqrt(variances)
   ratios, vectors = np.linalg.eigh(whiten.T @ between @ whiten)
   best = np.argsort(-ratios)[: len(names) - 1]

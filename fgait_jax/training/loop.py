@@ -22,6 +22,7 @@ from fgait_jax.data.pipeline import batches as open_batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError, NonFiniteLoss
+from fgait_jax.models.discriminant import learnt
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.training import checkpoints, configuration, discriminant, preflight
@@ -53,7 +54,8 @@ def run(
     splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
   closing_names = config.discriminant.names if config.model.discriminant else ()
   closing_splits = [open_split(config.data.dir, name, config.data.split) for name in closing_names] or splits
-  for split in {*splits, *closing_splits}:
+  met = list({split.name: split for split in (*splits, *closing_splits)}.values())
+  for split in met:
     if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
       raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
   graph, target, shardings = states.abstract(config, mesh)
@@ -63,7 +65,6 @@ def run(
 
   with checkpoints.Checkpoints(workdir, keep=config.train.keep) as saved, Stop() as asked:
     # Where to begin.
-    met = [*splits, *(split for split in closing_splits if split.name not in {s.name for s in splits})]
     meta = checkpoints.new_meta(config, {split.name: split.manifest["content_hash"] for split in met},
                                 checkpoints.people_of(met))
     start = saved.latest() or 0
@@ -116,16 +117,15 @@ def run(
           logged_at = step
 
         # Close: what is solved exactly, after the last step.
-        if step == steps and config.model.discriminant and not discriminant.learnt(state["teacher"]["stats"]):
-          with clock.away():
-            display.say(f"learning the discriminant from {config.discriminant.walks:,} clips")
-            found = discriminant.learn(config, graph, state["teacher"], closing_splits, mesh=mesh)
-            state["teacher"]["stats"]["discriminant"] = jax.device_put(found, replicated(mesh))
+        with clock.away():
+          closed = step == steps and not asked_now and close(
+            config, graph, state, closing_splits, saved, meta, asked, display, mesh=mesh
+          )
 
         # Save.
         with clock.away():
           if save_due:
-            saved.save(step, state, meta)
+            saved.save(step, state, meta, replace=closed)
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
@@ -153,8 +153,38 @@ def run(
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
-      display.say(closing(asked, step, steps, saved.folder))
+      display.say(closing(asked, step, steps, saved.folder, whole=not unclosed(config, state)))
   return state
+
+
+def unclosed(config, state) -> bool:
+  """Whether a discriminant is asked for and not learnt yet."""
+  return bool(config.model.discriminant) and not learnt(state["teacher"]["stats"])
+
+
+def close(config, graph, state, splits, saved, meta, asked: Stop, display: Display, *, mesh) -> bool:
+  """Learns the discriminant of a state after its last step, into it; whether it did. Not where a stop is asked for
+  first: the restart does. Raises `DataError` where it cannot be learnt, with the state saved as it was."""
+  if not unclosed(config, state):
+    return False
+  taught, numbers = discriminant.lessons(config)
+  display.say(f"learning the discriminant from {len(numbers) * config.data.batch_size * config.data.clips:,} clips")
+  stream = batches(taught, splits, start=numbers.start, stop=numbers.stop)
+  try:
+    with Reading(stream, blank=blank(taught)) as reading:
+      found = discriminant.learn(
+        config, graph, state["teacher"], reading, numbers=numbers, mesh=mesh, between=asked.check
+      )
+  except Stopped:
+    return False
+  except FgaitError as error:
+    saved.save(config.train.steps, state, meta)
+    raise DataError(
+      f"the discriminant cannot be learnt: {error}. The state before it is saved as step {config.train.steps} in"
+      f" {saved.folder}; mend or leave out what is wrong, then the same command learns it"
+    ) from error
+  state["teacher"]["stats"]["discriminant"] = jax.device_put(found, replicated(mesh))
+  return True
 
 
 def evaluate(evaluator, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
@@ -202,12 +232,11 @@ def end_unread(reading: Reading, step: int, state, saved, meta) -> None:
   """Saves the state before batch `step`, which some process could not read, and raises `DataError` with its words."""
   if step > 0:
     saved.save(step, state, meta)
-  error = reading.error
-  words = hosts.first_word("" if error is None else str(error) if isinstance(error, FgaitError) else repr(error))
+  words = reading.words()
   kept = f"The state before it is saved as step {step} in {saved.folder}; mend" if step > 0 else "Mend"
   raise DataError(
     f"batch {step} cannot be read: {words}. {kept} or leave out what cannot be read, then the same command goes on"
-  ) from error
+  ) from reading.error
 
 
 def settle(pending, sums: Sums, state, saved, meta, splits, reading: Reading) -> None:
@@ -270,9 +299,9 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
   ]
 
 
-def closing(asked, step: int, steps: int, folder: pathlib.Path) -> str:
+def closing(asked, step: int, steps: int, folder: pathlib.Path, *, whole: bool) -> str:
   """The last line: done, or how to go on."""
-  if step == steps:
+  if step == steps and whole:
     return f"done: {steps} steps, saved in {folder}"
   why = f"stopped by {asked.name}" if asked.name else "stopped as config.train.stop_at asks"
   command = shlex.join([pathlib.Path(sys.executable).name, *sys.argv])

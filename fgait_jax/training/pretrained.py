@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fgait_jax.data.augment import prepare
+from fgait_jax.models import discriminant
 from fgait_jax.models.network import Embedding, GaitNetwork
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.hosts import cut_rows
@@ -57,8 +58,7 @@ class Pretrained:
       return "recognition"
     if self.fine_tune:  # which leaves the predictor behind
       return "projection"
-    learnt = "discriminant" in self.stats and np.any(jax.device_get(self.stats["discriminant"]["kernel"]))
-    return "discriminant" if learnt else "prediction"
+    return "discriminant" if discriminant.learnt(self.stats) else "prediction"
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

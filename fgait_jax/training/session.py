@@ -9,6 +9,7 @@ import time
 import jax
 import numpy as np
 
+from fgait_jax.errors import FgaitError
 from fgait_jax.parallel import hosts
 
 
@@ -81,6 +82,11 @@ class Reading:
       except Exception as error:  # of whatever file system; the loop passes all of them on
         self.error = error
     return batch | {"readable": np.full(len(batch["frames"]), self.error is None)}
+
+  def words(self) -> str:
+    """What went wrong, in the words of the first process for which something has; all must call it together."""
+    error = self.error
+    return hosts.first_word("" if error is None else str(error) if isinstance(error, FgaitError) else repr(error))
 
 
 class Clock:

@@ -1,17 +1,25 @@
 """The closing discriminant: learnt once, at the end, the same however the run got there; tasks then compare it."""
 
+import os
+import signal
+
 import jax
 import numpy as np
 import pytest
 
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.models.discriminant import Discriminant
-from fgait_jax.training import linear_maps
+from fgait_jax.training import discriminant, linear_maps
 from fgait_jax.training.checkpoints import load_network
+from tests.training.conftest import ToySplit
 
 CHANGES = {
   "model__discriminant": 6, "discriminant__walks": 32, "discriminant__frames": 4, "discriminant__components": 8,
 }  # fmt: skip
+
+
+def assert_same(a, b):
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +33,7 @@ def test_it_is_learnt_after_the_last_step_and_no_earlier(run, configure, finishe
   assert not np.any(stopped["teacher"]["stats"]["discriminant"]["kernel"])
   assert load_network(tmp_path).embedding == "prediction"
   whole = run(configure(**CHANGES), tmp_path)
-  jax.tree.map(np.testing.assert_array_equal, *(jax.device_get(state) for state in (whole, finished[1])))
+  assert_same(whole, finished[1])
   assert np.any(whole["teacher"]["stats"]["discriminant"]["kernel"])
   assert not np.any(whole["stats"]["discriminant"]["kernel"])  # the student has none
 
@@ -33,7 +41,7 @@ def test_it_is_learnt_after_the_last_step_and_no_earlier(run, configure, finishe
 def test_a_finished_run_started_again_keeps_it(run, configure, finished):
   before = jax.device_get(finished[1]["teacher"]["stats"]["discriminant"])
   after = jax.device_get(run(configure(**CHANGES), finished[0])["teacher"]["stats"]["discriminant"])
-  jax.tree.map(np.testing.assert_array_equal, before, after)
+  assert_same(before, after)
 
 
 def test_the_network_gives_the_map_of_its_unit_parts_and_tasks_take_it(finished, toy):
@@ -86,7 +94,7 @@ def test_a_run_that_begins_with_its_weights_learns_one_of_its_own(run, configure
 def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_path, monkeypatch):
   given = []
 
-  def solved(basis, groups, *, shrinkage):
+  def solved(basis, groups, *, shrinkage, keys):
     given.append((basis.scores @ basis.directions.T + basis.mean, groups, shrinkage))
     return linear_maps.LinearMap(mean=basis.mean, kernel=basis.directions)  # nothing varies within: not to be solved
 
@@ -100,3 +108,31 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
   within = max(np.abs(person - person[0]).max() for person in people)
   between = min(np.abs(a[0] - b[0]).max() for i, a in enumerate(people) for b in people[:i])
   assert within < 0.2 * between
+
+
+def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_it(run, configure, finished, tmp_path):
+  torn = ToySplit(torn=1 + 4 * 8 + 3)  # a first look and the steps' own batches can be read
+  with pytest.raises(DataError, match=r"discriminant cannot be learnt: .*bad sector.* saved as step 4 in"):
+    run(configure(**CHANGES), tmp_path, splits=[torn])
+  assert load_network(tmp_path).embedding == "prediction"
+  again = run(configure(**CHANGES), tmp_path)
+  assert_same(again, finished[1])
+  assert load_network(tmp_path).embedding == "discriminant"  # in place of the step that was saved without
+
+
+def test_a_stop_asked_for_while_it_is_learnt_is_heard_and_the_restart_learns_it(
+  run, configure, finished, tmp_path, monkeypatch, capsys
+):
+  made = discriminant.learn
+
+  def signalled(*args, **options):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return made(*args, **options)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(discriminant, "learn", signalled)
+    stopped = run(configure(**CHANGES), tmp_path)
+  assert not np.any(stopped["teacher"]["stats"]["discriminant"]["kernel"])
+  assert "stopped by SIGTERM at step 4 of 4" in capsys.readouterr().out
+  assert_same(run(configure(**CHANGES), tmp_path), finished[1])
+  assert "done: 4 steps" in capsys.readouterr().out
