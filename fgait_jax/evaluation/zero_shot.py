@@ -54,6 +54,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
            " from."]
   if type(protocol) is CrossView:
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
+  if any(name == "raw_gei_lda" for name, _, _ in systems):
+    notes.append("The GEI's discriminant learnt from the people who taught the network's own, told who walks.")
   notes.append(hubs(first))
   if config.bootstrap:
     notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
