@@ -29,7 +29,8 @@ REPORT = flags.DEFINE_multi_string("report", None, "folder of results to report 
 
 
 def main(_):
-  from fgait_jax.evaluation import results, tables  # late: importing takes seconds, and a wrong flag should not
+  from fgait_jax.evaluation import results  # late: importing takes seconds, and a wrong flag should not
+  from fgait_jax.evaluation.report import tables  # late: importing takes seconds, and a wrong flag should not
 
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:

@@ -26,7 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from fgait_jax.models import convolution  # noqa: E402
+from fgait_jax.kernels import convolution  # noqa: E402
 from fgait_jax.parallel.mesh import make_mesh  # noqa: E402
 from fgait_jax.training import configuration, step  # noqa: E402
 from fgait_jax.training import state as states  # noqa: E402

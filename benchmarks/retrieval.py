@@ -24,8 +24,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from fgait_jax.evaluation import protocols, retrieval  # noqa: E402
-from fgait_jax.evaluation.distances import plan_blocks  # noqa: E402
+from fgait_jax.evaluation import protocols  # noqa: E402
+from fgait_jax.evaluation.metrics import retrieval  # noqa: E402
+from fgait_jax.evaluation.metrics.distances import plan_blocks  # noqa: E402
 from fgait_jax.evaluation.protocols import lists  # noqa: E402
 
 VIEWS = [f"{v:03d}" for v in (*range(0, 91, 15), *range(180, 271, 15))]

@@ -18,7 +18,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
-from fgait_jax.evaluation import baselines, features, protocols
+from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation.features import baselines, extraction
 from fgait_jax.evaluation.periodic import spread
 from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
@@ -28,7 +29,7 @@ TESTS = {"walkers": (), "usf17": (), "kth": ("*-l",)}
 CENTRE = {"usf17": "condition_view", "kth": "condition"}
 
 
-def cell(name: str, found: features.Features, by: str) -> str:
+def cell(name: str, found: extraction.Features, by: str) -> str:
   found = baselines.centred(found, by)
   figures = protocols.get(name).evaluate(
     found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
@@ -83,7 +84,7 @@ def main() -> None:
   report("raw GEI", lambda split, mirror: baselines.mean_silhouettes(split, max_frames=720, mirror=mirror))
   for path in options.checkpoints:
     network = load_network(path)
-    report(path[-44:], lambda split, mirror, network=network: features.extract(
+    report(path[-44:], lambda split, mirror, network=network: extraction.extract(
       network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror,
       stride=network.stride, embedding=options.embedding,
     ))

@@ -6,10 +6,10 @@ python run_eval.py --config=configs/compare.py --config.compare.first=runs/a/res
 Folders are paired evaluation by evaluation. --config.compare.first_row=untrained compares with a baseline's row.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config():
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "compare"
   return config.lock()

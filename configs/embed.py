@@ -9,11 +9,11 @@ Variants: walkers (the default), kth (walks to the left mirrored, as in its othe
 data set.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "embed"
   config.dataset = config.protocol = variant
   if variant == "kth":

@@ -13,14 +13,14 @@ casia_b       p3d, any size    accelerators; batch, loss, length of GaitSSB's re
 oumvlp        p3d, any size    accelerators; batch, loss, length of GaitSSB's recipe, 32 x 16   not measured
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
   """The locked configuration of a variant; raises `ValueError` naming the known ones."""
   if variant not in VARIANTS:
     raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.unlock()
   config.task = "fine_tune"
   config.dataset = config.protocol = variant.partition("_0.")[0]
@@ -29,7 +29,7 @@ def get_config(variant: str = "walkers"):
 
 
 def walkers(config):
-  """As `configs/base.py` has it."""
+  """As `fgait_jax/defaults.py` has it."""
 
 
 def kth(config):

@@ -10,7 +10,7 @@ scoliosis1k_112      positive, neutral, negative     accelerators; FoundationGai
 d_gait               depressed or healthy            accelerators; no recipe is released: as above     not measured
 """
 
-from configs import base
+from fgait_jax import defaults
 
 SCOLIOSIS = tuple(f"scoliosis1k_{ratio}" for ratio in ("112", "114", "118", "1116"))
 VARIANTS = ("walkers", *SCOLIOSIS, "d_gait")
@@ -20,7 +20,7 @@ def get_config(variant: str = "walkers"):
   """The locked configuration of a variant; raises `ValueError` naming the known ones."""
   if variant not in VARIANTS:
     raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.unlock()
   config.task = "fine_tune"
   config.dataset = variant

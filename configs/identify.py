@@ -7,10 +7,10 @@ The files are those of configs/embed.py. Validation holds people who are not in 
 taken for somebody.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config():
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "identify"
   return config.lock()

@@ -6,11 +6,11 @@ By default it learns who walks from the protocol's gallery and is asked in the o
 its name, which is learnt from other people: --config.probe.target=scoliosis --config.dataset=scoliosis1k
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "linear_probe"
   config.dataset = config.protocol = variant
   if variant == "kth":

@@ -16,14 +16,14 @@ giant      256 accelerators                     not measured
 p3d_test   the tests, on the published network  -
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "tiny"):
   """The locked configuration of a variant; raises `ValueError` naming the known ones."""
   if variant not in VARIANTS:
     raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-  config = base.pretrain()
+  config = defaults.pretrain()
   VARIANTS[variant](config)
   return config
 

@@ -10,14 +10,14 @@ variant    network          meant for                                     hours
 small      1-1-1-1          2 CPU cores, the embedded walkers             not measured
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "0.03b"):
   """The locked configuration of a variant; raises `ValueError` naming the known ones."""
   if variant not in VARIANTS:
     raise ValueError(f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-  config = base.pretrain()
+  config = defaults.pretrain()
   _recipe(config)
   VARIANTS[variant](config)
   return config

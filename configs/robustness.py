@@ -7,11 +7,11 @@ any protocol of a built data set of that name (all). Fewer types: '--config.robu
 the other side: --config.robustness.corrupt=gallery, or both.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "robustness"
   config.dataset = config.protocol = variant
   if variant == "walkers":

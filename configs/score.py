@@ -5,11 +5,11 @@
 FILE.npz holds embeddings [N, C, P], labels, types and views [N]; DIR/casia_b.json is described in docs/evaluation.md.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config():
   """The locked configuration; embeddings and protocol are for the command line."""
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "score"
   return config

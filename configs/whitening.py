@@ -7,11 +7,11 @@ Variants: walkers (the default), kth (learns from the synthetic walkers; --confi
 people of KTH), and by name any protocol of a built data set of that name.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "whitening"
   config.dataset = config.protocol = variant
   config.embedding = "pooled"  # before the heads of pretraining, which keep what its own task wanted

@@ -8,11 +8,11 @@ ground, shoe and camera), casia_b, and by name any protocol of a built data set 
 that name.
 """
 
-from configs import base
+from fgait_jax import defaults
 
 
 def get_config(variant: str = "walkers"):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.task = "zero_shot"
   config.dataset = config.protocol = variant
   if variant == "kth":

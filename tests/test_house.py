@@ -18,14 +18,16 @@ ALLOWED = {
   "fgait_jax.errors": set(),
   "fgait_jax.rng": {"fgait_jax.typing"},
   "fgait_jax.paths": {"fgait_jax.errors"},
+  "fgait_jax.defaults": set(),
   "fgait_jax.parallel": BASE,
   "fgait_jax.data": BASE | {"fgait_jax.parallel"},
-  "fgait_jax.models": BASE | {"fgait_jax.parallel"},
+  "fgait_jax.kernels": BASE,
+  "fgait_jax.models": BASE | {"fgait_jax.parallel", "fgait_jax.kernels"},
   "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
   "fgait_jax.training": BELOW_TRAINING,
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
-  "configs": {"configs"},
+  "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors",
                 "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
@@ -79,4 +81,4 @@ def test_files_are_short_and_open_with_a_purpose(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_configuration_is_never_read_with_a_default(path):
-  assert not re.search(r"config(\.\w+)*\.get\(", path.read_text()), f"{path}: put the key in configs/base.py"
+  assert not re.search(r"config(\.\w+)*\.get\(", path.read_text()), f"{path}: put the key in fgait_jax/defaults.py"

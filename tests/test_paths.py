@@ -4,13 +4,16 @@ import pathlib
 
 import pytest
 
-from configs import base, pretrain
+from configs import pretrain
 from data_prep import build, preview, verify, video
 from data_prep.datasets import own
+from fgait_jax import defaults
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import features, identify, program, results, score
+from fgait_jax.evaluation import program, results
+from fgait_jax.evaluation.features import extraction
 from fgait_jax.evaluation.report import page, sources
+from fgait_jax.evaluation.tasks import identify, score
 from fgait_jax.interop import check_golden, export, import_opengait
 from fgait_jax.paths import local_path
 from fgait_jax.training import checkpoints, loop
@@ -19,7 +22,7 @@ REMOTE = "gs://bucket/run"
 
 
 def identification(path):
-  config = base.evaluation().unlock()
+  config = defaults.evaluation().unlock()
   config.task, config.gallery, config.probes = "identify", path, path
   return config
 
@@ -29,9 +32,9 @@ def identification(path):
   pytest.param(lambda: checkpoints.Checkpoints(REMOTE, keep=1), id="checkpoints"),
   pytest.param(lambda: checkpoints.load_network(REMOTE), id="checkpoint"),
   pytest.param(lambda: open_split(REMOTE, "kth", "train"), id="data"),
-  pytest.param(lambda: program.run(base.evaluation(), REMOTE), id="out"),
+  pytest.param(lambda: program.run(defaults.evaluation(), REMOTE), id="out"),
   pytest.param(lambda: page.write(["results"], f"{REMOTE}.html"), id="report"),
-  pytest.param(lambda: features.cached(REMOTE, {}, lambda: None), id="cache"),
+  pytest.param(lambda: extraction.cached(REMOTE, {}, lambda: None), id="cache"),
   pytest.param(lambda: score.score(REMOTE, protocol="own"), id="embeddings"),
   pytest.param(lambda: identify.run(identification(REMOTE), pathlib.Path("results")), id="probes"),
   pytest.param(lambda: results.find(REMOTE), id="results"),

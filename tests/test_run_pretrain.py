@@ -20,7 +20,8 @@ import runpy, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests/training"]
 import numpy as np
 import conftest
-from fgait_jax.evaluation import features, periodic
+from fgait_jax.evaluation import periodic
+from fgait_jax.evaluation.features import extraction
 from fgait_jax.training import loop
 
 class Meeting:
@@ -30,7 +31,7 @@ class Meeting:
     return step % self.every == 0
   def run(self, pretrained, step, between):
     split = conftest.ToySplit(torn={torn[0]})
-    found = features.extract(pretrained.embed, split, max_frames=6, batch_frames=48, mesh=pretrained.mesh,
+    found = extraction.extract(pretrained.embed, split, max_frames=6, batch_frames=48, mesh=pretrained.mesh,
                              between=between)
     return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
 

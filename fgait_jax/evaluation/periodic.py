@@ -12,7 +12,8 @@ import numpy as np
 
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import features, protocols
+from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation.features import extraction
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
@@ -39,7 +40,7 @@ class ZeroShot:
     """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings.
     `between` is called between batches, and may raise."""
     del step
-    found = features.extract(
+    found = extraction.extract(
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
       mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between,
       embedding=pretrained.embedding)

@@ -8,19 +8,10 @@ import pathlib
 from collections.abc import Callable
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import (
-  compare,
-  embed,
-  fine_tune,
-  identify,
-  linear_probe,
-  robustness,
-  score,
-  setup,
-  whiten,
-  zero_shot,
-)
+from fgait_jax.evaluation import setup
 from fgait_jax.evaluation.report import sources
+from fgait_jax.evaluation.tasks import compare, embed, fine_tune, identify, linear_probe, robustness, score, zero_shot
+from fgait_jax.evaluation.tasks import linear_maps as whiten
 from fgait_jax.training import configuration, preflight
 
 TASKS: dict[str, Callable] = {"zero_shot": zero_shot.run, "linear_probe": linear_probe.run, "score": score.run}

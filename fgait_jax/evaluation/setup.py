@@ -14,9 +14,10 @@ import numpy as np
 from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import baselines, features, results
-from fgait_jax.evaluation.distances import check_centring, check_metric
-from fgait_jax.evaluation.features import Features
+from fgait_jax.evaluation import results
+from fgait_jax.evaluation.features import baselines, extraction
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.metrics.distances import check_centring, check_metric
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.report import layout
 from fgait_jax.parallel.mesh import make_mesh
@@ -39,15 +40,15 @@ class Setup:
     config, split = self.config, self.split if split is None else split
     options = {"max_frames": config.max_frames, "embedding": embedding_of(config, network),
                "mirror": list(config.mirror_views)}
-    identity = {"weights": network.identity, "code": features.code(), "data": split.manifest["content_hash"],
+    identity = {"weights": network.identity, "code": extraction.code(), "data": split.manifest["content_hash"],
                 "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
-    return features.cached(folder, identity, lambda: self.embed(network, title, split))[0]
+    return extraction.cached(folder, identity, lambda: self.embed(network, title, split))[0]
 
   def embed(self, network: Pretrained, title: str, split) -> Features:
     """Of the whole `split`, computed and kept nowhere."""
     config, embedding = self.config, embedding_of(self.config, network)
-    return features.extract(
+    return extraction.extract(
       network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
       embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
@@ -95,9 +96,9 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   untrained network that baselines want."""
   if not config.checkpoint:
     raise ConfigError("config.checkpoint is empty; give --config.checkpoint=FOLDER, the --workdir of a pretraining run")
-  if config.embedding not in ("", *features.EMBEDDINGS):
-    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(features.EMBEDDINGS)}, and \"\" for"
-                      " the last of them that was learnt")
+  if config.embedding not in ("", *extraction.EMBEDDINGS):
+    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(extraction.EMBEDDINGS)}, and \"\""
+                      " for the last of them that was learnt")
   if min(config.max_frames, config.batch_frames) < 1:
     raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
                       " at least 1")
@@ -122,7 +123,7 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
 
 
 def embedding_of(config, network: Pretrained) -> str:
-  """Which of `features.EMBEDDINGS` of `network` is evaluated: `config.embedding`, or where that is "" (or what the
+  """Which of `extraction.EMBEDDINGS` of `network` is evaluated: `config.embedding`, or where that is "" (or what the
   network does not have) the last that was learnt."""
   return network.embedding if config.embedding in ("", "recognition", "discriminant") else config.embedding
 

@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score
 
 from fgait_jax.data.schema import population_of
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import retrieval
-from fgait_jax.evaluation.features import Features
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.evaluation.protocols.classify import Classify
 from fgait_jax.evaluation.protocols.trials import trials_of

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models import products
+from fgait_jax.kernels import products
 from fgait_jax.typing import Array, Bool, Float
 
 UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time

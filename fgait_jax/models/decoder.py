@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models import products
+from fgait_jax.kernels import products
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import LayerNorm, Linear, create_blocks, run_blocks
 from fgait_jax.models.parts import FeatureMap

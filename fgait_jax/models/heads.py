@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models import products
+from fgait_jax.kernels import products
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.typing import Array, Float
 

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.kernels.convolution import SAVED, FrameConv, PointConv, TimeConv
 from fgait_jax.models import crops
 from fgait_jax.models.batchnorm import BatchNorm
-from fgait_jax.models.convolution import SAVED, FrameConv, PointConv, TimeConv
 from fgait_jax.models.parts import FeatureMap
 from fgait_jax.typing import Array, Bool, Float
 

@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from fgait_jax.models.maximum import maximum
+from fgait_jax.kernels.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
 
 BINS = (16, 8, 4, 2, 1)

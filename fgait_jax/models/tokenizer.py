@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models import products
+from fgait_jax.kernels import products
+from fgait_jax.kernels.convolution import frame_convolution, time_convolution
+from fgait_jax.kernels.maximum import maximum
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.models.blocks import Linear
-from fgait_jax.models.convolution import frame_convolution, time_convolution
-from fgait_jax.models.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
 
 PATCH_ROWS = 4  # pixel rows of a token: 64 rows give the 16 of part pooling

@@ -88,7 +88,7 @@ def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
   temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, rngs: nnx.Rngs,
 ) -> GaitNetwork:
-  """The network `variant` of model `name`; arguments as the keys of `configs/base.py: model`.
+  """The network `variant` of model `name`; arguments as the keys of `fgait_jax/defaults.py: model`.
 
   Raises `ConfigError` naming the known values for an unknown one.
   """

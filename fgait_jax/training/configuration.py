@@ -211,4 +211,5 @@ def _check_key(name: str, known: list[str]) -> None:
     return
   last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
   nearest = last or difflib.get_close_matches(name, known, n=1, cutoff=0)
-  raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in configs/base.py.")
+  raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"
+                    " fgait_jax/defaults.py.")

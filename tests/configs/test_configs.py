@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from configs import base, pretrain
+from configs import pretrain
+from fgait_jax import defaults
 from fgait_jax.training import configuration
 
 ROOT = pathlib.Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "configs"
-OTHERS = [p.stem for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in ("__init__", "base", "pretrain")]
+OTHERS = [p.stem for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in ("__init__", "pretrain")]
 
 
 def check_golden(path: pathlib.Path, text: str) -> None:
@@ -48,14 +49,14 @@ def test_configurations_are_locked():
 
 
 def test_every_key_says_what_it_is():
-  """A line that sets a key in base.py carries a comment, or follows one; of evaluation, most do."""
-  text = (ROOT / "configs" / "base.py").read_text()
+  """A line that sets a key in defaults.py carries a comment, or follows one; of evaluation, most do."""
+  text = (ROOT / "fgait_jax" / "defaults.py").read_text()
   for part, tolerated in zip(text.split("def evaluation"), (0, 0.1), strict=True):
     keys = re.findall(r"^(  # .*\n)?  c\.(\w+) = (?!\w+\(\)$).*?(#.*)?$", part, re.MULTILINE)
     bare = [name for before, name, comment in keys if not (before or comment)]
     assert len(bare) <= tolerated * len(keys), f"keys without unit and meaning: {bare}"
 
 
-def test_base_holds_a_whole_pretraining_configuration():
-  flat = configuration.flat(base.pretrain())
+def test_defaults_hold_a_whole_pretraining_configuration():
+  flat = configuration.flat(defaults.pretrain())
   assert {name.partition(".")[0] for name in flat} >= {"seed", "data", "model", "objective", "optim", "mesh", "train"}

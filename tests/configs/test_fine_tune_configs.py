@@ -1,11 +1,12 @@
-"""Every variant of fine-tuning, as recorded where it differs from base.py. UPDATE_GOLDEN=1 rewrites."""
+"""Every variant of fine-tuning, as recorded where it differs from defaults.py. UPDATE_GOLDEN=1 rewrites."""
 
 import os
 import pathlib
 
 import pytest
 
-from configs import base, fine_tune, health
+from configs import fine_tune, health
+from fgait_jax import defaults
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.fitting import check_settings
 from fgait_jax.parallel.mesh import make_mesh
@@ -18,7 +19,7 @@ VARIANTS = [(fine_tune, v) for v in fine_tune.VARIANTS] + [(health, v) for v in 
 @pytest.mark.parametrize("module, variant", VARIANTS)
 def test_variants_are_as_recorded_and_can_work(module, variant):
   config = module.get_config(variant)
-  common = set(configuration.lines(base.evaluation()).splitlines())
+  common = set(configuration.lines(defaults.evaluation()).splitlines())
   text = "".join(f"{line}\n" for line in configuration.lines(config).splitlines() if line not in common)
   path = GOLDEN / f"{module.__name__.rpartition('.')[2]}_{variant}.txt"
   if os.environ.get("UPDATE_GOLDEN"):

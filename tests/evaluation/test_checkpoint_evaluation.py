@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax.evaluation import features
+from fgait_jax.evaluation.features import extraction
 from fgait_jax.evaluation.report import reconstructions
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration, state
@@ -44,7 +44,7 @@ def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run
   found = {}
   for devices, batch_frames in ((8, 64), (1, 16)):
     network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:devices]))
-    found[devices] = features.extract(
+    found[devices] = extraction.extract(
       network.embed, split, max_frames=16, batch_frames=batch_frames, mesh=network.mesh).embeddings
   assert network.data == {"walkers": "c0ffee"}  # what it was pretrained on
   assert found[1].shape[0::2] == (5, 39)  # 31 parts and eight heads of the whole body
@@ -57,7 +57,7 @@ def test_embeddings_are_the_same_on_one_device_and_eight_and_alone_or_padded(run
 
 def test_the_network_completes_what_it_was_not_shown(run_folder, tmp_path):
   network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:1]))
-  frames, valid = features.pad_batch([np.zeros((16, 64, 64, 1), np.uint8)] * 2, length=16, size=2)
+  frames, valid = extraction.pad_batch([np.zeros((16, 64, 64, 1), np.uint8)] * 2, length=16, size=2)
   frames[:, :, 10:, 20:30] = 255
   given, visible, predicted = reconstructions.reconstruct(network, frames, valid, masked_fraction=0.5, seed=0)
   assert given.shape == visible.shape == predicted.shape == (2, 16, 64, 44)

@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from configs import base
+from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import periodic
 from fgait_jax.parallel.mesh import make_mesh
@@ -36,7 +36,7 @@ class Walks:
 
 def config_of(monkeypatch, **values):
   monkeypatch.setattr(periodic, "open_split", lambda folder, name, split: Walks())
-  config = base.pretrain()
+  config = defaults.pretrain()
   with config.unlocked():
     config.train.steps = 250
     config.periodic.update({"every": 100} | values)
@@ -77,7 +77,7 @@ def test_a_subset_holds_whole_subjects_spread_evenly():
 
 
 def test_a_data_set_that_is_not_built_is_said_to_be_that_of_the_evaluation(tmp_path):
-  config = base.pretrain()
+  config = defaults.pretrain()
   config.data.dir = str(tmp_path)
   with pytest.raises(DataError, match=r"no data set 'walkers' in .*config.periodic.name.*config.periodic.every=0"):
     periodic.zero_shot(config)

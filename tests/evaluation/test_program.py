@@ -7,9 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import base
+from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import corruption, features, linear_probe, program, results, setup, tables
+from fgait_jax.evaluation import program, results, setup
+from fgait_jax.evaluation.features import corruption, extraction
+from fgait_jax.evaluation.report import tables
+from fgait_jax.evaluation.tasks import linear_probe
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.pretrained import Pretrained
 
@@ -55,7 +58,7 @@ class Network:
   embedding = Pretrained.embedding
 
   def __init__(self, trained=True):
-    self.config = base.pretrain()
+    self.config = defaults.pretrain()
     with self.config.unlocked():
       self.config.objective.masked_fraction = 0.0
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
@@ -90,7 +93,7 @@ def world(monkeypatch):
 
 
 def config_of(task="zero_shot", **values):
-  config = base.evaluation()
+  config = defaults.evaluation()
   config.unlock()
   config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
   config.update_from_flattened_dict(values)
@@ -153,10 +156,10 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
   assert calls_of("mirrored", mirror_views=("090",)) == once
   assert calls_of("shorter", max_frames=6) > 0
   assert calls_of("again", mirror_views=("090",)) == 0
-  features.code.cache_clear()
+  extraction.code.cache_clear()
   monkeypatch.setattr(features.fgait_jax, "__version__", "99")
   assert calls_of("newer") == once
-  features.code.cache_clear()
+  extraction.code.cache_clear()
 
 
 def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, tmp_path):

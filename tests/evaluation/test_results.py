@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from configs import base
+from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results
 
@@ -27,7 +27,7 @@ def test_written_results_come_back_with_date_and_versions(tmp_path):
 
 
 def test_a_result_of_other_settings_is_not_replaced(tmp_path):
-  config = base.evaluation().unlock()
+  config = defaults.evaluation().unlock()
   path = results.write(tmp_path / "zero_shot-walkers.json", RESULT | {"config": config.to_dict()})
   config.bootstrap, config.cache, config.probe.iterations = 0, "off", 1  # no figure of this task changes
   assert results.claim(path, config) == path
@@ -42,7 +42,7 @@ def test_a_result_of_other_settings_is_not_replaced(tmp_path):
 
 
 def test_a_result_is_of_weights_and_data_and_not_of_folders(tmp_path):
-  config = base.evaluation().unlock()
+  config = defaults.evaluation().unlock()
   about = {"checkpoint": {"identity": "a-480-teacher", "path": "runs/first"}, "data": {"content_hash": "d"}}
   path = results.write(tmp_path / "zero_shot-walkers.json", RESULT | about | {"config": config.to_dict()})
   config.checkpoint, config.data_dir = "/moved/first", "/moved/built"
@@ -55,7 +55,7 @@ def test_a_result_is_of_weights_and_data_and_not_of_folders(tmp_path):
 
 @pytest.mark.parametrize("task,key", [("linear_probe", "probe.iterations"), ("fine_tune", "fine_tune.optim.peak_rate")])
 def test_the_section_of_a_task_counts(tmp_path, task, key):
-  config = base.evaluation().unlock()
+  config = defaults.evaluation().unlock()
   config.task = task
   path = results.write(tmp_path / "a.json", RESULT | {"config": config.to_dict()})
   config.update_from_flattened_dict({key: 7})

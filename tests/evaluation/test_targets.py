@@ -7,7 +7,7 @@ import pytest
 
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols, targets
-from fgait_jax.evaluation.features import Features
+from fgait_jax.evaluation.features.extraction import Features
 
 WALKERS = protocols.get("walkers")
 

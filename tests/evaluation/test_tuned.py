@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from configs import base
+from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError
 from fgait_jax.evaluation import tuned
 from fgait_jax.evaluation.fitting import Fitted
@@ -14,12 +14,13 @@ from fgait_jax.training import checkpoints
 
 def save(folder, step):
   """A network of one number, `step`."""
-  config = base.evaluation().unlock()
+  config = defaults.evaluation().unlock()
   config.fine_tune.target = "tall"
   number = {"encoder": {"kernel": np.full((2,), step, np.float32)}}
   trained = types.SimpleNamespace(params=number, stats={}, identity="a-1-teacher", data={}, fine_tune={}, people={},
                                   started_from={}, imported_from="")
-  learner = types.SimpleNamespace(config=base.pretrain(), params=lambda values: values | {"head": number["encoder"]})
+  learner = types.SimpleNamespace(config=defaults.pretrain(),
+                                  params=lambda values: values | {"head": number["encoder"]})
   dataset = types.SimpleNamespace(name="walkers/train", manifest={"content_hash": "d", "name": "walkers"},
                                   subjects=np.array(["a"]))
   fitted = Fitted(trainable=number, stats={"head": {}}, step=step, factor=1.0, score=None, curve=[])

@@ -6,7 +6,8 @@ import pytest
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
-from configs import base, pretrain
+from configs import pretrain
+from fgait_jax import defaults
 from fgait_jax.errors import ConfigError
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
@@ -14,7 +15,7 @@ from fgait_jax.training import supervised
 from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.pretrained import Pretrained
 
-RULES = base.fine_tune().optim.rules
+RULES = defaults.fine_tune().optim.rules
 OFF = dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0) | {"width": 44}
 OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "clip_norm": 0.0}
 

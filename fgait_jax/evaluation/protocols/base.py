@@ -13,8 +13,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import statistics
-from fgait_jax.evaluation.distances import BUDGET, check_metric
+from fgait_jax.evaluation.metrics import statistics
+from fgait_jax.evaluation.metrics.distances import BUDGET, check_metric
 
 LARGEST = 1e15  # magnitude of an embedding's values, at most: their squares are summed in float32
 NAMED = 20  # how many keys a message or a result names before it only counts

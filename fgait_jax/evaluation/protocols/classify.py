@@ -9,7 +9,7 @@ import re
 import numpy as np
 from sklearn import metrics
 
-from fgait_jax.evaluation import statistics, verification
+from fgait_jax.evaluation.metrics import statistics, verification
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
 
 

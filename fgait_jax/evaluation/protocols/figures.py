@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fgait_jax.evaluation import statistics, verification
+from fgait_jax.evaluation.metrics import statistics, verification
+from fgait_jax.evaluation.metrics.retrieval import Ranking
 from fgait_jax.evaluation.protocols.base import NAMED, Settings
-from fgait_jax.evaluation.retrieval import Ranking
 
 RANKS = (1, 5, 10, 20)
 MEASURES = (*(f"rank{k}" for k in RANKS), "map", "minp")

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 
-from fgait_jax.evaluation import retrieval, verification
-from fgait_jax.evaluation.distances import pairwise
+from fgait_jax.evaluation.metrics import retrieval, verification
+from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.evaluation.protocols import lists
 from fgait_jax.evaluation.protocols.base import NAMED, Protocol, Settings, Walks, matching
 from fgait_jax.evaluation.protocols.figures import figures, mean_of

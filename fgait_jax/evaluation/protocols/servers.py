@@ -8,10 +8,10 @@ import re
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import retrieval
-from fgait_jax.evaluation.distances import pairwise
+from fgait_jax.evaluation.metrics import retrieval
+from fgait_jax.evaluation.metrics.distances import pairwise
+from fgait_jax.evaluation.metrics.rerank import rerank
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
-from fgait_jax.evaluation.rerank import rerank
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@
 import numpy as np
 
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation import pairing
+from fgait_jax.evaluation.metrics import pairing
 from fgait_jax.evaluation.report import layout
 
 _MOST = 5_000_000  # signs drawn for one test; 10,000 resamples up to 500 subjects, at least 1,000

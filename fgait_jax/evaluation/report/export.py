@@ -4,8 +4,7 @@ import pathlib
 
 import pandas as pd
 
-from fgait_jax.evaluation import tables
-from fgait_jax.evaluation.report import layout
+from fgait_jax.evaluation.report import layout, tables
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\n": " ", "\r": " ", "\\": r"\textbackslash{}",

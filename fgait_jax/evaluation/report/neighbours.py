@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import matplotlib.figure
 import numpy as np
 
-from fgait_jax.evaluation.distances import pairwise
-from fgait_jax.evaluation.features import Features, read_walk
+from fgait_jax.evaluation.features.extraction import Features, read_walk
+from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.report import strips

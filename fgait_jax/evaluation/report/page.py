@@ -13,8 +13,8 @@ import jinja2
 from markupsafe import Markup
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import pairing, tables
-from fgait_jax.evaluation.report import compare, curves, export, layout, sources
+from fgait_jax.evaluation.metrics import pairing
+from fgait_jax.evaluation.report import compare, curves, export, layout, sources, tables
 from fgait_jax.evaluation.report.sources import Result, Source
 from fgait_jax.paths import local_path
 

@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 
 from fgait_jax.data.augment import prepare
-from fgait_jax.evaluation.features import pad_batch, read_walk
+from fgait_jax.evaluation.features.extraction import pad_batch, read_walk
 from fgait_jax.models.tokenizer import unpatchify
 from fgait_jax.rng import key
 from fgait_jax.training.pretrained import Pretrained

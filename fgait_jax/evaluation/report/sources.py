@@ -7,8 +7,8 @@ import json
 import pathlib
 
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation import results, tables
-from fgait_jax.evaluation.report import compare, export, layout, strips
+from fgait_jax.evaluation import results
+from fgait_jax.evaluation.report import compare, export, layout, strips, tables
 from fgait_jax.paths import local_path
 from fgait_jax.training.metrics import read_lines
 

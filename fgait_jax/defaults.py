@@ -1,0 +1,306 @@
+"""Every key of every configuration, with its unit and meaning. Variants in this folder only change values.
+
+Nothing is read with a default anywhere else: a key that is not here does not exist, and the returned trees are locked.
+"""
+
+from ml_collections import ConfigDict
+
+
+def pretrain() -> ConfigDict:
+  """The configuration of `run_pretrain.py`."""
+  config = ConfigDict()
+  config.seed = 0  # of initialisation, sampling, augmentation and masking
+  config.data = data()
+  config.augment = augment()
+  config.model = model()
+  config.objective = objective()
+  config.discriminant = discriminant()
+  config.optim = optim()
+  config.mesh = mesh()
+  config.train = train()
+  config.periodic = periodic()
+  return config.lock()
+
+
+def data() -> ConfigDict:
+  c = ConfigDict()
+  c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
+  c.names = ("walkers",)  # data sets to pretrain on; each is <dir>/<name>
+  c.split = "train"  # split of each; TFDS slices such as "train[:10%]" are understood
+  c.factors = (1.0,)  # one per name: multiplies a set's size before the exponent (reference: GaitLU-1M 0.1)
+  # One per name, where a walk's second clip comes from: "sequence", the same recording, no label used; "walk", any view
+  # of the same subject and condition; "subject", any walk of the person, as is known of synthetic people.
+  c.positives = ("sequence",)
+  c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
+  c.mix = "per_batch"  # "per_batch": a batch holds one data set, "per_sequence": any; a queue holds all of them
+  c.batch_size = 32  # sequences in the global batch, over all devices and hosts
+  c.clips = 2  # clips per sequence: the first for the teacher, the second for the student
+  c.clip_frames = 16  # frames of a clip, drawn without replacement and kept in order ...
+  c.window_frames = 20  # ... from a random window of this many consecutive frames; shorter sequences are tiled
+  c.threads = 4  # reader threads a process of training (or a worker)
+  c.workers = 0  # reader processes a process of training; 0 reads in threads of it
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
+  return c
+
+
+def augment() -> ConfigDict:
+  """The reference's recipe, one draw per clip (FoundationGait A3); a probability of 0 turns a step off."""
+  c = ConfigDict()
+  c.affine = 0.2  # probability of a random affine warp, corners moved by up to 9 pixels
+  c.perspective = 0.2  # probability of a random perspective warp, corners moved by up to 9 pixels
+  c.flip = 0.5  # probability of a left-right flip
+  c.dilate = 0.2  # probability of dilating a band of rows
+  c.blur = 0.2  # probability of blurring and binarising a band of rows
+  c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
+  c.holes = 0.0  # probability of losing squares of the body, as segmenters do; not in the reference's recipe
+  c.width = 44  # columns kept of 64, from the middle
+  return c
+
+
+def model() -> ConfigDict:
+  c = ConfigDict()
+  c.name = "transformer"  # "transformer" or "p3d"
+  c.variant = "tiny"  # a named size of that model; see fgait_jax/models/variants.py
+  c.channels = 1  # channels of a frame: 1 for silhouettes
+  c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
+  c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
+  c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
+  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
+  c.discriminant = 0  # directions of the linear map that ends the network (section discriminant); 0: none
+  return c
+
+
+def objective() -> ConfigDict:
+  c = ConfigDict()
+  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64 / P_i rows
+  c.masked_fraction = 0.5  # share of tokens the student does not see; 0 turns masked modelling off
+  c.reconstruction_weight = 1.0  # times binary cross-entropy on masked tubelets, nats per pixel
+  c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
+  c.temperature = 1 / 16  # cosine similarities are divided by it
+  c.label_smoothing = 0.1  # of the InfoNCE targets
+  c.queue = 0  # past projections of the teacher that stand beside the batch's, a multiple of data.batch_size; 0: none
+  c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
+  return c
+
+
+def discriminant() -> ConfigDict:
+  """The linear map learnt in closed form after the last step, where model.discriminant asks for one: the directions in
+  which groups (who may be each other's positive, data.positives) differ most against the clips of a group."""
+  c = ConfigDict()
+  c.names = ()  # data sets that teach it, in equal parts; () takes the batches of data.names that would follow the last
+  c.positives = ()  # one per name, as data.positives
+  c.walks = 4096  # clips that teach it
+  c.frames = 32  # consecutive frames of each
+  c.components = 400  # principal components it begins with
+  c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
+  return c
+
+
+def optim() -> ConfigDict:
+  c = ConfigDict()
+  c.name = "adamw"  # "adamw" or "sgd"
+  c.peak_rate = 1e-3  # learning rate after warm-up
+  c.final_rate = 1e-5  # learning rate at the last step of a cosine schedule
+  c.warmup_steps = 20  # linear from 0
+  c.schedule = "cosine"  # "cosine", or "step": multiply by `step_factor` at each of `step_at`
+  c.step_at = ()  # steps at which the step schedule drops
+  c.step_factor = 0.1  # what each drop multiplies the rate by
+  c.momentum = 0.9  # SGD momentum
+  c.beta1 = 0.9  # AdamW
+  c.beta2 = 0.95  # AdamW
+  c.weight_decay = 0.05  # decoupled for AdamW; added to the gradient for SGD, as torch does
+  c.clip_norm = 1.0  # global gradient norm above which gradients are scaled down; 0 turns it off
+  # (pattern over the parameter path, weight-decay factor, rate factor): every parameter must match exactly one.
+  c.rules = (
+    (r".*/(bias|scale)|.*position.*|.*token", 0.0, 1.0),
+    (r".*/kernel", 1.0, 1.0),
+  )
+  return c
+
+
+def mesh() -> ConfigDict:
+  c = ConfigDict()
+  c.data = -1  # devices along the batch; -1 takes all that are left
+  c.fsdp = 1  # devices over which parameters, their optimizer state and the batch are cut
+  c.tensor = 1  # devices over which heads and hidden features are cut
+  return c
+
+
+def train() -> ConfigDict:
+  c = ConfigDict()
+  c.steps = 1000  # length of the run, and of its schedules
+  c.start_from = ""  # run, or one of its checkpoints, whose weights a new --workdir begins with; "": from nothing
+  c.stop_at = -1  # stop (and save) at this step without changing the schedules; -1 runs to the end
+  c.log_every = 10  # steps between metric lines
+  c.save_every = 500  # steps between checkpoints
+  c.keep = 3  # newest checkpoints kept
+  c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
+  c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
+  return c
+
+
+def periodic() -> ConfigDict:
+  """Zero-shot retrieval during pretraining."""
+  c = ConfigDict()
+  c.every = 500  # steps between evaluations; 0 turns them off
+  c.name = "walkers"  # data set, inside data.dir
+  c.split = "test"  # split of it
+  c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
+  c.max_sequences = 512  # sequences embedded, of whole subjects spread evenly over the split; 0 takes all
+  c.max_frames = 720  # first frames of a sequence that are embedded
+  c.batch_frames = 512  # frames embedded at a time, per device
+  c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
+  c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
+  return c
+
+
+def evaluation() -> ConfigDict:
+  """The configuration of `run_eval.py`."""
+  c = ConfigDict()
+  c.task = "zero_shot"  # "zero_shot", "linear_probe", "whitening", "fine_tune", "score", ...
+  c.seed = 0  # of bootstraps, probes and drawn examples
+  c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
+  c.network = "teacher"  # "teacher" or "student"
+  # "prediction", "projection", "pooled", "discriminant", "recognition" (of a fine-tuned head); "": the last learnt.
+  c.embedding = ""
+  c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
+  c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
+  c.data_dir = "built"  # folder of built data sets
+  c.dataset = "walkers"
+  c.split = "test"
+  c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
+  c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
+  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  c.centre_by = "none"
+  c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
+  c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
+  c.max_frames = 720  # first frames of a sequence that are embedded
+  c.batch_frames = 512  # frames embedded at a time, per device
+  c.bootstrap = 1000  # resamples of subjects behind every confidence interval; 0 gives none
+  c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
+  c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
+  c.probe = probe()
+  c.fine_tune = fine_tune()
+  c.robustness = robustness()
+  c.compare = compare()
+  c.whitening = whitening()
+  c.rerank = rerank()
+  c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
+  c.gallery = ""  # task "identify": .npz of the known walks
+  c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
+  c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
+  c.top_k = 5  # gallery subjects named for each probe
+  return c.lock()
+
+
+def rerank() -> ConfigDict:
+  """k-reciprocal re-ranking of protocol "hid", as its evaluator does it; see fgait_jax/evaluation/metrics/rerank.py."""
+  c = ConfigDict()
+  c.k1 = 6  # neighbours that must be mutual; fewer than there are probes and gallery walks
+  c.k2 = 6  # neighbours averaged in query expansion
+  c.weight = 0.3  # of the original distance; the rest is the Jaccard distance of neighbours
+  return c
+
+
+def probe() -> ConfigDict:
+  """The linear probe: multinomial logistic regression on frozen embeddings."""
+  c = ConfigDict()
+  c.target = "subject"  # "subject", or the name of an attribute
+  c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
+  c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
+  # Half of each times the squared norm of the weights is added to the mean cross-entropy (nats) of walks of unit
+  # variance. Each representation takes the best on what is kept back, then learns from all.
+  c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
+  c.validation_fraction = 0.2  # kept back: of each subject's walks, of an attribute's training subjects
+  c.iterations = 1000  # of L-BFGS, at most
+  return c
+
+
+def whitening() -> ConfigDict:
+  """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/training/linear_maps.py."""
+  c = ConfigDict()
+  c.dataset = ""  # data set that is learnt from; "" takes the one that is evaluated
+  c.train_split = "train"  # must hold other people than the split that is evaluated
+  c.max_sequences = 0  # walks learnt from, of whole subjects spread evenly over the split; 0 takes all
+  c.components = 800  # principal components that either map begins with; at most half as many as walks
+  c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
+  c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
+  c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
+  c.validate_across = "view"  # a walk meets none of its own person in the same "view", "condition"; or "protocol"
+  return c
+
+
+def fine_tune() -> ConfigDict:
+  """Supervised fine-tuning: encoder and projector under a new head, chosen on held-out training identities."""
+  c = ConfigDict()
+  c.target = "subject"  # "subject", "condition", "class" (those of the protocol), or the name of an attribute
+  c.train_split = "train"  # must hold other people than the split that is evaluated
+  c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
+  c.validate_every = 50  # steps between validations
+  # subject: a walk meets no walk of its own person in the same "view" or "condition", or whom the "protocol" lets meet
+  c.validate_across = "view"
+  c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
+  c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
+  c.rates = (1.0,)  # factors of the whole schedule that are tried
+  c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
+  c.rank = 8  # of low-rank updates
+  c.lora_scale = 1.0  # times A B, added to a kernel
+  c.prompt_tokens = 8  # learned tokens beside every window of a transformer; 0 with a p3d network
+  c.prompt_pixels = 0  # pixels of a learned border around every frame; for any network
+  c.statistics = "frozen"  # encoder's and projector's batch statistics: running ones, "frozen", or each "batch"'s own
+  c.features = 256  # channels of a part's embedding (subject)
+  c.mix = "per_subject"  # "per_subject": P x K sequences; "per_batch": any, in shuffled epochs
+  c.subjects = 8  # P, subjects of a batch
+  c.per_subject = 4  # K, sequences of each, over all devices
+  c.clip_frames = 16  # frames of a clip, as in pretraining
+  c.window_frames = 20  # consecutive frames it is drawn from
+  c.crop_list = (2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows. Tests see bodies
+  c.triplet_weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
+  c.margin = 0.2  # of the triplet loss, Euclidean distance of a part's embeddings
+  c.cross_entropy_weight = 1.0  # times the cross-entropy, nats
+  c.scale = 16.0  # times the cosines that are its logits
+  c.label_smoothing = 0.1  # of its targets
+  c.steps = 300  # length of the schedule
+  c.log_every = 10  # steps between console lines
+  c.layer_decay = 1.0  # a transformer's block learns at this factor to the number of blocks above it
+  c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
+  c.threads = 4  # reader threads a host (or a worker)
+  c.workers = 0  # reader processes a host; 0 reads in threads of the program
+  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
+  c.augment = augment()
+  c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
+  c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2
+  c.optim = optim()
+  c.optim.weight_decay = 0.0  # what decays, decays whole, biases too, as in the reference
+  # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
+  c.optim.rules = (
+    (r"encoder/(tokenizer/.*|row_position|blocks/.*|norm/.*)", 1.0, 0.1),
+    (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),
+    (r"encoder/stage3/.*", 1.0, 0.01),
+    (r"encoder/stage4/.*", 1.0, 0.05),
+    (r"projector/.*", 1.0, 0.1),
+    (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
+  )
+  return c
+
+
+def robustness() -> ConfigDict:
+  """Corrupted silhouettes; see fgait_jax/evaluation/features/corruption.py."""
+  c = ConfigDict()
+  c.types = ()  # of corruption; () takes all 15
+  c.severities = ()  # of 1 to 5; () takes all
+  c.corrupt = "probe"  # "probe", "gallery" or "both"
+  c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
+  return c
+
+
+def compare() -> ConfigDict:
+  """Two finished evaluations of the same walks."""
+  c = ConfigDict()
+  c.first = ""  # result file, or folder of results
+  c.second = ""  # result file, or folder of results
+  c.first_row = "model"  # row of the first's tables: "model", "untrained", "raw_gei", ...
+  c.second_row = "model"
+  c.resamples = 10000  # of subjects, behind the interval and the permutation test
+  return c

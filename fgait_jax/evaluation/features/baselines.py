@@ -1,0 +1,113 @@
+"""What a model must beat: the mean silhouette, whole and in row bands, and guessing.
+
+The gait energy image (GEI; Han and Bhanu, 2006) is the mean over time of the aligned silhouettes. No learning, no
+normalisation. The untrained network is a baseline too, but a network: `load_network(..., trained=False)` embedded
+like any other.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from fgait_jax.data.schema import WIDTHS
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.features.extraction import Features, describe, progress_bar, read_walk
+from fgait_jax.evaluation.metrics.distances import centre, check_centring
+from fgait_jax.evaluation.periodic import spread
+from fgait_jax.training import linear_maps
+
+BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
+
+
+def mean_silhouettes(split, *, max_frames: int, mirror: Iterable[str] = (), rows: np.ndarray | None = None,
+                     progress: str = "") -> Features:
+  """Raw GEI: the mean of the first `max_frames` frames in 0..1, columns 10..53 of 64, as one part of 64 * 44 * c
+  channels.
+
+  Under the Euclidean metric the distance of two walks is that of their mean images, pixel by pixel.
+  """
+  rows = np.arange(len(split)) if rows is None else np.asarray(rows)
+  side = (WIDTHS[0] - WIDTHS[1]) // 2
+  images = []
+  with progress_bar(progress, len(rows)) as advance:
+    for row in rows:
+      frames = read_walk(split, int(row), max_frames=max_frames, mirror=mirror)[:, :, side:-side]
+      images.append(frames.mean(axis=0, dtype=np.float32).ravel() / 255)
+      advance(1)
+  return describe(split, np.stack(images)[..., None], rows)
+
+
+def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
+  """Row-band GEI from raw GEI: 16 bands of 4 rows, each a part of 4 * 44 * c channels, pixels as they are.
+
+  The metric takes the Euclidean distance of each band and averages over the bands, so that a coat's many changed
+  pixels in one band weigh less than in the raw GEI, where squares of all pixels add up under one root.
+  """
+  count, pixels, _ = gei.embeddings.shape
+  parts = gei.embeddings.reshape(count, bands, pixels // bands).swapaxes(1, 2)
+  return dataclasses.replace(gei, embeddings=np.ascontiguousarray(parts))
+
+
+def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed: int) -> linear_maps.LinearMap | None:
+  """Fisher's discriminant of raw GEIs, learnt from the people and with the settings of a network's own discriminant
+  (`pretraining` is the configuration of its run), so that both stand on the same terms.
+
+  None where the network has none, was not told who walks, or the sets that taught it are not in `data_dir`.
+  """
+  closing, data = pretraining.discriminant, pretraining.data
+  told = zip(closing.names or data.names, closing.positives or data.positives, strict=True)
+  names = [name for name, positives in told if positives == "subject"]
+  if not pretraining.model.discriminant or not names:
+    return None
+  learnt = []
+  for name in names:
+    try:
+      split = open_split(data_dir, name, data.split)
+    except DataError:
+      return None
+    rows = spread(split.subjects, closing.walks // len(names))
+    title = f"mean silhouettes of {split.name}"
+    learnt.append(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
+  rows = np.concatenate([found.embeddings for found in learnt])
+  people = np.concatenate([np.char.add(f"{name}/", found.subjects) for name, found in zip(names, learnt, strict=True)])
+  basis = linear_maps.components(rows, most=closing.components, seed=seed)
+  return linear_maps.discriminant(basis, people, shrinkage=closing.shrinkage)
+
+
+def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:
+  """Mean of `score(embeddings [count, 8, 1])` over random embeddings: guessing under exactly the same protocol.
+
+  `score` returns nested dicts; numbers are averaged leaf by leaf, everything else is taken from the first draw.
+  """
+  generator = np.random.default_rng((seed, 0xC4A7CE))
+  results = [score(generator.standard_normal((count, 8, 1)).astype(np.float32)) for _ in range(draws)]
+  return functools.reduce(lambda a, b: _combine(a, b, 1 / draws), results[1:], _scale(results[0], 1 / draws))
+
+
+def centred(features: Features, by: str) -> Features:
+  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition", "view",
+  "condition_view" (a group for each pair), or "none", which leaves them as they are.
+
+  It uses which camera or scene every probe comes from, and the unlabelled probes together: never to be mixed with
+  plain figures.
+  """
+  if check_centring(by) == "none":
+    return features
+  columns = {"condition": features.conditions, "view": features.views}
+  groups = functools.reduce(lambda a, b: np.char.add(np.char.add(a, "/"), b), [columns[n] for n in by.split("_")])
+  return dataclasses.replace(features, embeddings=centre(features.embeddings, groups))
+
+
+def _scale(tree, factor: float):
+  if isinstance(tree, dict):
+    return {k: _scale(v, factor) for k, v in tree.items()}
+  return tree * factor if isinstance(tree, float) else tree
+
+
+def _combine(total, tree, factor: float):
+  if isinstance(total, dict):
+    return {k: _combine(total[k], tree[k], factor) for k in total}
+  return total + tree * factor if isinstance(total, float) else total

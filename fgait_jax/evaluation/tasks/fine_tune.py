@@ -1,0 +1,294 @@
+"""The fine-tuning task: a pretrained network learns who walks, or what is to be told of them, from labelled people, and
+is tested on others. Rate and length are chosen on training identities kept back, never on the test split.
+"""
+
+import dataclasses
+import pathlib
+
+import jax
+import numpy as np
+
+from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import Subset
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import probe, protocols, results, targets
+from fgait_jax.evaluation.features import baselines, extraction
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.fitting import Fitted, Fitter, check_settings
+from fgait_jax.evaluation.protocols.base import Settings
+from fgait_jax.evaluation.protocols.classify import classified
+from fgait_jax.evaluation.setup import Setup, prepare
+from fgait_jax.evaluation.tasks import zero_shot
+from fgait_jax.evaluation.tuned import save
+from fgait_jax.training import supervised
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import stride_of
+from fgait_jax.training.supervised import Learner
+
+CLASS_METRICS = (
+  {"key": "accuracy", "title": "accuracy %", "interval": True, "best": 100, "digits": 1},
+  {"key": "precision", "title": "precision %", "interval": False, "best": 100, "digits": 1},
+  {"key": "recall", "title": "recall %", "interval": False, "best": 100, "digits": 1},
+  {"key": "f1", "title": "F1 %", "interval": False, "best": 100, "digits": 1},
+  {"key": "auc", "title": "AUC %", "interval": False, "best": 100, "digits": 1},
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+  """What is learnt, from which rows of `teacher`, and the labels of both splits as text ("" where there is none)."""
+
+  setup: Setup
+  teacher: object
+  labels: np.ndarray  # of the teacher's walks
+  test_labels: np.ndarray
+  classes: list[str]  # of scores; none for identities, whose scores only training sees
+  parts: targets.Parts
+
+  @property
+  def settings(self):
+    return self.setup.config.fine_tune
+
+  @property
+  def identity(self) -> bool:
+    return self.settings.target == "subject"
+
+  @property
+  def taught(self) -> np.ndarray:
+    """Rows of the teacher that the final network has learnt from."""
+    if not self.settings.refit:
+      return self.parts.fit
+    return np.sort(np.concatenate([self.parts.fit, self.parts.validation]))
+
+  def numbers(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
+    """Class numbers of rows of the teacher, and how many classes there are."""
+    labels = self.labels[rows]
+    classes = np.unique(labels).tolist() if self.identity else self.classes
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[label] for label in labels]), len(classes)
+
+
+def run(config, out: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `fine_tune-<dataset>-<target>.json`, the test walks' embeddings (or logits) beside it as .npz, and the
+  network into the folder of the same name."""
+  stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
+  if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
+    raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
+  setup = prepare(config, out, untrained=config.fine_tune.scratch)
+  path = setup.claim(f"{stem}.json")
+  check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
+  task = _task(setup)
+  if config.baselines and not task.identity:
+    probe.check(config.probe, _probe_parts(task))
+  learner, chosen, tried = _learn(task, setup.trained)
+  found = _test(task, learner, chosen, f"test of {task.settings.target}")
+  rows = (_identity_rows if task.identity else _class_rows)(task, found)
+  if task.settings.scratch:
+    rows += _scratch(task)
+  identity = save(out / stem, setup=setup, learner=learner, fitted=chosen, dataset=task.teacher)
+  found.save(out / f"{stem}.npz", identity={"weights": identity, "data": setup.split.manifest["content_hash"]})
+  return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
+
+
+def _task(setup: Setup) -> Task:
+  """Everything that can be refused before the network does anything."""
+  config, settings = setup.config, setup.config.fine_tune
+  protocol = protocols.get(config.protocol)
+  teacher = open_split(config.data_dir, config.dataset, settings.train_split)
+  targets.check_apart(teacher, setup.split)
+  labels, test_labels = (targets.labels_of(s, settings.target, protocol) for s in (teacher, setup.split))
+  parts = targets.keep_back(teacher.subjects.astype(np.str_), labels, target=settings.target,
+                            fraction=settings.validation_fraction, seed=config.seed)
+  people = len(np.unique(teacher.subjects[parts.fit]))
+  if settings.mix == "per_subject" and people < settings.subjects:
+    raise ConfigError(f"config.fine_tune.subjects={settings.subjects} in every batch, but {teacher.name} has"
+                      f" {people} to learn from, without those kept back for validation; choose fewer")
+  if settings.target == "subject":
+    setup.check_roles(protocol)
+    if len(parts.validation):
+      targets.check_across(teacher, parts.validation, across=settings.validate_across, protocol=protocol)
+    classes = []
+  else:
+    classes = targets.classes_of(labels, settings.target, protocol)
+    missing = sorted(set(classes) - set(labels[parts.fit])) or sorted(set(test_labels) - set(classes) - {""})
+    if missing or len(classes) < 2 or not (test_labels != "").any():
+      raise DataError(f"{teacher.name} teaches {settings.target} by {len(parts.fit)} walks of the classes"
+                      f" {np.unique(labels[parts.fit]).tolist()}; {setup.split.name} asks"
+                      f" {np.unique(test_labels[test_labels != '']).tolist()}: two classes or more are needed, and"
+                      " every one must be learnt")
+  return Task(setup=setup, teacher=teacher, labels=labels, test_labels=test_labels, classes=classes, parts=parts)
+
+
+def _fitter(task: Task, network, classes: int) -> Fitter:
+  settings = task.settings
+  learner = supervised.create(
+    network, head="identity" if task.identity else "classes", classes=classes, features=settings.features,
+    method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
+    prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
+    seed=task.setup.config.seed)
+  return Fitter(learner, settings, seed=task.setup.config.seed)
+
+
+def _learn(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
+  """What `network` becomes at the rate and length that are best for it, and everything that was tried."""
+  learner, chosen, tried = _choose(task, network)
+  if task.settings.refit:
+    learner, chosen = _train(task, network, task.taught, chosen)
+  return learner, chosen, tried
+
+
+def _choose(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
+  """Trains at each rate on the fit identities; the best on the validation identities, the first among equals."""
+  labels, classes = task.numbers(task.parts.fit)
+  fitter = _fitter(task, network, classes)
+  split = Subset(task.teacher, task.parts.fit, name=f"{task.teacher.name} (fit)")
+  validate = _validation(task, fitter.learner) if len(task.parts.validation) else None
+  tried = [fitter.fit(split, labels, factor=factor, validate=validate) for factor in task.settings.rates]
+  best = max(range(len(tried)), key=lambda i: tried[i].score if tried[i].score is not None else 0)
+  return fitter.learner, tried[best], tried
+
+
+def _train(task: Task, network, rows: np.ndarray, chosen: Fitted) -> tuple[Learner, Fitted]:
+  """Trains `network` on `rows` at the rate and to the step that were chosen."""
+  labels, classes = task.numbers(rows)
+  fitter = _fitter(task, network, classes)
+  split = Subset(task.teacher, rows, name=task.teacher.name)
+  return fitter.learner, fitter.fit(split, labels, factor=chosen.factor, stop=chosen.step)
+
+
+def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) -> Features:
+  config = task.setup.config
+  embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
+  return extraction.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
+                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
+                          stride=stride_of(task.settings))
+
+
+def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:
+  return _extract(task, learner, fitted.trainable, fitted.stats, task.setup.split, title)
+
+
+def _validation(task: Task, learner: Learner):
+  rows, settings = task.parts.validation, task.settings
+  split = Subset(task.teacher, rows, name=f"{task.teacher.name} (validation)")
+
+  def validate(trainable, stats) -> float:
+    found = _extract(task, learner, trainable, stats, split, "")
+    if task.identity:
+      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
+                           protocol=protocols.get(task.setup.config.protocol))
+    return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
+
+  return validate
+
+
+def _identity_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[dict]:
+  """The fine-tuned network, then what it must beat."""
+  setup = task.setup
+  config, protocol = setup.config, protocols.get(setup.config.protocol)
+  systems = [(name, title or f"fine-tuned ({task.settings.method})", found)]
+  if config.baselines and name == "model":
+    gei = setup.silhouettes_of()
+    systems += [("zero_shot", "before fine-tuning", setup.embeddings_of(setup.trained, "before fine-tuning")),
+                ("row_bands", "row-band GEI", baselines.in_row_bands(gei)), ("raw_gei", "raw GEI", gei)]
+  rows = []
+  for centred in dict.fromkeys(("none", config.centre_by)):
+    for key, text, walks in systems:
+      walks = baselines.centred(walks, centred)
+      rows.append(zero_shot.row_of(setup, protocol, key, text, walks, centred=centred))
+  return rows
+
+
+def _class_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[dict]:
+  """The fine-tuned network, then linear probes of the network before and of the GEI, and the most frequent class."""
+  setup = task.setup
+  asked = np.flatnonzero(task.test_labels != "")
+  rows = [_class_row(task, found.embeddings[asked].mean(axis=-1), name,
+                     title or f"fine-tuned ({task.settings.method})")]
+  if not setup.config.baselines or name != "model":
+    return rows
+  for key, what in (("probe", "before: linear probe"), ("raw_gei", "linear probe of the GEI")):
+    def of(split, key=key):
+      return setup.embeddings_of(setup.trained, "before fine-tuning", split) if key == "probe" else (
+        setup.silhouettes_of(split))
+    settings = setup.config.probe
+    layer = probe.fit(of(task.teacher).embeddings, task.labels, rows=task.taught, parts=_probe_parts(task),
+                      penalties=settings.penalties, iterations=settings.iterations)
+    order = [layer.classes.tolist().index(c) for c in task.classes]
+    rows.append(_class_row(task, layer.logits(of(setup.split).embeddings[asked])[:, order], key, what)
+                | layer.described())
+  counts = np.array([(task.labels[task.taught] == c).sum() for c in task.classes], np.float32)
+  rows.append(_class_row(task, np.tile(counts, (len(asked), 1)), "chance", "most frequent class"))
+  return rows
+
+
+def _probe_parts(task: Task) -> targets.Parts:
+  """Where the probes' penalty is tried and judged: the people by whom rate and length are chosen, where there are
+  any."""
+  config = task.setup.config
+  if len(task.parts.validation) or len(config.probe.penalties) == 1:
+    return task.parts
+  return targets.keep_back(
+    task.teacher.subjects.astype(np.str_), task.labels, target=task.settings.target,
+    fraction=config.probe.validation_fraction, seed=config.seed, section="probe")
+
+
+def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> dict:
+  asked, config = np.flatnonzero(task.test_labels != ""), task.setup.config
+  truth = np.array([task.classes.index(label) for label in task.test_labels[asked]])
+  protocol = protocols.get(config.protocol)
+  named = getattr(protocol, "binary", "") if task.settings.target == "class" else ""
+  binary = named or (task.classes[1] if len(task.classes) == 2 else "")
+  scored = classified(truth, logits, labels=task.setup.split.subjects[asked].astype(np.str_), names=task.classes,
+                      binary=binary, settings=Settings(resamples=config.bootstrap, seed=config.seed))
+  return {"name": name, "title": title, "centred": "none", "figures": {"all": scored["summary"]},
+          "classes": scored["classes"], "confusion": scored["confusion"]}
+
+
+def _scratch(task: Task) -> list[dict]:
+  """The untrained network, trained the same way at a rate and to a step of its own."""
+  network = task.setup.untrained or load_network(task.setup.config.checkpoint, mesh=task.setup.trained.mesh,
+                                                 trained=False)
+  learner, fitted, tried = _learn(task, network)
+  found = _test(task, learner, fitted, "network from scratch")
+  (row,) = (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
+  return [row | {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}]
+
+
+def _tried(tried: list[Fitted]) -> list[dict]:
+  return [{"factor": t.factor, "best_step": t.step, "score": t.score, "curve": t.curve} for t in tried]
+
+
+def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], rows: list, identity: str) -> dict:
+  config, settings, split = task.setup.config, task.settings, task.setup.split
+  asked = task.test_labels != ""
+  subjects = {name: len(np.unique(task.teacher.subjects[rows])) for name, rows in (
+    ("fit", task.parts.fit), ("validation", task.parts.validation), ("taught", task.taught))}
+  measure = "rank-1" if task.identity else "macro F1"
+  notes = [f"Learnt from {len(task.taught)} walks of {subjects['taught']} people of {task.teacher.name}; no test person"
+           " is among them."]
+  if subjects["validation"]:
+    notes.append(f"Rate and length were chosen by {measure} on {subjects['validation']} further training people"
+                 + (", from whom the network then learnt too." if settings.refit else "."))
+  notes += probe.told(rows)
+  if config.bootstrap:
+    notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
+  if task.identity:
+    conditions = zero_shot.titles_of(rows[0]["figures"])
+  else:
+    conditions = [{"name": "all", "title": f"{settings.target}: {asked.sum()} walks of"
+                   f" {len(np.unique(split.subjects[asked]))} subjects"}]
+  return task.setup.described() | {
+    "task": "fine_tune", "title": f"Fine-tuned for {settings.target} on {config.dataset}", "notes": notes,
+    "rows": rows, "conditions": conditions, "metrics": zero_shot.METRICS if task.identity else CLASS_METRICS,
+    "fine_tuning": {
+      "identity": identity, "method": settings.method, "statistics": settings.statistics, "subjects": subjects,
+      "trainable_parameters": _size(learner.trainable), "frozen_parameters": _size(learner.frozen),
+      "chosen": {"factor": chosen.factor, "step": chosen.step}, "measure": measure,
+      "tried": _tried(tried),
+    },
+  }
+
+
+def _size(tree) -> int:
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -1,0 +1,241 @@
+"""The task "identify": which gallery subjects each probe is nearest to, and whether it is near enough to be one.
+
+From embeddings on file alone. The open-set threshold comes from people who are not in the gallery: the share of their
+walks that it lets be taken for somebody is what was asked for, at this very gallery.
+"""
+
+import csv
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import results
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.metrics import retrieval
+from fgait_jax.evaluation.metrics.distances import check_metric
+from fgait_jax.paths import local_path
+
+NOBODY = "unknown"
+NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
+COLUMNS = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Threshold:
+  """A probe farther than `distance` from every gallery walk is nobody's.
+
+  false_accept: measured share of strangers' walks within it. false_reject: measured share of validation walks farther
+  than it from the walks of their own person (nan where no person has two). impostors, genuine: walks behind each;
+  in_gallery: validation walks left out, their person is in the gallery.
+  """
+
+  distance: float
+  false_accept: float
+  false_reject: float
+  impostors: int
+  impostor_subjects: int
+  genuine: int
+  in_gallery: int
+
+
+def run(config, out: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `identify.json` and `identify.csv`; raises `ConfigError` and `DataError` that name the key and the file."""
+  if config.top_k < 1:
+    raise ConfigError(f"config.top_k={config.top_k} must be at least 1")
+  if not 0 < config.false_accept < 1:
+    raise ConfigError(f"config.false_accept={config.false_accept} must lie between 0 and 1, such as 0.01")
+  check_metric(config.metric)
+  path = results.claim(out / "identify.json", config)
+  gallery, origin = _load(config, "gallery")
+  _check_named(gallery, config.gallery, "gallery")
+  probes, probe_origin = _load(config, "probes")
+  _check_alike((probes, config.probes, probe_origin), (gallery, config.gallery, origin))
+  threshold = None
+  if config.validation:
+    validation, validation_origin = _load(config, "validation")
+    _check_named(validation, config.validation, "validation")
+    _check_alike((validation, config.validation, validation_origin), (gallery, config.gallery, origin))
+    threshold = calibrate(validation, gallery, false_accept=config.false_accept, metric=config.metric,
+                          origin=config.validation)
+  subjects, distances = nearest_subjects(probes, gallery, count=config.top_k, metric=config.metric)
+  reach = np.inf if threshold is None else threshold.distance
+  answers = np.where(distances[:, 0] <= reach, subjects[:, 0], NOBODY)
+  matches = [
+    {"probe": str(probes.keys[n]), "label": str(probes.subjects[n]), "type": str(probes.conditions[n]),
+     "view": str(probes.views[n]), "answer": str(answers[n]),
+     "candidates": [{"subject": str(s), "distance": round(float(d), 6)}
+                    for s, d in zip(subjects[n], distances[n], strict=True) if s]}
+    for n in range(len(probes))]
+  measured = measure(probes.subjects, gallery.subjects, subjects[:, 0], answers)
+  result = _layout(config, probes, gallery, origin, threshold, measured) | {"matches": matches}
+  if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
+    result["notes"].append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say"
+                           " nothing of other walks.")
+  return [results.write(path, result), _write_csv(out / "identify.csv", matches)]
+
+
+def nearest_subjects(probes: Features, gallery: Features, *, count: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
+  """The `count` nearest gallery subjects of each probe, str [n, k], and distances to the nearest walk of each, float
+  [n, k]; nearest first. Where the gallery has fewer subjects k is their number."""
+  names, number, walks = np.unique(gallery.subjects, return_inverse=True, return_counts=True)
+  count = min(count, len(names))
+  # However the walks of the count - 1 nearest subjects fill the first places, the next subject's lies behind them.
+  wanted = int(np.sort(walks)[::-1][: count - 1].sum()) + 1
+  index, distance = retrieval.nearest(probes.embeddings, gallery.embeddings, count=wanted, metric=metric)
+  subjects, distances = np.empty((len(probes), count), names.dtype), np.empty((len(probes), count), np.float32)
+  for row, found in enumerate(number[index]):
+    first = np.sort(np.unique(found, return_index=True)[1])[:count]
+    subjects[row], distances[row] = names[found[first]], distance[row, first]
+  return subjects, distances
+
+
+def calibrate(validation: Features, gallery: Features, *, false_accept: float, metric: str, origin: str) -> Threshold:
+  """The largest distance within which at most a share `false_accept` of strangers' walks find a gallery walk.
+
+  Strangers are the validation subjects who are not in the gallery. Their own walks give the false-reject rate: each is
+  sought among the person's walks of other types, or among the other ones where there is one type. Raises `DataError`
+  where nobody in validation is a stranger.
+  """
+  strangers = ~np.isin(validation.subjects, np.unique(gallery.subjects))
+  if not strangers.any():
+    raise DataError(f"{origin}: no validation impostors: all {len(np.unique(validation.subjects))} subjects are in the"
+                    " gallery; config.validation wants people who are not")
+  outside = validation.take(strangers)
+  _, impostor = retrieval.nearest(outside.embeddings, gallery.embeddings, count=1, metric=metric)
+  ordered = np.sort(impostor[:, 0])
+  distance = float(np.nextafter(ordered[int(np.floor(false_accept * len(ordered) + 1e-9))], np.float32(-np.inf)))
+  own = _own_distances(outside, metric)
+  return Threshold(
+    distance=distance, false_accept=float(np.mean(ordered <= distance)),
+    false_reject=float(np.mean(own > distance)) if len(own) else float("nan"), impostors=len(ordered),
+    impostor_subjects=len(np.unique(outside.subjects)), genuine=len(own), in_gallery=int((~strangers).sum()))
+
+
+def _own_distances(found: Features, metric: str) -> np.ndarray:
+  """Of each walk that has another of its person: the distance to the nearest, of another type where there is one."""
+  distances = []
+  for name in np.unique(found.subjects):
+    own = found.take(found.subjects == name)
+    if len(own) < 2:
+      continue
+    for row in range(len(own)):
+      others = own.conditions != own.conditions[row]
+      if not others.any():
+        others = np.arange(len(own)) != row
+      gallery = own.take(others)
+      distances.append(_distances(own.embeddings[row], gallery.embeddings, metric).min())
+  return np.array(distances)
+
+
+def _distances(one: np.ndarray, many: np.ndarray, metric: str) -> np.ndarray:
+  """Of one embedding [C, P] to many [n, C, P], as distances.py defines them; a person's few walks want no device."""
+  if metric == "euclidean":
+    return np.sqrt(np.sum((many - one) ** 2, axis=1)).mean(-1)
+  unit, units = (x / np.maximum(np.linalg.norm(x, axis=-2, keepdims=True), 1e-12) for x in (one, many))
+  return 1 - np.sum(unit * units, axis=1).mean(-1)
+
+
+def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers: np.ndarray) -> dict:
+  """What the probes' own labels say, in per cent (None where there is no such probe): of probes in the gallery `rank1`,
+  `identified` (rightly named), `rejected`; of the others `accepted` (named as somebody). Of probes without a name
+  nothing can be said: they are only counted."""
+  named = ~np.isin(labels, NAMELESS)
+  labels, nearest, answers = labels[named], nearest[named], answers[named]
+  inside = np.isin(labels, np.unique(known))
+
+  def share(rows: np.ndarray) -> float | None:
+    return float(100 * rows.mean()) if len(rows) else None
+
+  return {
+    "probes_in_gallery": int(inside.sum()), "probes_not_in_gallery": int((~inside).sum()),
+    "probes_without_label": int((~named).sum()),
+    "rank1": share(nearest[inside] == labels[inside]), "identified": share(answers[inside] == labels[inside]),
+    "rejected": share(answers[inside] == NOBODY), "accepted": share(answers[~inside] != NOBODY),
+  }
+
+
+def _load(config, side: str) -> tuple[Features, dict]:
+  """Checked embeddings of a side, and what the file says of their origin ({} of another tool's)."""
+  if not (path := config[side]):
+    raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
+  return Features.load(local_path(path, f"config.{side}"))
+
+
+def _check_named(found: Features, path: str, side: str) -> None:
+  """Raises `DataError` where a walk has no name: in a gallery it would answer for somebody, and in validation it would
+  be taken for a stranger, whom the threshold has to keep out."""
+  if (rows := np.isin(found.subjects, NAMELESS)).any():
+    first = int(rows.argmax())
+    raise DataError(f"{path}: {rows.sum()} of {len(rows)} {side} walks are of a subject called"
+                    f" {str(found.subjects[first])!r}, the first in row {first} (key {found.keys[first]}); here that is"
+                    " what nobody is called: label them otherwise, or leave them out")
+
+
+def _shared(config, probes: tuple, gallery: tuple) -> int:
+  """How many probes are walks of the gallery: all of one file, or those of one build of the data with the same key."""
+  if pathlib.Path(config.probes).samefile(config.gallery):
+    return len(probes[0])
+  if not probes[1].get("data") or probes[1]["data"] != gallery[1].get("data"):
+    return 0
+  return int(np.isin(probes[0].keys, gallery[0].keys).sum())
+
+
+def _check_alike(one: tuple, other: tuple) -> None:
+  """Raises `DataError` unless both were made by the same network in the same way, as far as the files tell."""
+  (first, path, origin), (second, second_path, second_origin) = one, other
+  shapes = first.embeddings.shape[1:], second.embeddings.shape[1:]
+  if shapes[0] != shapes[1]:
+    raise DataError(f"{path}: embeddings are [N, {shapes[0][0]}, {shapes[0][1]}], those of {second_path} [N,"
+                    f" {shapes[1][0]}, {shapes[1][1]}]; embed both with the same checkpoint and config.embedding")
+  for name in ("weights", "embedding"):
+    came, wanted = origin.get(name), second_origin.get(name)
+    if came != wanted and None not in (came, wanted):
+      raise DataError(f"{path} was embedded with {name} {came}, {second_path} with {wanted}: their distances mean"
+                      " nothing; embed both with one checkpoint")
+
+
+def _layout(config, probes: Features, gallery: Features, origin: dict, threshold, measured: dict) -> dict:
+  kind = origin.get("kind", "embeddings")
+  enrolled = len(np.unique(gallery.subjects))
+  notes = [f"Gallery {config.gallery}: {len(gallery)} walks of {enrolled} subjects; {config.metric} distance to the"
+           " nearest walk of a subject."]
+  if threshold is None:
+    notes.append("No config.validation was given: every probe is taken for somebody.")
+  else:
+    beyond = f"{100 * threshold.false_reject:.2f} % lie beyond (false rejects)" if threshold.genuine else "none is left"
+    notes.append(
+      f"A probe farther than {threshold.distance:.4g} is unknown. Of {threshold.impostors} walks of"
+      f" {threshold.impostor_subjects} validation people outside the gallery {100 * threshold.false_accept:.2f} % lie"
+      f" within it ({100 * config.false_accept:g} % asked); of {threshold.genuine} walks sought among others of their"
+      f" own person {beyond}.")
+    if threshold.impostors * config.false_accept < 1:
+      notes.append(f"{threshold.impostors} walks cannot show a rate of {config.false_accept:g}: the threshold is their"
+                   " smallest distance.")
+  titles = {"rank1": "rank-1 %", "identified": "identified %", "rejected": "rejected %", "accepted": "accepted %"}
+  counts = f"{measured['probes_in_gallery']} probes by label in the gallery, {measured['probes_not_in_gallery']} not"
+  if measured["probes_without_label"]:
+    counts += f", {measured['probes_without_label']} without a label in no share"
+  return {
+    "task": "identify", "title": f"Probes {config.probes} in the gallery", "notes": notes,
+    "data": {"name": pathlib.Path(config.probes).name, "split": "as given", "kind": kind, "walks": len(probes),
+             "subjects": len(np.unique(probes.subjects)), "content_hash": origin.get("data", "")},
+    "pretraining": origin.get("pretraining", {"datasets": []}), "conditions": [{"name": "probes", "title": counts}],
+    "metrics": [{"key": key, "title": title, "interval": False, "best": 100, "digits": 1}
+                for key, title in titles.items()],
+    "rows": [{"name": "model", "title": "nearest neighbour", "centred": "none", "figures": {"probes": measured}}],
+    "threshold": None if threshold is None else dataclasses.asdict(threshold), "config": config.to_dict(),
+    "pictures": [],
+  }
+
+
+def _write_csv(path: pathlib.Path, matches: list[dict]) -> pathlib.Path:
+  with open(path, "w", newline="", encoding="utf-8") as file:
+    writer = csv.writer(file)
+    writer.writerow(COLUMNS)
+    for match in matches:
+      for rank, candidate in enumerate(match["candidates"], start=1):
+        writer.writerow([match["probe"], match["label"], match["type"], match["view"], match["answer"], rank,
+                         candidate["subject"], candidate["distance"]])
+  return path

@@ -1,0 +1,200 @@
+"""The robustness task: what is left of recognition when probes, gallery or both are corrupted (corruption.py).
+
+Clean walks are embedded once, through the cache that all tasks share; corrupted ones are made, embedded and forgotten.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import protocols, results
+from fgait_jax.evaluation.features import baselines, corruption
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.metrics import statistics
+from fgait_jax.evaluation.periodic import spread
+from fgait_jax.evaluation.protocols.trials import trials_of
+from fgait_jax.evaluation.setup import Setup, prepare
+from fgait_jax.evaluation.tasks.zero_shot import evaluate
+
+CORRUPTED = ("probe", "gallery", "both")
+_WORDS = {"probe": "Probes", "gallery": "Gallery walks", "both": "Probes and gallery walks"}
+
+
+def run(config, out: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `robustness-<dataset>-<corrupted side>.json`: rank-1 of each type and severity, and its share of clean."""
+  protocol = protocols.get(config.protocol)
+  kinds, severities = chosen(config.robustness)
+  setup = prepare(config, out)
+  path = setup.claim(f"robustness-{config.dataset}-{config.robustness.corrupt}.json")
+  if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
+    raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
+                      " silhouettes, one channel")
+  rows = spread(setup.split.subjects, config.robustness.max_sequences)
+  changed = _changed(setup, protocol, rows)
+
+  def corrupted(kind: str, severity: int):
+    return corruption.CorruptedSplit(setup.split, changed, kind=kind, severity=severity, seed=config.seed)
+
+  cases = [(kind, severity) for kind in kinds for severity in severities]
+  table = []
+  for system in _systems(setup):
+    table += _rows(setup, protocol, system, rows, changed, {case: corrupted(*case) for case in cases})
+  result = setup.described() | {
+    "task": "robustness", "title": f"Robustness on {config.dataset}, {config.robustness.corrupt} corrupted",
+    "notes": [*_notes(config, protocol, setup, rows), _clean(table)], "rows": table,
+    "robustness": {row["name"]: row["robustness"] for row in table}, "severities": severities,
+    "protocol": {"name": protocol.name, "title": protocol.title, "source": protocol.source, "metric": config.metric},
+    "conditions": [{"name": "mean", "title": f"mean over {len(kinds)} types and {len(severities)} severities"},
+                   *({"name": kind, "title": kind.replace("_", " ")} for kind in kinds)],
+    "metrics": [
+      {"key": "rank1", "title": "rank-1 %", "interval": False, "best": 100, "digits": 1},
+      {"key": "relative", "title": "rel. %", "interval": True, "best": 100, "digits": 1},
+      *({"key": f"severity{s}", "title": f"sev {s}", "interval": False, "best": 100, "digits": 1} for s in severities),
+    ],
+  }
+  return [results.write(path, result)]
+
+
+def chosen(settings) -> tuple[list[str], list[int]]:
+  """Types and severities of `config.robustness`; raises `ConfigError` on unknown ones, named twice, or an unknown
+  side."""
+  if settings.corrupt not in CORRUPTED:
+    raise ConfigError(f"config.robustness.corrupt is {settings.corrupt!r}; known: {', '.join(CORRUPTED)}")
+  if settings.max_sequences < 0:
+    raise ConfigError(f"config.robustness.max_sequences={settings.max_sequences} must be 0 or more")
+  kinds, severities = list(settings.types or corruption.TYPES), list(settings.severities or corruption.LEVELS)
+  for kind in kinds:
+    corruption.check(kind, severities[0])
+  for severity in severities:
+    corruption.check(kinds[0], severity)
+  for name, values in (("types", kinds), ("severities", severities)):
+    if len(set(values)) < len(values):
+      raise ConfigError(f"config.robustness.{name} names one twice: {values}")
+  return kinds, severities
+
+
+def _changed(setup: Setup, protocol, rows: np.ndarray) -> np.ndarray:
+  """Rows of the split that are corrupted, among `rows`."""
+  text = [np.asarray(getattr(setup.split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views")]
+  trials = trials_of(protocol, *text, origin=setup.origin)
+  probe, gallery = (np.any([getattr(trial, side) for trial in trials], axis=0) for side in ("probes", "gallery"))
+  return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[setup.config.robustness.corrupt]]
+
+
+def _systems(setup: Setup) -> list[tuple]:
+  """(names and titles of rows, features of a split, what each row makes of them): the clean split is cached."""
+  systems = [((("model", setup.title, _same),), _embedding(setup, setup.trained, "model"))]
+  if setup.config.baselines:
+    gei = (("row_bands", "row-band GEI", baselines.in_row_bands), ("raw_gei", "raw GEI", _same))
+    systems += [((("untrained", "untrained network", _same),), _embedding(setup, setup.untrained, "untrained network")),
+                (gei, lambda split: setup.silhouettes_of(split))]
+  return systems
+
+
+def _same(found: Features) -> Features:
+  return found
+
+
+def _embedding(setup: Setup, network, title: str) -> Callable:
+  def of(split) -> Features:
+    return setup.embeddings_of(network, title) if split is setup.split else setup.embed(network, title, split)
+
+  return of
+
+
+def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray, cases: dict) -> list[dict]:
+  """The rows of one system: `cases` maps (type, severity) to the corrupted split of the rows `changed`."""
+  named, features_of = system
+  places = np.searchsorted(rows, changed)
+  whole = features_of(setup.split).take(rows)
+  clean = {name: _scored(setup, protocol, change(whole)) for name, _, change in named}
+  found: dict[str, dict] = {name: {} for name, *_ in named}
+  for case, split in cases.items():
+    embeddings = np.array(whole.embeddings)
+    embeddings[places] = features_of(split).embeddings
+    mixed, side = dataclasses.replace(whole, embeddings=embeddings), setup.config.robustness.corrupt
+    # A walk may be a probe of one comparison and stand in the gallery of another: only one of the two is corrupted.
+    probes, gallery = whole if side == "gallery" else mixed, whole if side == "probe" else mixed
+    for name, _, change in named:
+      found[name][case] = _scored(setup, protocol, change(probes), change(gallery))
+  return [_row(name, title, clean[name], found[name], setup.config) for name, title, _ in named]
+
+
+def _scored(setup: Setup, protocol, found: Features, gallery: Features | None = None) -> dict:
+  """`rank1` of the protocol's summary in per cent, and per condition what it is the average of: `by_cell`; `gallery`
+  has the same walks as they stand in a gallery, where these are others."""
+  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0, gallery=gallery, by_cell=True)
+  conditions = scored["conditions"]
+  if (summary := getattr(protocol, "summary", "")) in conditions:
+    conditions = {summary: conditions[summary]}
+  cells = {name: {"subjects": np.asarray(figures["by_cell"]["subjects"])}
+           | {key: np.array(figures["by_cell"][key], np.float64) for key in ("hits", "trials")}
+           for name, figures in conditions.items()}
+  return {"rank1": scored["summary"]["rank1"], "by_cell": cells}
+
+
+def _row(name: str, title: str, clean: dict, found: dict, config) -> dict:
+  kinds = list(dict.fromkeys(kind for kind, _ in found))
+  samples = _resampled(clean, found, config) if config.bootstrap else {}
+  by_type = {kind: {s: scored["rank1"] for (k, s), scored in found.items() if k == kind} for kind in kinds}
+  figures = {}
+  for kind in ("mean", *kinds):
+    shown = by_type if kind == "mean" else {kind: by_type[kind]}
+    at = {f"severity{s}": float(np.mean([values[s] for values in shown.values()])) for s in next(iter(shown.values()))}
+    mean = float(np.mean(list(at.values())))
+    drawn = [sample for (k, _), sample in samples.items() if kind in ("mean", k)]
+    figures[kind] = {"rank1": mean, "relative": _relative(mean, clean["rank1"]), **at,
+                     "ci": {"relative": statistics.interval(100 * np.mean(drawn, axis=0))} if drawn else {}}
+  return {
+    "name": name, "title": title, "centred": "none", "figures": figures, "clean": clean["rank1"],
+    "robustness": {kind: list(values.values()) for kind, values in by_type.items()},
+    "relative": {kind: values["relative"] for kind, values in figures.items()},
+  }
+
+
+def _relative(rank1: float, clean: float) -> float | None:
+  return 100 * rank1 / clean if clean else None
+
+
+def _resampled(clean: dict, found: dict, config) -> dict:
+  """Case -> share of clean rank-1 [resamples], each resample of the probe subjects averaged as the summary is: over
+  cells, then over conditions. The same draws for all cases."""
+  names = np.unique(np.concatenate([cells["subjects"] for cells in clean["by_cell"].values()]))
+  if len(names) < 2:
+    return {}
+  weights = statistics.subject_weights(len(names), resamples=config.bootstrap, seed=config.seed)
+
+  def drawn(scored: dict) -> np.ndarray:
+    figures = []
+    for cells in scored["by_cell"].values():
+      own = weights[:, np.searchsorted(names, cells["subjects"])]
+      hits, trials = (np.tensordot(own, cells[key], axes=1)[..., None] for key in ("hits", "trials"))
+      figures.append(statistics.mean_of_cells(hits, trials, np.ones(hits.shape[1:3], bool))[:, 0])
+    return np.mean(figures, axis=0)
+
+  before = drawn(clean)
+  before = np.where(before > 0, before, np.nan)
+  return {case: drawn(scored) / before for case, scored in found.items()}
+
+
+def _clean(table: list[dict]) -> str:
+  return "Clean rank-1: " + ", ".join(f"{row['title']} {row['clean']:.1f}" for row in table) + "."
+
+
+def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:
+  notes = [
+    f"Protocol {protocol.name} ({protocol.title}); rank-1 is its mean over conditions.",
+    f"{_WORDS[config.robustness.corrupt]} corrupted, seed {config.seed}: silhouette forms of RobustGait's types with"
+    " parameters of this project, not that benchmark's figures.",
+    "rel.: share of the method's own clean rank-1.",
+  ]
+  if len(rows) < len(setup.split):
+    notes.append(f"On {len(rows)} walks of {len(np.unique(setup.split.subjects[rows]))} subjects, the gallery too.")
+  if config.max_frames < np.max(setup.split.num_frames):
+    notes.append(f"The first {config.max_frames} frames of each walk, so clean figures are not those of other tasks.")
+  if config.bootstrap:
+    notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
+  return notes

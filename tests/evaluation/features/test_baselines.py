@@ -1,0 +1,66 @@
+"""Mean silhouettes, row bands, centring and guessing."""
+
+import numpy as np
+import pytest
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation.features import baselines
+from fgait_jax.evaluation.features.extraction import Features
+
+
+class Walks:
+  def __init__(self):
+    generator = np.random.default_rng(0)
+    self.walks = [generator.integers(0, 256, (n, 64, 64, 1), np.uint8) for n in (3, 8)]
+    self.num_frames = np.array([3, 8])
+    self.subjects = self.conditions = self.keys = np.array(["a", "b"])
+    self.views = np.array(["p1-r", "p1-l"])
+
+  def __len__(self):
+    return 2
+
+  def frames(self, i, indices=None):
+    return self.walks[i][indices]
+
+
+def test_raw_gei_is_the_mean_of_the_first_frames_between_columns_10_and_53():
+  split = Walks()
+  gei = baselines.mean_silhouettes(split, max_frames=5)
+  assert gei.embeddings.shape == (2, 64 * 44, 1)
+  np.testing.assert_allclose(gei.embeddings[1, :, 0].reshape(64, 44),
+                             split.walks[1][:5, :, 10:54, 0].mean(axis=0) / 255, rtol=1e-6)
+  flipped = baselines.mean_silhouettes(split, max_frames=5, mirror=("*-l",))
+  np.testing.assert_array_equal(flipped.embeddings[0], gei.embeddings[0])
+  np.testing.assert_allclose(flipped.embeddings[1].reshape(64, 44), gei.embeddings[1].reshape(64, 44)[:, ::-1])
+
+
+def test_row_bands_are_four_rows_each():
+  gei = baselines.mean_silhouettes(Walks(), max_frames=5)
+  bands = baselines.in_row_bands(gei)
+  assert bands.embeddings.shape == (2, 4 * 44, 16)
+  np.testing.assert_array_equal(bands.embeddings[0, :, 3].reshape(4, 44), gei.embeddings[0].reshape(64, 44)[12:16])
+
+
+def test_centring_takes_each_groups_own_mean_away():
+  embeddings = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
+  names = np.array(["a", "a", "a", "b", "b", "b"])
+  whole = Features(embeddings=embeddings, subjects=names, conditions=names, views=names[::-1], keys=names)
+  centred = baselines.centred(whole, "condition").embeddings
+  np.testing.assert_allclose(centred[:3].mean(axis=0), 0, atol=1e-6)
+  np.testing.assert_allclose(centred[3:], embeddings[3:] - embeddings[3:].mean(axis=0), rtol=1e-5)
+  with pytest.raises(ConfigError, match="config.centre_by is 'camera'; known: none, condition, view"):
+    baselines.centred(whole, "camera")
+
+
+def test_guessing_has_the_closed_form_of_random_neighbours():
+  subjects = np.repeat(np.arange(10), 4)
+  probe, gallery = np.arange(0, 40, 2), np.arange(1, 40, 2)  # each probe has 2 mates among 20
+
+  def score(embeddings):
+    distance = np.linalg.norm(embeddings[probe] - embeddings[gallery][:, None], axis=(2, 3)).T
+    nearest = subjects[gallery][distance.argmin(axis=1)]
+    return {"conditions": {"x": {"rank1": 100 * float((nearest == subjects[probe]).mean()), "probes": 20}}}
+
+  level = baselines.chance_level(score, 40, seed=0, draws=200)["conditions"]["x"]
+  assert level["probes"] == 20
+  assert level["rank1"] == pytest.approx(10, abs=1.5)

@@ -1,0 +1,126 @@
+"""Intervals, paired tests, hubs and collapse: closed forms, limits and invariances."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.metrics import statistics
+
+
+def test_weights_draw_as_many_subjects_as_there_are():
+  weights = statistics.subject_weights(7, resamples=50, seed=0)
+  np.testing.assert_array_equal(weights.sum(1), 7)
+  assert np.ptp(weights) > 0
+  np.testing.assert_array_equal(weights, statistics.subject_weights(7, resamples=50, seed=0))
+
+
+def test_mean_of_cells_by_hand():
+  sums = np.array([[1.0, 3.0], [2.0, 0.0]])[..., None]
+  counts = np.array([[2.0, 4.0], [4.0, 0.0]])[..., None]
+  every, off = np.ones((2, 2), bool), ~np.eye(2, dtype=bool)
+  assert statistics.mean_of_cells(sums, counts, every)[0] == pytest.approx(((0.5 + 0.75) / 2 + 0.5) / 2)
+  assert statistics.mean_of_cells(sums, counts, off)[0] == pytest.approx((0.75 + 0.5) / 2)
+  assert np.isnan(statistics.mean_of_cells(sums, 0 * counts, every)[0])
+
+
+def test_cell_sums_by_hand():
+  values = np.arange(8.0).reshape(4, 2, 1)
+  sums = statistics.cell_sums(values, subject=np.array([1, 0, 1, 1]), row=np.array([0, 0, 0, 2]), subjects=2, rows=3)
+  np.testing.assert_array_equal(sums[1, 0, :, 0], [4, 6])
+  np.testing.assert_array_equal(sums[1, 2, :, 0], [6, 7])
+  assert sums.sum() == values.sum()
+
+
+def test_bootstrap_of_equal_subjects_has_no_width():
+  sums, counts = np.full((9, 1, 1, 1), 3.0, np.float32), np.full((9, 1, 1, 1), 4.0, np.float32)
+  samples = statistics.bootstrap_cells(sums, counts, np.ones((1, 1), bool), resamples=20, seed=0)
+  np.testing.assert_allclose(samples, 0.75, rtol=1e-6)
+
+
+def test_bootstrap_width_is_that_of_the_mean():
+  outcomes = np.random.default_rng(0).random(400).astype(np.float32)
+  samples = statistics.bootstrap_cells(
+    outcomes[:, None, None, None], np.ones((400, 1, 1, 1), np.float32), np.ones((1, 1), bool), resamples=2000, seed=1
+  )
+  low, high = statistics.interval(samples[:, 0])
+  assert high - low == pytest.approx(2 * 1.96 * outcomes.std() / 20, rel=0.1)
+  assert low < outcomes.mean() < high
+
+
+def test_paired_finds_a_difference_and_none():
+  rng = np.random.default_rng(0)
+  subjects = np.repeat(np.arange(40), 3)
+  base = rng.random(120) < 0.5
+  better = base | (rng.random(120) < 0.5)
+  found = statistics.paired(base, better, subjects=subjects, resamples=2000)
+  assert found["difference"] == pytest.approx(better.mean() - base.mean())
+  assert found["p"] < 0.001
+  assert found["ci"][0] > 0
+  same = statistics.paired(base, base, subjects=subjects, resamples=100)
+  assert (same["difference"], same["p"], same["ci"]) == (0, 1, [0, 0])
+  back = statistics.paired(better, base, subjects=subjects, resamples=2000)
+  assert back["difference"] == -found["difference"]
+  with pytest.raises(DataError, match="one outcome of each system"):
+    statistics.paired(base, better[:5], subjects=subjects)
+
+
+def test_paired_counts_subjects_not_sequences():
+  """One subject with many sequences is one observation: nothing can be concluded from it."""
+  outcome = statistics.paired(np.zeros(50), np.ones(50), subjects=np.zeros(50), resamples=500)
+  assert outcome["p"] == 1
+
+
+@pytest.mark.parametrize("trials", [3, 7, 20])
+def test_p_is_that_of_all_swaps(trials):
+  """Shares of hits in per cent, rounded: ties that rounding breaks would make p too small."""
+  rng = np.random.default_rng(5)
+  swaps = np.array(list(itertools.product((-1, 1), repeat=10)))
+  for _ in range(10):
+    first = rng.integers(0, trials + 1, 10)
+    second = np.clip(first + rng.integers(-1, 2, 10) + (rng.random(10) < 0.3), 0, trials)
+    exact = np.mean(np.abs(swaps @ (second - first)) >= abs((second - first).sum()))
+    a, b = ((100 * hits / trials).astype(np.float32) * np.float64(trials) for hits in (first, second))
+    found = statistics.paired_sums(b - a, np.full(10, trials), resamples=10_000, seed=0)
+    assert found["p"] == pytest.approx(exact, abs=0.015)
+
+
+def test_hubs():
+  labels = np.array(["a", "b", "c", "d"])
+  assert statistics.hubness(np.arange(4), gallery_labels=labels)["skewness"] == 0
+  hub = statistics.hubness(np.array([2, 2, 2, 0]), gallery_labels=labels)
+  assert (hub["largest_share"], hub["subject"]) == (75, "c")
+  assert hub["skewness"] > 0.5
+
+
+def test_health_does_not_depend_on_empty_channels():
+  rows = np.random.default_rng(0).standard_normal((40, 8, 2)).astype(np.float32)
+  wider = np.concatenate([rows, np.zeros((40, 92, 2), np.float32)], axis=1)  # more channels than rows
+  few, many = statistics.health(rows), statistics.health(wider)
+  assert many["effective_rank"] == pytest.approx(few["effective_rank"], rel=1e-5)
+  assert many["mean_cosine"] == pytest.approx(few["mean_cosine"], abs=1e-6)
+
+
+def test_health_of_collapse_and_of_noise():
+  rng = np.random.default_rng(0)
+  noise = statistics.health(rng.normal(size=(2000, 8, 2)))
+  assert noise["effective_rank"] == pytest.approx(8, rel=0.02)
+  assert noise["mean_cosine"] == pytest.approx(0, abs=0.02)
+  line = statistics.health(rng.random(size=(100, 1, 1)) * np.ones((1, 8, 1)))
+  assert line["effective_rank"] == pytest.approx(1, abs=1e-3)
+  assert line["mean_cosine"] == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-5])
+def test_the_rank_of_a_line_stays_one_as_it_shrinks(spread):
+  rng = np.random.default_rng(0)
+  place, way = (v / np.linalg.norm(v) for v in rng.normal(size=(2, 256)))
+  points = place + spread * rng.normal(size=(500, 1)) * way
+  found = statistics.health((points / np.linalg.norm(points, axis=1, keepdims=True))[..., None])
+  assert found["effective_rank"] == pytest.approx(1, abs=0.1)
+  assert found["mean_cosine"] <= 1
+
+
+def test_the_rank_of_rounding_is_nought():
+  assert statistics.health(np.full((50, 256, 1), 1 / 16))["effective_rank"] == 0

@@ -1,0 +1,148 @@
+"""Probes against a gallery: nearest subjects, the threshold from strangers, and what is refused."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from fgait_jax import defaults
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import results
+from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.report import tables
+from fgait_jax.evaluation.tasks import identify
+
+
+def features(places, subjects, *, types="nm", parts=2):
+  """Walks that lie on a line: distances are those of the numbers `places`."""
+  values = np.zeros((len(places), 3, parts), np.float32)
+  values[:, 0] = np.asarray(places, np.float32)[:, None]
+  values[:, 1] = 1  # never a zero vector
+  column = np.array([types] * len(places) if isinstance(types, str) else types)
+  return Features(embeddings=values, subjects=np.array(subjects), conditions=column,
+                  views=np.array(["000"] * len(places)), keys=np.array([f"k{n}" for n in range(len(places))]))
+
+
+GALLERY = features([0, 1, 10, 11, 12, 30], ["a", "a", "b", "b", "b", "c"])
+
+
+def config_of(tmp_path, *, probes, gallery=GALLERY, validation=None, identities=None, **values):
+  config = defaults.evaluation().unlock()
+  config.task = "identify"
+  for side, found in (("probes", probes), ("gallery", gallery), ("validation", validation)):
+    if found is not None:
+      config[side] = str(tmp_path / f"{side}.npz")
+      found.save(config[side], identity=(identities or {}).get(side))
+  config.update(values)
+  return config.lock()
+
+
+def test_nearest_subjects_are_exact_however_many_walks_each_has():
+  rng = np.random.default_rng(0)
+  subjects = rng.choice(list("abcdefg"), 60, p=[0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
+  gallery, probes = features(rng.normal(size=60), subjects), features(rng.normal(size=9), ["x"] * 9)
+  named, distances = identify.nearest_subjects(probes, gallery, count=4, metric="euclidean")
+  for probe, names, found in zip(probes.embeddings[:, 0, 0], named, distances, strict=True):
+    by_subject = {s: np.abs(gallery.embeddings[subjects == s, 0, 0] - probe).min() for s in np.unique(subjects)}
+    order = sorted(by_subject, key=by_subject.get)[:4]
+    assert names.tolist() == order
+    np.testing.assert_allclose(found, [by_subject[s] for s in order], atol=1e-3)
+
+
+def test_probes_beyond_the_threshold_are_unknown(tmp_path):
+  probes = features([0.5, 11.2, 20, 100], ["a", "b", "x", "y"])
+  # Strangers lie 5, 6, 7 and 8 from the nearest gallery walk; a quarter may be accepted, which is the one at 5.
+  validation = features([-5, -6, 37, 38], ["p", "p", "q", "q"], types=["nm", "cl", "nm", "nm"])
+  config = config_of(tmp_path, probes=probes, validation=validation, false_accept=0.25, top_k=2)
+  paths = identify.run(config, tmp_path)
+  found = results.read(paths[0])
+  assert 5 < found["threshold"]["distance"] < 6.001
+  assert found["threshold"]["false_accept"] == 0.25
+  assert found["threshold"]["false_reject"] == 0
+  assert [m["answer"] for m in found["matches"]] == ["a", "b", "unknown", "unknown"]
+  assert found["matches"][0]["candidates"][0]["subject"] == "a"
+  assert found["matches"][0]["candidates"][0]["distance"] == pytest.approx(0.5, abs=1e-4)
+  figures = found["rows"][0]["figures"]["probes"]
+  assert (figures["identified"], figures["rejected"], figures["accepted"]) == (100, 0, 0)
+  lines = list(csv.DictReader(paths[1].open()))
+  assert len(lines) == 8
+  assert (lines[1]["probe"], lines[1]["answer"], lines[1]["rank"], lines[1]["subject"]) == ("k0", "a", "2", "b")
+  stream = io.StringIO()
+  tables.show([paths[0]], console=Console(file=stream, width=110))
+  assert "k2 (x, nm, 000)" in stream.getvalue()
+  assert "unknown" in stream.getvalue()
+
+
+@pytest.mark.parametrize("nameless", ["", "unknown", "probe"])
+def test_probes_without_a_label_are_in_no_share(nameless, tmp_path):
+  """They may be people of the gallery: taking them for strangers would call a right answer a false accept."""
+  probes = features([0.5, 11.2, 100, 0.6, 0.7], ["a", "b", "y", nameless, nameless])
+  config = config_of(tmp_path, probes=probes, validation=features([-50, 80], ["p", "q"]), false_accept=0.25)
+  found = results.read(identify.run(config, tmp_path)[0])
+  figures = found["rows"][0]["figures"]["probes"]
+  assert (figures["probes_in_gallery"], figures["probes_not_in_gallery"], figures["probes_without_label"]) == (2, 1, 2)
+  assert (figures["identified"], figures["rejected"], figures["accepted"]) == (100, 0, 0)
+  assert found["conditions"][0]["title"].endswith("1 not, 2 without a label in no share")
+  assert [m["answer"] for m in found["matches"]] == ["a", "b", "unknown", "a", "a"]
+
+
+def test_without_validation_everyone_is_somebody(tmp_path):
+  config = config_of(tmp_path, probes=features([100], ["y"]))
+  found = results.read(identify.run(config, tmp_path)[0])
+  assert found["matches"][0]["answer"] == "c"
+  assert len(found["matches"][0]["candidates"]) == 3  # top_k is 5, the gallery has three
+  assert found["threshold"] is None
+  assert "every probe is taken for somebody" in tables.caption(found)
+
+
+def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
+  config = config_of(tmp_path, probes=None)
+  with config.unlocked():
+    config.probes = config.gallery
+  assert "6 of the probes are walks of the gallery" in tables.caption(results.read(identify.run(config, tmp_path)[0]))
+  built = {side: {"weights": "run-1", "data": "d"} for side in ("probes", "gallery")}
+  config = config_of(tmp_path, probes=GALLERY.take(np.arange(2)), identities=built, seed=1)
+  found = results.read(identify.run(config, tmp_path / "built")[0])
+  assert "2 of the probes are walks of the gallery" in tables.caption(found)
+
+
+def test_own_walks_of_another_type_are_what_is_rejected():
+  validation = features([-50, -50.1, -70], ["p"] * 3, types=["nm", "nm", "cl"])
+  found = identify.calibrate(validation, GALLERY, false_accept=0.01, metric="euclidean", origin="v")
+  assert found.distance < 50
+  assert (found.genuine, found.false_reject, found.false_accept) == (3, 0, 0)
+  cosine = identify.calibrate(validation, GALLERY, false_accept=0.5, metric="cosine", origin="v")
+  assert cosine.false_accept <= 0.5
+
+
+def test_validation_walks_of_gallery_people_are_left_out():
+  found = identify.calibrate(features([0, 5, 20], ["a", "p", "p"]), GALLERY, false_accept=0.5, metric="euclidean",
+                             origin="v")
+  assert (found.impostors, found.in_gallery, found.impostor_subjects) == (2, 1, 1)
+  with pytest.raises(DataError, match="v: no validation impostors: all 2 subjects are in the gallery"):
+    identify.calibrate(features([0, 1], ["a", "b"]), GALLERY, false_accept=0.5, metric="euclidean", origin="v")
+
+
+@pytest.mark.parametrize("values,error,message", [
+  ({"probes": features([1, 2], ["a", "b"], parts=3)}, DataError, r"probes.npz: embeddings are \[N, 3, 3\], those of"),
+  ({"gallery": features([], [])}, DataError, r"gallery.npz: embeddings have shape \(0, 3, 2\); wanted"),
+  ({"gallery": features([1, 2], ["a", "unknown"])}, DataError,
+   r"gallery.npz: 1 of 2 gallery walks are of a subject called 'unknown', the first in row 1 \(key k1\)"),
+  ({"gallery": features([1, 2], ["a", ""])}, DataError, "gallery.npz: 1 of 2 gallery walks .* called ''"),
+  ({"validation": features([-50, 40, 0.1, 0.2], ["p", "q", "", ""])}, DataError,
+   r"validation.npz: 2 of 4 validation walks are of a subject called '', the first in row 2 \(key k2\)"),
+  ({"validation": features([-50, 0.1], ["p", "unknown"])}, DataError, "validation.npz: 1 of 2 validation walks"),
+  ({"validation": features([-50, 0.1], ["p", "probe"])}, DataError, "validation walks are of a subject called 'probe'"),
+  ({"probes": None}, ConfigError, "config.probes is empty; give --config.probes=embeddings.npz"),
+  ({"top_k": 0}, ConfigError, "config.top_k=0 must be at least 1"),
+  ({"false_accept": 1.0}, ConfigError, "config.false_accept=1.0 must lie between 0 and 1"),
+  ({"metric": "manhattan"}, ConfigError, "unknown metric 'manhattan'"),
+  ({"identities": {"probes": {"weights": "run-1"}, "gallery": {"weights": "run-2"}}}, DataError,
+   "probes.npz was embedded with weights run-1, .*gallery.npz with run-2"),
+])
+def test_what_cannot_be_identified_is_said(tmp_path, values, error, message):
+  config = config_of(tmp_path, **({"probes": features([1, 2], ["a", "b"])} | values))
+  with pytest.raises(error, match=message):
+    identify.run(config, tmp_path)

@@ -1,0 +1,67 @@
+"""Relative robustness: its interval is one of its figure, over probe subjects."""
+
+import numpy as np
+import pytest
+
+from fgait_jax import defaults
+from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation.metrics import statistics
+from fgait_jax.evaluation.tasks import robustness
+
+
+def scored(*hits, trials=((9, 1), (9, 1), (9, 1))):
+  """Three subjects in one row of two cells: `hits` [subject][cell] of `trials`."""
+  hits, trials = (np.array(values, float)[:, None] for values in (hits, trials))
+  rank1 = 100 * statistics.mean_of_cells(
+    hits.sum(0)[..., None], trials.sum(0)[..., None], np.ones((1, 2), bool)).item()
+  return {"rank1": rank1, "by_cell": {"CL": {"subjects": np.array(["a", "b", "c"]), "hits": hits, "trials": trials}}}
+
+
+def row_of(clean, found):
+  return robustness._row("model", "tiny", clean, found, defaults.evaluation())
+
+
+ALL_RIGHT = scored((9, 1), (9, 1), (9, 1))
+
+
+def test_figure_and_interval_are_both_averaged_over_cells():
+  """Everybody loses the one trial of the second cell: half of the cells, a tenth of the trials."""
+  row = row_of(ALL_RIGHT, {("rain", 1): scored((9, 0), (9, 0), (9, 0))})
+  assert row["figures"]["rain"]["relative"] == 50
+  assert row["figures"]["rain"]["ci"]["relative"] == pytest.approx([50, 50])
+
+
+def test_the_interval_of_the_mean_is_over_subjects_and_not_over_cases():
+  """Types differ and subjects do not: nothing is uncertain."""
+  row = row_of(ALL_RIGHT, {("rain", 1): scored((0, 0), (0, 0), (0, 0)), ("fog", 1): ALL_RIGHT,
+                           ("fog", 2): scored((9, 0), (9, 0), (9, 0))})
+  assert row["figures"]["mean"]["ci"]["relative"] == pytest.approx([50, 50])
+  assert row["figures"]["fog"]["ci"]["relative"] == pytest.approx([75, 75])
+  # Subjects differ and types do not: every type says the same of them, so the mean of types is no surer.
+  one_lost = scored((0, 0), (9, 1), (9, 1))
+  row = row_of(ALL_RIGHT, {("rain", 1): one_lost, ("fog", 1): one_lost})
+  low, high = row["figures"]["mean"]["ci"]["relative"]
+  assert (low, high) == pytest.approx(row["figures"]["rain"]["ci"]["relative"])
+  assert low < 20
+  assert high == pytest.approx(100)
+
+
+@pytest.mark.parametrize("name,types,views", [
+  ("casia_b", ("nm-01", "nm-05", "bg-01"), ("000", "018", "090")),  # cells
+  ("casia_b_cross_view_gallery", ("nm-01", "nm-02", "bg-02", "bg-01"), ("000", "018", "090")),  # cameras
+  ("kth", ("d1", "d3", "d4"), ("p1-l", "p2-l", "p1-r")),  # probes
+])
+def test_outcomes_by_cell_average_to_the_figure(name, types, views):
+  rng = np.random.default_rng(0)
+  rows = [(f"{s:03d}", t, v) for s in range(6) for t in types for v in views]
+  rows = [rows[n] for n in np.sort(rng.permutation(len(rows))[: len(rows) - 9])]  # cells are unevenly filled
+  labels, conditions, cameras = (np.array(column) for column in zip(*rows, strict=True))
+  embeddings = rng.standard_normal((len(rows), 4, 1)).astype(np.float32)
+  found = protocols.get(name).evaluate(embeddings, labels, conditions, cameras, bootstrap=0, by_cell=True)
+  for figures in found["conditions"].values():
+    hits, trials = (np.array(figures["by_cell"][key]).sum(0)[..., None] for key in ("hits", "trials"))
+    assert 100 * statistics.mean_of_cells(hits, trials, np.ones(hits.shape[:2], bool))[0] == pytest.approx(
+      figures["rank1"], rel=1e-5)
+    assert figures["by_cell"]["subjects"] == figures["by_subject"]["subjects"]
+  assert "by_cell" not in protocols.get(name).evaluate(
+    embeddings, labels, conditions, cameras, bootstrap=0)["conditions"].popitem()[1]
