@@ -29,8 +29,9 @@ REPORT = flags.DEFINE_multi_string("report", None, "folder of results to report 
 
 
 def main(_):
-  from fgait_jax.evaluation import results  # late: importing takes seconds, and a wrong flag should not
-  from fgait_jax.evaluation.report import tables  # late: importing takes seconds, and a wrong flag should not
+  # Late: importing takes seconds, and a wrong flag should not.
+  from fgait_jax.evaluation import results
+  from fgait_jax.evaluation.report import tables
 
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
@@ -53,7 +54,7 @@ def main(_):
     written = program.run(CONFIG.value, OUT.value)
     found = [path for path in written if path.suffix == ".json"]
     tables.show(found)
-    pictures = [path.parent / name for path in found for name in results.read(path)["pictures"]]
+    pictures = [path.parent / name for path in found for name in results.read(path).pictures]
     print("written:", *written, *pictures, sep="\n  ")
   except FgaitError as error:
     sys.exit(f"error: {error}")

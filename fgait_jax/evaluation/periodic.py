@@ -11,9 +11,11 @@ from collections.abc import Callable
 import numpy as np
 
 from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import spread
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import extraction
+from fgait_jax.evaluation.labels import Labels
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
@@ -44,9 +46,7 @@ class ZeroShot:
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
       mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between,
       embedding=pretrained.embedding)
-    scored = self.protocol.evaluate(
-      found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
-      origin=self.split.name)
+    scored = self.protocol.score(found, metric=self.metric, bootstrap=0)
     conditions = scored["conditions"] | {"mean": scored["summary"]}
     values = {f"{name}/{key}": figures[key] for name, figures in conditions.items() for key in ("rank1", "auc")}
     values |= {key: scored["embeddings"][key] for key in ("effective_rank", "mean_cosine")}
@@ -72,25 +72,8 @@ def zero_shot(config) -> list[ZeroShot]:
     raise DataError(f"{error} (asked for by config.periodic.name, to evaluate while training; name another data set"
                     " there, its protocol in config.periodic.protocol, or set config.periodic.every=0)") from error
   rows = spread(split.subjects, settings.max_sequences)
-  columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
-  trials_of(protocol, *columns, origin=split.name)
+  trials_of(protocol, Labels.of(split, rows))
   return [ZeroShot(
     split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,
     mirror=tuple(settings.mirror_views))]
-
-
-def spread(subjects: np.ndarray, most: int) -> np.ndarray:
-  """Rows of at most `most` sequences (0: all): of whole subjects, as many as fit, spread evenly over their sorted
-  names.
-
-  Half a subject's walks would make its retrieval another task. Where not even two subjects fit, rows are spread evenly.
-  """
-  if not most or most >= len(subjects):
-    return np.arange(len(subjects))
-  names, counts = np.unique(subjects, return_counts=True)
-  for number in range(len(names) - 1, 1, -1):
-    chosen = np.linspace(0, len(names) - 1, number).round().astype(int)
-    if counts[chosen].sum() <= most:
-      return np.flatnonzero(np.isin(subjects, names[chosen]))
-  return np.linspace(0, len(subjects) - 1, most).round().astype(int)

@@ -34,13 +34,13 @@ class Server(Protocol):
       " --config.embeddings=FILE.npz writes the CSV for it")
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
-    hidden = walks.labels == "probe"
+    hidden = walks.subjects == "probe"
     if not hidden.any():
       raise self.refuse(walks, "there are no probes")
     if hidden.all():
       raise self.refuse(walks, "the gallery is empty")
     probe, gallery = walks.take(hidden), walks.take(~hidden)
-    names = self._written(walks, gallery.labels)
+    names = self._written(walks, gallery.subjects)
     videos, count = np.unique(probe.views, return_counts=True)
     if (count > 1).any():
       raise self.refuse(walks, f"{count.max()} probes are of one video, {videos[count.argmax()]}, by their views")
