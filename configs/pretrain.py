@@ -2,8 +2,7 @@
 
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first
   python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
-    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
-    '--config.data.positives=("sequence", "sequence")' --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
+    --config.data.sets=oumvlp,grew --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
 
 variant    meant for                            hours
 test       the tests: seconds, learns nothing   -
@@ -46,10 +45,9 @@ def tiny(config):
   """Short enough for two cores. Who a synthetic walker is need not be labelled: a walk's positive is any walk of the
   person, from any view, and a queue makes up for small batches. The task is milder than the reference's: mostly whole
   bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
-  config.data.positives = ("subject",)
+  config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
-  config.discriminant.names = ("walkers", "crowd")
-  config.discriminant.positives = ("subject", "subject")
+  config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
   config.data.clip_frames = 8
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0

@@ -98,14 +98,14 @@ def test_a_walk_that_cannot_be_read_ends_the_run_saved_and_named(run, configure,
   torn = type(toy)(torn=1 + 2 * 8 + 3)  # one to look at, two batches, and part of the third
   with pytest.raises(DataError, match=r"batch 2 cannot be read: toy/train: sequence walk\d\d cannot be read:"
                      rf".*bad sector.* saved as step 2 in {tmp_path}/checkpoints; mend or leave out"):
-    run(configure(train__save_every=100, data__threads=0), tmp_path, splits=[torn])
+    run(configure(train__save_every=100, data__threads=0), tmp_path, splits={"toy": torn})
   assert sorted(losses(tmp_path)) == [1, 2]
   assert_same(run(configure(), tmp_path), uninterrupted[1])
 
 
 def test_a_first_batch_that_cannot_be_read_leaves_no_checkpoint(run, configure, toy, tmp_path):
   with pytest.raises(DataError, match="batch 0 cannot be read: .*bad sector.*. Mend or leave out"):
-    run(configure(), tmp_path, splits=[type(toy)(torn=1)])
+    run(configure(), tmp_path, splits={"toy": type(toy)(torn=1)})
   assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == []
 
 
@@ -113,7 +113,7 @@ def test_a_batch_that_is_not_readable_changes_nothing(run, configure, uninterrup
   """As one of several processes would, this one takes the step with a blank batch."""
   monkeypatch.setattr(loop, "alone", lambda: False)
   with pytest.raises(DataError, match=r"batch 1 cannot be read: .*bad sector.* saved as step 1 in"):
-    run(configure(data__threads=0), tmp_path, splits=[type(toy)(torn=1 + 8 + 3)])
+    run(configure(data__threads=0), tmp_path, splits={"toy": type(toy)(torn=1 + 8 + 3)})
   monkeypatch.undo()
   assert_same(run(configure(), tmp_path), uninterrupted[1])
 
@@ -213,7 +213,7 @@ def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
   other = type(toy)()
   other.manifest = {"name": "circles", "content_hash": "circles"}
   with pytest.raises(CheckpointError, match="data set toy/train: built anew, its content differs"):
-    run(configure(), tmp_path, splits=[other])
+    run(configure(), tmp_path, splits={"toy": other})
 
 
 @pytest.mark.parametrize(
