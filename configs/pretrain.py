@@ -2,7 +2,7 @@
 
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first
   python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
-    --config.data.sets=oumvlp,grew --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
+    --config.data.sets=oumvlp,grew --config.evals=oumvlp:2000
 
 variant    meant for                            hours
 test       the tests: seconds, learns nothing   -
@@ -38,7 +38,7 @@ def test(config):
   config.train.steps = 4
   config.train.log_every = 1
   config.train.save_every = 2
-  config.periodic.every = 0
+  config.evals.walkers.every = 0
 
 
 def tiny(config):
@@ -60,7 +60,7 @@ def tiny(config):
   config.optim.peak_rate = 2e-3
   config.train.steps = 480
   config.train.save_every = 240
-  config.periodic.every = 240
+  config.evals.walkers.every = 240
 
 
 def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate: float):
@@ -75,8 +75,8 @@ def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate
   config.train.steps = steps
   config.train.log_every = 50
   config.train.save_every = 2000
-  config.periodic.every = 2000
-  config.periodic.max_sequences = 4096
+  config.evals.walkers.every = 2000
+  config.evals.walkers.max_sequences = 4096
 
 
 def small(config):

@@ -2,7 +2,7 @@
 
   python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built
   python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/two --config.data.dir=/data/built \\
-    --config.data.sets=oumvlp,grew --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
+    --config.data.sets=oumvlp,grew --config.evals=oumvlp:2000
 
 variant    network     data                    meant for                                 hours
 0.03b      1-4-8-4     the published mixture   8 accelerators, batch 512, 40,000 steps   not measured
@@ -52,7 +52,6 @@ def _recipe(config):
   config.optim.clip_norm = 0.0
   config.optim.rules = ((r".*", 1.0, 1.0),)  # decay on every parameter, those of normalisation too
   config.train.save_every = 2000
-  config.periodic.every = 2000
 
 
 def _accelerator(config):
@@ -62,7 +61,8 @@ def _accelerator(config):
   config.data.workers = 8
   config.data.prefetch = 32
   config.train.log_every = 50
-  config.periodic.max_sequences = 4096
+  config.evals = defaults.evals("gait3d:2000,oumvlp:2000")
+  config.evals.gait3d.max_sequences = config.evals.oumvlp.max_sequences = 4096
 
 
 def small_network(config):
@@ -90,7 +90,6 @@ def small(config):
   config.optim.step_at = (500, 750)
   config.train.steps = 1000
   config.train.save_every = 500
-  config.periodic.every = 500
 
 
 VARIANTS = {"0.03b": small_network, "0.13b": large_network, "small": small}

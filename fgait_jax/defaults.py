@@ -20,7 +20,7 @@ def pretrain() -> ConfigDict:
   config.optim = optim()
   config.mesh = mesh()
   config.train = train()
-  config.periodic = periodic()
+  config.evals = evals("walkers")  # what is evaluated while training goes on, by name: a `training_eval` each
   return config.lock()
 
 
@@ -165,19 +165,25 @@ def train() -> ConfigDict:
   return c
 
 
-def periodic() -> ConfigDict:
-  """Zero-shot retrieval during pretraining."""
+def training_eval(name: str) -> ConfigDict:
+  """The entry `name` of `evals`; its metrics are logged as <name>/..."""
   c = ConfigDict()
-  c.every = 500  # steps between evaluations; 0 turns them off
-  c.name = "walkers"  # data set, inside data.dir
+  c.task = "zero_shot"  # what is done; "zero_shot", retrieval, is all that training can do
+  c.dataset = name  # built in data.dir
   c.split = "test"  # split of it
-  c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
+  c.protocol = name  # see fgait_jax/evaluation/protocols
+  c.every = 500  # steps between evaluations; 0 turns it off
   c.max_sequences = 512  # sequences embedded, of whole subjects spread evenly over the split; 0 takes all
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   return c
+
+
+def evals(text: str) -> ConfigDict:
+  """`evals` from "name[:every[:protocol]],...", the form of the command line; data set and protocol have the name."""
+  return _entries(text, training_eval, ("every", "protocol"))
 
 
 def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:

@@ -27,12 +27,12 @@ from fgait_jax.parallel.hosts import check_batch_size
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
 FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
-  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "periodic.*",
+  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
 )
 
 # Mappings of named entries, and what makes one from the short form that the command line may give in its place.
 MAPPINGS = {
-  "data.sets": defaults.data_sets, "discriminant.sets": defaults.discriminant_sets,
+  "data.sets": defaults.data_sets, "discriminant.sets": defaults.discriminant_sets, "evals": defaults.evals,
 }
 
 

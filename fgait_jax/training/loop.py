@@ -39,8 +39,8 @@ def run(
 ):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
-  Every evaluator has `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which calls
-  `between()` between its batches: it raises `Stopped` where the run is to stop. `splits`, by name, stands in for
+  Every evaluator has a `name`, `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which
+  calls `between()` between its batches: it raises `Stopped` where the run is to stop. `splits`, by name, stands in for
   those of `config.data.sets`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises
   `ConfigError`, `DataError`, `CheckpointError` before the first step; `NonFiniteLoss` at a step whose loss is not a
   number and `DataError` at one whose batch cannot be read, both with the state before it saved.
@@ -128,8 +128,9 @@ def run(
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
-          for evaluator in evaluators_due:
-            evaluate(evaluator, teacher_of(state, graph, config, mesh, workdir, meta, step), asked, writer, display)
+          if evaluators_due:
+            teacher = teacher_of(state, graph, config, mesh, workdir, meta, step)
+            evaluate(evaluators_due, teacher, asked, writer, display)
         if evaluators_due and asked.now():
           continue  # log and save this step, unless it has been
 
@@ -186,20 +187,24 @@ def close(config, graph, state, splits, saved, meta, asked: Stop, display: Displ
   return True
 
 
-def evaluate(evaluator, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
-  """Runs and logs one evaluation. One that fails is said and logged, with where it failed: training can do without."""
-  step = teacher.step
-  try:
-    values = evaluator.run(teacher, step, asked.check)
-  except Stopped:
-    return
-  except Exception as error:
-    writer.failed(step, traceback.format_exc())
-    display.say(f"step {step}: the evaluation failed and is left out, training goes on; {LINES} has the whole error:"
-                f" {type(error).__name__}: {error}")
-    return
-  writer.write(step, "evaluate", values)
-  display.evaluate(step, values)
+def evaluate(evaluators: Sequence, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
+  """Runs the evaluations of a step and logs all in one line, or none where the run is to stop first: the restart does
+  them. One that fails is said and logged, with where it failed: training can do without."""
+  step, values = teacher.step, {}
+  for evaluator in evaluators:
+    try:
+      found = evaluator.run(teacher, step, asked.check)
+    except Stopped:
+      return
+    except Exception as error:
+      writer.failed(step, traceback.format_exc())
+      display.say(f"step {step}: the evaluation {evaluator.name} failed and is left out, training goes on; {LINES} has"
+                  f" the whole error: {type(error).__name__}: {error}")
+    else:
+      display.evaluate(step, found)
+      values |= found
+  if values:
+    writer.write(step, "evaluate", values)
 
 
 def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:

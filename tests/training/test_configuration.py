@@ -68,8 +68,9 @@ def test_what_cannot_work_is_refused(values, message):
 
 def test_a_restart_may_change_what_does_not_alter_the_run():
   before = changed()
-  now = changed(train__log_every=3, train__stop_at=2, data__workers=1, mesh__fsdp=2, periodic__every=7)
+  now = changed(train__log_every=3, train__stop_at=2, data__workers=1, mesh__fsdp=2, evals__walkers__every=7)
   assert configuration.changes(before, now) == []
+  assert configuration.changes(before, changed(evals=defaults.evals(""))) == []
   assert configuration.changes(before.to_dict(), changed(optim__peak_rate=0.5, seed=3)) == [
     "config.optim.peak_rate: 0.001 -> 0.5", "config.seed: 0 -> 3"
   ]
@@ -109,6 +110,8 @@ def test_load_names_what_is_missing():
     ('--config.data.sets=("kth",)', r"""is not a name of letters, digits and _; the form is name\[:factor"""),
     ("--config.data.sets", r"--config.data.sets has no value; write --config.data.sets=NAME,NAME"),
     ("--config.data.sets.kth.factor=2", r"config.data.sets has walkers; --config.data.sets=NAME,NAME,... names others"),
+    ("--config.evals.kth.every=2", r"config.evals has walkers; --config.evals=NAME,NAME,... names others in their pla"),
+    ("--config.evals=kth:often", r"every 'often' is not a number \(int\); the form is name\[:every\[:protocol\]\],..."),
     ("--config.data.sets.walkers.facter=2", r"unknown key config.data.sets.walkers.facter; did you mean .*s.factor\?"),
     ("--config.discriminant.sets.kth.split=x", r"config.discriminant.sets has no entries; --config.discriminant.sets="),
     ("--config.discriminant.sets.kth.factor=2", r"config.discriminant.sets has no entries"),
@@ -142,6 +145,15 @@ def test_a_short_form_stands_before_its_fields(monkeypatch):
   words = [f"--config={PATH}:test", "--config.data.sets.kth.factor=2", "--config.data.sets=kth"]
   with pytest.raises(SystemExit, match=r"data.sets is provided after --config.data.sets.kth.factor"):
     parsed(words, monkeypatch)
+
+
+def test_evaluations_in_short_form_have_the_data_set_and_protocol_of_their_name(monkeypatch):
+  words = ["--config.evals=kth,mine:20:own", "--config.evals.kth.max_sequences=9"]
+  config = parsed([f"--config={PATH}:test", *words], monkeypatch)
+  kept = ("dataset", "protocol", "every", "max_sequences")
+  assert {name: tuple(e[key] for key in kept) for name, e in config.evals.items()} == {
+    "kth": ("kth", "kth", 500, 9), "mine": ("mine", "own", 20, 512)}
+  assert parsed([f"--config={PATH}:test", "--config.evals="], monkeypatch).evals.to_dict() == {}
 
 
 def test_an_evaluation_has_no_data_sets_to_learn_from(monkeypatch):

@@ -13,10 +13,10 @@ import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import spread
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.features.extraction import Features, describe, progress_bar, read_walk
 from fgait_jax.evaluation.metrics.distances import centre, check_centring
-from fgait_jax.evaluation.periodic import spread
 from fgait_jax.training import linear_maps
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
