@@ -86,7 +86,7 @@ def shardings(params, mesh: Mesh, *, table=TABLE):
   return jax.tree_util.tree_map_with_path(of, params)
 
 
-def gathered(params, mesh: Mesh, *, table=TABLE):
+def unsharded(params, mesh: Mesh, *, table=TABLE):
   """The same parameters inside a jitted program, whole along `fsdp` and cut along `tensor` as ever.
 
   What computes with parameters takes these. Left cut along `fsdp`, whose devices hold other walks of the batch, they
@@ -101,7 +101,7 @@ def gathered(params, mesh: Mesh, *, table=TABLE):
   return jax.tree_util.tree_map_with_path(of, params)
 
 
-def follow(tree, params, params_shardings, mesh: Mesh):
+def optimizer_shardings(tree, params, params_shardings, mesh: Mesh):
   """Shardings of an optimizer's state: a leaf whose path ends in a parameter's path, and has its shape, lies as that.
 
   Everything else must be a scalar (a step count) and is replicated.

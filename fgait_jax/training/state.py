@@ -122,7 +122,7 @@ def abstract(config, mesh: Mesh):
   weights = _sharded_weights(shapes, mesh)
   shardings = {
     "step": replicated(mesh), **weights, "teacher": weights,
-    "opt": rules.follow(shapes["opt"], shapes["params"], weights["params"], mesh),
+    "opt": rules.optimizer_shardings(shapes["opt"], shapes["params"], weights["params"], mesh),
   }
   if "queue" in shapes:
     shardings["queue"] = jax.tree.map(lambda _: batch_sharding(mesh), shapes["queue"])

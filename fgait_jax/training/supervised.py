@@ -93,15 +93,15 @@ class Learner:
 
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
 def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
-  params = _gathered(learner, trainable, frozen)
+  params = _unsharded(learner, trainable, frozen)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
   value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
   return Embedding(value, value, value, value)
 
 
-def _gathered(learner: Learner, trainable, frozen) -> dict:
+def _unsharded(learner: Learner, trainable, frozen) -> dict:
   """`learner.params`, inside a jitted program to which `frozen` is an argument."""
-  trainable, frozen = (rules.gathered(flat, learner.mesh, table=TABLE) for flat in (trainable, frozen))
+  trainable, frozen = (rules.unsharded(flat, learner.mesh, table=TABLE) for flat in (trainable, frozen))
   return dataclasses.replace(learner, frozen=frozen).params(trainable)
 
 
@@ -198,7 +198,7 @@ def initial_state(learner: Learner, optimizer: optax.GradientTransformation):
     "stats": jax.tree.map(lambda _: replicated(learner.mesh), learner.stats),
   }
   shapes = jax.eval_shape(optimizer.init, learner.trainable)
-  where["opt"] = rules.follow(shapes, learner.trainable, where["trainable"], learner.mesh)
+  where["opt"] = rules.optimizer_shardings(shapes, learner.trainable, where["trainable"], learner.mesh)
 
   def start(trainable, stats):
     copy = jax.tree.map(jnp.copy, {"trainable": trainable, "stats": stats})
@@ -221,7 +221,7 @@ def make_step(
   mesh = learner.mesh
 
   def loss_of(trainable, frozen, stats, images, valid, label):
-    params = _gathered(learner, trainable, frozen)
+    params = _unsharded(learner, trainable, frozen)
     network = learner.network(params, stats, training=True)
     found = network(images, valid, crop_list=crop_list if max(crop_list, default=1) > 1 else ())
     ce, accuracy = supervised.cross_entropy(found.logits, label, scale=scale, label_smoothing=label_smoothing)

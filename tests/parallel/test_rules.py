@@ -49,7 +49,7 @@ def test_optimizer_state_lies_as_its_parameters(mesh):
   params = {"a": {"kernel": jnp.zeros((4, 6)), "bias": jnp.zeros(6)}}
   where = rules.shardings(params, mesh, table=TOY)
   opt = jax.eval_shape(optax.adamw(1e-3).init, params)
-  adam = rules.follow(opt, params, where, mesh)[0]
+  adam = rules.optimizer_shardings(opt, params, where, mesh)[0]
   assert adam.mu["a"]["kernel"].spec == adam.nu["a"]["kernel"].spec == P("fsdp", "tensor")
   assert adam.mu["a"]["bias"].spec == adam.count.spec == P()
 
@@ -58,7 +58,7 @@ def test_optimizer_state_of_no_parameter_is_refused(mesh):
   params = {"a": {"kernel": jnp.zeros((4, 6))}}
   where = rules.shardings(params, mesh, table=TOY)
   with pytest.raises(ConfigError, match=r"optimizer state mu/b of shape \(3,\) follows no parameter"):
-    rules.follow({"mu": {"b": jnp.zeros(3)}}, params, where, mesh)
+    rules.optimizer_shardings({"mu": {"b": jnp.zeros(3)}}, params, where, mesh)
 
 
 def test_rows_name_known_axes():
