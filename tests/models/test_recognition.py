@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models.backbones import create_network
 from fgait_jax.models.prompts import PixelBorder, add_prompts
 from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
-from fgait_jax.models.variants import create_network
 
 
 def recognizer(name="transformer", head="identity", tokens=0, pixels=0):
