@@ -1,4 +1,4 @@
-"""The three convolutions of the P3D network: within frames, along time, and pointwise; none has a bias.
+"""Three convolutions of frames: within each, along time, and pointwise; none has a bias.
 
 Held in the layout [b t h w c]. XLA's own convolution is slow on CPU where a kernel spans time and space at once, and in
 the gradient of the weights. So time is convolved apart from space; on CPU, in float32, wide kernels go by Winograd's

@@ -57,7 +57,7 @@ class MaskingEncoder(Encoder, Protocol):
     """The v pixels of every token, which the decoder is to predict, and whether the token is real."""
 
   def unpatchify(self, pixels: Float[Array, "b n v"], *, t: int, w: int) -> Float[Array, "b t 64 w c"]:
-    """The inverse of `patchify` for `t` frames of `w` columns."""
+    """The inverse of `patchify` for `t` frames of `w` columns; [b n 1] spreads one number over a token."""
 
 
 @runtime_checkable

@@ -57,7 +57,8 @@ def trained(learner, steps=2, crop_list=()):
   schedule = make_schedule(schedule="step", peak_rate=0.1, final_rate=0.0, warmup_steps=0, step_at=(), step_factor=0.1,
                            steps=steps)
   optimizer = supervised.optimizer_of(
-    learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5, schedule=schedule, options=OPTIONS)
+    learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5,
+    schedule=schedule, options=OPTIONS)
   state, shardings = supervised.initial_state(learner, optimizer)
   step = supervised.make_step(
     learner, optimizer, shardings=shardings, seed=0, augmentation=OFF, crop_list=crop_list, triplet_weight=1.0,
