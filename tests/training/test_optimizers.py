@@ -146,12 +146,12 @@ def test_an_optimizer_that_cannot_be_is_refused(change, message):
 
 
 def slowed(depth, params):
-  return scale_by_depth(params, depth=depth, decay=0.5).update(jax.tree.map(np.ones_like, params), None)[0]
+  return scale_by_depth(params, depth=depth, decay=0.5).update(jax.tree.map(jnp.ones_like, params), None)[0]
 
 
 def test_a_layer_is_slowed_for_each_above_it():
-  params = {"stem": {"kernel": np.ones(2)}, "blocks": {"kernel": np.ones((3, 2)), "bias": np.ones(3)},
-            "top": {"kernel": np.ones(2)}, "head": {"kernel": np.ones(2)}}
+  params = {"stem": {"kernel": jnp.ones(2)}, "blocks": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(3)},
+            "top": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
   found = slowed(((r"stem/.*", False), (r"blocks/.*", True), (r"top/.*", False)), params)
   np.testing.assert_array_equal(found["stem"]["kernel"], [1 / 16, 1 / 16])
   np.testing.assert_array_equal(found["blocks"]["kernel"][:, 0], [1 / 8, 1 / 4, 1 / 2])
@@ -164,4 +164,4 @@ def test_a_layer_is_slowed_for_each_above_it():
 
 def test_a_layer_of_two_groups_is_refused():
   with pytest.raises(ConfigError, match="parameter a/kernel is in two groups"):
-    slowed(((r"a/.*", False), (r".*", False)), {"a": {"kernel": np.ones(2)}})
+    slowed(((r"a/.*", False), (r".*", False)), {"a": {"kernel": jnp.ones(2)}})
