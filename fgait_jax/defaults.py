@@ -279,7 +279,7 @@ def fine_tune() -> ConfigDict:
     (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),  # a P3D network, as in the reference
     (r"encoder/stage3/.*", 1.0, 0.01),
     (r"encoder/stage4/.*", 1.0, 0.05),
-    (r"encoder/(?!stem|stage|prompt_tokens).*", 1.0, 0.1),  # any other
+    (r"encoder/(?!(stem|stem_norm|stage[1-4])/|prompt_tokens$).*", 1.0, 0.1),  # any other
     (r"projector/.*", 1.0, 0.1),
     (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
   )

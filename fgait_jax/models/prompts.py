@@ -39,7 +39,7 @@ def add_prompts(
   if tokens:
     if not isinstance(network.encoder, PromptedEncoder):
       raise ConfigError(
-        f"config.fine_tune.prompt_tokens={tokens}: only a transformer takes tokens; set it to 0 and"
+        f"config.fine_tune.prompt_tokens={tokens}: this encoder takes no tokens; set it to 0 and"
         " config.fine_tune.prompt_pixels to the width of a learned border"
       )
     shape = tokens, network.encoder.features
