@@ -1,4 +1,4 @@
-"""Some rows of a split: as a split of their own, and spread over its subjects. Reads nothing itself."""
+"""Some rows of a split: which, and as a split of their own. Reads nothing itself."""
 
 import functools
 

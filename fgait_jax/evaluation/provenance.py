@@ -19,20 +19,20 @@ def seen_by(network: Pretrained, config, split) -> Pretraining:
   data set of their population they were seen (None: not recorded).
   """
   datasets, label_use, splits = [], [], []
+
+  def learnt_from(sets, stage=""):
+    datasets.extend(f"{name} ({taught['split']})" for name, taught in sets.items())
+    label_use.append(f"{stage}{_label_use(sets)}")
+    splits.extend(taught["split"] for name, taught in sets.items() if name == config.dataset)
+
   for learned, imported_from in _pretraining_stages(network):
     if imported_from:  # its configuration is that of a run to come, not of what it has seen
       datasets.append(f"data not recorded (imported from {imported_from})")
       label_use.append("labels not known")
-      continue
-    part = learned["split"]
-    datasets += [f"{name} ({part})" for name in learned["names"]]
-    label_use.append(_label_use(learned["names"], learned["positives"]))
-    splits += [part] if config.dataset in learned["names"] else []
-  if network.embedding == "discriminant" and (closing := network.config.discriminant).names:
-    part = network.config.data.split
-    datasets += [f"{name} ({part})" for name in closing.names]
-    label_use.append(f"its discriminant {_label_use(closing.names, closing.positives)}")
-    splits += [part] if config.dataset in closing.names else []
+    else:
+      learnt_from(learned["sets"])
+  if network.embedding == "discriminant" and network.config.discriminant.sets:
+    learnt_from(network.config.discriminant.sets, "its discriminant ")
   stages = _fine_tuning_stages(network.fine_tune)
   label_use += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in stages]
   splits += [part for _, name, part in stages if name == config.dataset]
@@ -70,9 +70,10 @@ def fingerprint(*trees) -> str:
   return digest.hexdigest()
 
 
-def _label_use(names, positives) -> str:
+def _label_use(sets) -> str:
   """Which labels formed positive pairs, such as "with subject labels of walkers"."""
-  used = [f"{kind} labels of {name}" for name, kind in zip(names, positives, strict=True) if kind != "sequence"]
+  used = [f"{taught['positives']} labels of {name}" for name, taught in sets.items()
+          if taught["positives"] != "sequence"]
   return f"with {' and '.join(used)}" if used else "without labels"
 
 

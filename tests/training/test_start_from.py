@@ -10,7 +10,7 @@ from flax import nnx
 
 from fgait_jax.errors import CheckpointError, NonFiniteLoss
 from fgait_jax.interop import import_opengait, names
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 from fgait_jax.training import loop
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.metrics import read_lines
@@ -71,7 +71,7 @@ def test_where_the_weights_came_from_is_kept(run, configure, broken, tmp_path):
   assert list(found.people) == ["ellipses"]
   assert found.started_from["of"] == load_network(tmp_path / "a").identity
   assert found.started_from["before"]["of"] == load_network(broken[0]).identity
-  assert found.started_from["before"]["learned"]["names"] == ["toy"]
+  assert list(found.started_from["before"]["learned"]["sets"]) == ["toy"]
   assert load_network(broken[0]).started_from == {}
 
 

@@ -59,15 +59,15 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
   None where the network has none, where it learnt without labels of subjects, and where the sets that taught it are not
   in `data_dir`.
   """
-  closing, data = pretraining.discriminant, pretraining.data
-  sets = zip(closing.names or data.names, closing.positives or data.positives, strict=True)
-  names = [name for name, positives in sets if positives == "subject"]
+  closing = pretraining.discriminant
+  sets = closing.sets or pretraining.data.sets
+  names = [name for name, taught in sets.items() if taught.positives == "subject"]
   if not pretraining.model.discriminant or not names:
     return None
   learnt = []
   for name in names:
     try:
-      split = open_split(data_dir, name, data.split)
+      split = open_split(data_dir, name, sets[name].split)
     except DataError:
       return None
     rows = spread(split.subjects, closing.walks // len(names))
