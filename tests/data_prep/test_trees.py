@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep.sources.trees import open_tree
+from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.errors import DataError
 
 FILES = {"001/nm-01/000/a.png": b"first", "001/nm-01/000/b ü.png": b"second", "002/bg-01/090/a.png": b""}
@@ -172,3 +172,14 @@ def test_links_inside_a_tar_are_read_or_told(tmp_path):
   assert tree["001/b.png"]() == b"first"
   with pytest.raises(OSError, match="001/c.png is a symbolic link; unpack the archive"):
     tree["001/c.png"]()
+
+
+def test_recordings_of_other_sizes_or_names_are_others(tmp_path):
+  raw = as_folder(tmp_path)
+  first = fingerprint(raw)
+  (raw / "002/bg-01/090/a.png").touch()
+  assert fingerprint(raw) == first != fingerprint(raw, "a choice")
+  (raw / "002/bg-01/090/a.png").write_bytes(b"!")
+  grown = fingerprint(raw)
+  (raw / "002/bg-01/090/a.png").rename(raw / "002/bg-01/090/b.png")
+  assert len({first, grown, fingerprint(raw)}) == 3
