@@ -222,6 +222,9 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
 def test_choices_that_cannot_be_are_refused(tmp_path, capsys):
   write_bvh(tmp_path / "raw" / "a" / "1.bvh")
   assert "--unit ell: expected one of m, cm," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--unit", "ell")
+  for unit in ("0", "-1", "100", "nan"):
+    told = refused(tmp_path / "raw", tmp_path / "out", capsys, f"--unit={unit}")
+    assert f"--unit {unit}: expected one of m, cm," in told
   assert "--up w: expected one of x, y, z," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--up", "w")
   write_bvh(tmp_path / "flat" / "1.bvh")
   assert "expected the folders <id>/*.bvh" in refused(tmp_path / "flat", tmp_path / "out", capsys)

@@ -86,6 +86,12 @@ def test_what_systems_keep_for_themselves_is_not_seen(tmp_path):
   assert list(open_tree(tmp_path)) == ["001/nm-01/090/1.png"]
 
 
+@pytest.mark.parametrize("make", [as_zip, as_tar])
+def test_nor_is_it_in_an_archive(make, tmp_path):
+  shown = "001/nm-01/090/1.png"
+  assert list(open_tree(make(tmp_path, names=["__MACOSX/001/nm-01/090/1.png", ".cache/1.png", shown]))) == [shown]
+
+
 def test_a_missing_folder_a_foreign_file_and_a_broken_archive_are_named(tmp_path):
   with pytest.raises(DataError, match="nowhere: no such folder or archive; --raw"):
     open_tree(tmp_path / "nowhere")
