@@ -32,8 +32,9 @@ ALLOWED = {
                 "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
                         "fgait_jax.errors", "fgait_jax.paths"},
-  "run_pretrain": {"fgait_jax", "configs"},
-  "run_eval": {"fgait_jax", "configs"},
+  "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.evaluation"},
+  "run_pretrain": {"fgait_jax.commands"},
+  "run_eval": {"fgait_jax.commands"},
 }
 
 
