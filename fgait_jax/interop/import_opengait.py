@@ -22,7 +22,6 @@ import safetensors.flax  # numpy alone has no bfloat16
 from absl import logging
 from flax import nnx
 
-import fgait_jax
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.network import GaitNetwork
@@ -151,8 +150,7 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
       f"projector.3.fc_bin gives {architecture.embed_features} features from {architecture.channels[-1]}; our P3D"
       " network keeps their number"
     )
-  root = pathlib.Path(fgait_jax.__file__).parents[1]
-  config = configuration.load(str(root / "configs" / "reference.py"))
+  config = configuration.load(str(configuration.SHIPPED / "reference.py"))
   config.model.update(variant=variant, channels=architecture.in_channels, dtype="float32")
   (params, stats), (teacher_params, teacher_stats) = networks["student"], networks["teacher"]
   state = {

@@ -5,7 +5,6 @@ Values that cannot work together are refused here, before anything compiles, in 
 
 import difflib
 import importlib.util
-import itertools
 import json
 import math
 import os
@@ -17,11 +16,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
+import fgait_jax
 from fgait_jax import defaults
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.models import backbones, crops
 from fgait_jax.parallel.hosts import check_batch_size
+
+# The repository's configs/, under this name inside the package, so that an installation has them too.
+SHIPPED = pathlib.Path(fgait_jax.__file__).parent / "configs"
 
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
 FREE = (
@@ -152,11 +155,21 @@ def check(config, mesh: Mesh) -> None:
       raise ConfigError(message)
 
 
+def locate(argument: str) -> str:
+  """"path/to/file.py:variant" as it is, or with the package's own file for a "configs/NAME.py" that the current folder
+  lacks; raises `ConfigError` with the known names."""
+  path, colon, variant = argument.partition(":")
+  if pathlib.Path(path).is_file():
+    return argument
+  known = sorted(f"configs/{file.name}" for file in SHIPPED.glob("[!_]*.py"))
+  if path not in known:
+    raise ConfigError(f"--config={argument}: there is no file {path}; the package has {', '.join(known)}")
+  return f"{SHIPPED / pathlib.Path(path).name}{colon}{variant}"
+
+
 def load(argument: str) -> ConfigDict:
-  """The configuration of "path/to/file.py:variant"; raises `ConfigError` naming what is missing."""
-  path, _, variant = argument.partition(":")
-  if not pathlib.Path(path).is_file():
-    raise ConfigError(f"--config={argument}: there is no file {path}")
+  """The configuration of "path/to/file.py:variant", found by `locate`; raises `ConfigError` naming what is missing."""
+  path, _, variant = locate(argument).partition(":")
   spec = importlib.util.spec_from_file_location("fgait_config", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -172,10 +185,15 @@ def parse_flags(argv: list[str]) -> list[str]:
   the other `MAPPINGS` may be given in short form, which replaces the mapping before single fields are set."""
   try:
     words, short = _short_forms([_expanded(word) for word in argv[1:]])
-    given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
-    given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
+    given = None
+    for i, word in enumerate(words):
+      if word in ("--config", "-config") and words[i + 1 :]:
+        given = words[i + 1] = locate(words[i + 1])
+      elif word.startswith(("--config=", "-config=")):
+        given = locate(word.partition("=")[2])
+        words[i] = f"--config={given}"
     if given:
-      known = list(flat(_with(load(given[-1]), short)))
+      known = list(flat(_with(load(given), short)))
       flags.FLAGS["config"].parser = _ConfigFile(short)
       for word in words:
         if word.startswith(("--config.", "-config.")):

@@ -92,6 +92,26 @@ def test_load_names_what_is_missing():
     configuration.load(f"{PATH}:x")
 
 
+def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_path, monkeypatch):
+  own = str(configuration.SHIPPED / "pretrain.py") + ":test"
+  monkeypatch.chdir(tmp_path)
+  assert configuration.load(f"{PATH}:test").data.batch_size == 8
+  with pytest.raises(ConfigError, match="there is no file configs/nowhere.py; the package has configs/compare.py, "):
+    configuration.locate("configs/nowhere.py:tiny")
+  with pytest.raises(ConfigError, match="there is no file other/pretrain.py"):
+    configuration.locate("other/pretrain.py")
+  for given in ([f"--config={PATH}:test"], [f"-config={PATH}:test"], ["--config", f"{PATH}:test"]):
+    argv = ["fgait-pretrain", *given, "--config.data.batch_size=24"]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=argv)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    configuration.parse_flags(argv)
+    assert values.config.data.batch_size == 24
+  (tmp_path / "configs").mkdir()
+  (tmp_path / PATH).touch()
+  assert configuration.locate(f"{PATH}:test") == f"{PATH}:test" != own == configuration.locate(own)
+
+
 @pytest.mark.parametrize("config", [[f"--config={PATH}:test"], ["--config", f"{PATH}:test"]], ids=["equals", "space"])
 @pytest.mark.parametrize(
   "word, message",
