@@ -14,9 +14,6 @@ class Column:
   better: str = "higher"
   digits: int = 1
 
-  def with_interval(self) -> "Column":
-    return dataclasses.replace(self, interval=True)
-
 
 RANK1 = Column(key="rank1", title="rank-1 %", interval=True)
 RANK5 = Column(key="rank5", title="rank-5 %")

@@ -96,12 +96,8 @@ class Protocol(abc.ABC):
     settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
                         by_cell=by_cell, rerank=rerank or {})
     result = {
-      "protocol": self.name,
-      "title": self.title,
-      "source": self.source,
-      "metric": metric,
-      "sequences": len(walks),
-      "subjects": len(np.unique(walks.subjects)),
+      "protocol": self.name, "title": self.title, "source": self.source, "metric": metric,
+      "sequences": len(walks), "subjects": len(np.unique(walks.subjects)),
       "bootstrap": {"resamples": bootstrap, "level": statistics.LEVEL, "over": "probe subjects", "seed": seed},
     }
     return plain(result | self._evaluate(walks, settings) | {"embeddings": self._health(walks, seed)})
@@ -120,10 +116,8 @@ class Protocol(abc.ABC):
     """The protocol's own keys."""
 
   def _health(self, walks: Walks, seed: int) -> dict:
-    return statistics.health(walks.embeddings, seed=seed) | {
-      "channels": walks.embeddings.shape[1],
-      "parts": walks.embeddings.shape[2],
-    }
+    _, channels, parts = walks.embeddings.shape
+    return statistics.health(walks.embeddings, seed=seed) | {"channels": channels, "parts": parts}
 
   def refuse(self, walks: Labels, what: str) -> DataError:
     """An error that says what the protocol wants and what came."""

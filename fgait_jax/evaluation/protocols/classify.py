@@ -15,7 +15,7 @@ from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scores(Protocol):
-  """A protocol of class scores: of logits there is no health to be told."""
+  """A protocol of class scores."""
 
   def _health(self, walks, seed):
     return {"channels": walks.embeddings.shape[1], "parts": walks.embeddings.shape[2]}

@@ -61,14 +61,9 @@ def figures(ranking: Ranking, *, subjects: np.ndarray, names: np.ndarray, galler
   return result | verified | {
     "by_subject": {"subjects": people, **own},
     "ci": intervals | verified["ci"],
-    "probes": len(subjects),
-    "probe_subjects": len(people),
-    "gallery": len(gallery_subjects),
-    "without_mate": int(nowhere.sum()),
-    "without_mate_probes": names[nowhere][:NAMED],
-    "without_mate_somewhere": int(lacking.sum()),
-    "reading": reading,
-    "readings": by_reading,
+    "probes": len(subjects), "probe_subjects": len(people), "gallery": len(gallery_subjects),
+    "without_mate": int(nowhere.sum()), "without_mate_probes": names[nowhere][:NAMED],
+    "without_mate_somewhere": int(lacking.sum()), "reading": reading, "readings": by_reading,
     "hubness": statistics.hubness(ranking.nearest[allowed[rows]], gallery_labels=gallery_subjects),
   }
 

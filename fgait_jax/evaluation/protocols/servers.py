@@ -52,16 +52,10 @@ class Server(Protocol):
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
       order = np.argsort(rerank(distances, num_probes=len(probe), **settings.rerank), axis=1, kind="stable")
     else:
-      order, _ = retrieval.nearest(
-        probe.embeddings,
-        gallery.embeddings,
-        count=len(self.columns) - 1,
-        metric=settings.metric,
-        budget_bytes=settings.budget_bytes,
-      )
-    rows = [
-      [video, *names[line[: len(self.columns) - 1]].tolist()] for video, line in zip(probe.views, order, strict=True)
-    ]
+      order, _ = retrieval.nearest(probe.embeddings, gallery.embeddings, count=len(self.columns) - 1,
+                                   metric=settings.metric, budget_bytes=settings.budget_bytes)
+    rows = [[video, *names[line[: len(self.columns) - 1]].tolist()]
+            for video, line in zip(probe.views, order, strict=True)]
     return {"submission": {"columns": self.columns, "rows": rows, "reranked": self.reranked}}
 
   def _written(self, walks: Walks, labels: np.ndarray) -> np.ndarray:

@@ -21,16 +21,8 @@ _MOVED = ("protocol", "title", "source", "metric", "sequences", "subjects", "con
           "classes", "confusion", "attributes", "origin", "centred")
 
 
-def score(
-  path: str | pathlib.Path,
-  *,
-  protocol: str,
-  metric: str = "euclidean",
-  bootstrap: int = 1000,
-  seed: int = 0,
-  centre_by: str = "none",
-  rerank: Mapping | None = None,
-) -> dict:
+def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean", bootstrap: int = 1000, seed: int = 0,
+          centre_by: str = "none", rerank: Mapping | None = None) -> dict:
   """The result of `protocol` (docs/results.md) on a file of embeddings [N, C, P], labels, types and views [N].
 
   centre_by: "none", or subtract the mean of each "condition" (type) or "view" first. rerank: k1, k2 and weight of

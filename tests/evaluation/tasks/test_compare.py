@@ -9,7 +9,7 @@ import pytest
 from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results
-from fgait_jax.evaluation.metrics import pairing, statistics
+from fgait_jax.evaluation.metrics import pairing
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import compare, score
 from tests.evaluation.conftest import content, typed
@@ -111,16 +111,6 @@ def test_classes_are_compared_by_subject(tmp_path):
   (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
   test = content(path)["comparison"]["all"]["accuracy"]
   assert (test["first"], test["second"], test["subjects"]) == (100, 0, 9)
-
-
-def test_subject_sums_say_what_single_probes_say():
-  rng = np.random.default_rng(1)
-  subjects = np.repeat(np.arange(9), rng.integers(1, 6, 9))
-  first, second = rng.integers(0, 2, (2, len(subjects)))
-  by_probe = statistics.paired(first, second, subjects=subjects, resamples=300)
-  sums, counts = np.bincount(subjects, second - first), np.bincount(subjects)
-  by_subject = statistics.paired_sums(sums, counts, resamples=300, seed=0)
-  assert all(by_probe[key] == by_subject[key] for key in ("difference", "ci", "p"))
 
 
 @pytest.mark.parametrize("second,values,error,message", [
