@@ -40,9 +40,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     path = registry.claim(config, out, evaluation=names[id(pair[0])])
     written.append(results.write(path, _compared(pair, rows, config)))
   if not written:
-    holding = ", ".join(sorted(task.name for task in registry.TASKS.values() if task.outcomes))
-    raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject; those of the tasks"
-                    f" {holding} do")
+    raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject in the rows"
+                    f" {settings.first_row!r} and {settings.second_row!r}")
   return written
 
 
@@ -81,11 +80,15 @@ def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
 
 
 def _read(path: str, side: str) -> list[tuple[pathlib.Path, Result]]:
-  """The results of a side that may hold outcomes, and their files."""
+  """The results of a side that hold outcomes, and their files."""
   if not path:
     raise ConfigError(f"config.compare.{side} is empty; give a result file, or a folder of results")
-  found = [(p, results.read(p)) for p in results.find(path)]
-  return [(p, result) for p, result in found if result.task not in ("compare", "identify")]
+  holding = sorted(task.name for task in registry.TASKS.values() if task.outcomes)
+  found = [(p, result) for p in results.find(path) if (result := results.read(p)).task in holding]
+  if not found:
+    raise DataError(f"config.compare.{side}={path}: no result holds outcomes by subject; those of the tasks"
+                    f" {', '.join(holding)} do")
+  return found
 
 
 def _row(result: Result, settings, side: str) -> Row:

@@ -1,5 +1,5 @@
-"""The fine-tuning task: a pretrained network learns who walks, or what is to be told of them, from labelled people, and
-is tested on others. Rate and length are chosen on training identities kept back, never on the test split.
+"""The task "fine_tune": a pretrained network learns who walks, or a class or attribute, from labelled people, and is
+tested on others. Rate and length are chosen on training identities kept back, never on the test split.
 """
 
 import dataclasses

@@ -120,6 +120,8 @@ def test_classes_are_compared_by_subject(tmp_path):
   (result([0, 50, 100], content="e"), {}, DataError, "different builds of walkers"),
   (result([0, 50, 100], name="kth"), {}, DataError, "hold no evaluation of the same task, data set"),
   (result([0, 50, 100]), {"second_row": "gei"}, ConfigError, "second_row is 'gei'; .* has the rows model"),
+  (result([0, 50, 100]) | {"task": "robustness"}, {}, DataError,
+   "config.compare.second=.*: no result holds outcomes by subject; those of the tasks fine_tune, linear_maps, .* do"),
   (result([0, 50, 100]), {"resamples": 3}, ConfigError, "config.compare.resamples=3 must be at least 100"),
 ])
 def test_what_cannot_be_paired_is_said(tmp_path, second, values, error, message):
