@@ -4,14 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
+from fgait_jax import config_files
 from fgait_jax.evaluation import pictures
 from fgait_jax.evaluation.features import extraction, reconstruction
-=======
-from fgait_jax import config_files
-from fgait_jax.evaluation.features import extraction
-from fgait_jax.evaluation.report import reconstructions
->>>>>>> main
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, state
 

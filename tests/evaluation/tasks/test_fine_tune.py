@@ -7,22 +7,14 @@ import jax
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from fgait_jax import defaults
-from fgait_jax.data.held_out import Parts
-=======
 from fgait_jax import config_files, defaults
->>>>>>> main
+from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import fitting, provenance, results, setup
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
-<<<<<<< HEAD
-from fgait_jax.training import checkpoints, configuration, state
-from tests.evaluation.conftest import content
-=======
 from fgait_jax.training import checkpoints, state
->>>>>>> main
+from tests.evaluation.conftest import content
 
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
