@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -140,9 +141,10 @@ class Figures:
       raise ValueError(f"ci.{wrong[0]}: expected [low, high]")
 
   def number(self, key: str) -> float | None:
-    """The figure of that key, None unless it is a number."""
+    """The figure of that key, None unless it is a finite number."""
     value = self.values.get(key)
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
 
   def interval(self, key: str) -> list[float] | None:
     """[low, high] of the figure, None where it has no interval."""
@@ -230,6 +232,11 @@ class Result:
   config: dict[str, Any]
   versions: dict[str, str] = _optional(dict)
 
+  def __post_init__(self):
+    counts = {len(values) for row in self.rows for values in row.robustness.values()}
+    if counts - {len(self.severities)}:
+      raise ValueError(f"rows hold robustness at {sorted(counts)} severities, {len(self.severities)} are named")
+
 
 def figures_of(by_condition: dict[str, dict]) -> dict[str, Figures]:
   """The figures of a row, from what a protocol says of each condition."""
@@ -267,6 +274,15 @@ def parsed(content, *, origin: str) -> Result:
     return decoded(Result, content, "result")
   except ValueError as error:
     raise DataError(f"{origin}: a damaged or foreign result file: {error}; run the evaluation again") from error
+
+
+def seen_of(identity: dict, *, origin: str) -> Pretraining:
+  """What the network behind an .npz file had seen, from the file's `identity`; raises `DataError` that names `origin`
+  where that is not as task "embed" writes it."""
+  try:
+    return decoded(Pretraining, identity.get("pretraining", {}), "identity.pretraining")
+  except ValueError as error:
+    raise DataError(f"{origin}: {error}; embed the walks again") from error
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:

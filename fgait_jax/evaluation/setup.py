@@ -61,12 +61,14 @@ class Setup:
     return trials_of(protocol, Labels.of(self.split, rows, origin=self.origin))
 
   def silhouettes_of(self, split=None) -> Features:
+    """The raw GEI of the whole split (default: the evaluated one)."""
     split = self.split if split is None else split
     return baselines.mean_silhouettes(split, max_frames=self.config.max_frames, mirror=self.config.mirror_views,
                                       progress=f"mean silhouettes of {split.name}")
 
   @property
   def data(self) -> Data:
+    """What is evaluated."""
     config, split = self.config, self.split
     return Data(name=config.dataset, split=config.split, kind=split.manifest["kind"], walks=len(split),
                 subjects=len(np.unique(split.subjects)), content_hash=split.manifest["content_hash"],
@@ -75,6 +77,7 @@ class Setup:
 
   @property
   def checkpoint(self) -> Checkpoint:
+    """The network that is evaluated."""
     model, network = self.trained.config.model, self.trained
     return Checkpoint(path=str(self.config.checkpoint), step=network.step, identity=network.identity,
                       model=f"{model.name} {model.variant}", network=self.config.network,

@@ -130,7 +130,8 @@ def fitting(result: Result) -> list[tuple[str, list[float], list[float]]]:
   """Of a fine-tuning, each learning rate tried: (title, steps, validation figure in per cent)."""
   found = []
   for tried in result.fine_tuning.tried if result.fine_tuning else ():
-    points = [(line["step"], line["validation"]) for line in tried.curve if line.get("validation") is not None]
+    pairs = [(line.get("step"), line.get("validation")) for line in tried.curve]
+    points = [pair for pair in pairs if None not in pair]
     if points:
       found.append((f"rate x {tried.factor:g}", *map(list, zip(*points, strict=True))))
   return found

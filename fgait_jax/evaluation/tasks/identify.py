@@ -17,8 +17,7 @@ from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import check_metric
-from fgait_jax.evaluation.plain import decoded
-from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Pretraining, Result, Row
+from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
 from fgait_jax.paths import local_path
 
 NOBODY = "unknown"
@@ -230,9 +229,9 @@ def _result(config, probes: Features, origin: dict, measured: dict, **fields) ->
   return Result(
     task="identify", title=f"Probes {config.probes} in the gallery", config=config.to_dict(),
     data=Data(name=pathlib.Path(config.probes).name, split="as given", kind=origin.get("kind", "embeddings"),
-              walks=len(probes), subjects=len(np.unique(probes.subjects)), content_hash=origin.get("data", ""),
+              walks=len(probes), subjects=len(np.unique(probes.subjects)), content_hash=str(origin.get("data", "")),
               mirrored_views=origin.get("mirror", [])),
-    pretraining=decoded(Pretraining, origin.get("pretraining", {}), f"{config.gallery}: identity.pretraining"),
+    pretraining=results.seen_of(origin, origin=config.gallery),
     conditions=[Condition(name="probes", title=counts)],
     columns=[dataclasses.replace(columns.RANK1, interval=False), *(Column(key=k, title=v) for k, v in titles.items())],
     rows=[Row(name=results.MODEL, title="nearest neighbour", figures=results.figures_of({"probes": measured}))],

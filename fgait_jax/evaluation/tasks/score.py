@@ -11,9 +11,8 @@ from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.features.baselines import centred
 from fgait_jax.evaluation.metrics.distances import check_centring
-from fgait_jax.evaluation.plain import decoded
 from fgait_jax.evaluation.protocols.servers import write_csv
-from fgait_jax.evaluation.results import Data, Pretraining, Result, Row
+from fgait_jax.evaluation.results import Data, Result, Row
 from fgait_jax.paths import local_path
 
 # What a protocol answers that stands elsewhere in a result file: in its fields, or among the figures of its row.
@@ -65,7 +64,7 @@ def result_of(scored: dict, *, config: dict) -> Result:
     protocol=scoring.used(protocols.get(scored["protocol"]), scored["metric"]),
     data=Data(name=path.name, split="as given", kind="embeddings", walks=scored["sequences"],
               subjects=scored["subjects"], content_hash=hashlib.sha256(path.read_bytes()).hexdigest()),
-    pretraining=decoded(Pretraining, scored["origin"].get("pretraining", {}), f"{path}: identity.pretraining"),
+    pretraining=results.seen_of(scored["origin"], origin=str(path)),
     conditions=scoring.conditions_of(row.figures), rows=[row] if found else [],
     columns=[dataclasses.replace(column, digits=2) for column in shown],
     details={key: value for key, value in scored.items() if key not in _MOVED})

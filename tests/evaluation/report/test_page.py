@@ -136,6 +136,7 @@ def test_missing_and_foreign_files_are_named(results_folder, tmp_path):
   (lambda r: r["data"].update(walks="many"), "data.walks: expected int, found 'many'"),
   (lambda r: r["columns"][0].update(digits=None), "columns[0].digits: expected int, found None"),
   (lambda r: r.pop("conditions"), "result: no 'conditions'"),
+  (lambda r: r["rows"][0].update(robustness={"fog": [1, 2]}), "rows hold robustness at [2] severities, 0 are named"),
 ])
 def test_a_damaged_result_is_named_with_the_place(results_folder, tmp_path, damage, place):
   path = results_folder / "zero_shot-walkers.json"

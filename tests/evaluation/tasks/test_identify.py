@@ -143,6 +143,8 @@ def test_validation_walks_of_gallery_people_are_left_out():
   ({"metric": "manhattan"}, ConfigError, "unknown metric 'manhattan'"),
   ({"identities": {"probes": {"weights": "run-1"}, "gallery": {"weights": "run-2"}}}, DataError,
    "probes.npz was embedded with weights run-1, .*gallery.npz with run-2"),
+  ({"identities": {"gallery": {"pretraining": {"told": "all"}}}}, DataError,
+   "gallery.npz: identity.pretraining: unknown key 'told'; embed the walks again"),
 ])
 def test_what_cannot_be_identified_is_said(tmp_path, values, error, message):
   config = config_of(tmp_path, **({"probes": features([1, 2], ["a", "b"])} | values))
