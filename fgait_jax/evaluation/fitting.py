@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fgait_jax import objectives
 from fgait_jax.data.pipeline import batches
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError, NonFiniteLoss
@@ -49,14 +50,14 @@ class Fitter:
       options=options)
 
   @functools.cached_property
-  def _compiled(self):
+  def _made(self):
     settings = self.settings
-    _, shardings = supervised.initial_state(self.learner, self.optimizer)
-    return supervised.make_step(
-      self.learner, self.optimizer, shardings=shardings, seed=self.seed, augmentation=settings.augment.to_dict(),
-      crop_list=tuple(settings.crop_list), margin=settings.margin, scale=settings.scale,
-      triplet_weight=settings.triplet_weight if settings.target == "subject" else 0.0,
-      cross_entropy_weight=settings.cross_entropy_weight, label_smoothing=settings.label_smoothing)
+    active = {name: (weight, objective) for name, (weight, objective) in objectives.build(settings.objectives).items()
+              if settings.target == "subject" or not objective.identities}
+    start, _, shardings = supervised.abstract(self.learner, self.optimizer, active)
+    return start, supervised.supervised_step(
+      self.learner, self.optimizer, active, settings=settings, seed=self.seed, schedule=self.schedule,
+      shardings=shardings)
 
   def fit(self, split: Subset, labels: np.ndarray, *, factor: float = 1.0, stop: int | None = None,
           validate: Callable[[dict, dict], float] | None = None) -> Fitted:
@@ -67,25 +68,26 @@ class Fitter:
     """
     settings = self.settings
     stop = settings.steps if stop is None else stop
-    state, _ = supervised.initial_state(self.learner, self.optimizer)
+    start, step = self._made
+    state = start()
     best, worse, curve, sums, pending = None, 0, [], Sums(), None
     with Display(start=0, steps=stop) as display, contextlib.closing(self._batches(split, stop)) as stream:
       for done, batch in enumerate(stream, start=1):
         given = to_global({"frames": batch["frames"], "valid": batch["valid"],
-                           "label": labels[batch["index"]].astype(np.int32)}, self.learner.mesh)
-        state, metrics = self._compiled(
-          state, self.learner.frozen, given, np.int32(done - 1), np.float32(factor))
+                           "label": labels[batch["index"]].astype(np.int32),
+                           "readable": np.ones(len(batch["frames"]), bool)}, self.learner.mesh)
+        state, metrics = step(state, given, np.int32(done - 1), self.learner.frozen, np.float32(factor))
         _settle(pending, sums, split)  # one step late: the device never waits for the host
         pending = done, metrics, batch
         display.advance(done)
         validating = validate is not None and (done % settings.validate_every == 0 or done == stop)
         if validating or done % settings.log_every == 0 or done == stop:
           pending = _settle(pending, sums, split)
-          values = sums.means() | {"rate": factor * float(self.schedule(done - 1))}
+          values = sums.means()
           display.train(done, values)
           curve.append({"step": done, **values})
         if validating:
-          curve[-1]["validation"] = score = validate(state["trainable"], state["stats"])
+          curve[-1]["validation"] = score = validate(state["params"], state["stats"])
           display.evaluate(done, {"validation": score})
           better = best is None or score > best.score
           worse = 0 if better else worse + 1
@@ -105,8 +107,8 @@ class Fitter:
       per_subject=settings.per_subject)
 
   def _snapshot(self, state, step, factor, score, curve) -> Fitted:
-    kept = {name: jax.tree.map(jnp.copy, state[name]) for name in ("trainable", "stats")}  # the step donates its state
-    return Fitted(**kept, step=step, factor=factor, score=score, curve=curve)
+    trainable, stats = jax.tree.map(jnp.copy, (state["params"], state["stats"]))  # the step donates its state
+    return Fitted(trainable=trainable, stats=stats, step=step, factor=factor, score=score, curve=curve)
 
 
 def check_settings(settings, learner_width: int, mesh) -> None:
@@ -153,4 +155,5 @@ def _settle(pending, sums: Sums, split) -> None:
     keys = ", ".join(str(split.keys[row]) for row in batch["index"])
     raise NonFiniteLoss(f"loss {loss} with gradient norm {norm} at step {done - 1} of fine-tuning; lower"
                         f" config.fine_tune.optim.peak_rate. Its walks: {keys}")
+  metrics.pop("readable")
   sums.add(metrics)

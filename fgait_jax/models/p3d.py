@@ -175,7 +175,7 @@ class P3D(nnx.Module):
     stitched.
     """
     if visible is not None:
-      raise ValueError("a convolutional network cannot leave tokens out; set objective.masked_fraction to 0")
+      raise ValueError("a convolutional network cannot leave tokens out; set student.masked_fraction to 0")
     crops.check_batch(frames.shape[0], crop_list)
     groups = zip(crops.split(frames, len(crop_list)), crops.split(valid, len(crop_list)), crop_list, strict=True)
     return crops.merge([self._encode_strips(*group) for group in groups])

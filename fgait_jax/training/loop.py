@@ -31,7 +31,7 @@ from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
 from fgait_jax.training.preflight import use_compilation_cache
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
-from fgait_jax.training.step import step_of
+from fgait_jax.training.step import pretraining_step
 
 
 def run(
@@ -59,7 +59,6 @@ def run(
     if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
       raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
   graph, target, shardings = states.abstract(config, mesh)
-  optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
   steps = config.train.steps
   stop = steps if config.train.stop_at < 0 else config.train.stop_at
 
@@ -84,7 +83,7 @@ def run(
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
     stop = max(stop, start)
 
-    train_step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
+    train_step = pretraining_step(config, graph, mesh=mesh, shardings=shardings)
     sums, pending, clock = Sums(), None, Clock()
     with (
       Reading(batches(config, splits, start=start, stop=stop), blank=blank(config)) as reading,

@@ -166,7 +166,7 @@ def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configure, monkeypatch, tmp_path):
   """The state is broken between batches 1 and 2: loss 2 is not a number, and nothing of that step may be kept."""
-  made, given = loop.step_of, []
+  made, given = loop.pretraining_step, []
 
   def breaking(*args, **kwargs):
     step = made(*args, **kwargs)
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
 
     return train_step
 
-  monkeypatch.setattr(loop, "step_of", breaking)
+  monkeypatch.setattr(loop, "pretraining_step", breaking)
   with pytest.raises(NonFiniteLoss) as raised:
     run(configure(train__save_every=100), tmp_path)
   message = str(raised.value)
