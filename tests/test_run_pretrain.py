@@ -22,7 +22,7 @@ import numpy as np
 import conftest
 from fgait_jax.evaluation import periodic
 from fgait_jax.evaluation.features import extraction
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 
 class Meeting:
   def __init__(self, every):
@@ -35,7 +35,7 @@ class Meeting:
                              between=between)
     return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
 
-loop.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
+pretraining.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
 periodic.zero_shot = lambda config: [Meeting(config.periodic.every)] if config.periodic.every else []
 sys.argv[0] = "run_pretrain.py"
 runpy.run_path({root!r} + "/run_pretrain.py", run_name="__main__")

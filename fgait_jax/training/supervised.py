@@ -21,8 +21,7 @@ from fgait_jax import objectives, rng
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import adapters
-from fgait_jax.models.network import Embedding
-from fgait_jax.models.recognition import Recognizer
+from fgait_jax.models.recognition import Recognition, Recognizer
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
@@ -78,25 +77,29 @@ class Learner:
       (network if self.statistics == "batch" else network.head).train()
     return network
 
-  def embedder(self, trainable, stats, *, output: str):
-    """`embed(frames, valid)` for `evaluation.features.extract`, whole bodies in evaluation mode; `prediction` is the
-    head's `output`, "embedding" or "logits"."""
 
-    def embed(frames, valid) -> Embedding:
-      even = len(frames) % batch_divisor(self.mesh) == 0
-      where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-      frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
-      return _embed(trainable, self.frozen, stats, frames, valid, self, output)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Tuned:
+  """A learner's network after some steps: what validation and tests look at."""
 
-    return embed
+  learner: Learner
+  trainable: dict[str, Array]
+  stats: dict
+
+  def recognise(self, frames, valid, *, output: str) -> Recognition:
+    """Whole bodies in evaluation mode; "embedding" or "logits" alone is made."""
+    mesh = self.learner.mesh
+    where = batch_sharding(mesh) if len(frames) % batch_divisor(mesh) == 0 else replicated(mesh)
+    frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
+    return _recognise(self.trainable, self.learner.frozen, self.stats, frames, valid, self.learner, output)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
-def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
+def _recognise(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Recognition:
   params = _gathered(learner, trainable, frozen)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
-  value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
-  return Embedding(value, value, value, value)
+  other = {"embedding": "logits", "logits": "embedding"}[output]
+  return jax.lax.with_sharding_constraint(dataclasses.replace(found, **{other: None}), replicated(learner.mesh))
 
 
 def _gathered(learner: Learner, trainable, frozen) -> dict:
@@ -210,7 +213,8 @@ def abstract(learner: Learner, optimizer: optax.GradientTransformation, active: 
       name: objective.shardings(shapes["objectives"][name], learner.mesh) for name, (_, objective) in active.items()
     },
   }
-  return lambda: jax.jit(start, out_shardings=where)(*given), states.placed(shapes, where), where
+  make = jax.jit(start, out_shardings=where)
+  return lambda: make(*given), states.placed(shapes, where), where
 
 
 def _output(learner: Learner, trainable, frozen):

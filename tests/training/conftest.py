@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from configs import pretrain
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 
 
 class ToySplit:
@@ -77,10 +77,10 @@ def run(toy):
       compiled[key] = made(config, graph, mesh=mesh, **rest)
     return compiled[key]
 
-  made, loop.pretraining_step = loop.pretraining_step, pretraining_step
+  made, pretraining.pretraining_step = pretraining.pretraining_step, pretraining_step
   jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
-  yield lambda config, workdir, *, devices=1, **given: loop.run(
+  yield lambda config, workdir, *, devices=1, **given: pretraining.run(
     config, workdir, **({"splits": [toy]} | given), devices=jax.devices()[:devices]
   )
   jax.config.update("jax_disable_most_optimizations", False)
-  loop.pretraining_step = made
+  pretraining.pretraining_step = made

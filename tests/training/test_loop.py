@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 from fgait_jax.training.metrics import read_lines
 
 STEPS = 4
@@ -154,7 +154,7 @@ def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
 
 def test_wrong_data_keys_are_refused_before_anything_is_read_or_evaluated(configure, toy):
   with pytest.raises(ConfigError, match=r"data.workers is -1; it must be at least 0"):
-    loop.batches(configure(data__workers=-1), [toy], start=0, stop=4)
+    pretraining.batches(configure(data__workers=-1), [toy], start=0, stop=4)
 
 
 def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
@@ -166,7 +166,7 @@ def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configure, monkeypatch, tmp_path):
   """The state is broken between batches 1 and 2: loss 2 is not a number, and nothing of that step may be kept."""
-  made, given = loop.pretraining_step, []
+  made, given = pretraining.pretraining_step, []
 
   def breaking(*args, **kwargs):
     step = made(*args, **kwargs)
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
 
     return train_step
 
-  monkeypatch.setattr(loop, "pretraining_step", breaking)
+  monkeypatch.setattr(pretraining, "pretraining_step", breaking)
   with pytest.raises(NonFiniteLoss) as raised:
     run(configure(train__save_every=100), tmp_path)
   message = str(raised.value)

@@ -4,11 +4,11 @@ import types
 
 import numpy as np
 import pytest
+from fgait_jax.evaluation.fitting import Fitted
 
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError
 from fgait_jax.evaluation import tuned
-from fgait_jax.evaluation.fitting import Fitted
 from fgait_jax.training import checkpoints
 
 
