@@ -3,7 +3,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,25 +25,24 @@ from fgait_jax.training.step import pretraining_step
 
 
 def run(
-  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None, devices=None
+  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Mapping | None = None, devices=None
 ):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
   Every evaluator has a `name`, `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which
-  calls `between()` between its batches: it raises `Stopped` where the run is to stop. `splits` stands in for the data
-  sets of `config.data`, and `devices` for all there are. Raises `ConfigError`, `DataError`, `CheckpointError` before
-  the first step, and what `loop.run` raises.
+  calls `between()` between its batches: it raises `Stopped` where the run is to stop. `splits`, by name, stands in for
+  those of `config.data.sets`, and `devices` for all there are. Raises `ConfigError`, `DataError`, `CheckpointError`
+  before the first step, and what `loop.run` raises.
   """
   preflight.settle()
   preflight.use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
-  if splits is None:
-    splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
-  closing_names = config.discriminant.names if config.model.discriminant else ()
-  closing_splits = [open_split(config.data.dir, name, config.data.split) for name in closing_names] or splits
-  met = list({split.name: split for split in (*splits, *closing_splits)}.values())
+  splits = opened(config.data.dir, config.data.sets) if splits is None else splits
+  closing_sets = config.discriminant.sets if config.model.discriminant else {}
+  closing_splits = opened(config.data.dir, closing_sets, first=splits) or splits
+  met = list({split.name: split for split in (*splits.values(), *closing_splits.values())}.values())
   for split in met:
     if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
       raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
@@ -64,15 +63,15 @@ def run(
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Pretraining:
-  """A `loop.Training`. `closing_splits` teach the discriminant."""
+  """A `loop.Training` on `splits`, by name; `closing_splits` teach the discriminant."""
 
   config: Any
   mesh: Mesh
   graph: states.Graph
   target: Any
   step: Any
-  splits: Sequence
-  closing_splits: Sequence
+  splits: Mapping
+  closing_splits: Mapping
   evaluators: Sequence
   workdir: pathlib.Path
   meta: dict
@@ -89,7 +88,7 @@ class Pretraining:
     if self.config.train.start_from:
       weights, origin = checkpoints.weights_to_start_from(self.config.train.start_from, state, self.mesh)
       state |= weights
-      people = checkpoints.people_of((*self.splits, *self.closing_splits), origin["people"])
+      people = checkpoints.people_of((*self.splits.values(), *self.closing_splits.values()), origin["people"])
       self.meta.update(started_from=origin, data=origin["data"] | self.meta["data"], people=people)
     return state
 
@@ -101,7 +100,8 @@ class Pretraining:
 
   def sequences(self, host_batch: dict) -> list[str]:
     rows = zip(*(host_batch[name].tolist() for name in ("dataset", "index", "positive")), strict=True)
-    return [f"{self.splits[d].name}/{self.splits[d].keys[row]}" for d, *pair in rows for row in dict.fromkeys(pair)]
+    of = list(self.splits.values())
+    return [f"{of[d].name}/{of[d].keys[row]}" for d, *pair in rows for row in dict.fromkeys(pair)]
 
   def network(self, state, step: int) -> Pretrained:
     """The teacher, as `checkpoints.load_network` would give it for this step."""
@@ -151,8 +151,8 @@ class Pretraining:
     name = f"{config.model.name} {config.model.variant}"
     return [
       f"model       {name}: {total:,} parameters ({parts}), student and teacher each",
-      *(f"data        {split.name}: {len(split):,} sequences, {label_use(positives)}"
-        for split, positives in zip(self.splits, data.positives, strict=True)),
+      *(f"data        {split.name}: {len(split):,} sequences, {label_use(data.sets[name].positives)}"
+        for name, split in self.splits.items()),
       f"batch       {data.batch_size} sequences x {data.clips} clips x {data.clip_frames} frames",
       f"readers     {max(data.workers, 1)} x {data.threads} threads in each process of training",
       *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),
@@ -166,14 +166,23 @@ class Pretraining:
     )
 
 
-def batches(config, splits, *, start: int, stop: int):
-  """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them."""
-  data = config.data
+def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:
+  """Name -> split of each of `sets`, sorted, those named in `first` before the others: an order that is the same
+  however the sets were written down, so that it cannot change what a batch holds."""
+  names = sorted(sets, key=lambda name: (name not in first, name))
+  return {name: open_split(folder, name, sets[name].split) for name in names}
+
+
+def batches(config, splits: Mapping, *, start: int, stop: int):
+  """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them; `dataset` in them numbers
+  `splits` in their order, and all else that is said of a data set is found by its name."""
+  data, sets = config.data, [config.data.sets[name] for name in splits]
   return open_batches(
-    splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
-    window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
-    stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
-    workers=data.workers, prefetch=data.prefetch, positives=data.positives,
+    tuple(splits.values()), factors=tuple(s.factor for s in sets), positives=tuple(s.positives for s in sets),
+    seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
+    window_frames=data.window_frames, exponent=data.exponent, mix=data.mix, start=start, stop=stop,
+    process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads, workers=data.workers,
+    prefetch=data.prefetch,
   )
 
 
@@ -188,5 +197,5 @@ def blank(config) -> dict[str, np.ndarray]:
 
 
 def label_use(positives: str) -> str:
-  """Which labels of a data set pretraining uses, given its value of `data.positives`."""
+  """Which labels of a data set pretraining uses, given its `positives`."""
   return "without labels" if positives == "sequence" else f"told the {positives} of each"

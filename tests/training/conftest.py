@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from configs import pretrain
+from fgait_jax import defaults
 from fgait_jax.training import pretraining
 
 
@@ -51,7 +52,7 @@ def configure():
   """`configure(train__steps=3, ...)`: the test-size configuration with changes."""
   def make(**changes):
     config = pretrain.get_config("test")
-    config.data.names = ("toy",)
+    config.data.sets = defaults.data_sets("toy")
     config.data.threads = 1
     for name in ("affine", "perspective", "flip", "dilate", "blur"):  # tests/data has them; they compile for long
       config.augment[name] = 0.0
@@ -80,7 +81,7 @@ def run(toy):
   made, pretraining.pretraining_step = pretraining.pretraining_step, pretraining_step
   jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
   yield lambda config, workdir, *, devices=1, **given: pretraining.run(
-    config, workdir, **({"splits": [toy]} | given), devices=jax.devices()[:devices]
+    config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
   )
   jax.config.update("jax_disable_most_optimizations", False)
   pretraining.pretraining_step = made
