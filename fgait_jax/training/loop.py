@@ -140,8 +140,9 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
         last = asked_now or step == stop
         log_due = step > logged_at and (last or step % limits.log_every == 0)
         save_due = last or (step > start and step % limits.save_every == 0)
-        fresh = not asked_now and step not in [line["step"] for line in evaluations]
-        evaluators_due = [e for e in training.evaluators if e.due(step)] if fresh else []
+        evaluated = step in [line["step"] for line in evaluations]
+        evaluators_left = [e for e in training.evaluators if e.due(step) and not evaluated]
+        evaluators_due = [] if asked_now else evaluators_left
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
@@ -190,7 +191,8 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
-      complete = enough or (step == limits.end and training.is_whole(state))
+      left = asked_now and evaluators_left
+      complete = enough or (step == limits.end and training.is_whole(state) and not left)
       display.say(closing(asked, step, limits.end, saved.folder, complete=complete))
   return Ended(state=state, step=step, evaluations=evaluations, complete=complete)
 
