@@ -1,43 +1,6 @@
-"""Pretrains a gait network.
+"""Pretrains a gait network, from a checkout; `--help` and fgait_jax/commands/pretrain.py say how."""
 
-  python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first --config.data.batch_size=64
-
-The same command again continues a run that was stopped. Several processes: --distributed where SLURM, Open MPI or a
-cloud TPU says who they are, or --coordinator=host:port --processes=N --process=I on each.
-"""
-
-import sys
-
-from absl import app, flags, logging
-from ml_collections import config_flags
-
-from fgait_jax.errors import FgaitError
-from fgait_jax.training.configuration import parse_flags
-
-CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/pretrain.py:tiny")
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, config.json")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the other processes that the cluster names")
-COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, with --processes and --process")
-PROCESSES = flags.DEFINE_integer("processes", 0, "number of processes")
-PROCESS = flags.DEFINE_integer("process", -1, "number of this process, from 0")
-flags.mark_flags_as_required(["config", "workdir"])
-
-
-def main(_):
-  from fgait_jax.evaluation import during_training  # late: importing takes seconds, and a wrong flag should not
-  from fgait_jax.parallel import hosts
-  from fgait_jax.training import pretraining
-
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
-  try:
-    hosts.initialize(
-      distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value
-    )
-    config = CONFIG.value
-    pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
-  except FgaitError as error:
-    sys.exit(f"error: {error}")
-
+from fgait_jax.commands import pretrain
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=parse_flags)
+  pretrain.run()

@@ -19,6 +19,7 @@ ALLOWED = {
   "fgait_jax.rng": {"fgait_jax.typing"},
   "fgait_jax.paths": {"fgait_jax.errors"},
   "fgait_jax.defaults": set(),
+  "fgait_jax.config_files": {"fgait_jax.errors"},
   "fgait_jax.parallel": BASE,
   "fgait_jax.data": BASE | {"fgait_jax.parallel"},
   "fgait_jax.kernels": BASE,
@@ -26,14 +27,16 @@ ALLOWED = {
   "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
   "fgait_jax.training": BELOW_TRAINING | {"fgait_jax.defaults"},
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
-  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
+  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.config_files"},
   "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors",
                 "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
                         "fgait_jax.errors", "fgait_jax.paths"},
-  "run_pretrain": {"fgait_jax", "configs"},
-  "run_eval": {"fgait_jax", "configs"},
+  "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.config_files", "fgait_jax.training",
+                                          "fgait_jax.evaluation"},
+  "run_pretrain": {"fgait_jax.commands"},
+  "run_eval": {"fgait_jax.commands"},
 }
 
 

@@ -64,9 +64,8 @@ def _read_tar(path: str, offset: int, size: int) -> bytes:
 
 
 def _zip_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
-  for info in _zip(path).infolist():
-    if not info.is_dir():
-      yield info.filename, functools.partial(_read_zip, path, info.filename)
+  for name in _zip(path).namelist():
+    yield name, functools.partial(_read_zip, path, name)
 
 
 def _tar_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -107,7 +106,7 @@ def _archive_members(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], byt
   for name, read in members(str(path)):
     name = name.replace("\\", "/")  # as some zips of Windows separate folders
     parts = pathlib.PurePosixPath(name).parts
-    if name.endswith("/"):
+    if name.endswith("/"):  # a folder
       continue
     if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):
       raise DataError(f"{path}: member {name!r} climbs out of the archive; this archive is not to be trusted")

@@ -135,6 +135,8 @@ def people_of(splits: Iterable, before: Mapping[str, list[str]] | None = None) -
 def code_version() -> str:
   """The package's version, with the commit where the code is a checkout."""
   root = pathlib.Path(fgait_jax.__file__).parents[1]
+  if not (root / ".git").exists():  # an installation may lie inside somebody else's repository
+    return fgait_jax.__version__
   git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
   try:
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()

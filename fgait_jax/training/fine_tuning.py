@@ -74,8 +74,8 @@ class Fitter:
       step_at=optim.step_at, step_factor=optim.step_factor, steps=settings.steps)
     options = {k: optim[k] for k in ("name", "momentum", "beta1", "beta2", "weight_decay", "clip_norm")}
     optimizer = supervised.optimizer_of(
-      learner.trainable, rules_of_rates=optim.rules, layer_decay=settings.layer_decay, schedule=schedule,
-      options=options)
+      learner.trainable, backbone=learner.graph.backbone, rules_of_rates=optim.rules,
+      layer_decay=settings.layer_decay, schedule=schedule, options=options)
     active = {name: (weight, objective) for name, (weight, objective) in objectives.build(settings.objectives).items()
               if settings.target == "subject" or not objective.identities}
     self.begin, self.target, shardings = supervised.abstract(learner, optimizer, active)

@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fgait_jax import objectives, rng
+from fgait_jax.models import backbones
+from fgait_jax.models.encoder import Backbone
 from fgait_jax.models.heads import PartLinear
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.prompts import add_prompts
-from fgait_jax.models.variants import create_network
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
@@ -35,6 +36,12 @@ class Graph:
   definition: nnx.GraphDef
   params: nnx.State  # of shapes
   stats: nnx.State  # of shapes
+  backbone: Backbone
+
+  @property
+  def table(self) -> rules.Table:
+    """The sharding rows of its parameters."""
+    return backbones.sharding(self.backbone)
 
   def merge(self, params, stats) -> GaitNetwork:
     """The network with these arrays (plain nested dicts), in training mode."""
@@ -54,7 +61,7 @@ def stats_of(network: GaitNetwork):
 
 def new_network(config, key) -> GaitNetwork:
   """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
-  network = create_network(
+  network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
     body_heads=config.model.body_heads, discriminant=config.model.discriminant, rngs=nnx.Rngs(key),
@@ -87,7 +94,7 @@ def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
 def make_graph(config) -> Graph:
   """The graph of `config.model`; allocates nothing."""
   network = nnx.eval_shape(lambda: new_network(config, jax.random.key(0)))
-  return Graph(*nnx.split(network, nnx.Param, nnx.BatchStat))
+  return Graph(*nnx.split(network, nnx.Param, nnx.BatchStat), backbones.find(config.model.name))
 
 
 def initial_weights(config):
@@ -118,10 +125,10 @@ def abstract(config, mesh: Mesh):
   """(graph, tree of shapes, tree of shardings) of the state; allocates nothing, so any size can be asked for."""
   graph = make_graph(config)
   shapes = jax.eval_shape(_initialiser(config, graph))
-  weights = _sharded_weights(shapes, mesh)
+  weights = _sharded_weights(graph, shapes, mesh)
   shardings = {
     "step": replicated(mesh), **weights, "teacher": weights,
-    "opt": rules.follow(shapes["opt"], shapes["params"], weights["params"], mesh),
+    "opt": rules.optimizer_shardings(shapes["opt"], shapes["params"], weights["params"], mesh),
     "objectives": {
       name: objective.shardings(shapes["objectives"][name], mesh)
       for name, (_, objective) in objectives.build(config.objectives).items()
@@ -134,11 +141,11 @@ def abstract_weights(config, mesh: Mesh):
   """(graph, tree of shapes) of {params, stats}, of the student or of the teacher; allocates nothing."""
   graph = make_graph(config)
   shapes = {"params": nnx.to_pure_dict(graph.params), "stats": nnx.to_pure_dict(graph.stats)}
-  return graph, placed(shapes, _sharded_weights(shapes, mesh))
+  return graph, placed(shapes, _sharded_weights(graph, shapes, mesh))
 
 
-def _sharded_weights(shapes, mesh: Mesh) -> dict:
-  params = rules.shardings(shapes["params"], mesh)
+def _sharded_weights(graph: Graph, shapes, mesh: Mesh) -> dict:
+  params = rules.shardings(shapes["params"], mesh, table=graph.table)
   return {"params": params, "stats": jax.tree.map(lambda _: replicated(mesh), shapes["stats"])}
 
 
@@ -157,7 +164,7 @@ def _initialiser(config, graph: Graph):
       "step": jnp.int32(0), **student, "teacher": jax.tree.map(jnp.copy, student),
       "opt": optimizer.init(student["params"]),
     }
-    target = _embedding_shapes(config, graph) if active else None
+    target = _embedding_shapes(config, graph)
     return state | {"objectives": {name: objective.init(target) for name, (_, objective) in active.items()}}
 
   return initialise

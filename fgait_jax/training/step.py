@@ -89,9 +89,10 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
 
   def loss_of(params, state, batch, number, _):
     frames, valid = batch["frames"], batch["valid"]
-    teacher = graph.merge(rules.gathered(state["teacher"]["params"], mesh), state["teacher"]["stats"])
+    weights = rules.unsharded(state["teacher"]["params"], mesh, table=graph.table)
+    teacher = graph.merge(weights, state["teacher"]["stats"])
     target = teacher.embed(augmented(frames[:, 0], "teacher", number, **options), valid[:, 0])
-    student = graph.merge(rules.gathered(params, mesh), state["stats"])
+    student = graph.merge(rules.unsharded(params, mesh, table=graph.table), state["stats"])
     prediction = student.pretrain(
       augmented(frames[:, 1], "student", number, **options), valid[:, 1], crop_list=config.student.crop_list,
       masked_fraction=config.student.masked_fraction, key=rng.key(config.seed, "masking", number),
@@ -104,8 +105,8 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
 
   def average(proposed, before, number):
     rate = ema_rate(number, start=config.teacher.ema_start, steps=config.train.steps)
-    average = jax.tree.map(lambda old, new: old + rate * (new - old), before["teacher"]["params"], proposed["params"])
-    return proposed | {"teacher": proposed["teacher"] | {"params": average}}, {"ema": (1 - rate, 1.0)}
+    params = jax.tree.map(lambda old, new: old + rate * (new - old), before["teacher"]["params"], proposed["params"])
+    return proposed | {"teacher": proposed["teacher"] | {"params": params}}, {"ema": (1 - rate, 1.0)}
 
   optimizer = optimizer_of(config, nnx.to_pure_dict(graph.params))
   return make_step(

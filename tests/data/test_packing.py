@@ -73,3 +73,12 @@ def test_the_documented_decoder_needs_numpy_only_and_gives_the_same():
       frames[:, 5:60, 20:30] = rng.integers(0, 3, (shape[0], 55, 10, shape[3])) * 127
     packed = schema.pack_frames(frames).tobytes()
     np.testing.assert_array_equal(names["decode"](packed, *shape), frames)
+
+
+def test_a_cut_frame_is_set_back_where_it_was_cut_from():
+  whole = RNG.integers(0, 256, (2, 3, 64, 64, 2), np.uint8)
+  canvas = schema.to_canvas(whole[..., 10:54, :])
+  np.testing.assert_array_equal(canvas[..., 10:54, :], whole[..., 10:54, :])
+  assert not canvas[..., :10, :].any()
+  assert not canvas[..., 54:, :].any()
+  assert schema.to_canvas(whole) is whole

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from data_prep import build, datasets, shards
+from data_prep import beam, build, datasets, shards
 from data_prep.datasets.record import Record
 from data_prep.sources.opengait import OpenGaitSource
 from fgait_jax.data import schema
@@ -51,6 +51,20 @@ def test_beam_writes_the_bytes_of_a_plain_build(command, mode):
   assert (plain_status, status) == (0, 0)
   assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in plain.iterdir()}
   assert len(list(folder.glob("*.array_record*"))) == 7
+
+
+def test_the_engine_gets_its_own_flags(command, monkeypatch):
+  told = {}
+
+  def run(jobs, *, runner, options):
+    told.update(jobs=len(jobs), runner=runner, options=options)
+    for job in jobs:
+      shards.write_shard(job, lambda: None)
+
+  monkeypatch.setattr(beam, "run", run)
+  status, _ = command("out", "--runner", "FlinkRunner", "--runner-options", "--parallelism=4 --job_name='a b'")
+  assert status == 0
+  assert told == {"jobs": 7, "runner": "FlinkRunner", "options": ["--parallelism=4", "--job_name=a b"]}
 
 
 @needs_beam

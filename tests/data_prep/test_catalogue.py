@@ -37,6 +37,11 @@ def test_a_record_is_told_in_full(name):
     assert meaning in told
 
 
+def test_sizes_of_a_partition_stand_on_their_sides():
+  assert catalogue.subjects(datasets.get("casia_b")) == (74, 50)
+  assert "74 to train, 50 to test" in shown(catalogue.about(datasets.get("casia_b")), width=200)
+
+
 def test_the_walkers_record_says_what_their_source_does():
   record, source = datasets.get("walkers"), WalkersSource()
   assert record.frame_rate == FRAME_RATES

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_prep import datasets
-from data_prep.sources.crowd import CrowdSource, Ingredients, place_of
+from data_prep.sources.crowd import CrowdSource, Ingredients, draw_manner, place_of
 from data_prep.walkers.measured import SPEED, draw_body, draw_measures, draw_tempo, step_length
 from data_prep.walkers.randomness import generator
 from fgait_jax.data.schema import check_frames
@@ -91,6 +91,17 @@ def test_steps_follow_the_fit_and_lengthen_with_speed():
   speed = tempo.prod(axis=1)
   assert abs(np.log(speed).std() - 0.1) < 0.01
   assert np.corrcoef(np.log(tempo[:, 1]), np.log(speed))[0, 1] > 0.5
+
+
+def test_steps_and_cadence_make_the_comfortable_speed():
+  people = [draw_body(f"c{i:05d}", seed=0) for i in range(100)]
+  speeds = []
+  for person in people:
+    gait = draw_manner(person, person.name, seed=0, measured=True)
+    swing = 2 * (person.thigh + person.shank) * np.abs(gait.curves["hip"][:, 1]).mean()  # metres of a step
+    speeds.append(2 * gait.cadence * swing)
+  assert np.median(speeds) == pytest.approx(SPEED, rel=0.05)
+  assert np.log(speeds).std() == pytest.approx(0.1, abs=0.03)
 
 
 @pytest.mark.parametrize("wrong", [{"subjects": 0}, {"walks": 100}, {"frames": (9, 8)}])

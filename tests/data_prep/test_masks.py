@@ -7,7 +7,7 @@ import pytest
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
 from data_prep.sources.images import ImageSource
-from data_prep.sources.masks import MADE_BINARY, check_background, read_walk
+from data_prep.sources.masks import MADE_BINARY, PREPARATIONS, check_background, read_walk
 from fgait_jax.data.normalise import normalise_frame
 from fgait_jax.data.source import open_split
 
@@ -130,3 +130,18 @@ def test_an_energy_image_is_no_frame(tmp_path):
   source = ImageSource(tmp_path)
   assert source.unread() == ["001/nm/090/001-nm-GEI.png"]
   assert len(source.splits()["test"][0].read().frames) == 3
+
+
+@pytest.mark.parametrize("frames", PREPARATIONS)
+def test_black_frames_are_refused_however_frames_are_prepared(frames):
+  picture = normalise_frame(person())
+  contents = [encoded(picture)] * 7 + [encoded(np.zeros_like(picture))]
+  reading = read(*contents, frames=frames)
+  assert len(reading.frames) == 7
+  assert reading.refused == {"all black": ["7.png"]}
+
+
+def test_pictures_that_their_makers_cropped_are_resized_bicubically():
+  cropped = np.pad(person()[40:225, 110:210], 3)
+  expected = cv2.resize(cropped, (64, 64), interpolation=cv2.INTER_CUBIC)
+  np.testing.assert_array_equal(read(encoded(cropped), frames="resize").frames[0], expected)

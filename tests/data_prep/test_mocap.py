@@ -8,7 +8,7 @@ import pytest
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
 from data_prep.sources.joints import body_joints
-from data_prep.sources.mocap import MocapSource, Trial, read_walk
+from data_prep.sources.mocap import MocapSource, Trial, pose_of, read_walk
 from data_prep.sources.skeletons import Motion
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
@@ -58,6 +58,12 @@ def test_a_side_view_shows_the_stride_and_a_front_view_does_not():
   opened = widths(side, slice(45, 64)).astype(float)
   spectrum = np.abs(np.fft.rfft(opened - opened.mean()))
   assert np.argmax(spectrum) == 4  # legs open twice in each of two one-second cycles
+
+
+def test_the_stature_reaches_beyond_the_last_joint():
+  """The strider's head joint is 1.58 m high, in the middle of a skull."""
+  person, _ = pose_of(body_joints(strider(), "a"), "a", "a")
+  assert person.height == pytest.approx(1.7, abs=0.03)
 
 
 def test_the_room_may_be_turned():
@@ -216,6 +222,9 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
 def test_choices_that_cannot_be_are_refused(tmp_path, capsys):
   write_bvh(tmp_path / "raw" / "a" / "1.bvh")
   assert "--unit ell: expected one of m, cm," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--unit", "ell")
+  for unit in ("0", "-1", "100", "nan"):
+    told = refused(tmp_path / "raw", tmp_path / "out", capsys, f"--unit={unit}")
+    assert f"--unit {unit}: expected one of m, cm," in told
   assert "--up w: expected one of x, y, z," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--up", "w")
   write_bvh(tmp_path / "flat" / "1.bvh")
   assert "expected the folders <id>/*.bvh" in refused(tmp_path / "flat", tmp_path / "out", capsys)

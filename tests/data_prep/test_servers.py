@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import build, partitions, verify
+from data_prep import build, datasets, partitions, verify
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import protocols
@@ -68,6 +68,7 @@ def test_the_pickles_of_opengaits_pretreatment_keep_the_videos_names(tmp_path):
   for walk in (*gallery, "probe/0007/default", "probe/0008/default"):
     (tmp_path / "raw" / walk).mkdir(parents=True)
     (tmp_path / "raw" / walk / "a.pkl").write_bytes(pickle.dumps(np.stack([picture()] * 2)))
+  assert datasets.get("hid").source(tmp_path / "raw").subjects() == {"0500", "probe"}
   split = built(tmp_path / "raw", tmp_path / "out")
   assert split.keys.tolist() == [*gallery, "probe/default/0007", "probe/default/0008"]
   assert [row[0] for row in submission(split, tmp_path / "hid.csv")[1:]] == ["0007", "0008"]

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep.sources.trees import open_tree
+from data_prep.sources.trees import fingerprint, open_tree
 from fgait_jax.errors import DataError
 
 FILES = {"001/nm-01/000/a.png": b"first", "001/nm-01/000/b ü.png": b"second", "002/bg-01/090/a.png": b""}
@@ -84,6 +84,12 @@ def test_what_systems_keep_for_themselves_is_not_seen(tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
   assert list(open_tree(tmp_path)) == ["001/nm-01/090/1.png"]
+
+
+@pytest.mark.parametrize("make", [as_zip, as_tar])
+def test_nor_is_it_in_an_archive(make, tmp_path):
+  shown = "001/nm-01/090/1.png"
+  assert list(open_tree(make(tmp_path, names=["__MACOSX/001/nm-01/090/1.png", ".cache/1.png", shown]))) == [shown]
 
 
 def test_a_missing_folder_a_foreign_file_and_a_broken_archive_are_named(tmp_path):
@@ -172,3 +178,14 @@ def test_links_inside_a_tar_are_read_or_told(tmp_path):
   assert tree["001/b.png"]() == b"first"
   with pytest.raises(OSError, match="001/c.png is a symbolic link; unpack the archive"):
     tree["001/c.png"]()
+
+
+def test_recordings_of_other_sizes_or_names_are_others(tmp_path):
+  raw = as_folder(tmp_path)
+  first = fingerprint(raw)
+  (raw / "002/bg-01/090/a.png").touch()
+  assert fingerprint(raw) == first != fingerprint(raw, "a choice")
+  (raw / "002/bg-01/090/a.png").write_bytes(b"!")
+  grown = fingerprint(raw)
+  (raw / "002/bg-01/090/a.png").rename(raw / "002/bg-01/090/b.png")
+  assert len({first, grown, fingerprint(raw)}) == 3

@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
+import sys
+import types
 
 import cv2
 import numpy as np
 import pytest
 
-from data_prep import build, video
+from data_prep import build, segmenters, video
 from data_prep.sources import rates
+from data_prep.sources.base import Reading, Walk
 from data_prep.sources.walkers import render_walk
 from fgait_jax.data.source import open_split
 
@@ -22,12 +25,12 @@ def walk():
   return frames > 127
 
 
-def film(file, bodies, *, height=120, width=240, seed=0):
+def film(file, bodies, *, height=120, width=240, seed=0, rate=25):
   """A noisy scene of 45 frames; `bodies` cross it, 3 pixels a frame, five frames after its beginning."""
   rng = np.random.default_rng(seed)
   scene = cv2.GaussianBlur(rng.integers(60, 200, (height, width, 3)).astype(np.uint8), (0, 0), 4)
   file.parent.mkdir(parents=True, exist_ok=True)
-  writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (width, height))
+  writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), rate, (width, height))
   for i in range(45):
     frame = scene.copy()
     if 5 <= i < 5 + len(bodies):
@@ -88,6 +91,31 @@ def test_places_where_videos_are_not(tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_the_person_is_where_the_pose_models_confidence_is_high(monkeypatch):
+  """A stand-in for MediaPipe, which takes red first and here is confident of what is red."""
+  class Pose:
+    def __init__(self, *, enable_segmentation):
+      assert enable_segmentation
+
+    def process(self, picture):
+      red = picture[..., 0] / 255
+      return types.SimpleNamespace(segmentation_mask=red if red.any() else None)
+
+    def close(self):
+      pass
+
+  monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.pose", types.SimpleNamespace(Pose=Pose))
+  for package in ("mediapipe", "mediapipe.python", "mediapipe.python.solutions"):
+    monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+  seen, empty = np.zeros((2, 4, 6, 3), np.uint8)
+  seen[1:3, 2] = 20, 30, 200  # blue, green, red
+  empty[0] = 255, 255, 0
+  masks = list(segmenters.pose_masks([seen, empty]))
+  assert [mask.dtype for mask in masks] == [bool, bool]
+  np.testing.assert_array_equal(masks[0], seen[..., 2] > 127)
+  assert not masks[1].any()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("mediapipe") is not None, reason="MediaPipe is installed")
 def test_without_mediapipe_the_error_names_what_to_install(tmp_path, walk, capsys):
   file = film(tmp_path / "a.avi", walk)
@@ -119,6 +147,15 @@ def test_a_damaged_frame_is_counted_and_what_follows_it_is_read(tmp_path, walk, 
   file.write_bytes(whole[: places[30]])
   assert video.main([str(file), "--out", str(tmp_path / "cut"), *BACKGROUND]) == 0
   assert "of 45 frames that its header tells of cannot be decoded" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", [8, 120])
+def test_the_rate_of_a_film_is_kept(rate, tmp_path, walk, capsys):
+  file = film(tmp_path / "a.avi", walk, rate=rate)
+  assert video.main([str(file), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 0
+  assert f"30 of 45 frames of {file}, {rate} frames a second" in capsys.readouterr().out
+  facts = json.loads((tmp_path / "masks" / "a" / "00" / "00" / "video.json").read_text())
+  assert facts["frame_rate"] == rate
 
 
 def test_hidden_films_are_not_seen(tmp_path, walk):
@@ -172,3 +209,11 @@ def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
   found = rates.picked(int(4 * rate), rate)
   assert abs(len(found) - 100) <= 1
   np.testing.assert_allclose(found / rate, np.arange(len(found)) / rates.RATE, atol=0.5 / rate + 1e-9)
+
+
+def test_what_is_known_of_a_walk_stays_known_at_another_rate():
+  told = Reading(np.zeros((8, 64, 64), np.uint8), {"all black": ["8.png"]}, {"made binary": ["1.png"]})
+  walk = Walk(subject="a", condition="b", view="c", key="a/b/c", read=lambda: told, file="a/b/c/1.png")
+  reading = rates.at_usual_rate(walk, 100.0).read()
+  assert len(reading.frames) == 2
+  assert (reading.refused, reading.altered) == (told.refused, told.altered)

@@ -118,6 +118,7 @@ def test_views_of_a_walk_share_its_length_and_not_its_pictures(rendered, walks):
   "options, message",
   [
     ({"views": ("90",)}, "view '90'.*three digits"),
+    ({"views": ("360",)}, "view '360'.*000 \\(front\\) to 359"),
     ({"views": ("090", "090")}, "none twice"),
     ({"normal": 0, "bag": 0, "coat": 0}, "walks per condition.*not all 0"),
     ({"frames": (9, 8)}, r"frames of a walk.*least <= most"),

@@ -99,6 +99,36 @@ def test_one_person_walks_differently_every_time_but_keeps_the_manner():
   assert 0.002 < within < between
 
 
+def test_the_arm_that_carries_swings_less():
+  subject = draw_subject("0001", seed=0)
+
+  def swings(carrying):
+    joints = walk(subject, draw_gait(subject, seed=0), rng=np.random.default_rng(0), frames=100, rate=25.0,
+                  carrying=carrying).joints
+    return [np.ptp(joints[f"wrist{side}"][:, 0] - joints[f"shoulder{side}"][:, 0]) for side in (0, 1)]
+
+  free, left, right = swings((1.0, 1.0)), swings((0.2, 1.0)), swings((1.0, 0.2))
+  assert left[0] < 0.7 * free[0]
+  assert left[1] == pytest.approx(free[1])
+  assert right[0] == pytest.approx(free[0])
+  assert right[1] < 0.7 * free[1]
+
+
+def test_toes_point_outwards():
+  subject = draw_subject("0001", seed=0)
+  gait = dataclasses.replace(draw_gait(subject, seed=0), toe_out=(0.3, 0.3), pelvis_turn=0.0)
+  joints = walk(subject, gait, rng=np.random.default_rng(0), frames=50, rate=25.0, carrying=(1.0, 1.0)).joints
+  for side, sign in enumerate((1, -1)):  # y is to the left
+    assert (sign * (joints[f"toe{side}"] - joints[f"heel{side}"])[:, 1] > 0).all()
+
+
+def test_skirts_are_some_womens():
+  people = [draw_subject(f"{n:04d}", seed=0) for n in range(200)]
+  skirts = [dress(person, "nm-01", seed=0).skirt > 0.4 for person in people]
+  assert {person.sex for person, skirt in zip(people, skirts, strict=True) if skirt} == {0}
+  assert 5 < sum(skirts) < 40
+
+
 def test_coat_widens_the_hips():
   rows = slice(30, 40)  # hips and upper thighs
 

@@ -2,6 +2,7 @@
 
 import pathlib
 import shutil
+import subprocess
 import types
 
 import jax
@@ -9,9 +10,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+import fgait_jax
 from fgait_jax.errors import CheckpointError
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta, people_of
+from fgait_jax.training.checkpoints import Checkpoints, code_version, load_network, new_meta, people_of
 from fgait_jax.training.metrics import read_lines
 
 
@@ -130,3 +132,14 @@ def test_a_failed_write_is_named_at_the_end(tmp_path, monkeypatch):
   monkeypatch.setattr(ocp.CheckpointManager, "wait_until_finished", fail)
   with pytest.raises(CheckpointError, match="cannot write to .*: disk on fire"), Checkpoints(tmp_path, keep=1):
     pass
+
+
+def test_the_code_version_names_the_commit_of_a_checkout_only(tmp_path, monkeypatch):
+  git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x"]
+  for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "x"]):
+    subprocess.run([*git, *words], check=True)
+  commit = subprocess.run([*git, "describe", "--always"], check=True, capture_output=True, text=True).stdout.strip()
+  monkeypatch.setattr(fgait_jax, "__file__", str(tmp_path / "site-packages" / "fgait_jax" / "__init__.py"))
+  assert code_version() == fgait_jax.__version__
+  monkeypatch.setattr(fgait_jax, "__file__", str(tmp_path / "fgait_jax" / "__init__.py"))
+  assert code_version() == f"{fgait_jax.__version__}+{commit}"

@@ -1,0 +1,76 @@
+"""What surrounds the code: licence, citation, changelog and the container's recipe say what is there."""
+
+import datetime
+import fnmatch
+import hashlib
+import pathlib
+import re
+import tomllib
+
+import pytest
+import yaml
+
+import fgait_jax
+
+ROOT = pathlib.Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PAGES = sorted(ROOT.glob("*.md"))
+APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of apache.org/licenses/LICENSE-2.0.txt
+
+
+def test_the_licence_is_the_whole_text_and_named_alike():
+  assert hashlib.sha256((ROOT / "LICENSE").read_bytes()).hexdigest() == APACHE_2
+  citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+  assert PROJECT["project"]["license"] == citation["license"] == "Apache-2.0"
+
+
+def test_the_citation_has_what_its_format_requires_and_names_the_paper():
+  citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+  assert citation["cff-version"] == "1.2.0"
+  assert {"message", "title", "authors"} <= citation.keys()
+  paper, = citation["references"]
+  assert {"type", "title", "authors"} <= paper.keys()
+  assert paper["url"].endswith("2512.00691")
+
+
+def test_the_changelog_ends_at_the_version_of_the_code():
+  """Above the last release stands what is unreleased, under the number that the code has with ".dev0"."""
+  titles = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+  version, _, development = fgait_jax.__version__.partition(".dev")
+  if development:
+    assert titles[0] == f"[Unreleased]: {version}"
+  else:
+    number, date = titles[0].split(" - ")
+    assert number == f"[{version}]"
+    datetime.date.fromisoformat(date)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+  links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+  assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def copied() -> list[str]:
+  """Sources of every COPY of the Dockerfile, in its order."""
+  text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+  return [source for line in text.splitlines() if line.startswith("COPY ") for source in line.split()[1:-1]]
+
+
+def test_the_container_gets_what_it_copies():
+  kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+  assert sorted(copied()) == sorted(kept)
+  assert [name for name in kept if not (ROOT / name).exists()] == []
+
+
+def test_the_container_copies_what_the_installation_reads():
+  tools = PROJECT["tool"]["setuptools"]
+  read = {"pyproject.toml", PROJECT["project"]["readme"], *PROJECT["project"]["license-files"],
+          *tools["dynamic"]["dependencies"]["file"]}
+  packages = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+  installed = {name for name in packages for pattern in tools["packages"]["find"]["include"]
+               if fnmatch.fnmatch(name, pattern)}
+  links = {path.resolve().relative_to(ROOT).parts[0] for name in installed for path in (ROOT / name).rglob("*")
+           if path.is_symlink()}
+  assert read | installed | links == set(copied())
+  assert links == {"configs"}
