@@ -17,10 +17,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import Subset
+from fgait_jax.data.subset import Subset, spread
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines, extraction
-from fgait_jax.evaluation.periodic import spread
 from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.loop import use_compilation_cache

@@ -2,8 +2,7 @@
 
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first
   python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
-    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
-    '--config.data.positives=("sequence", "sequence")' --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
+    --config.data.sets=oumvlp,grew --config.evals=oumvlp:2000
 
 variant    meant for                            hours
 test       the tests: seconds, learns nothing   -
@@ -39,17 +38,16 @@ def test(config):
   config.train.steps = 4
   config.train.log_every = 1
   config.train.save_every = 2
-  config.periodic.every = 0
+  config.evals.walkers.every = 0
 
 
 def tiny(config):
   """Short enough for two cores. Who a synthetic walker is need not be labelled: a walk's positive is any walk of the
   person, from any view, and a queue makes up for small batches. The task is milder than the reference's: mostly whole
   bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
-  config.data.positives = ("subject",)
+  config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
-  config.discriminant.names = ("walkers", "crowd")
-  config.discriminant.positives = ("subject", "subject")
+  config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
   config.data.clip_frames = 8
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0
@@ -62,7 +60,7 @@ def tiny(config):
   config.optim.peak_rate = 2e-3
   config.train.steps = 480
   config.train.save_every = 240
-  config.periodic.every = 240
+  config.evals.walkers.every = 240
 
 
 def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate: float):
@@ -77,8 +75,8 @@ def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate
   config.train.steps = steps
   config.train.log_every = 50
   config.train.save_every = 2000
-  config.periodic.every = 2000
-  config.periodic.max_sequences = 4096
+  config.evals.walkers.every = 2000
+  config.evals.walkers.max_sequences = 4096
 
 
 def small(config):

@@ -1,16 +1,20 @@
 """Pretrains the P3D network by the released recipe of FoundationGait (docs/reference.md): `0.03b`, `0.13b`, `small`.
 
-  python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built \\
-    '--config.data.names=("oumvlp", "grew")' '--config.data.factors=(1.0, 1.0)' \\
-    '--config.data.positives=("sequence", "sequence")' --config.periodic.name=oumvlp --config.periodic.protocol=oumvlp
+  python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/reference --config.data.dir=/data/built
+  python run_pretrain.py --config=configs/reference.py:0.03b --workdir=runs/two --config.data.dir=/data/built \\
+    --config.data.sets=oumvlp,grew --config.evals=oumvlp:2000
 
-variant    network          meant for                                     hours
-0.03b      1-4-8-4          8 accelerators, batch 512, 40,000 steps       not measured
-0.13b      1-4-32-16        8 accelerators, batch 512, 80,000 steps       not measured
-small      1-1-1-1          2 CPU cores, the embedded walkers             not measured
+variant    network     data                    meant for                                 hours
+0.03b      1-4-8-4     the published mixture   8 accelerators, batch 512, 40,000 steps   not measured
+0.13b      1-4-32-16   the published mixture   8 accelerators, batch 512, 80,000 steps   not measured
+small      1-1-1-1     the embedded walkers    2 CPU cores                               not measured
 """
 
 from fgait_jax import defaults
+
+# The twelve training sets of FoundationGait, built under these names by `python -m data_prep.build`.
+PUBLISHED_MIXTURE = ("gait3d,ccpg,casia_b,casia_e,ccgr,d_gait,grew,oumvlp,ragar,scoliosis1k_112,sustech1k,"
+                     "gaitlu_1m:0.1")
 
 
 def get_config(variant: str = "0.03b"):
@@ -28,7 +32,7 @@ def _recipe(config):
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
   config.model.discriminant = 0
-  config.data.mix = "per_batch"  # one data set a batch, p ~ (factor * sequences) ** (1/3); GaitLU-1M has factor 0.1
+  config.data.mix = "per_batch"  # one data set a batch, p ~ (factor * sequences) ** (1/3)
   config.data.exponent = 1 / 3
   config.data.batch_size = 512
   config.data.clip_frames = 16
@@ -48,16 +52,17 @@ def _recipe(config):
   config.optim.clip_norm = 0.0
   config.optim.rules = ((r".*", 1.0, 1.0),)  # decay on every parameter, those of normalisation too
   config.train.save_every = 2000
-  config.periodic.every = 2000
 
 
 def _accelerator(config):
+  config.data.sets = defaults.data_sets(PUBLISHED_MIXTURE)
   config.model.dtype = "bfloat16"
   config.data.threads = 1
   config.data.workers = 8
   config.data.prefetch = 32
   config.train.log_every = 50
-  config.periodic.max_sequences = 4096
+  config.evals = defaults.evals("gait3d:2000,oumvlp:2000")
+  config.evals.gait3d.max_sequences = config.evals.oumvlp.max_sequences = 4096
 
 
 def small_network(config):
@@ -85,7 +90,6 @@ def small(config):
   config.optim.step_at = (500, 750)
   config.train.steps = 1000
   config.train.save_every = 500
-  config.periodic.every = 500
 
 
 VARIANTS = {"0.03b": small_network, "0.13b": large_network, "small": small}

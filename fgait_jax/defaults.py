@@ -3,6 +3,8 @@
 Nothing is read with a default anywhere else: a key that is not here does not exist, and the returned trees are locked.
 """
 
+from collections.abc import Callable
+
 from ml_collections import ConfigDict
 
 
@@ -18,19 +20,14 @@ def pretrain() -> ConfigDict:
   config.optim = optim()
   config.mesh = mesh()
   config.train = train()
-  config.periodic = periodic()
+  config.evals = evals("walkers")  # what is evaluated while training goes on, by name: a `training_eval` each
   return config.lock()
 
 
 def data() -> ConfigDict:
   c = ConfigDict()
   c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
-  c.names = ("walkers",)  # data sets to pretrain on; each is <dir>/<name>
-  c.split = "train"  # split of each; TFDS slices such as "train[:10%]" are understood
-  c.factors = (1.0,)  # one per name: multiplies a set's size before the exponent (reference: GaitLU-1M 0.1)
-  # One per name, where a walk's second clip comes from: "sequence", the same recording, no label used; "walk", any view
-  # of the same subject and condition; "subject", any walk of the person, as is known of synthetic people.
-  c.positives = ("sequence",)
+  c.sets = data_sets("walkers")  # what to pretrain on, by name: a `data_set` each, built in <dir>/<name>
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
   c.mix = "per_batch"  # "per_batch": a batch holds one data set, "per_sequence": any; a queue holds all of them
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts
@@ -41,6 +38,22 @@ def data() -> ConfigDict:
   c.workers = 0  # reader processes a process of training; 0 reads in threads of it
   c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
   return c
+
+
+def data_set() -> ConfigDict:
+  """An entry of `data.sets`."""
+  c = ConfigDict()
+  c.factor = 1.0  # multiplies the set's size before the exponent (reference: GaitLU-1M 0.1)
+  # Where a walk's second clip comes from: "sequence", the same recording, no label used; "walk", any view of the same
+  # subject and condition; "subject", any walk of the person, as is known of synthetic people.
+  c.positives = "sequence"
+  c.split = "train"  # TFDS slices such as "train[:10%]" are understood
+  return c
+
+
+def data_sets(text: str) -> ConfigDict:
+  """`data.sets` from "name[:factor[:positives[:split]]],...", the form of the command line."""
+  return _entries(text, lambda name: data_set(), ("factor", "positives", "split"))
 
 
 def augment() -> ConfigDict:
@@ -86,15 +99,27 @@ def objective() -> ConfigDict:
 
 def discriminant() -> ConfigDict:
   """The linear map learnt in closed form after the last step, where model.discriminant asks for one: the directions in
-  which groups (who may be each other's positive, data.positives) differ most against the clips of a group."""
+  which groups (who may be each other's positive) differ most against the clips of a group."""
   c = ConfigDict()
-  c.names = ()  # data sets that teach it, in equal parts; () takes the batches of data.names that would follow the last
-  c.positives = ()  # one per name, as data.positives
+  # What teaches it, in equal parts, by name: a `discriminant_set` each. None: the batches that would follow the last.
+  c.sets = discriminant_sets("")
   c.walks = 4096  # clips that teach it
   c.frames = 32  # consecutive frames of each
   c.components = 400  # principal components it begins with
   c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
   return c
+
+
+def discriminant_set() -> ConfigDict:
+  """An entry of `discriminant.sets`: one of `data.sets` without a factor."""
+  c = data_set()
+  del c.factor
+  return c
+
+
+def discriminant_sets(text: str) -> ConfigDict:
+  """`discriminant.sets` from "name[:positives[:split]],...", the form of the command line."""
+  return _entries(text, lambda name: discriminant_set(), ("positives", "split"))
 
 
 def optim() -> ConfigDict:
@@ -140,19 +165,47 @@ def train() -> ConfigDict:
   return c
 
 
-def periodic() -> ConfigDict:
-  """Zero-shot retrieval during pretraining."""
+def training_eval(name: str) -> ConfigDict:
+  """The entry `name` of `evals`; its metrics are logged as <name>/..."""
   c = ConfigDict()
-  c.every = 500  # steps between evaluations; 0 turns them off
-  c.name = "walkers"  # data set, inside data.dir
+  c.task = "zero_shot"  # what is done; "zero_shot", retrieval, is all that training can do
+  c.dataset = name  # built in data.dir
   c.split = "test"  # split of it
-  c.protocol = "walkers"  # see fgait_jax/evaluation/protocols
+  c.protocol = name  # see fgait_jax/evaluation/protocols
+  c.every = 500  # steps between evaluations; 0 turns it off
   c.max_sequences = 512  # sequences embedded, of whole subjects spread evenly over the split; 0 takes all
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   return c
+
+
+def evals(text: str) -> ConfigDict:
+  """`evals` from "name[:every[:protocol]],...", the form of the command line; data set and protocol have the name."""
+  return _entries(text, training_eval, ("every", "protocol"))
+
+
+def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:
+  """The mapping that "name:field:field,..." stands for: of each name what `new` gives, with the `fields` that are
+  written; an empty one keeps its default. Raises `ValueError` saying what is wrong."""
+  form = "name" + "".join(f"[:{field}" for field in fields) + "]" * len(fields)
+  mapping = ConfigDict()
+  for item in text.split(",") if text.strip() else ():
+    name, *values = (part.strip() for part in item.split(":", len(fields)))
+    if not name.isidentifier():
+      raise ValueError(f"{item!r}: {name!r} is not a name of letters, digits and _; the form is {form},...")
+    if name in mapping:
+      raise ValueError(f"{text!r} names {name} twice")
+    mapping[name] = new(name)
+    for field, value in zip(fields, values, strict=False):
+      kind = type(mapping[name][field])
+      try:
+        mapping[name][field] = kind(value) if value else mapping[name][field]
+      except ValueError:
+        raise ValueError(f"{item!r}: {field} {value!r} is not a number ({kind.__name__}); the form is {form},..."
+                         ) from None
+  return mapping.lock()
 
 
 def evaluation() -> ConfigDict:

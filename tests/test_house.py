@@ -24,7 +24,7 @@ ALLOWED = {
   "fgait_jax.kernels": BASE,
   "fgait_jax.models": BASE | {"fgait_jax.parallel", "fgait_jax.kernels"},
   "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
-  "fgait_jax.training": BELOW_TRAINING,
+  "fgait_jax.training": BELOW_TRAINING | {"fgait_jax.defaults"},
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training"},
   "configs": {"fgait_jax.defaults"},

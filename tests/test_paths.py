@@ -28,7 +28,7 @@ def identification(path):
 
 
 @pytest.mark.parametrize("use", [
-  pytest.param(lambda: loop.run(pretrain.get_config("test"), REMOTE, splits=[]), id="workdir"),
+  pytest.param(lambda: loop.run(pretrain.get_config("test"), REMOTE, splits={}), id="workdir"),
   pytest.param(lambda: checkpoints.Checkpoints(REMOTE, keep=1), id="checkpoints"),
   pytest.param(lambda: checkpoints.load_network(REMOTE), id="checkpoint"),
   pytest.param(lambda: open_split(REMOTE, "kth", "train"), id="data"),

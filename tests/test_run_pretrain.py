@@ -20,11 +20,12 @@ import runpy, sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests/training"]
 import numpy as np
 import conftest
-from fgait_jax.evaluation import periodic
+from fgait_jax.evaluation import during_training
 from fgait_jax.evaluation.features import extraction
 from fgait_jax.training import loop
 
 class Meeting:
+  name = "meeting"
   def __init__(self, every):
     self.every = every
   def due(self, step):
@@ -36,7 +37,7 @@ class Meeting:
     return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
 
 loop.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
-periodic.zero_shot = lambda config: [Meeting(config.periodic.every)] if config.periodic.every else []
+during_training.TASKS["zero_shot"] = lambda name, config: Meeting(config.evals[name].every)
 sys.argv[0] = "run_pretrain.py"
 runpy.run_path({root!r} + "/run_pretrain.py", run_name="__main__")
 """
@@ -126,8 +127,8 @@ def finish(processes):
 @pytest.mark.slow
 def test_two_processes_are_one_run(tmp_path):
   """Stopped at a step that was evaluated, and started again."""
-  two = [f"--workdir={tmp_path}/two", "--config.periodic.every=2"]
-  whole = start(f"--workdir={tmp_path}/one", "--config.periodic.every=2", *OFF, toys=True, devices=2)
+  two = [f"--workdir={tmp_path}/two", "--config.evals.walkers.every=2"]
+  whole = start(f"--workdir={tmp_path}/one", "--config.evals.walkers.every=2", *OFF, toys=True, devices=2)
   finish([*start_two(*two, "--config.train.stop_at=2"), whole])
   finish(start_two(*two))
   two, one = ([line for line in read_lines(tmp_path / run) if line["kind"] == "evaluate"] for run in ("two", "one"))
@@ -143,7 +144,7 @@ def test_two_processes_are_one_run(tmp_path):
 @pytest.mark.slow
 def test_two_processes_stop_together_soon_after_one_was_asked(tmp_path):
   words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
-           "--config.train.log_every=500", "--config.periodic.every=1"]
+           "--config.train.log_every=500", "--config.evals.walkers.every=1"]
   first, second = start_two(*words)
   while first.poll() is None and len(read_lines(tmp_path / "run")) < 3:
     time.sleep(0.2)
@@ -161,7 +162,7 @@ def test_what_one_of_two_processes_cannot_read_stops_both_saved_and_named(tmp_pa
   """An evaluation with an unreadable walk is left out; training with one ends, in both, within seconds and not after
   the minutes that processes wait for each other."""
   words = [f"--workdir={tmp_path}/run", "--config.train.steps=1000", "--config.train.save_every=1000",
-           "--config.periodic.every=2", "--config.data.threads=0"]
+           "--config.evals.walkers.every=2", "--config.data.threads=0"]
   processes = start_two(*words, torn=(3, 1 + 3 * 4 + 2))  # one to look at, three batches of four, half of the next
   outputs = [process.communicate(timeout=300) for process in processes]
   for process, (_, errors) in zip(processes, outputs, strict=True):
@@ -169,6 +170,6 @@ def test_what_one_of_two_processes_cannot_read_stops_both_saved_and_named(tmp_pa
     assert "error: batch 3 cannot be read: toy/train: sequence walk" in errors
     assert f"saved as step 3 in {tmp_path}/run/checkpoints" in errors
     assert "Traceback" not in errors
-  assert "step 2: the evaluation failed and is left out, training goes on" in outputs[0][0]
+  assert "step 2: the evaluation meeting failed and is left out, training goes on" in outputs[0][0]
   assert sorted(losses(tmp_path / "run")) == [1, 2, 3]
   assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()] == ["3"]

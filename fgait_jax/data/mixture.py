@@ -16,9 +16,9 @@ _BLOCK = 1024  # draws within which the data sets' shares are exact
 def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: float) -> np.ndarray:
   """Shares of the data sets, proportional to (factor * size) ** exponent (FoundationGait: exponent 1/3); sum 1."""
   if len(factors) != len(sizes):
-    raise ConfigError(f"data.factors holds {len(factors)} numbers for {len(sizes)} data sets; give one per data.names")
+    raise ConfigError(f"{len(factors)} factors for {len(sizes)} data sets; give one for each")
   if bad := [f for f in factors if not f > 0]:
-    raise ConfigError(f"data.factors holds {bad}; factors are positive. Leave a data set out through data.names")
+    raise ConfigError(f"factors {bad} must be above 0; leave a data set out of data.sets instead")
   weights = (np.asarray(factors, np.float64) * np.asarray(sizes, np.float64)) ** exponent
   return weights / weights.sum()
 
@@ -82,9 +82,9 @@ class Mixture:
     per_subject: int = 0,
   ):
     if not sizes:
-      raise ConfigError("data.names is empty; name at least one data set")
+      raise ConfigError("data.sets is empty; name at least one data set")
     if empty := [i for i, size in enumerate(sizes) if size < 1]:
-      raise DataError(f"no sequences in data sets number {empty} of data.names; check data.split")
+      raise DataError(f"no sequences in data sets number {empty} of data.sets; check the split of each")
     if mix not in MIXES:
       raise ConfigError(f"data.mix is {mix!r}; known: {', '.join(MIXES)}")
     if batch_size < 1:

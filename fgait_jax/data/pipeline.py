@@ -220,11 +220,11 @@ class Groups:
 
 def _group(splits: Sequence[Split], positives: Sequence[str]) -> tuple[Groups, ...]:
   if len(positives) != len(splits):
-    raise ConfigError(f"data.positives {tuple(positives)} needs one value per data set of data.names ({len(splits)})")
+    raise ConfigError(f"positives {tuple(positives)} for {len(splits)} data sets; give one for each")
   groups, first = [], 0
   for split, kind in zip(splits, positives, strict=True):
     if kind not in POSITIVES:
-      raise ConfigError(f"data.positives has {kind!r}; known: {', '.join(POSITIVES)}")
+      raise ConfigError(f"positives has {kind!r}; known: {', '.join(POSITIVES)}")
     if kind == "sequence":
       groups.append(Groups(first=first, of_row=None))
     else:

@@ -1,4 +1,4 @@
-"""Some rows of a split as a split of their own: fit and validation identities. Reads nothing itself."""
+"""Some rows of a split: which, and as a split of their own. Reads nothing itself."""
 
 import functools
 
@@ -48,3 +48,19 @@ class Subset:
   def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
     """Frames `indices` (default: all) of row `i` of the subset, uint8 [time, 64, 44 or 64, channel]."""
     return self._split.frames(int(self._rows[i]), indices)
+
+
+def spread(subjects: np.ndarray, most: int) -> np.ndarray:
+  """Rows of at most `most` sequences (0: all): of whole subjects, as many as fit, spread evenly over their sorted
+  names.
+
+  Half a subject's walks would make its retrieval another task. Where not even two subjects fit, rows are spread evenly.
+  """
+  if not most or most >= len(subjects):
+    return np.arange(len(subjects))
+  names, counts = np.unique(subjects, return_counts=True)
+  for number in range(len(names) - 1, 1, -1):
+    chosen = np.linspace(0, len(names) - 1, number).round().astype(int)
+    if counts[chosen].sum() <= most:
+      return np.flatnonzero(np.isin(subjects, names[chosen]))
+  return np.linspace(0, len(subjects) - 1, most).round().astype(int)

@@ -154,20 +154,20 @@ def seen_in_pretraining(config, network: Pretrained, split) -> dict:
   among them, and how many people of `split` were, under whichever data set of their population (None: not recorded).
   """
   datasets, labels, splits = [], [], []
+
+  def learnt_from(sets, stage=""):
+    datasets.extend(f"{name} ({taught['split']})" for name, taught in sets.items())
+    labels.append(f"{stage}{_label_use(sets)}")
+    splits.extend(taught["split"] for name, taught in sets.items() if name == config.dataset)
+
   for learned, imported_from in _schooling(network):
     if imported_from:  # its configuration is that of a run to come, not of what it has seen
       datasets.append(f"data not recorded (imported from {imported_from})")
       labels.append("labels not known")
-      continue
-    part = learned["split"]
-    datasets += [f"{name} ({part})" for name in learned["names"]]
-    labels.append(_label_use(learned["names"], learned["positives"]))
-    splits += [part] if config.dataset in learned["names"] else []
-  if network.embedding == "discriminant" and (closing := network.config.discriminant).names:
-    part = network.config.data.split
-    datasets += [f"{name} ({part})" for name in closing.names]
-    labels.append(f"its last map {_label_use(closing.names, closing.positives)}")
-    splits += [part] if config.dataset in closing.names else []
+    else:
+      learnt_from(learned["sets"])
+  if network.embedding == "discriminant" and network.config.discriminant.sets:
+    learnt_from(network.config.discriminant.sets, "its last map ")
   lessons = _lessons(network.fine_tune)
   labels += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in lessons]
   splits += [part for _, name, part in lessons if name == config.dataset]
@@ -180,9 +180,9 @@ def seen_in_pretraining(config, network: Pretrained, split) -> dict:
   }
 
 
-def _label_use(names, positives) -> str:
-  told = [f"the {kind} of every sequence of {name}" for name, kind in zip(names, positives, strict=True)
-          if kind != "sequence"]
+def _label_use(sets) -> str:
+  told = [f"the {taught['positives']} of every sequence of {name}" for name, taught in sets.items()
+          if taught["positives"] != "sequence"]
   return f"told {' and '.join(told)}" if told else "without labels"
 
 

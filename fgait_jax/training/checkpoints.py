@@ -31,7 +31,7 @@ from fgait_jax.training import configuration
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "checkpoints"
 
 
@@ -130,6 +130,7 @@ def code_version() -> str:
 
 def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
   """Raises `CheckpointError` naming every key and data set in which `now` would be another run than `before`."""
+  _check_format(before, folder)
   changed = configuration.changes(before["config"], now["config"])
   changed += [
     f"data set {name}: built anew, its content differs" for name in now["data"]
@@ -140,6 +141,12 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
       f"{folder} holds step {before['step']} of a run with other settings:\n  " + "\n  ".join(changed)
       + "\nSet them back to continue it, or give another --workdir to start anew."
     )
+
+
+def _check_format(meta: dict, where) -> None:
+  if meta["format"] != FORMAT:
+    raise CheckpointError(f"{where} has format {meta['format']}, this code reads format {FORMAT} alone: use it with the"
+                          f" version that wrote it ({meta['code']}), or train anew in another folder")
 
 
 def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
@@ -189,9 +196,8 @@ def load_network(
   mesh = meshes.make_mesh() if mesh is None else mesh
   folder, step = _find(local_path(path, "the checkpoint"))
   meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
-  if meta["format"] > FORMAT:
-    raise CheckpointError(f"{folder}/{step} has format {meta['format']}, this code reads up to {FORMAT}; update it")
-  config = ConfigDict(configuration.complete(meta["config"])).lock()
+  _check_format(meta, f"{folder}/{step}")
+  config = ConfigDict(meta["config"]).lock()
   if not trained:
     config = states.with_added(config)  # what fine-tuning adds is learned, or it is nothing
   graph, wanted = states.abstract_weights(config, mesh)

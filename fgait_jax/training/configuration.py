@@ -5,7 +5,9 @@ Values that cannot work together are refused here, before anything compiles, in 
 
 import difflib
 import importlib.util
+import itertools
 import json
+import math
 import os
 import pathlib
 import sys
@@ -13,8 +15,10 @@ import sys
 from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 import fgait_jax
+from fgait_jax import defaults
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.models import crops
@@ -27,23 +31,22 @@ SHIPPED = pathlib.Path(fgait_jax.__file__).parent / "configs"
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
 FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
-  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "periodic.*",
+  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
 )
 
-# Keys that runs begun before them lack, with the value that says what they did.
-ADDED = {
-  "augment.holes": 0.0, "train.start_from": "", "model.temporal_pooling": "max", "model.body_heads": 0,
-  "model.discriminant": 0, "discriminant.names": [], "discriminant.positives": [], "discriminant.walks": 4096,
-  "discriminant.frames": 32, "discriminant.components": 400, "discriminant.shrinkage": 0.3,
+# Mappings of named entries, and what makes one from the short form that the command line may give in its place.
+MAPPINGS = {
+  "data.sets": defaults.data_sets, "discriminant.sets": defaults.discriminant_sets, "evals": defaults.evals,
 }
 
 
 def flat(config) -> dict[str, object]:
-  """{"data.batch_size": 32, ...} of a `ConfigDict` or of nested dicts; tuples as lists, as JSON has them."""
+  """{"data.batch_size": 32, ...} of a `ConfigDict` or of nested dicts; tuples as lists, as JSON has them. A mapping
+  without entries is {}."""
   tree = config.to_dict() if isinstance(config, ConfigDict) else config
 
   def walk(node, prefix):
-    if isinstance(node, dict):
+    if isinstance(node, dict) and node:
       for name, value in node.items():
         yield from walk(value, f"{prefix}{name}.")
     else:
@@ -57,21 +60,12 @@ def lines(config) -> str:
   return "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(flat(config).items()))
 
 
-def complete(config: dict) -> dict:
-  """The nested dict of a stored configuration, with the keys of `ADDED` that it lacks."""
-  config = {section: dict(values) if isinstance(values, dict) else values for section, values in config.items()}
-  for name, value in ADDED.items():
-    section, key = name.split(".")
-    config.setdefault(section, {}).setdefault(key, value)
-  return config
-
-
 def changes(before, now) -> list[str]:
   """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
-  before, now = ADDED | flat(before), ADDED | flat(now)
+  before, now = flat(before), flat(now)
 
   def free(name):
-    return any(name == key or (key.endswith("*") and name.startswith(key[:-1])) for key in FREE)
+    return any(name == key or (key.endswith("*") and f"{name}.".startswith(key[:-1])) for key in FREE)
 
   return [
     f"config.{name}: {before.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
@@ -99,14 +93,15 @@ def check(config, mesh: Mesh) -> None:
   crops.check_batch(data.batch_size, objective.crop_list)
   slot = frames_per_token(config.model.name, config.model.variant)
   needs = [
-    (len(data.names) == len(data.factors) > 0,
-     f"config.data.factors {tuple(data.factors)} needs one value per config.data.names {tuple(data.names)}"),
-    (len(data.names) == len(data.positives),
-     f"config.data.positives {tuple(data.positives)} needs one value per config.data.names {tuple(data.names)}"),
-    (not any("," in name for name in data.names),
-     f"config.data.names={tuple(data.names)}: several are written as '--config.data.names=(\"walkers\",\"kth\")'"),
-    (all(kind in POSITIVES for kind in data.positives),
-     f"config.data.positives={tuple(data.positives)}; known: {', '.join(POSITIVES)}"),
+    (len(data.sets) > 0,
+     "config.data.sets is empty; name what to pretrain on, as in --config.data.sets=walkers,kth"),
+    *((0 < taught.factor < math.inf,
+       f"config.data.sets.{name}.factor={taught.factor} must be above 0; to leave a data set out, name only the others"
+       " in --config.data.sets=...") for name, taught in data.sets.items()),
+    *((taught.positives in POSITIVES,
+       f"config.{key}.{name}.positives={taught.positives!r}; known: {', '.join(POSITIVES)}")
+      for key, sets in (("data.sets", data.sets), ("discriminant.sets", config.discriminant.sets))
+      for name, taught in sets.items()),
     (data.clips == 2,
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
     (data.mix in ("per_batch", "per_sequence"),
@@ -141,11 +136,6 @@ def check(config, mesh: Mesh) -> None:
   ]
   closing = config.discriminant
   if config.model.discriminant:
-    needs += [
-      (len(closing.names) == len(closing.positives) and all(kind in POSITIVES for kind in closing.positives),
-       f"config.discriminant.positives={tuple(closing.positives)} needs one of {', '.join(POSITIVES)} per"
-       f" config.discriminant.names {tuple(closing.names)}"),
-    ]
     least = data.batch_size * data.clips
     needs += [
       (closing.walks >= least,
@@ -194,18 +184,15 @@ def load(argument: str) -> ConfigDict:
 
 def parse_flags(argv: list[str]) -> list[str]:
   """`flags_parser` of `absl.app.run`: refuses unknown keys, wrong values and stray words in one line, and ends with
-  status 1. A value's leading ~ is the user's folder: no shell expands it after "--out="."""
+  status 1. A value's leading ~ is the user's folder: no shell expands it after "--out=". --config.data.sets=... and
+  the other `MAPPINGS` may be given in short form, which replaces the mapping before single fields are set."""
   try:
-    words = [_expanded(word) for word in argv[1:]]
-    given = None
-    for i, word in enumerate(words):
-      if word in ("--config", "-config") and words[i + 1 :]:
-        given = words[i + 1] = locate(words[i + 1])
-      elif word.startswith(("--config=", "-config=")):
-        given = locate(word.partition("=")[2])
-        words[i] = f"--config={given}"
+    words, short = _short_forms([_expanded(word) for word in argv[1:]])
+    given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
+    given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
     if given:
-      known = list(flat(load(given)))
+      known = list(flat(_with(load(given[-1]), short)))
+      flags.FLAGS["config"].parser = _ConfigFile(short)
       for word in words:
         if word.startswith(("--config.", "-config.")):
           _check_key(word.split("config.", 1)[1].partition("=")[0], known)
@@ -218,6 +205,45 @@ def parse_flags(argv: list[str]) -> list[str]:
     sys.exit(f"error: {error}")
 
 
+class _ConfigFile(ConfigFileFlagParser):
+  """Loads the file of --config, with mappings that the command line gives in short form in the place of its own."""
+
+  def __init__(self, short: dict[str, str]):
+    super().__init__("config")
+    self._short = short
+
+  def parse(self, path):
+    return _with(load(path), self._short)
+
+
+def _with(config: ConfigDict, short: dict[str, str]) -> ConfigDict:
+  """`config` with the mappings of `short`, {a name of `MAPPINGS`: its short form}, in the place of its own."""
+  for key, text in short.items():
+    known = list(flat(config))
+    if not any(f"{name}.".startswith(f"{key}.") for name in known):
+      _check_key(key, known)
+    try:
+      config.update_from_flattened_dict({key: MAPPINGS[key](text)})
+    except ValueError as error:
+      raise ConfigError(f"--config.{key}={text}: {error}") from None
+  return config
+
+
+def _short_forms(words: list[str]) -> tuple[list[str], dict[str, str]]:
+  """(the other words, {a name of `MAPPINGS`: its short form}) of a command line; the last of a name counts."""
+  rest, short, words = [], {}, iter(words)
+  for word in words:
+    name, equals, value = word.partition("=")
+    key = name.lstrip("-").removeprefix("config.")
+    if key in MAPPINGS and name in (f"-config.{key}", f"--config.{key}"):
+      short[key] = value if equals else next(words, None)
+      if short[key] is None:
+        raise ConfigError(f"{word} has no value; write {name}=NAME,NAME,...")
+    else:
+      rest.append(word)
+  return rest, short
+
+
 def _expanded(word: str) -> str:
   name, equals, value = word.partition("=")
   return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
@@ -226,6 +252,12 @@ def _expanded(word: str) -> str:
 def _check_key(name: str, known: list[str]) -> None:
   if name in known:
     return
+  for mapping in MAPPINGS:
+    there = list(dict.fromkeys(key.removeprefix(f"{mapping}.").partition(".")[0] for key in known
+                               if key.startswith(f"{mapping}.")))
+    if name.startswith(f"{mapping}.") and name.removeprefix(f"{mapping}.").partition(".")[0] not in there:
+      raise ConfigError(f"--config.{name}: config.{mapping} has {', '.join(there) or 'no entries'}; --config.{mapping}="
+                        "NAME,NAME,... names others in their place")
   last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
   nearest = last or difflib.get_close_matches(name, known, n=1, cutoff=0)
   raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fgait_jax import rng
+from fgait_jax import defaults, rng
 from fgait_jax.data.augment import augment
 from fgait_jax.data.clips import spaced
 from fgait_jax.errors import DataError
@@ -28,12 +28,12 @@ from fgait_jax.training.session import Reading
 
 def lessons(config) -> tuple[ConfigDict, range]:
   """(the configuration whose batches teach, their numbers): those that would follow the last, of longer clips, or of
-  the sets that `discriminant.names` gives, in equal parts."""
+  `discriminant.sets`, in equal parts."""
   settings, taught = config.discriminant, config.copy_and_resolve_references().unlock()
   taught.data.update(clip_frames=settings.frames, window_frames=settings.frames)
-  if settings.names:
-    equal = {"factors": (1.0,) * len(settings.names), "exponent": 0.0, "mix": "per_sequence"}
-    taught.data.update(names=settings.names, positives=settings.positives, **equal)
+  if settings.sets:
+    taught.data.sets = ConfigDict({name: defaults.data_set() for name in settings.sets})
+    taught.data.update(sets=settings.sets, exponent=0.0, mix="per_sequence")  # exponent 0: in equal parts
   count = settings.walks // (config.data.batch_size * config.data.clips)
   return taught.lock(), range(config.train.steps, config.train.steps + count)
 

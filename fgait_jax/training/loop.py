@@ -13,7 +13,7 @@ import pathlib
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -35,26 +35,25 @@ from fgait_jax.training.step import step_of
 
 
 def run(
-  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Sequence | None = None, devices=None
+  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Mapping | None = None, devices=None
 ):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
-  Every evaluator has `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which calls
-  `between()` between its batches: it raises `Stopped` where the run is to stop. `splits` stands in for the data sets
-  of `config.data`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises `ConfigError`,
-  `DataError`, `CheckpointError` before the first step; `NonFiniteLoss` at a step whose loss is not a number and
-  `DataError` at one whose batch cannot be read, both with the state before it saved.
+  Every evaluator has a `name`, `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which
+  calls `between()` between its batches: it raises `Stopped` where the run is to stop. `splits`, by name, stands in for
+  those of `config.data.sets`, and `devices` for all there are. SIGTERM and SIGINT save and return. Raises
+  `ConfigError`, `DataError`, `CheckpointError` before the first step; `NonFiniteLoss` at a step whose loss is not a
+  number and `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
   preflight.settle()
   use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
-  if splits is None:
-    splits = [open_split(config.data.dir, name, config.data.split) for name in config.data.names]
-  closing_names = config.discriminant.names if config.model.discriminant else ()
-  closing_splits = [open_split(config.data.dir, name, config.data.split) for name in closing_names] or splits
-  met = list({split.name: split for split in (*splits, *closing_splits)}.values())
+  splits = opened(config.data.dir, config.data.sets) if splits is None else splits
+  closing_sets = config.discriminant.sets if config.model.discriminant else {}
+  closing_splits = opened(config.data.dir, closing_sets, first=splits) or splits
+  met = list({split.name: split for split in (*splits.values(), *closing_splits.values())}.values())
   for split in met:
     if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
       raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
@@ -129,8 +128,9 @@ def run(
 
         # Evaluate: the teacher, as it would be loaded from a checkpoint of this step.
         with clock.away():
-          for evaluator in evaluators_due:
-            evaluate(evaluator, teacher_of(state, graph, config, mesh, workdir, meta, step), asked, writer, display)
+          if evaluators_due:
+            teacher = teacher_of(state, graph, config, mesh, workdir, meta, step)
+            evaluate(evaluators_due, teacher, asked, writer, display)
         if evaluators_due and asked.now():
           continue  # log and save this step, unless it has been
 
@@ -187,30 +187,43 @@ def close(config, graph, state, splits, saved, meta, asked: Stop, display: Displ
   return True
 
 
-def evaluate(evaluator, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
-  """Runs and logs one evaluation. One that fails is said and logged, with where it failed: training can do without."""
-  step = teacher.step
-  try:
-    values = evaluator.run(teacher, step, asked.check)
-  except Stopped:
-    return
-  except Exception as error:
-    writer.failed(step, traceback.format_exc())
-    display.say(f"step {step}: the evaluation failed and is left out, training goes on; {LINES} has the whole error:"
-                f" {type(error).__name__}: {error}")
-    return
-  writer.write(step, "evaluate", values)
-  display.evaluate(step, values)
+def evaluate(evaluators: Sequence, teacher: Pretrained, asked: Stop, writer: Writer, display: Display) -> None:
+  """Runs the evaluations of a step and logs all in one line, or none where the run is to stop first: the restart does
+  them. One that fails is said and logged, with where it failed: training can do without."""
+  step, values = teacher.step, {}
+  for evaluator in evaluators:
+    try:
+      found = evaluator.run(teacher, step, asked.check)
+    except Stopped:
+      return
+    except Exception as error:
+      writer.failed(step, traceback.format_exc())
+      display.say(f"step {step}: the evaluation {evaluator.name} failed and is left out, training goes on; {LINES} has"
+                  f" the whole error: {type(error).__name__}: {error}")
+    else:
+      display.evaluate(step, found)
+      values |= found
+  if values:
+    writer.write(step, "evaluate", values)
 
 
-def batches(config, splits, *, start: int, stop: int):
-  """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them."""
-  data = config.data
+def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:
+  """Name -> split of each of `sets`, sorted, those named in `first` before the others: an order that is the same
+  however the sets were written down, so that it cannot change what a batch holds."""
+  names = sorted(sets, key=lambda name: (name not in first, name))
+  return {name: open_split(folder, name, sets[name].split) for name in names}
+
+
+def batches(config, splits: Mapping, *, start: int, stop: int):
+  """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them; `dataset` in them numbers
+  `splits` in their order, and all else that is said of a data set is found by its name."""
+  data, sets = config.data, [config.data.sets[name] for name in splits]
   return open_batches(
-    splits, seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
-    window_frames=data.window_frames, factors=data.factors, exponent=data.exponent, mix=data.mix, start=start,
-    stop=stop, process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads,
-    workers=data.workers, prefetch=data.prefetch, positives=data.positives,
+    tuple(splits.values()), factors=tuple(s.factor for s in sets), positives=tuple(s.positives for s in sets),
+    seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
+    window_frames=data.window_frames, exponent=data.exponent, mix=data.mix, start=start, stop=stop,
+    process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads, workers=data.workers,
+    prefetch=data.prefetch,
   )
 
 
@@ -256,7 +269,8 @@ def settle(pending, sums: Sums, state, saved, meta, splits, reading: Reading) ->
     return
   saved.save(step, state, meta)
   rows = zip(*(host_batch[name].tolist() for name in ("dataset", "index", "positive")), strict=True)
-  keys = [f"{splits[d].name}/{splits[d].keys[row]}" for d, *pair in rows for row in dict.fromkeys(pair)]
+  of = list(splits.values())
+  keys = [f"{of[d].name}/{of[d].keys[row]}" for d, *pair in rows for row in dict.fromkeys(pair)]
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
   raise NonFiniteLoss(
     f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
@@ -276,7 +290,7 @@ def teacher_of(state, graph, config, mesh, workdir, meta, step) -> Pretrained:
 
 
 def told(positives: str) -> str:
-  """What pretraining is told of a data set, given its value of `data.positives`."""
+  """What pretraining is told of a data set, given its `positives`."""
   return "without labels" if positives == "sequence" else f"told the {positives} of each"
 
 
@@ -289,8 +303,8 @@ def opening(config, mesh, state, splits, workdir, start) -> list[str]:
     f"devices     {mesh.size} x {device.device_kind} ({device.platform}) in {jax.process_count()} processes",
     f"mesh        {', '.join(f'{name} {size}' for name, size in mesh.shape.items())}",
     f"model       {config.model.name} {config.model.variant}: {total:,} parameters ({parts}), student and teacher each",
-    *(f"data        {split.name}: {len(split):,} sequences, {told(positives)}"
-      for split, positives in zip(splits, config.data.positives, strict=True)),
+    *(f"data        {split.name}: {len(split):,} sequences, {told(config.data.sets[name].positives)}"
+      for name, split in splits.items()),
     f"batch       {config.data.batch_size} sequences x {config.data.clips} clips x {config.data.clip_frames} frames",
     f"readers     {max(config.data.workers, 1)} x {config.data.threads} threads in each process of training",
     *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from configs import pretrain
+from configs import pretrain, reference
+from data_prep import datasets
 from fgait_jax import defaults
 from fgait_jax.training import configuration
 
@@ -33,6 +34,16 @@ def test_others_are_as_recorded(name):
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   check_golden(GOLDEN / f"{name}.txt", configuration.lines(module.get_config()))
+
+
+def test_the_published_mixture_is_twelve_data_sets_that_can_be_built():
+  for variant in ("0.03b", "0.13b"):
+    sets = reference.get_config(variant).data.sets
+    assert len(sets) == 12
+    assert set(sets) < set(datasets.RECORDS)
+    assert {name for name, taught in sets.items() if taught.factor != 1} == {"gaitlu_1m"}
+    assert sets.gaitlu_1m.factor == 0.1
+    assert {taught.positives for taught in sets.values()} == {"sequence"}
 
 
 def test_unknown_variant_names_the_known():

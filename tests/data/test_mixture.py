@@ -100,13 +100,13 @@ def test_the_seed_changes_the_order_and_nothing_else_does():
 @pytest.mark.parametrize(
   "change, error, message",
   [
-    ({"factors": (1.0,)}, ConfigError, r"data\.factors holds 1 numbers for 2 data sets"),
-    ({"factors": (1.0, 0.0)}, ConfigError, r"data\.factors holds \[0\.0\]"),
+    ({"factors": (1.0,)}, ConfigError, r"1 factors for 2 data sets; give one for each"),
+    ({"factors": (1.0, 0.0)}, ConfigError, r"factors \[0\.0\] must be above 0"),
     ({"mix": "per_batches"}, ConfigError, r"data\.mix is 'per_batches'; known: per_batch, per_sequence"),
     ({"batch_size": 0}, ConfigError, r"data\.batch_size is 0"),
     ({"seed": -1}, ConfigError, r"seed is -1"),
     ({"sizes": (5, 0)}, DataError, r"no sequences in data sets number \[1\]"),
-    ({"sizes": ()}, ConfigError, r"data\.names is empty"),
+    ({"sizes": ()}, ConfigError, r"data\.sets is empty"),
   ],
 )
 def test_what_cannot_work_is_refused(change, error, message):

@@ -204,9 +204,9 @@ def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kin
 
 
 def test_unknown_positives_are_refused(splits):
-  with pytest.raises(ConfigError, match=r"data\.positives has 'person'; known: sequence, walk, subject"):
+  with pytest.raises(ConfigError, match=r"positives has 'person'; known: sequence, walk, subject"):
     read(splits, positives=("sequence", "person"))
-  with pytest.raises(ConfigError, match=r"data\.positives \('walk',\) needs one value per data set"):
+  with pytest.raises(ConfigError, match=r"positives \('walk',\) for 2 data sets; give one for each"):
     read(splits, positives=("walk",))
 
 

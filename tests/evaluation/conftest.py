@@ -71,7 +71,8 @@ def results_folder(tmp_path, result):
     _walk(f"00{n}, nm-01, 000", 30 + 5 * n) | {"distance": 0.1 * n, "right": n == 3} for n in range(5)]}]
   strips.write(folder / "neighbours-walkers.json", probes=probes, title="made up")
   lines = [{"step": n, "kind": "train", "loss": 5 / n, "rate": 1e-3} for n in (2, 4, 6)]
-  lines += [{"step": 6, "kind": "evaluate", "zero_shot/NM/rank1": 12.5}]
+  lines += [{"step": 6, "kind": "evaluate", "walkers/NM/rank1": 12.5, "walkers/gait CL/rank1": 9.5,
+             "walkers/effective_rank": 20.5, "kth/all/rank1": 40.5, "kth/effective_rank": 3.5}]
   classes = result | {
     "task": "linear_probe", "title": "Linear probe of sex on walkers", "pictures": [], "metrics": _METRICS[:1],
     "conditions": [{"name": "all", "title": "all: 20 walks"}],

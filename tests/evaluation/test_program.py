@@ -296,7 +296,7 @@ SLICED, TUNED = {"split": "train[2:7]+test[:50%]"}, {"fine_tune": {
 def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, among, labels):
   trained = world[0][True]
   with trained.config.unlocked():
-    trained.config.data.update(pretrained)
+    trained.config.data.sets.walkers.update(pretrained)
   trained.fine_tune = network.get("fine_tune", {})
   seen = setup.seen_in_pretraining(config_of(split=asked), trained, Walks())
   assert (seen["evaluated_split_among_them"], seen["labels"]) == (among, labels)
@@ -310,7 +310,7 @@ def test_people_of_another_data_set_of_the_population_are_counted(world):
   trained, walks = world[0][True], Walks()
   walks.manifest |= {"name": "scoliosis1k_112", "population": "scoliosis1k"}
   with trained.config.unlocked():
-    trained.config.data.names = ("scoliosis1k_118",)
+    trained.config.data.sets = defaults.data_sets("scoliosis1k_118")
   trained.people = {"scoliosis1k": ["002", "004", "777"], "walkers": ["001", "003"]}
   seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
   assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
@@ -336,7 +336,7 @@ def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
 
 def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
   trained = world[0][True]
-  first = {"learned": {"names": ["kth"], "positives": ["walk"], "split": "test"}, "imported_from": "", "before": {}}
+  first = {"learned": {"sets": {"kth": {"positives": "walk", "split": "test"}}}, "imported_from": "", "before": {}}
   published = {"learned": {}, "imported_from": "weights.pt", "before": first}
   trained.started_from = published
   seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained, called("kth"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from configs import pretrain
+from fgait_jax import defaults
 from fgait_jax.training import loop
 
 
@@ -51,7 +52,7 @@ def configure():
   """`configure(train__steps=3, ...)`: the test-size configuration with changes."""
   def make(**changes):
     config = pretrain.get_config("test")
-    config.data.names = ("toy",)
+    config.data.sets = defaults.data_sets("toy")
     config.data.threads = 1
     for name in ("affine", "perspective", "flip", "dilate", "blur"):  # tests/data has them; they compile for long
       config.augment[name] = 0.0
@@ -79,7 +80,7 @@ def run(toy):
   made, loop.step_of = loop.step_of, step_of
   jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
   yield lambda config, workdir, *, devices=1, **given: loop.run(
-    config, workdir, **({"splits": [toy]} | given), devices=jax.devices()[:devices]
+    config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
   )
   jax.config.update("jax_disable_most_optimizations", False)
   loop.step_of = made

@@ -113,7 +113,7 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
 def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_it(run, configure, finished, tmp_path):
   torn = ToySplit(torn=1 + 4 * 8 + 3)  # a first look and the steps' own batches can be read
   with pytest.raises(DataError, match=r"discriminant cannot be learnt: .*bad sector.* saved as step 4 in"):
-    run(configure(**CHANGES), tmp_path, splits=[torn])
+    run(configure(**CHANGES), tmp_path, splits={"toy": torn})
   assert load_network(tmp_path).embedding == "prediction"
   again = run(configure(**CHANGES), tmp_path)
   assert_same(again, finished[1])

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
 from fgait_jax.training import loop
 from fgait_jax.training.metrics import read_lines
@@ -27,8 +28,8 @@ def assert_same(a, b):
 class Each:
   """An evaluator at every step; `then` is called with the step."""
 
-  def __init__(self, then=lambda step: None, every=1):
-    self.then, self.every, self.seen = then, every, []
+  def __init__(self, then=lambda step: None, every=1, name="each"):
+    self.then, self.every, self.name, self.seen = then, every, name, []
 
   def due(self, step):
     return step % self.every == 0
@@ -37,7 +38,7 @@ class Each:
     self.then(step)
     between()
     self.seen.append((step, pretrained.step, pretrained.identity))
-    return {"norm": float(sum(np.square(x).sum() for x in jax.tree.leaves(pretrained.params)))}
+    return {f"{self.name}/norm": float(sum(np.square(x).sum() for x in jax.tree.leaves(pretrained.params)))}
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +88,7 @@ def test_an_evaluation_that_fails_is_said_and_training_goes_on(run, configure, t
   each = Each(fail, every=2)
   assert int(run(configure(), tmp_path, evaluators=[each])["step"]) == STEPS
   assert [step for step, *_ in each.seen] == [0, 4]
-  assert "step 2: the evaluation failed and is left out, training goes on;" in (out := capsys.readouterr().out)
+  assert "step 2: the evaluation each failed and is left out, training goes on;" in (out := capsys.readouterr().out)
   assert "AssertionError: no walks; ['2" in out  # saved, or being saved, before it was evaluated
   (line,) = [line for line in read_lines(tmp_path) if line["kind"] == "failed"]
   assert line["step"] == 2
@@ -98,14 +99,14 @@ def test_a_walk_that_cannot_be_read_ends_the_run_saved_and_named(run, configure,
   torn = type(toy)(torn=1 + 2 * 8 + 3)  # one to look at, two batches, and part of the third
   with pytest.raises(DataError, match=r"batch 2 cannot be read: toy/train: sequence walk\d\d cannot be read:"
                      rf".*bad sector.* saved as step 2 in {tmp_path}/checkpoints; mend or leave out"):
-    run(configure(train__save_every=100, data__threads=0), tmp_path, splits=[torn])
+    run(configure(train__save_every=100, data__threads=0), tmp_path, splits={"toy": torn})
   assert sorted(losses(tmp_path)) == [1, 2]
   assert_same(run(configure(), tmp_path), uninterrupted[1])
 
 
 def test_a_first_batch_that_cannot_be_read_leaves_no_checkpoint(run, configure, toy, tmp_path):
   with pytest.raises(DataError, match="batch 0 cannot be read: .*bad sector.*. Mend or leave out"):
-    run(configure(), tmp_path, splits=[type(toy)(torn=1)])
+    run(configure(), tmp_path, splits={"toy": type(toy)(torn=1)})
   assert [p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()] == []
 
 
@@ -113,7 +114,7 @@ def test_a_batch_that_is_not_readable_changes_nothing(run, configure, uninterrup
   """As one of several processes would, this one takes the step with a blank batch."""
   monkeypatch.setattr(loop, "alone", lambda: False)
   with pytest.raises(DataError, match=r"batch 1 cannot be read: .*bad sector.* saved as step 1 in"):
-    run(configure(data__threads=0), tmp_path, splits=[type(toy)(torn=1 + 8 + 3)])
+    run(configure(data__threads=0), tmp_path, splits={"toy": type(toy)(torn=1 + 8 + 3)})
   monkeypatch.undo()
   assert_same(run(configure(), tmp_path), uninterrupted[1])
 
@@ -125,7 +126,7 @@ def test_what_is_written_and_printed(run, configure, tmp_path, capsys):
   for words in (
     "devices     1 x cpu", "mesh        data 1, fsdp 1, tensor 1", "parameters (",
     "toy/train: 24 sequences, without labels", f"written to  {tmp_path}",
-    "step 4/4  loss", "evaluation  norm", "done: 4 steps",
+    "step 4/4  loss", "evaluation  each/norm", "done: 4 steps",
   ):
     assert words in out
   assert [step for step, *_ in each.seen] == [0, 2, 4]
@@ -144,6 +145,27 @@ def test_what_is_written_and_printed(run, configure, tmp_path, capsys):
   assert list((tmp_path / "tensorboard").glob("events*"))
 
 
+def test_of_several_evaluations_one_that_fails_leaves_the_others(run, configure, tmp_path):
+  def fail(step):
+    assert step != 2, "no walks"
+
+  run(configure(), tmp_path, evaluators=[Each(fail, every=2, name="one"), Each(every=2, name="other")])
+  lines = {line["step"]: sorted(k for k in line if "/" in k) for line in read_lines(tmp_path)
+           if line["kind"] == "evaluate"}
+  assert lines == {0: ["one/norm", "other/norm"], 2: ["other/norm"], 4: ["one/norm", "other/norm"]}
+
+
+def test_a_stop_leaves_all_evaluations_of_the_step_to_the_restart(run, configure, tmp_path):
+  stop = Each(lambda step: step == 2 and os.kill(os.getpid(), signal.SIGTERM), every=2, name="stop")
+  first = Each(every=2, name="first")
+  run(configure(), tmp_path, evaluators=[first, stop])
+  assert [step for step, *_ in first.seen] == [0, 2]
+  assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "evaluate"] == [0]
+  again = Each(every=2, name="first"), Each(every=2, name="stop")
+  run(configure(), tmp_path, evaluators=again)
+  assert [[step for step, *_ in each.seen] for each in again] == [[2, 4], [2, 4]]
+
+
 def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
   run(configure(train__stop_at=2), tmp_path, evaluators=[Each(every=2)])
   each = Each(every=2)
@@ -154,7 +176,19 @@ def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
 
 def test_wrong_data_keys_are_refused_before_anything_is_read_or_evaluated(configure, toy):
   with pytest.raises(ConfigError, match=r"data.workers is -1; it must be at least 0"):
-    loop.batches(configure(data__workers=-1), [toy], start=0, stop=4)
+    loop.batches(configure(data__workers=-1), {"toy": toy}, start=0, stop=4)
+
+
+def test_what_is_said_of_a_data_set_follows_its_name(configure, monkeypatch):
+  """Whatever the order: one that is open already comes first, as the walkers of the main job's discriminant do."""
+  given = {}
+  monkeypatch.setattr(loop, "open_batches", lambda splits, **values: given.update(values, splits=splits))
+  monkeypatch.setattr(loop, "open_split", lambda folder, name, split: f"{name}/{split}")
+  config = configure(data__sets=defaults.data_sets("b:2:subject,c:3:walk:test,a"))
+  loop.batches(config, loop.opened("built", config.data.sets, first={"b": None}), start=0, stop=4)
+  assert given["splits"] == ("b/train", "a/train", "c/test")
+  assert given["factors"] == (2, 1, 3)
+  assert given["positives"] == ("subject", "sequence", "walk")
 
 
 def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
@@ -213,7 +247,7 @@ def test_a_restart_with_other_data_is_refused(run, configure, toy, tmp_path):
   other = type(toy)()
   other.manifest = {"name": "circles", "content_hash": "circles"}
   with pytest.raises(CheckpointError, match="data set toy/train: built anew, its content differs"):
-    run(configure(), tmp_path, splits=[other])
+    run(configure(), tmp_path, splits={"toy": other})
 
 
 @pytest.mark.parametrize(

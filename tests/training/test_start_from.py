@@ -71,7 +71,7 @@ def test_where_the_weights_came_from_is_kept(run, configure, broken, tmp_path):
   assert list(found.people) == ["ellipses"]
   assert found.started_from["of"] == load_network(tmp_path / "a").identity
   assert found.started_from["before"]["of"] == load_network(broken[0]).identity
-  assert found.started_from["before"]["learned"]["names"] == ["toy"]
+  assert list(found.started_from["before"]["learned"]["sets"]) == ["toy"]
   assert load_network(broken[0]).started_from == {}
 
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import spread
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.features.extraction import Features, describe, progress_bar, read_walk
 from fgait_jax.evaluation.metrics.distances import centre, check_centring
-from fgait_jax.evaluation.periodic import spread
 from fgait_jax.training import linear_maps
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
@@ -57,15 +57,15 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
 
   None where the network has none, was not told who walks, or the sets that taught it are not in `data_dir`.
   """
-  closing, data = pretraining.discriminant, pretraining.data
-  told = zip(closing.names or data.names, closing.positives or data.positives, strict=True)
-  names = [name for name, positives in told if positives == "subject"]
+  closing = pretraining.discriminant
+  sets = closing.sets or pretraining.data.sets
+  names = [name for name, taught in sets.items() if taught.positives == "subject"]
   if not pretraining.model.discriminant or not names:
     return None
   learnt = []
   for name in names:
     try:
-      split = open_split(data_dir, name, data.split)
+      split = open_split(data_dir, name, sets[name].split)
     except DataError:
       return None
     rows = spread(split.subjects, closing.walks // len(names))

@@ -137,37 +137,44 @@ def _legend(curves_of: dict[str, list], places: dict[str, int]) -> list[dict]:
   return [{"title": title, "place": places.get(name, 0)} for name, title in titles.items()]
 
 
-# Panels of the training curves: title, kind of line, names (a name ending in "/" or beginning with "/" is a part).
+# Panels of training: title, names of metrics, whether the axis is logarithmic.
 _PANELS = (
-  ("loss", "train", ("loss", "reconstruction", "contrastive"), False),
-  ("contrastive accuracy", "train", ("contrastive_accuracy",), False),
-  ("gradient norm", "train", ("gradient_norm",), True),
-  ("learning rate", "train", ("rate",), False),
-  ("zero-shot rank-1, %", "evaluate", ("/rank1",), False),
-  ("effective rank of embeddings", "evaluate", ("/effective_rank",), False),
+  ("loss", ("loss", "reconstruction", "contrastive"), False),
+  ("contrastive accuracy", ("contrastive_accuracy",), False),
+  ("gradient norm", ("gradient_norm",), True),
+  ("learning rate", ("rate",), False),
 )
 
 
 def _training(source: Source) -> dict:
-  panels = []
-  for title, kind, wanted, log in _PANELS:
-    lines = [line for line in source.lines if line.get("kind") == kind]
-    names = [n for w in wanted for n in dict.fromkeys(k for line in lines for k in line)
-             if n == w or (w.startswith("/") and n.endswith(w))][:curves.SERIES]
-    found = []
-    for name in names:
-      points = [(line["step"], v) for line in lines if (v := layout.number(line.get(name))) is not None
-                and not (log and v <= 0)]
-      if points:
-        found.append((name, *zip(*points, strict=True)))
-    if found:
-      label = f"{title}. " + "; ".join(f"{name}: {y[-1]:.4g} at step {x[-1]:g}" for name, x, y in found)
-      short = [name.removeprefix("zero_shot/").removesuffix("/rank1").replace("_", " ") for name, *_ in found]
-      drawn = curves.panel([(n, x, y) for n, (_, x, y) in enumerate(found)], label=label, x_title="step",
-                           y_title=title, log=log)
-      panels.append({"svg": Markup(drawn), "legend": [
-        {"title": name, "place": n} for n, name in enumerate(short)] if len(short) > 1 else []})
-  return {"label": source.label, "panels": panels}
+  panels = [_curves_of(source, "train", title, {name: name for name in names}, log=log)
+            for title, names, log in _PANELS]
+  # Of an evaluation <name>: <name>/<condition>/rank1 in a panel of its own, <name>/effective_rank beside the others'.
+  evaluated = list(dict.fromkeys(k for line in source.lines if line.get("kind") == "evaluate" for k in line))
+  for name in dict.fromkeys(k.partition("/")[0] for k in evaluated if k.endswith("/rank1")):
+    found = {k: k.removeprefix(f"{name}/").removesuffix("/rank1") for k in evaluated
+             if k.startswith(f"{name}/") and k.endswith("/rank1")}
+    panels.append(_curves_of(source, "evaluate", f"{name}: rank-1, %", found))
+  ranks = {k: k.removesuffix("/effective_rank") for k in evaluated if k.endswith("/effective_rank")}
+  panels.append(_curves_of(source, "evaluate", "effective rank of embeddings", ranks))
+  return {"label": source.label, "panels": [panel for panel in panels if panel]}
+
+
+def _curves_of(source: Source, kind: str, title: str, titles: dict[str, str], *, log: bool = False) -> dict | None:
+  """The panel of the metrics {name: title in the legend} in lines of `kind`; None where there are none of them."""
+  found = []
+  for name in list(titles)[:curves.SERIES]:
+    points = [(line["step"], v) for line in source.lines if line.get("kind") == kind
+              and (v := layout.number(line.get(name))) is not None and not (log and v <= 0)]
+    if points:
+      found.append((name, *zip(*points, strict=True)))
+  if not found:
+    return None
+  label = f"{title}. " + "; ".join(f"{name}: {y[-1]:.4g} at step {x[-1]:g}" for name, x, y in found)
+  drawn = curves.panel([(n, x, y) for n, (_, x, y) in enumerate(found)], label=label, x_title="step", y_title=title,
+                       log=log)
+  legend = [{"title": titles[name].replace("_", " "), "place": n} for n, (name, *_) in enumerate(found)]
+  return {"svg": Markup(drawn), "legend": legend if len(legend) > 1 else []}
 
 
 def _comparison(read: list[Source]) -> dict | None:

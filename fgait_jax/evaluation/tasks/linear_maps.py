@@ -9,11 +9,10 @@ import numpy as np
 
 from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import Subset
+from fgait_jax.data.subset import Subset, spread
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, results, targets
 from fgait_jax.evaluation.features.extraction import Features
-from fgait_jax.evaluation.periodic import spread
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tasks import zero_shot
 from fgait_jax.training import linear_maps

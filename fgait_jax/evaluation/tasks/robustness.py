@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fgait_jax.data.subset import spread
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, results
 from fgait_jax.evaluation.features import baselines, corruption
 from fgait_jax.evaluation.features.extraction import Features
 from fgait_jax.evaluation.metrics import statistics
-from fgait_jax.evaluation.periodic import spread
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tasks.zero_shot import evaluate

@@ -71,7 +71,11 @@ def test_every_kind_of_content_is_there(results_folder, tmp_path):
   for heading in ("At a glance", "Cumulative match", "View by view", "Confusion", "Robustness", "Nearest neighbours",
                   "Training"):
     assert heading in found.text, heading
-  assert text.count('role="img"') == 2 + 2 + 3  # CMC of two conditions, two corruptions, loss, rate, periodic rank-1
+  assert text.count('role="img"') == 2 + 2 + 5  # CMC of two conditions, two corruptions, loss, rate, rank-1 of two
+  # evaluations, effective rank
+  assert 'aria-label="walkers: rank-1, %. walkers/NM/rank1: 12.5 at step 6; walkers/gait CL/rank1: 9.5' in text
+  assert 'aria-label="kth: rank-1, %. kth/all/rank1: 40.5 at step 6"' in text
+  assert "effective rank of embeddings. walkers/effective_rank: 20.5 at step 6; kth/effective_rank: 3.5" in text
   assert text.count('class="walk right"') == 1
   assert text.count('class="walk wrong"') == 4
   assert "9 90 % 1 10 % 10" in found.text  # a line of the confusion matrix: counts, shares, sum

@@ -1,8 +1,7 @@
-"""Zero-shot evaluation while training goes on: the rank-1 that a checkpoint of this step would have, and signs of
-collapse.
+"""Evaluations while training goes on: the figures that a checkpoint of this step would have, and signs of collapse.
 
-A subset of whole subjects, embedded anew each time and never kept. No baselines, intervals or pictures: `run_eval.py`
-has them.
+On a subset of whole subjects, embedded anew each time and never kept. No baselines, intervals or pictures:
+`run_eval.py` has them.
 """
 
 import dataclasses
@@ -11,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fgait_jax.data.source import open_split
+from fgait_jax.data.subset import spread
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import extraction
@@ -23,6 +23,7 @@ from fgait_jax.training.pretrained import Pretrained
 class ZeroShot:
   """Retrieval among the walks `rows` of `split`, at step 0, every `every` steps and at the `last`."""
 
+  name: str
   split: object
   rows: np.ndarray
   protocol: Protocol
@@ -50,47 +51,43 @@ class ZeroShot:
     conditions = scored["conditions"] | {"mean": scored["summary"]}
     values = {f"{name}/{key}": figures[key] for name, figures in conditions.items() for key in ("rank1", "auc")}
     values |= {key: scored["embeddings"][key] for key in ("effective_rank", "mean_cosine")}
-    return {f"zero_shot/{name}": float("nan") if value is None else float(value) for name, value in values.items()}
+    return {f"{self.name}/{key}": float("nan") if value is None else float(value) for key, value in values.items()}
 
 
-def zero_shot(config) -> list[ZeroShot]:
-  """The evaluators of a pretraining configuration: one, or none where `config.periodic.every` is 0.
-
-  Raises `DataError` where its data set is not built, and `ConfigError` where the protocol does not fit it: before
-  training.
-  """
-  settings = config.periodic
-  if not settings.every:
-    return []
-  if settings.every < 0 or settings.max_sequences < 0:
-    raise ConfigError(f"config.periodic.every={settings.every} and config.periodic.max_sequences="
-                      f"{settings.max_sequences} must be 0 or more")
+def zero_shot(name: str, config) -> ZeroShot:
+  """The evaluator that `config.evals[name]` asks for."""
+  settings, key = config.evals[name], f"config.evals.{name}"
+  if settings.max_sequences < 0:
+    raise ConfigError(f"{key}.max_sequences={settings.max_sequences} must be 0 or more")
   protocol = protocols.get(settings.protocol)
   try:
-    split = open_split(config.data.dir, settings.name, settings.split)
+    split = open_split(config.data.dir, settings.dataset, settings.split)
   except DataError as error:
-    raise DataError(f"{error} (asked for by config.periodic.name, to evaluate while training; name another data set"
-                    " there, its protocol in config.periodic.protocol, or set config.periodic.every=0)") from error
+    raise DataError(f"{error} (asked for by {key}.dataset, to evaluate while training; name others with"
+                    f" --config.evals=NAME,NAME,... or set {key}.every=0)") from error
   rows = spread(split.subjects, settings.max_sequences)
   columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
   trials_of(protocol, *columns, origin=split.name)
-  return [ZeroShot(
-    split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
+  return ZeroShot(
+    name=name, split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,
-    mirror=tuple(settings.mirror_views))]
+    mirror=tuple(settings.mirror_views))
 
 
-def spread(subjects: np.ndarray, most: int) -> np.ndarray:
-  """Rows of at most `most` sequences (0: all): of whole subjects, as many as fit, spread evenly over their sorted
-  names.
+# What training can do between its steps: each makes the evaluator of an entry of config.evals from (name, config).
+TASKS = {"zero_shot": zero_shot}
 
-  Half a subject's walks would make its retrieval another task. Where not even two subjects fit, rows are spread evenly.
+
+def evaluators(config) -> list:
+  """Those of `config.evals` whose `every` is not 0, in the order of their names.
+
+  Raises `DataError` where a data set is not built, and `ConfigError` where the protocol does not fit it or the task
+  is not of `TASKS`: before training.
   """
-  if not most or most >= len(subjects):
-    return np.arange(len(subjects))
-  names, counts = np.unique(subjects, return_counts=True)
-  for number in range(len(names) - 1, 1, -1):
-    chosen = np.linspace(0, len(names) - 1, number).round().astype(int)
-    if counts[chosen].sum() <= most:
-      return np.flatnonzero(np.isin(subjects, names[chosen]))
-  return np.linspace(0, len(subjects) - 1, most).round().astype(int)
+  for name, settings in config.evals.items():
+    if settings.task not in TASKS:
+      raise ConfigError(f"config.evals.{name}.task={settings.task!r} cannot be done while training goes on, only"
+                        f" {', '.join(TASKS)}; run_eval.py does it with a checkpoint")
+    if settings.every < 0:
+      raise ConfigError(f"config.evals.{name}.every={settings.every} must be 0 or more")
+  return [TASKS[settings.task](name, config) for name, settings in config.evals.items() if settings.every]
