@@ -92,7 +92,7 @@ def _gaitssb(config, *, subjects: int, per_subject: int, steps: int, early_rate:
   c.optim.name, c.optim.peak_rate, c.optim.warmup_steps, c.optim.clip_norm = "sgd", 0.1, 0, 0.0
   c.optim.rules = (
     (r"encoder/(stem|stem_norm|stage1)/.*", 1.0, early_rate),
-    (r"encoder/(stage[234]|tokenizer|blocks|norm)/.*|encoder/row_position", 1.0, 0.01),
+    (r"encoder/(?!(stem|stem_norm|stage1)/|prompt_tokens$).*", 1.0, 0.01),
     (r"projector/.*", 1.0, 0.1),
     (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
   )

@@ -72,12 +72,12 @@ def augment() -> ConfigDict:
 
 def model() -> ConfigDict:
   c = ConfigDict()
-  c.name = "transformer"  # "transformer" or "p3d"
-  c.variant = "tiny"  # a named size of that model; see fgait_jax/models/variants.py
+  c.name = "transformer"  # "transformer" or "p3d"; see fgait_jax/models/backbones.py
+  c.variant = "tiny"  # a named size of that model; see BACKBONE in its file, such as fgait_jax/models/transformer.py
   c.channels = 1  # channels of a frame: 1 for silhouettes
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
-  c.stem = "conv"  # transformer tokenizer: "conv" or "tubelet" (linear, for comparison)
+  c.stem = "conv"  # first layers: "conv", or for the transformer "tubelet" (a linear tokenizer, for comparison)
   c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
   c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
   c.discriminant = 0  # directions of the linear map that ends the network (section discriminant); 0: none
@@ -316,7 +316,8 @@ def fine_tune() -> ConfigDict:
   c.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
-  c.layer_decay = 1.0  # a transformer's block learns at this factor to the number of blocks above it
+  # A layer learns at this factor to the number of layers above it: blocks of a transformer, stages of a P3D network.
+  c.layer_decay = 1.0
   c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
   c.threads = 4  # reader threads a host (or a worker)
   c.workers = 0  # reader processes a host; 0 reads in threads of the program
@@ -328,10 +329,10 @@ def fine_tune() -> ConfigDict:
   c.optim.weight_decay = 0.0  # what decays, decays whole, biases too, as in the reference
   # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
   c.optim.rules = (
-    (r"encoder/(tokenizer/.*|row_position|blocks/.*|norm/.*)", 1.0, 0.1),
-    (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),
+    (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),  # a P3D network, as in the reference
     (r"encoder/stage3/.*", 1.0, 0.01),
     (r"encoder/stage4/.*", 1.0, 0.05),
+    (r"encoder/(?!(stem|stem_norm|stage[1-4])/|prompt_tokens$).*", 1.0, 0.1),  # any other
     (r"projector/.*", 1.0, 0.1),
     (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
   )

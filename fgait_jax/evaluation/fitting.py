@@ -45,8 +45,8 @@ class Fitter:
       step_at=optim.step_at, step_factor=optim.step_factor, steps=settings.steps)
     options = {k: optim[k] for k in ("name", "momentum", "beta1", "beta2", "weight_decay", "clip_norm")}
     self.optimizer = supervised.optimizer_of(
-      learner.trainable, rules_of_rates=optim.rules, layer_decay=settings.layer_decay, schedule=self.schedule,
-      options=options)
+      learner.trainable, backbone=learner.graph.backbone, rules_of_rates=optim.rules,
+      layer_decay=settings.layer_decay, schedule=self.schedule, options=options)
 
   @functools.cached_property
   def _compiled(self):

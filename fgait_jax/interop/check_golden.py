@@ -24,7 +24,7 @@ from fgait_jax.errors import DataError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models import parts
 from fgait_jax.models.network import GaitNetwork
-from fgait_jax.models.p3d import P3D
+from fgait_jax.models.p3d import BACKBONE, P3D
 from fgait_jax.objectives.contrastive import part_info_nce
 from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
@@ -97,7 +97,7 @@ def build(golden: Golden) -> tuple[Graph, dict, dict]:
     encoder = P3D(layers=meta["layers"], channels=meta["channels"], in_channels=channels, rngs=rngs)
     return GaitNetwork(encoder, embed_features=meta["channels"][-1], rngs=rngs)
 
-  graph = Graph(*nnx.split(nnx.eval_shape(create), nnx.Param, nnx.BatchStat))
+  graph = Graph(*nnx.split(nnx.eval_shape(create), nnx.Param, nnx.BatchStat), BACKBONE)
   params = names.import_tree(golden.weights, nnx.to_pure_dict(graph.params))
   stats = names.import_tree(golden.weights, nnx.to_pure_dict(graph.stats))
   unknown = [k for k in golden.weights if k not in params.used | stats.used and not k.endswith("num_batches_tracked")]

@@ -1,4 +1,4 @@
-"""The three convolutions of the P3D network: within frames, along time, and pointwise; none has a bias.
+"""Three convolutions of frames: within each, along time, and pointwise; none has a bias.
 
 Held in the layout [b t h w c]. XLA's own convolution is slow on CPU where a kernel spans time and space at once, and in
 the gradient of the weights. So time is convolved apart from space; on CPU, in float32, wide kernels go by Winograd's
@@ -34,7 +34,7 @@ def plain_kernel_gradient(
 ) -> Float[Array, "i j c d"]:
   """The gradient of `plain` by a kernel of such a shape: the convolution of `x` with the gradient, summed over samples.
 
-  It leaves in `dtype`, float32 also where the operands are bfloat16; jax's own leaves in theirs (`models.products`).
+  It leaves in `dtype`, float32 also where the operands are bfloat16; jax's own leaves in theirs (`kernels.products`).
   """
   padding = []
   for size, window, count in zip(x.shape[1:3], shape[:2], gradient.shape[1:3], strict=True):

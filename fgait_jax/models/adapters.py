@@ -17,21 +17,16 @@ from fgait_jax.typing import Array, PRNGKeyArray
 
 PREFIX = "lora/"
 
-# (pattern over the parameter's path, axes of the window it slides): a kernel is [stack .., window .., in, out], and its
-# update has one rank-r product for each place in the stack, from all inputs of the window.
-TABLE = (
-  (r"encoder/blocks/(attention/(query|key|value|out)|mlp/(up|down))/kernel", 0),
-  (r"encoder/stage\d/(first|rest)/conv[12]/kernel", 2),
-  (r"encoder/stage\d/(first|rest)/temporal/kernel", 1),
-  (r"encoder/stage\d/(first|rest)/shortcut/kernel", 0),
-  (r"projector/(fc\d|body/(reduce|mix))/kernel", 0),
-)
+SHARDING = ((rf"{PREFIX}.*/(a|b)", ()),)
 
 
 def create(
-  key: PRNGKeyArray, params: Mapping[str, Array], *, rank: int, table: tuple[tuple[str, int], ...] = TABLE
+  key: PRNGKeyArray, params: Mapping[str, Array], *, rank: int, table: tuple[tuple[str, int], ...]
 ) -> dict[str, Array]:
   """Updates of every parameter that `table` names: A normal with variance 1 / inputs, B zero; `params` may be shapes.
+
+  A row of `table` is (pattern over the parameter's path, axes of the window it slides): a kernel is [stack .., window
+  .., in, out], and its update has one rank-r product for each place in the stack, from all inputs of the window.
 
   Raises `ConfigError` for a rank below 1, a parameter that two rows match, or where there is none to update.
   """
@@ -49,7 +44,7 @@ def create(
     created[f"{PREFIX}{name}/a"] = a
     created[f"{PREFIX}{name}/b"] = jnp.zeros((*stack, *(1 for _ in slid), rank, features_out), jnp.float32)
   if not created:
-    raise ConfigError("no parameter of this network matches a row of fgait_jax/models/adapters.py: nothing to adapt")
+    raise ConfigError("no parameter of this network matches a row of the low-rank table: nothing to adapt")
   return created
 
 
@@ -65,5 +60,5 @@ def merge(params: Mapping[str, Array], *, scale: float) -> dict[str, Array]:
 def _window(name: str, table) -> int | None:
   found = [window for pattern, window in table if re.fullmatch(pattern, name)]
   if len(found) > 1:
-    raise ConfigError(f"parameter {name} matches {len(found)} rows of fgait_jax/models/adapters.py; one is allowed")
+    raise ConfigError(f"parameter {name} matches {len(found)} rows of the low-rank table; one is allowed")
   return found[0] if found else None

@@ -12,6 +12,15 @@ from flax import nnx
 from fgait_jax.kernels import products
 from fgait_jax.typing import Array, Bool, Float
 
+# Rows of a block's parameters, beside biases and scales (models/encoder.py: Backbone).
+SHARDING = (
+  (r"attention/(query|key|value)/kernel", ("embed", "heads")),
+  (r"attention/out/kernel", ("heads", "embed")),
+  (r"mlp/up/kernel", ("embed", "hidden")),
+  (r"mlp/down/kernel", ("hidden", "embed")),
+)
+LOW_RANK = ((r"(attention/(query|key|value|out)|mlp/(up|down))/kernel", 0),)
+
 UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time
 POLICIES = {
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps products with weights

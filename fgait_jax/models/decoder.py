@@ -4,10 +4,19 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.kernels import products
+from fgait_jax.models import blocks
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import LayerNorm, Linear, create_blocks, run_blocks
 from fgait_jax.models.parts import FeatureMap
+from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float
+
+SHARDING = (
+  *under("blocks", blocks.SHARDING),
+  (r"embed/kernel", ("embed", "hidden")),
+  (r"predict/kernel", ("embed", "whole")),
+  (r"mask_token|row_position", ()),
+)
 
 
 class Decoder(nnx.Module):

@@ -13,6 +13,11 @@ from fgait_jax.kernels import products
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.typing import Array, Float
 
+# Rows of `PartMLP`, beside biases and scales. A kernel of `PartLinear` is [part, in, out].
+PART_KERNEL = ("whole", "embed", "hidden")
+SHARDING = ((r"(fc\d|body/(reduce|mix))/kernel", PART_KERNEL),)
+LOW_RANK = ((r"(fc\d|body/(reduce|mix))/kernel", 0),)
+
 
 class PartLinear(nnx.Module):
   """One bias-free linear layer per part (SeparateFCs of OpenGait).

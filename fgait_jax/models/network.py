@@ -7,12 +7,23 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models import decoder as decoders
+from fgait_jax.models import heads as part_heads
 from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.discriminant import Discriminant
+from fgait_jax.models.encoder import Encoder
 from fgait_jax.models.heads import PartMLP, unit
 from fgait_jax.models.parts import NUM_PARTS, FeatureMap, pool
+from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
+
+# Rows of all but the encoder.
+SHARDING = (
+  *under("decoder", decoders.SHARDING),
+  *under("(projector|predictor)", part_heads.SHARDING),
+  (r"recognition/kernel", part_heads.PART_KERNEL),
+)
 
 
 @jax.tree_util.register_dataclass
@@ -48,9 +59,8 @@ class GaitNetwork(nnx.Module):
   """An encoder with its heads. `train()` and `eval()` choose between batch and running statistics.
 
   Args:
-    encoder: `GaitTransformer` or `P3D`, anything with `features`, `encode` and `encode_parts`.
     embed_features: channels of a part's embedding, and of the hidden layers of both heads.
-    decoder: of masked modelling; without one, masked_fraction must be 0.
+    decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
     heads: "reference", as published; "identity": usual weights, and a predictor that starts as the identity, so that
       the student begins near its teacher and short runs learn (`PartMLP`).
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
@@ -59,7 +69,7 @@ class GaitNetwork(nnx.Module):
   """
 
   def __init__(
-    self, encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference",
+    self, encoder: Encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference",
     temporal: str = "max", body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features

@@ -16,6 +16,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.kernels.convolution import SAVED, FrameConv, PointConv, TimeConv
 from fgait_jax.models import crops
 from fgait_jax.models.batchnorm import BatchNorm
+from fgait_jax.models.encoder import Backbone, Size
 from fgait_jax.models.parts import FeatureMap
 from fgait_jax.typing import Array, Bool, Float
 
@@ -167,15 +168,13 @@ class P3D(nnx.Module):
     return FeatureMap(x, jnp.broadcast_to(valid[:, :, None, None], x.shape[:-1]))
 
   def encode_parts(
-    self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], visible=None
+    self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...]
   ) -> FeatureMap:
     """The batch in groups and strips of rows (`models.crops`); raises `ConfigError` where they do not divide it.
 
     Strips are encoded as images of their own (zeros around each, one call of every normalisation a group), then
     stitched.
     """
-    if visible is not None:
-      raise ValueError("a convolutional network cannot leave tokens out; set objective.masked_fraction to 0")
     crops.check_batch(frames.shape[0], crop_list)
     groups = zip(crops.split(frames, len(crop_list)), crops.split(valid, len(crop_list)), crop_list, strict=True)
     return crops.merge([self._encode_strips(*group) for group in groups])
@@ -186,3 +185,29 @@ class P3D(nnx.Module):
     strips = crops.Strips(parts)
     features = strips.unfold(self.encode(strips.fold(frames), strips.repeat(valid)).features)
     return FeatureMap(features, jnp.broadcast_to(valid[:, :, None, None], features.shape[:-1]))
+
+
+def _size(layers: tuple[int, ...], channels: tuple[int, ...]) -> Size:
+  return Size(encoder={"layers": layers, "channels": channels}, embed=channels[-1])
+
+
+BACKBONE = Backbone(
+  name="p3d",
+  sizes={name: _size(*size) for name, size in SIZES.items()},
+  parse=lambda variant: _size(*sizes(variant)),
+  encoder=P3D,
+  heads="reference",
+  sharding=(
+    (r"stem/kernel", ()),  # few input channels
+    (r"stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
+  ),
+  low_rank=(
+    (r"stage\d/(first|rest)/conv[12]/kernel", 2),
+    (r"stage\d/(first|rest)/temporal/kernel", 1),
+    (r"stage\d/(first|rest)/shortcut/kernel", 0),
+  ),
+  depth=(
+    (r"stem(_norm)?/.*", False), (r"stage1/.*", False), (r"stage2/.*", False), (r"stage3/.*", False),
+    (r"stage4/.*", False),
+  ),
+)

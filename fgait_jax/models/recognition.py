@@ -10,10 +10,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models.heads import PartLinear, PartNorm, unit
+from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm, unit
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import pool
 from fgait_jax.typing import Array, Bool, Float
+
+# Rows of the heads; those of a network's own parts are elsewhere.
+SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/neck/classes/kernel", ("whole", "embed", "whole")))
 
 
 @jax.tree_util.register_dataclass

@@ -13,10 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models import crops, masking
+from fgait_jax.models import blocks, crops, masking
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import POLICIES, LayerNorm, create_blocks, run_blocks
+from fgait_jax.models.decoder import Decoder
+from fgait_jax.models.encoder import Backbone, Size
 from fgait_jax.models.parts import FeatureMap
+from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 ROWS = 16
@@ -65,6 +68,7 @@ class GaitTransformer(nnx.Module):
     self.row_position = nnx.Param(0.02 * nnx.initializers.normal(1.0)(rngs.params(), (ROWS, width)))
     self.blocks = create_blocks(width, layers=layers, heads=heads, dtype=dtype, rngs=rngs)
     self.norm = LayerNorm(width)
+    self.prompt_tokens = nnx.data(None)  # what fine-tuning may add (models/prompts.py)
 
   @property
   def window_slots(self) -> int:
@@ -214,6 +218,10 @@ class GaitTransformer(nnx.Module):
   def _attend(self, x: Float[Array, "b s r q d"], present: Bool[Array, "b s r q"], masked_fraction: float) -> Array:
     shape = x.shape
     x, present = x.reshape(shape[0], -1, shape[-1]), present.reshape(shape[0], -1)
+    if self.prompt_tokens is not None:
+      if masked_fraction:
+        raise ValueError("prompts are for fine-tuning, where nothing is masked")
+      return self._attend_prompted(x, present).reshape(shape)
     count = masking.kept(x.shape[1], masked_fraction=masked_fraction)
     if count == x.shape[1]:
       x = run_blocks(self.blocks, x, present, remat=self.remat)
@@ -223,4 +231,56 @@ class GaitTransformer(nnx.Module):
       x = run_blocks(self.blocks, x, jnp.take_along_axis(present, order[:, :count], axis=1), remat=self.remat)
       x = masking.scatter(x, order, place)
     return self.norm(x).reshape(shape)
+
+  def _attend_prompted(self, x: Float[Array, "b n d"], present: Bool[Array, "b n"]) -> Float[Array, "b n d"]:
+    """Windows (and strips) begin with the same learned tokens; they attend, and are then dropped."""
+    count = len(self.prompt_tokens[...])
+    prompts = jnp.broadcast_to(self.prompt_tokens[...], (len(x), count, x.shape[-1])).astype(x.dtype)
+    x = jnp.concatenate([prompts, x], axis=1)
+    present = jnp.concatenate([jnp.ones((len(x), count), bool), present], axis=1)
+    return self.norm(run_blocks(self.blocks, x, present, remat=self.remat))[:, count:]
+
+
+def _decoder(encoder: GaitTransformer, **options) -> Decoder:
+  return Decoder(
+    features=encoder.features, pixels=encoder.pixels, window_slots=encoder.window_slots,
+    patch_time=encoder.patch_time, patch_columns=encoder.patch_columns, **options,
+  )
+
+
+def _size(
+  width: int, layers: int, heads: int, *, embed: int, decoder: tuple[int, int, int], patch_time: int = 2,
+  merge_columns: int = 2, stem_channels: tuple[int, int] = (64, 128),
+) -> Size:
+  """`decoder`: its width, layers and heads."""
+  return Size(
+    encoder={"width": width, "layers": layers, "heads": heads, "patch_time": patch_time,
+             "merge_columns": merge_columns, "stem_channels": stem_channels},
+    decoder=dict(zip(("width", "layers", "heads"), decoder, strict=True)), embed=embed, frames_per_token=patch_time,
+  )
+
+
+BACKBONE = Backbone(
+  name="transformer",
+  sizes={
+    "test": _size(16, 1, 2, embed=8, decoder=(8, 1, 2), merge_columns=3, stem_channels=(4, 8)),
+    "tiny": _size(128, 2, 4, embed=128, decoder=(64, 1, 2), patch_time=4, merge_columns=3, stem_channels=(32, 64)),
+    "small": _size(384, 8, 6, embed=256, decoder=(128, 2, 4), patch_time=4, stem_channels=(32, 64)),
+    "base": _size(768, 12, 12, embed=512, decoder=(256, 2, 4)),
+    "large": _size(1024, 20, 16, embed=512, decoder=(256, 2, 4)),
+    "huge": _size(1280, 28, 20, embed=512, decoder=(384, 2, 4)),
+    "giant": _size(1792, 28, 28, embed=512, decoder=(512, 2, 8)),
+  },
+  encoder=GaitTransformer,
+  decoder=_decoder,
+  stems=("conv", "tubelet"),
+  sharding=(
+    *under("blocks", blocks.SHARDING),
+    (r"tokenizer/(conv1|conv2|embed)/kernel", ()),  # the first layers have few channels
+    (r"tokenizer/(conv3|merge)/kernel", ("embed", "hidden")),
+    (r"row_position", ()),
+  ),
+  low_rank=under("blocks", blocks.LOW_RANK),
+  depth=((r"blocks/.*", True),),
+)
 

@@ -1,7 +1,8 @@
-"""How every parameter is cut: one table from its path to logical axes, one from logical axes to mesh axes.
+"""How every parameter is cut: a table from its path to logical axes, one from logical axes to mesh axes.
 
 Every parameter must match exactly one row, and every cut axis must divide: anything else is an error, never a silent
 replication. What cannot or need not be cut (biases, norms, positions, the first and last layers) says so in its row.
+Rows stand beside the modules whose parameters they name; `models/backbones.py` joins them.
 Axes are named from the last one backwards, so that a stack of layers with a leading axis needs no row of its own.
 """
 
@@ -20,28 +21,15 @@ LOGICAL = {
   "hidden": "tensor",  # inner features of an MLP, and outputs of convolutions
 }
 
-# (pattern over the "/"-joined path, logical names of the last axes)
-TABLE = (
-  # Vectors, tables of positions, learned tokens and borders: small.
-  (r"(.*/)?(bias|scale|[^/]*(position|token)[^/]*|prompt_pixels)", ()),
-  # Transformer blocks of encoder and decoder: [layer, in, out].
-  (r"(encoder|decoder)/blocks/attention/(query|key|value)/kernel", ("embed", "heads")),
-  (r"(encoder|decoder)/blocks/attention/out/kernel", ("heads", "embed")),
-  (r"(encoder|decoder)/blocks/mlp/up/kernel", ("embed", "hidden")),
-  (r"(encoder|decoder)/blocks/mlp/down/kernel", ("hidden", "embed")),
-  # Tokenizers: the first layers have few channels.
-  (r"encoder/tokenizer/(conv1|conv2|embed)/kernel", ()),
-  (r"encoder/tokenizer/(conv3|merge)/kernel", ("embed", "hidden")),
-  # Decoder: features in, pixels out.
-  (r"decoder/embed/kernel", ("embed", "hidden")),
-  (r"decoder/predict/kernel", ("embed", "whole")),
-  # P3D stages: [.., in, out] of convolutions; the stem has one input channel.
-  (r"encoder/stem/kernel", ()),
-  (r"encoder/stage\d/(first|rest)/(conv1|conv2|temporal|shortcut)/kernel", ("embed", "hidden")),
-  # Heads of any encoder: [part, in, out].
-  (r"(projector|predictor)/fc\d/kernel|projector/body/(reduce|mix)/kernel|recognition/kernel",
-   ("whole", "embed", "hidden")),
-)
+# (pattern over the whole "/"-joined path, logical names of the last axes): the rows stand beside the modules they cut.
+Table = tuple[tuple[str, tuple[str, ...]], ...]
+
+VECTORS: Table = ((r"(.*/)?(bias|scale)", ()),)  # of any module: small
+
+
+def under(prefix: str, rows: tuple) -> tuple:
+  """The rows (pattern, ..) of a module, as who holds it under the pattern `prefix` sees them."""
+  return tuple((f"{prefix}/(?:{pattern})", *rest) for pattern, *rest in rows)
 
 
 def path_name(path: tuple) -> str:
@@ -49,16 +37,16 @@ def path_name(path: tuple) -> str:
   return "/".join(str(getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", entry)))) for entry in path)
 
 
-def match(name: str, *, table=TABLE) -> tuple[str, ...]:
+def match(name: str, *, table: Table) -> tuple[str, ...]:
   """The logical axes of the parameter `name`; raises `ConfigError` unless exactly one row matches."""
   rows = [(pattern, axes) for pattern, axes in table if re.fullmatch(pattern, name)]
   if len(rows) != 1:
     found = "no row" if not rows else f"{len(rows)} rows ({', '.join(pattern for pattern, _ in rows)})"
-    raise ConfigError(f"parameter {name} matches {found} of fgait_jax/parallel/rules.py; it must match exactly one")
+    raise ConfigError(f"parameter {name} matches {found} of the sharding table; it must match exactly one")
   return rows[0][1]
 
 
-def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, table=TABLE) -> PartitionSpec:
+def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, table: Table) -> PartitionSpec:
   """How `name` of `shape` lies on `mesh`; raises `ConfigError` for an axis that does not divide."""
   axes = match(name, table=table)
   if len(axes) > len(shape):
@@ -78,7 +66,7 @@ def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, table=TABLE
   return PartitionSpec(*cuts)
 
 
-def shardings(params, mesh: Mesh, *, table=TABLE):
+def shardings(params, mesh: Mesh, *, table: Table):
   """A tree like `params` (arrays or shapes) of `NamedSharding`s."""
   def of(path, leaf):
     return NamedSharding(mesh, partition_spec(path_name(path), leaf.shape, mesh, table=table))
@@ -86,7 +74,7 @@ def shardings(params, mesh: Mesh, *, table=TABLE):
   return jax.tree_util.tree_map_with_path(of, params)
 
 
-def gathered(params, mesh: Mesh, *, table=TABLE):
+def unsharded(params, mesh: Mesh, *, table: Table):
   """The same parameters inside a jitted program, whole along `fsdp` and cut along `tensor` as ever.
 
   What computes with parameters takes these. Left cut along `fsdp`, whose devices hold other walks of the batch, they
@@ -101,7 +89,7 @@ def gathered(params, mesh: Mesh, *, table=TABLE):
   return jax.tree_util.tree_map_with_path(of, params)
 
 
-def follow(tree, params, params_shardings, mesh: Mesh):
+def optimizer_shardings(tree, params, params_shardings, mesh: Mesh):
   """Shardings of an optimizer's state: a leaf whose path ends in a parameter's path, and has its shape, lies as that.
 
   Everything else must be a scalar (a step count) and is replicated.

@@ -21,8 +21,7 @@ import fgait_jax
 from fgait_jax import defaults
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, FgaitError
-from fgait_jax.models import crops
-from fgait_jax.models.variants import MODELS, frames_per_token
+from fgait_jax.models import backbones, crops
 from fgait_jax.parallel.hosts import check_batch_size
 
 # The repository's configs/, under this name inside the package, so that an installation has them too.
@@ -83,15 +82,14 @@ def check_seed(seed: int) -> None:
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
   data, objective, optim, train = config.data, config.objective, config.optim, config.train
-  if config.model.name not in MODELS:  # before what depends on it
-    raise ConfigError(f"config.model.name={config.model.name!r}; known: {', '.join(MODELS)}")
+  backbone = backbones.find(config.model.name)  # before what depends on it
   if min(config.model.body_heads, config.model.discriminant) < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
                       f"{config.model.discriminant} must be 0 or more")
   check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, objective.crop_list)
-  slot = frames_per_token(config.model.name, config.model.variant)
+  slot = backbone.size(config.model.variant).frames_per_token
   needs = [
     (len(data.sets) > 0,
      "config.data.sets is empty; name what to pretrain on, as in --config.data.sets=walkers,kth"),
@@ -113,9 +111,9 @@ def check(config, mesh: Mesh) -> None:
      f"{config.model.variant!r} makes a token of {slot} frames, and those left over at the end would never be seen"),
     (0 <= objective.masked_fraction < 1,
      f"config.objective.masked_fraction={objective.masked_fraction} must be at least 0 and below 1"),
-    (config.model.name == "transformer" or objective.masked_fraction == 0,
-     f"config.objective.masked_fraction={objective.masked_fraction}: only config.model.name=transformer masks tokens,"
-     f" not {config.model.name!r}; set it to 0"),
+    (backbone.masks or objective.masked_fraction == 0,
+     f"config.objective.masked_fraction={objective.masked_fraction}: config.model.name={config.model.name!r} cannot"
+     " leave tokens out; set it to 0"),
     (objective.queue >= 0 and objective.queue % data.batch_size == 0,
      f"config.objective.queue={objective.queue} must be 0 or a multiple of config.data.batch_size={data.batch_size}"),
     (min(objective.reconstruction_weight, objective.contrastive_weight) >= 0,

@@ -53,7 +53,7 @@ def learn(
 
   @jax.jit
   def embed(weights, frames, valid, group, number):
-    network = graph.merge(rules.gathered(weights["params"], mesh), weights["stats"])
+    network = graph.merge(rules.unsharded(weights["params"], mesh, table=graph.table), weights["stats"])
     network.eval()
     found = []
     for clip in range(clips):

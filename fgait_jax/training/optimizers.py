@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fgait_jax.errors import ConfigError
@@ -68,6 +69,32 @@ def _add_decay(weight_decay: float, decay_factors) -> optax.GradientTransformati
 
 def _scale_rates(rate_factors) -> optax.GradientTransformation:
   return optax.stateless(lambda updates, _: jax.tree.map(lambda u, factor: factor * u, updates, rate_factors))
+
+
+def scale_by_depth(params, *, depth: Sequence[tuple[str, bool]], decay: float) -> optax.GradientTransformation:
+  """Multiplies the update of every layer by `decay` to the number of layers above it (layer-wise rates).
+
+  `depth` names groups of layers from input to output: (pattern over the path, stacked). A stacked group is as many
+  layers as the leading axis of its parameters is long, any other is one; only what is in `params` counts. Parameters of
+  no group keep their update. Raises `ConfigError` for a parameter of two groups.
+  """
+  named = [(path_name(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]]
+  factors, above = {}, 0
+  for pattern, stacked in reversed(depth):
+    found = {name: leaf for name, leaf in named if re.fullmatch(pattern, name)}
+    if twice := sorted(found.keys() & factors.keys()):
+      raise ConfigError(f"parameter {twice[0]} is in two groups of its backbone's depth; one is allowed")
+    layers = max((leaf.shape[0] if stacked else 1 for leaf in found.values()), default=0)
+    for name, leaf in found.items():
+      own = decay ** (above + np.arange(layers)[::-1])
+      factors[name] = own.reshape(-1, *(1,) * (leaf.ndim - 1)) if stacked else own[0]
+    above += layers
+
+  def scale(path, update):
+    factor = factors.get(path_name(path))
+    return update if factor is None else update * jnp.asarray(factor, update.dtype)
+
+  return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scale, updates))
 
 
 def make_optimizer(

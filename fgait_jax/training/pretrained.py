@@ -82,7 +82,7 @@ def stride_of(settings) -> int:
 
 @functools.partial(jax.jit, static_argnames=("graph", "width", "mesh"))
 def _embed(params, stats, frames, valid, graph: Graph, width: int, mesh: Mesh) -> Embedding:
-  network = graph.merge(rules.gathered(params, mesh), stats)
+  network = graph.merge(rules.unsharded(params, mesh, table=graph.table), stats)
   network.eval()
   embedding = network.embed(prepare(frames, width=width), valid)
   return jax.lax.with_sharding_constraint(embedding, replicated(mesh))

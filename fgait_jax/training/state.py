@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fgait_jax import rng
+from fgait_jax.models import backbones
+from fgait_jax.models.encoder import Backbone
 from fgait_jax.models.heads import PartLinear
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.prompts import add_prompts
-from fgait_jax.models.variants import create_network
 from fgait_jax.objectives.contrastive import empty_queue
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_sharding, replicated
@@ -36,6 +37,12 @@ class Graph:
   definition: nnx.GraphDef
   params: nnx.State  # of shapes
   stats: nnx.State  # of shapes
+  backbone: Backbone
+
+  @property
+  def table(self) -> rules.Table:
+    """The sharding rows of its parameters."""
+    return backbones.sharding(self.backbone)
 
   def merge(self, params, stats) -> GaitNetwork:
     """The network with these arrays (plain nested dicts), in training mode."""
@@ -55,7 +62,7 @@ def stats_of(network: GaitNetwork):
 
 def new_network(config, key) -> GaitNetwork:
   """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
-  network = create_network(
+  network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
     body_heads=config.model.body_heads, discriminant=config.model.discriminant, rngs=nnx.Rngs(key),
@@ -88,7 +95,7 @@ def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
 def make_graph(config) -> Graph:
   """The graph of `config.model`; allocates nothing."""
   network = nnx.eval_shape(lambda: new_network(config, jax.random.key(0)))
-  return Graph(*nnx.split(network, nnx.Param, nnx.BatchStat))
+  return Graph(*nnx.split(network, nnx.Param, nnx.BatchStat), backbones.find(config.model.name))
 
 
 def initial_weights(config):
@@ -119,10 +126,10 @@ def abstract(config, mesh: Mesh):
   """(graph, tree of shapes, tree of shardings) of the state; allocates nothing, so any size can be asked for."""
   graph = make_graph(config)
   shapes = jax.eval_shape(_initialiser(config, nnx.to_pure_dict(graph.params)))
-  weights = _sharded_weights(shapes, mesh)
+  weights = _sharded_weights(graph, shapes, mesh)
   shardings = {
     "step": replicated(mesh), **weights, "teacher": weights,
-    "opt": rules.follow(shapes["opt"], shapes["params"], weights["params"], mesh),
+    "opt": rules.optimizer_shardings(shapes["opt"], shapes["params"], weights["params"], mesh),
   }
   if "queue" in shapes:
     shardings["queue"] = jax.tree.map(lambda _: batch_sharding(mesh), shapes["queue"])
@@ -133,11 +140,11 @@ def abstract_weights(config, mesh: Mesh):
   """(graph, tree of shapes) of {params, stats}, of the student or of the teacher; allocates nothing."""
   graph = make_graph(config)
   shapes = {"params": nnx.to_pure_dict(graph.params), "stats": nnx.to_pure_dict(graph.stats)}
-  return graph, _placed(shapes, _sharded_weights(shapes, mesh))
+  return graph, _placed(shapes, _sharded_weights(graph, shapes, mesh))
 
 
-def _sharded_weights(shapes, mesh: Mesh) -> dict:
-  params = rules.shardings(shapes["params"], mesh)
+def _sharded_weights(graph: Graph, shapes, mesh: Mesh) -> dict:
+  params = rules.shardings(shapes["params"], mesh, table=graph.table)
   return {"params": params, "stats": jax.tree.map(lambda _: replicated(mesh), shapes["stats"])}
 
 

@@ -51,7 +51,7 @@ def make_train_step(
     return jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
 
   def student_loss(params, stats, candidates, images, valid, key):
-    student = graph.merge(rules.gathered(params, mesh), stats)
+    student = graph.merge(rules.unsharded(params, mesh, table=graph.table), stats)
     out = student.pretrain(images, valid, crop_list=crop_list, masked_fraction=masked_fraction, key=key)
     contrastive, accuracy = part_info_nce(
       out.prediction.astype(jnp.float32), candidates["projection"], group=candidates["group"], temperature=temperature,
@@ -67,7 +67,8 @@ def make_train_step(
 
   def train_step(state, batch, number):
     frames, valid = batch["frames"], batch["valid"]
-    teacher = graph.merge(rules.gathered(state["teacher"]["params"], mesh), state["teacher"]["stats"])
+    weights = rules.unsharded(state["teacher"]["params"], mesh, table=graph.table)
+    teacher = graph.merge(weights, state["teacher"]["stats"])
     target = teacher.embed(look(frames[:, 0], "teacher", number), valid[:, 0]).projection
     candidates = {"projection": jax.lax.stop_gradient(target.astype(jnp.float32)), "group": batch["group"]}
     if queue:

@@ -20,7 +20,8 @@ from ml_collections import ConfigDict
 from fgait_jax import rng
 from fgait_jax.data.augment import augment, prepare
 from fgait_jax.errors import ConfigError
-from fgait_jax.models import adapters
+from fgait_jax.models import adapters, backbones
+from fgait_jax.models.encoder import Backbone
 from fgait_jax.models.network import Embedding
 from fgait_jax.models.recognition import Recognizer
 from fgait_jax.objectives import supervised
@@ -39,13 +40,6 @@ FROZEN = {
   "head": r"(encoder|projector|border)/.*",
 }
 STATISTICS = ("frozen", "batch")
-
-TABLE = (
-  *rules.TABLE,
-  (r"head/embed/kernel", ("whole", "embed", "hidden")),
-  (r"head/neck/classes/kernel", ("whole", "embed", "whole")),
-  (r"lora/.*/(a|b)", ()),
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -93,15 +87,17 @@ class Learner:
 
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
 def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
-  params = _gathered(learner, trainable, frozen)
+  params = _unsharded(learner, trainable, frozen)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
   value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
   return Embedding(value, value, value, value)
 
 
-def _gathered(learner: Learner, trainable, frozen) -> dict:
+def _unsharded(learner: Learner, trainable, frozen) -> dict:
   """`learner.params`, inside a jitted program to which `frozen` is an argument."""
-  trainable, frozen = (rules.gathered(flat, learner.mesh, table=TABLE) for flat in (trainable, frozen))
+  trainable, frozen = (
+    rules.unsharded(flat, learner.mesh, table=learner.graph.table) for flat in (trainable, frozen)
+  )
   return dataclasses.replace(learner, frozen=frozen).params(trainable)
 
 
@@ -125,19 +121,20 @@ def create(
     head_rngs = nnx.Rngs(rng.key(seed, "fine_tune.head"))
     return Recognizer(network, head=head, classes=classes, features=features, rngs=head_rngs)
 
-  graph = Graph(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat))
+  graph = Graph(*nnx.split(nnx.eval_shape(build), nnx.Param, nnx.BatchStat), pretrained.graph.backbone)
   given = {name: flat(tree) for name, tree in (("params", pretrained.params), ("stats", pretrained.stats))}
 
   def fresh():  # only what is new: the compiler drops the rest
     _, params, stats = nnx.split(build(), nnx.Param, nnx.BatchStat)
     made = {"params": flat(nnx.to_pure_dict(params)), "stats": flat(nnx.to_pure_dict(stats))}
     if method == "lora":
-      made["params"] |= adapters.create(rng.key(seed, "fine_tune.lora"), made["params"], rank=rank)
+      table = backbones.low_rank(graph.backbone)
+      made["params"] |= adapters.create(rng.key(seed, "fine_tune.lora"), made["params"], rank=rank, table=table)
     return {kind: {k: v for k, v in values.items() if k not in given[kind]} for kind, values in made.items()}
 
   shapes = jax.eval_shape(fresh)
   where = {
-    "params": rules.shardings(shapes["params"], mesh, table=TABLE),
+    "params": rules.shardings(shapes["params"], mesh, table=graph.table),
     "stats": jax.tree.map(lambda _: replicated(mesh), shapes["stats"]),
   }
   new = jax.jit(fresh, out_shardings=where)()
@@ -174,21 +171,13 @@ def _of_graph(state: nnx.State, values: dict[str, Array]) -> dict[str, Array]:
 
 
 def optimizer_of(
-  trainable, *, rules_of_rates: Sequence, layer_decay: float, schedule: optax.Schedule, options: dict
+  trainable, *, backbone: Backbone, rules_of_rates: Sequence, layer_decay: float, schedule: optax.Schedule,
+  options: dict,
 ) -> optax.GradientTransformation:
-  """`training.optimizers.make_optimizer`, with a transformer's block slowed by `layer_decay` for each block above it
-  (blocks are stacked in one parameter, so no rule can tell them apart)."""
+  """`training.optimizers.make_optimizer`, with every layer of `backbone` slowed by `layer_decay` for each above it."""
   optimizer = optimizers.make_optimizer(trainable, rate=schedule, rules=rules_of_rates, **options)
-  if layer_decay == 1:
-    return optimizer
-
-  def slow(name: str, update: Array) -> Array:
-    if not re.match(r"(lora/)?encoder/blocks/", name):
-      return update
-    depth = np.arange(update.shape[0])[::-1]
-    return update * jnp.asarray(layer_decay**depth, update.dtype).reshape(-1, *(1,) * (update.ndim - 1))
-
-  return optax.chain(optimizer, optax.stateless(lambda updates, _: {k: slow(k, u) for k, u in updates.items()}))
+  slow = optimizers.scale_by_depth(trainable, depth=backbones.depth(backbone), decay=layer_decay)
+  return optimizer if layer_decay == 1 else optax.chain(optimizer, slow)
 
 
 def initial_state(learner: Learner, optimizer: optax.GradientTransformation):
@@ -198,7 +187,7 @@ def initial_state(learner: Learner, optimizer: optax.GradientTransformation):
     "stats": jax.tree.map(lambda _: replicated(learner.mesh), learner.stats),
   }
   shapes = jax.eval_shape(optimizer.init, learner.trainable)
-  where["opt"] = rules.follow(shapes, learner.trainable, where["trainable"], learner.mesh)
+  where["opt"] = rules.optimizer_shardings(shapes, learner.trainable, where["trainable"], learner.mesh)
 
   def start(trainable, stats):
     copy = jax.tree.map(jnp.copy, {"trainable": trainable, "stats": stats})
@@ -221,7 +210,7 @@ def make_step(
   mesh = learner.mesh
 
   def loss_of(trainable, frozen, stats, images, valid, label):
-    params = _gathered(learner, trainable, frozen)
+    params = _unsharded(learner, trainable, frozen)
     network = learner.network(params, stats, training=True)
     found = network(images, valid, crop_list=crop_list if max(crop_list, default=1) > 1 else ())
     ce, accuracy = supervised.cross_entropy(found.logits, label, scale=scale, label_smoothing=label_smoothing)

@@ -13,7 +13,7 @@ from flax import nnx
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.interop import export, import_opengait, names
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 from fgait_jax.training.checkpoints import load_network
 
 VARIANT = "1-1-2-1@4-4-6-8"

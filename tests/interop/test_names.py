@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from fgait_jax.interop import names
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 
 
 @pytest.fixture(scope="module")

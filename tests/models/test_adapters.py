@@ -7,8 +7,8 @@ import pytest
 from flax import nnx, traverse_util
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models import adapters
-from fgait_jax.models.variants import create_network
+from fgait_jax.models import adapters, backbones
+from fgait_jax.models.backbones import BACKBONES, create_network
 
 
 def shapes_of(name, variant):
@@ -18,8 +18,8 @@ def shapes_of(name, variant):
 
 @pytest.mark.parametrize("name, variant, kernels", [("transformer", "test", 6 + 2), ("p3d", "1-2-1-1@4-8-8-16", 0)])
 def test_every_kernel_of_attention_mlp_convolution_and_heads_has_an_update(name, variant, kernels):
-  params = shapes_of(name, variant)
-  made = jax.eval_shape(lambda: adapters.create(jax.random.key(0), params, rank=2))
+  params, table = shapes_of(name, variant), backbones.low_rank(BACKBONES[name])
+  made = jax.eval_shape(lambda: adapters.create(jax.random.key(0), params, rank=2, table=table))
   adapted = {k.removeprefix(adapters.PREFIX)[:-2] for k in made}
   assert len(made) == 2 * len(adapted)
   if name == "transformer":
@@ -37,7 +37,7 @@ def test_the_start_is_the_network_and_the_update_has_its_rank():
   generator = np.random.default_rng(0)
   name = "encoder/stage2/rest/conv1/kernel"
   params = {name: jnp.asarray(generator.standard_normal((2, 3, 3, 4, 6)), jnp.float32), "encoder/norm/scale": 1.0}
-  updates = adapters.create(jax.random.key(0), params, rank=2)
+  updates = adapters.create(jax.random.key(0), params, rank=2, table=backbones.low_rank(BACKBONES["p3d"]))
   start = adapters.merge(params | updates, scale=4.0)
   assert start.keys() == params.keys()
   np.testing.assert_array_equal(start[name], params[name])
@@ -50,10 +50,11 @@ def test_the_start_is_the_network_and_the_update_has_its_rank():
 
 
 def test_what_cannot_be_adapted_is_refused():
+  table = backbones.low_rank(BACKBONES["transformer"])
   params = {"encoder/blocks/mlp/up/kernel": jnp.zeros((1, 2, 3))}
   with pytest.raises(ConfigError, match=r"config.fine_tune.rank=0 must be at least 1"):
-    adapters.create(jax.random.key(0), params, rank=0)
+    adapters.create(jax.random.key(0), params, rank=0, table=table)
   with pytest.raises(ConfigError, match="nothing to adapt"):
-    adapters.create(jax.random.key(0), {"encoder/other/kernel": jnp.zeros((2, 3))}, rank=1)
+    adapters.create(jax.random.key(0), {"encoder/other/kernel": jnp.zeros((2, 3))}, rank=1, table=table)
   with pytest.raises(ConfigError, match="matches 2 rows"):
     adapters.create(jax.random.key(0), params, rank=1, table=((r".*", 0), (r".*kernel", 0)))

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 
 FRAMES = jax.random.uniform(jax.random.key(0), (4, 4, 64, 44, 1))
 VALID = jnp.ones((4, 4), bool)

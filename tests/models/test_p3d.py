@@ -180,8 +180,6 @@ def test_wrong_arguments_are_named():
   x, valid = silhouettes(3, 2), jnp.ones((3, 2), bool)
   with pytest.raises(ConfigError, match="batch_size=3 does not divide into the 4 equal groups"):
     network.encode_parts(x, valid, crop_list=(2, 1))
-  with pytest.raises(ValueError, match="masked_fraction to 0"):
-    network.encode_parts(x, valid, crop_list=(1,), visible=valid)
   with pytest.raises(ValueError, match="2 strips need rows that divide by 16; got 8"):
     network.encode_parts(x[:2, :, :8], valid[:2], crop_list=(2,))
   with pytest.raises(ValueError, match="remat 'some'.*dots, full"):

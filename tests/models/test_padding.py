@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 
 
 @pytest.mark.parametrize("name", ["transformer", "p3d"])

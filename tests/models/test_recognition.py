@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models.backbones import create_network
 from fgait_jax.models.prompts import PixelBorder, add_prompts
 from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
-from fgait_jax.models.variants import create_network
 
 
 def recognizer(name="transformer", head="identity", tokens=0, pixels=0):
@@ -69,8 +69,8 @@ def test_prompt_tokens_keep_every_path_and_join_in():
   assert before.shape == nnx.eval_shape(lambda network: network(frames, valid), plain).embedding.shape
 
 
-def test_tokens_are_for_transformers():
-  with pytest.raises(ConfigError, match="prompt_tokens=2: only a transformer takes tokens"):
+def test_an_encoder_without_tokens_takes_no_prompts():
+  with pytest.raises(ConfigError, match="prompt_tokens=2: this encoder takes no tokens"):
     recognizer("p3d", tokens=2)
 
 

@@ -33,7 +33,7 @@ def test_an_axis_of_one_device_cuts_nothing():
 @pytest.mark.parametrize(
   "name, shape, message",
   [
-    ("a/kernle", (2,), r"parameter a/kernle matches no row of fgait_jax/parallel/rules.py; it must match exactly one"),
+    ("a/kernle", (2,), r"parameter a/kernle matches no row of the sharding table; it must match exactly one"),
     ("thin/kernel", (2, 2), r"parameter thin/kernel matches 2 rows"),
     ("a/kernel", (4, 7), r"a/kernel of shape \(4, 7\): an axis of 7 does not divide over config.mesh.tensor=2"),
     ("a/kernel", (4,), r"a/kernel of shape \(4,\) has fewer axes"),
@@ -49,7 +49,7 @@ def test_optimizer_state_lies_as_its_parameters(mesh):
   params = {"a": {"kernel": jnp.zeros((4, 6)), "bias": jnp.zeros(6)}}
   where = rules.shardings(params, mesh, table=TOY)
   opt = jax.eval_shape(optax.adamw(1e-3).init, params)
-  adam = rules.follow(opt, params, where, mesh)[0]
+  adam = rules.optimizer_shardings(opt, params, where, mesh)[0]
   assert adam.mu["a"]["kernel"].spec == adam.nu["a"]["kernel"].spec == P("fsdp", "tensor")
   assert adam.mu["a"]["bias"].spec == adam.count.spec == P()
 
@@ -58,8 +58,11 @@ def test_optimizer_state_of_no_parameter_is_refused(mesh):
   params = {"a": {"kernel": jnp.zeros((4, 6))}}
   where = rules.shardings(params, mesh, table=TOY)
   with pytest.raises(ConfigError, match=r"optimizer state mu/b of shape \(3,\) follows no parameter"):
-    rules.follow({"mu": {"b": jnp.zeros(3)}}, params, where, mesh)
+    rules.optimizer_shardings({"mu": {"b": jnp.zeros(3)}}, params, where, mesh)
 
 
-def test_rows_name_known_axes():
-  assert {axis for _, axes in rules.TABLE for axis in axes} <= rules.LOGICAL.keys()
+def test_rows_of_a_module_stand_under_its_place():
+  table = rules.under("(left|right)", TOY)
+  assert rules.match("right/a/kernel", table=table) == ("embed", "hidden")
+  with pytest.raises(ConfigError, match="matches no row"):
+    rules.match("a/kernel", table=table)

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.training.optimizers import factors, make_optimizer, make_schedule
+from fgait_jax.training.optimizers import factors, make_optimizer, make_schedule, scale_by_depth
 
 RULES = ((r".*/bias", 0.0, 1.0), (r".*/kernel", 1.0, 0.5))
 SCHEDULE = {
@@ -143,3 +143,25 @@ def test_a_parameter_under_no_rule_or_two_is_refused(rules, message):
 def test_an_optimizer_that_cannot_be_is_refused(change, message):
   with pytest.raises(ConfigError, match=message):
     make_optimizer(params(), **OPTIMIZER | change)
+
+
+def slowed(depth, params):
+  return scale_by_depth(params, depth=depth, decay=0.5).update(jax.tree.map(jnp.ones_like, params), None)[0]
+
+
+def test_a_layer_is_slowed_for_each_above_it():
+  params = {"stem": {"kernel": jnp.ones(2)}, "blocks": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(3)},
+            "top": {"kernel": jnp.ones(2)}, "head": {"kernel": jnp.ones(2)}}
+  found = slowed(((r"stem/.*", False), (r"blocks/.*", True), (r"top/.*", False)), params)
+  np.testing.assert_array_equal(found["stem"]["kernel"], [1 / 16, 1 / 16])
+  np.testing.assert_array_equal(found["blocks"]["kernel"][:, 0], [1 / 8, 1 / 4, 1 / 2])
+  np.testing.assert_array_equal(found["blocks"]["bias"], [1 / 8, 1 / 4, 1 / 2])
+  np.testing.assert_array_equal(found["top"]["kernel"], [1, 1])
+  np.testing.assert_array_equal(found["head"]["kernel"], [1, 1])  # of no group
+  without = slowed(((r"stem/.*", False), (r"blocks/.*", True), (r"top/.*", False)), {"stem": params["stem"]})
+  np.testing.assert_array_equal(without["stem"]["kernel"], [1, 1])  # what is frozen is not counted
+
+
+def test_a_layer_of_two_groups_is_refused():
+  with pytest.raises(ConfigError, match="parameter a/kernel is in two groups"):
+    slowed(((r"a/.*", False), (r".*", False)), {"a": {"kernel": jnp.ones(2)}})

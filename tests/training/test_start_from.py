@@ -10,7 +10,7 @@ from flax import nnx
 
 from fgait_jax.errors import CheckpointError, NonFiniteLoss
 from fgait_jax.interop import import_opengait, names
-from fgait_jax.models.variants import create_network
+from fgait_jax.models.backbones import create_network
 from fgait_jax.training import loop
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.metrics import read_lines

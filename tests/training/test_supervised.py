@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from configs import pretrain
 from fgait_jax import defaults
 from fgait_jax.errors import ConfigError
+from fgait_jax.models.backbones import BACKBONES
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training import supervised
@@ -56,7 +57,8 @@ def trained(learner, steps=2, crop_list=()):
   schedule = make_schedule(schedule="step", peak_rate=0.1, final_rate=0.0, warmup_steps=0, step_at=(), step_factor=0.1,
                            steps=steps)
   optimizer = supervised.optimizer_of(
-    learner.trainable, rules_of_rates=RULES, layer_decay=0.5, schedule=schedule, options=OPTIONS)
+    learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5,
+    schedule=schedule, options=OPTIONS)
   state, shardings = supervised.initial_state(learner, optimizer)
   step = supervised.make_step(
     learner, optimizer, shardings=shardings, seed=0, augmentation=OFF, crop_list=crop_list, triplet_weight=1.0,
@@ -125,7 +127,8 @@ def test_blocks_below_learn_slower():
   name = "encoder/blocks/mlp/up/kernel"
   params = {name: np.ones((3, 2, 2), np.float32), "head/x": np.ones(3, np.float32)}
   optimizer = supervised.optimizer_of(
-    params, rules_of_rates=((r".*", 0.0, 1.0),), layer_decay=0.5, schedule=lambda _: 1.0, options=OPTIONS)
+    params, backbone=BACKBONES["transformer"], rules_of_rates=((r".*", 0.0, 1.0),), layer_decay=0.5,
+    schedule=lambda _: 1.0, options=OPTIONS)
   updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
   np.testing.assert_allclose(updates[name][:, 0, 0], [-0.25, -0.5, -1])
   np.testing.assert_allclose(updates["head/x"], -1)
@@ -135,7 +138,7 @@ def test_blocks_below_learn_slower():
   ({"method": "lorra"}, "config.fine_tune.method is 'lorra'; known: full, lora, prompt, head"),
   ({"statistics": "moving"}, "config.fine_tune.statistics is 'moving'; known: frozen, batch"),
   ({"method": "prompt", "prompt_tokens": 0}, "needs config.fine_tune.prompt_tokens or prompt_pixels above 0"),
-  ({"rules_of_rates": RULES[1:]}, "parameter encoder/.* matches no rule"),
+  ({"rules_of_rates": RULES[4:]}, "parameter encoder/.* matches no rule"),
 ])
 def test_what_cannot_work_is_refused(networks, changes, message):
   with pytest.raises(ConfigError, match=message):

@@ -12,7 +12,6 @@ import numpy as np
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.evaluation.features.extraction import pad_batch, read_walk
-from fgait_jax.models.tokenizer import unpatchify
 from fgait_jax.rng import key
 from fgait_jax.training.pretrained import Pretrained
 
@@ -49,12 +48,7 @@ def reconstruct(network: Pretrained, frames: np.ndarray, valid: np.ndarray, *, m
   """
   outputs = _reconstruct(network.params, network.stats, frames, valid, key(seed, "picture"), network.graph,
                          network.config.augment.width, masked_fraction)
-  width = network.config.augment.width
-  trimmed = []
-  for pixels in outputs:
-    side = (pixels.shape[3] - width) // 2
-    trimmed.append(np.asarray(pixels)[:, :, :, side:side + width].max(axis=-1))
-  given, visible, predicted = trimmed
+  given, visible, predicted = (np.asarray(pixels).max(axis=-1) for pixels in outputs)
   return given, visible > 0.5, predicted
 
 
@@ -64,15 +58,11 @@ def _reconstruct(params, stats, frames, valid, base_key, graph, width, masked_fr
   network.eval()
   output = network.pretrain(prepare(frames, width=width), valid, crop_list=(1,), masked_fraction=masked_fraction,
                             key=base_key)
-  grid = network.encoder.tokenizer
-  slots = -(-frames.shape[1] // grid.patch_time)
-
-  def pixels(values):
-    return unpatchify(values.reshape(len(values), slots, 16, -1, values.shape[-1]), patch_time=grid.patch_time,
-                      patch_columns=grid.patch_columns)
-
-  shown = jnp.broadcast_to(~output.masked[..., None], output.targets.shape).astype(jnp.float32)
-  return pixels(output.targets), pixels(shown), pixels(jax.nn.sigmoid(output.logits))
+  shown = (~output.masked[..., None]).astype(jnp.float32)
+  return tuple(
+    network.encoder.unpatchify(values, t=frames.shape[1], w=width)
+    for values in (output.targets, shown, jax.nn.sigmoid(output.logits))
+  )
 
 
 def draw(path: pathlib.Path, *, frames: np.ndarray, visible: np.ndarray, predicted: np.ndarray, names: list[str],

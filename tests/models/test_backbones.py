@@ -8,7 +8,9 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models.variants import MODELS, create_network
+from fgait_jax.models import backbones
+from fgait_jax.models.backbones import BACKBONES, create_network
+from fgait_jax.parallel import rules
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "parameters.txt"
 
@@ -26,10 +28,15 @@ def line(name, variant):
 
 
 def test_parameter_counts_are_as_recorded():
-  text = "\n".join(line(name, variant) for name, (sizes, _) in MODELS.items() for variant in sizes) + "\n"
+  text = "\n".join(line(name, variant) for name, backbone in BACKBONES.items() for variant in backbone.sizes) + "\n"
   if os.environ.get("UPDATE_GOLDEN"):
     GOLDEN.write_text(text)
   assert text == GOLDEN.read_text(), "sizes moved; UPDATE_GOLDEN=1 rewrites tests/golden/parameters.txt"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_rows_name_known_axes(name):
+  assert {axis for _, axes in backbones.sharding(BACKBONES[name]) for axis in axes} <= rules.LOGICAL.keys()
 
 
 @pytest.mark.parametrize("key, value, known", [

@@ -1,0 +1,131 @@
+"""What a backbone gives: an encoder with this interface, and one record that says all that others must know of it.
+
+A backbone is one file of this folder; its record, `BACKBONE`, is listed in `models/backbones.py`, and no other file
+names its parameters. Patterns in a record are matched against whole "/"-joined paths within the encoder, such as
+"stage2/first/conv1/kernel".
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
+
+from flax import nnx
+
+from fgait_jax.errors import ConfigError
+from fgait_jax.models.decoder import Decoder
+from fgait_jax.models.parts import FeatureMap
+from fgait_jax.parallel.rules import Table
+from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
+
+
+class Encoder(Protocol):
+  """Frames, in 0..1, to a grid of features with 16 rows. `features` counts the channels of the grid.
+
+  What comes out of a frame that is not valid is not `present`, and no frame that is valid depends on it.
+  """
+
+  features: int
+
+  def encode(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> FeatureMap:
+    """The whole body."""
+
+  def encode_parts(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...]
+  ) -> FeatureMap:
+    """The batch in groups, group i in `crop_list[i]` strips of rows that do not see each other (`models.crops`). Raises
+    `ConfigError` where the groups do not divide the batch."""
+
+
+class MaskingEncoder(Encoder, Protocol):
+  """An encoder that can leave tokens out: of a backbone with a decoder. n = s r q tokens, in this order."""
+
+  def choose_visible(
+    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
+    width: int,
+  ) -> Bool[Array, "b n"]:
+    """Draws the tokens that are seen of frames of `width` columns: in every strip the same share of valid tokens."""
+
+  def encode_parts(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
+  ) -> FeatureMap:
+    """As above, of the `visible` tokens only; the others are not `present`."""
+
+  def patchify(
+    self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]
+  ) -> tuple[Float[Array, "b n v"], Bool[Array, "b n"]]:
+    """The v pixels of every token, which the decoder is to predict, and whether the token is real."""
+
+  def unpatchify(self, pixels: Float[Array, "b n v"], *, t: int, w: int) -> Float[Array, "b t 64 w c"]:
+    """The inverse of `patchify` for `t` frames of `w` columns; [b n 1] spreads one number over a token."""
+
+
+@runtime_checkable
+class PromptedEncoder(Encoder, Protocol):
+  """An encoder that takes learned tokens beside its own; `prompt_tokens`, [tokens, d], is None where there are none."""
+
+  prompt_tokens: nnx.Param | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+  """A named size of a backbone.
+
+  Attributes:
+    encoder: keywords of the backbone's `encoder`; decoder: of its `decoder`.
+    embed: channels of a part's embedding.
+    frames_per_token: frames that make one slot of the grid; 1 where frames stay frames.
+  """
+
+  encoder: Mapping[str, object]
+  embed: int
+  frames_per_token: int = 1
+  decoder: Mapping[str, object] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Backbone:
+  """All that the rest of the package must know of a backbone.
+
+  Attributes:
+    name: value of `config.model.name`.
+    sizes: values of `config.model.variant`.
+    parse: `Size` of a variant that is not named, where sizes can be written out; raises `ConfigError`.
+    encoder: makes the encoder: keywords of `Size.encoder`, and `in_channels`, `dtype`, `remat`, `rngs`; `stem`, too,
+      where there is a choice of `stems`.
+    stems: values of `config.model.stem`.
+    decoder: makes the decoder of masked modelling from an encoder that can leave tokens out (`MaskingEncoder`),
+      keywords of `Size.decoder`, and `dtype`, `remat`, `rngs`; None where the encoder cannot.
+    heads: how projector and predictor start, as in `GaitNetwork`.
+    sharding: (pattern, logical axes of `parallel/rules.py`), one row for each parameter but biases and scales.
+    low_rank: (pattern, axes of its window), the kernels that low-rank updates adapt (`models/adapters.py`).
+    depth: (pattern, stacked), groups of layers from input to output, for layer-wise rates; where `stacked`, the leading
+      axis of the parameters counts layers. What is in no group learns at full rate.
+
+  Weight decay goes by names (`config.optim.rules`): parameters are called kernel, bias, scale, or after a position or
+  token.
+  """
+
+  name: str
+  sizes: Mapping[str, Size]
+  encoder: Callable[..., Encoder]
+  sharding: Table
+  low_rank: tuple[tuple[str, int], ...]
+  depth: tuple[tuple[str, bool], ...]
+  decoder: Callable[..., Decoder] | None = None
+  heads: str = "identity"
+  stems: tuple[str, ...] = ("conv",)
+  parse: Callable[[str], Size] | None = None
+
+  @property
+  def masks(self) -> bool:
+    """Whether tokens can be left out."""
+    return self.decoder is not None
+
+  def size(self, variant: str) -> Size:
+    """The size of that name, or written out; raises `ConfigError` naming the known ones."""
+    if variant in self.sizes:
+      return self.sizes[variant]
+    if self.parse is not None:
+      return self.parse(variant)
+    raise ConfigError(f"model.variant={variant!r} is not known; known: {', '.join(self.sizes)}")
