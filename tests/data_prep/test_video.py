@@ -158,6 +158,14 @@ def test_the_rate_of_a_film_is_kept(rate, tmp_path, walk, capsys):
   assert facts["frame_rate"] == rate
 
 
+@pytest.mark.parametrize(("lost", "kept"), [((20, 23), 27), ((20, 24), 20)])
+def test_a_stretch_may_miss_three_frames_and_not_four(lost, kept, tmp_path, walk):
+  bodies = walk.copy()
+  bodies[slice(*lost)] = False
+  written = video.write_masks(film(tmp_path / "a.avi", bodies), tmp_path / "masks", segmenter="background")
+  assert written.kept == kept == len(list((tmp_path / "masks").glob("*.png")))
+
+
 def test_hidden_films_are_not_seen(tmp_path, walk):
   film(tmp_path / "videos" / "a.avi", walk[:1])
   (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))
