@@ -71,9 +71,14 @@ def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memor
 
 def test_a_subset_is_a_split(memory_split):
   whole = memory_split("a", tuple(itertools.islice(itertools.count(5), 6)))
+  whole.conditions = np.array([f"nm-{i}" for i in range(6)])
+  whole.views = np.array([f"{30 * i:03d}" for i in range(6)])
+  whole.attributes = {"height": np.arange(6) / 10}
   part = Subset(whole, np.array([5, 2]), name="a (part)")
   assert len(part) == 2
-  np.testing.assert_array_equal(part.keys, whole.keys[[5, 2]])
+  for column in ("subjects", "conditions", "views", "keys"):
+    np.testing.assert_array_equal(getattr(part, column), getattr(whole, column)[[5, 2]])
   np.testing.assert_array_equal(part.num_frames, [10, 7])
   np.testing.assert_array_equal(part.frames(1), whole.frames(2))
-  assert part.attributes == {}
+  np.testing.assert_array_equal(part.frames(0, np.array([3, 1])), whole.frames(5)[[3, 1]])
+  np.testing.assert_array_equal(part.attributes["height"], [0.5, 0.2])
