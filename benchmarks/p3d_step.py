@@ -26,10 +26,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from fgait_jax import config_files  # noqa: E402
 from fgait_jax.kernels import convolution  # noqa: E402
 from fgait_jax.parallel.mesh import make_mesh  # noqa: E402
-from fgait_jax.training import configuration, step  # noqa: E402
 from fgait_jax.training import state as states  # noqa: E402
+from fgait_jax.training import step  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -74,7 +75,7 @@ def main() -> None:
   options = parser.parse_args()
   if options.convolution == "plain":
     plain_convolution()
-  config = configuration.load(str(ROOT / "configs" / "reference.py"))
+  config = config_files.load(str(ROOT / "configs" / "reference.py"))
   config.model.update(variant=options.variant, dtype=options.dtype, remat=options.remat)
   config.data.update(batch_size=options.batch, clip_frames=options.frames)
   config.augment.update(affine=0.0, perspective=0.0, flip=0.0, dilate=0.0, blur=0.0)

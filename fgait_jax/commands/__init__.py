@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from absl import app, flags
 
-from fgait_jax.training.configuration import parse_flags
+from fgait_jax.commands.arguments import parse_flags
 
 
 def start(main: Callable[[list[str]], None], module: str) -> None:

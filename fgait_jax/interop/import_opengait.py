@@ -22,12 +22,13 @@ import safetensors.flax  # numpy alone has no bfloat16
 from absl import logging
 from flax import nnx
 
+from fgait_jax import config_files
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import P3D, variant_of
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration, preflight
+from fgait_jax.training import preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
@@ -150,7 +151,7 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
       f"projector.3.fc_bin gives {architecture.embed_features} features from {architecture.channels[-1]}; our P3D"
       " network keeps their number"
     )
-  config = configuration.load(str(configuration.SHIPPED / "reference.py"))
+  config = config_files.load(str(config_files.SHIPPED / "reference.py"))
   config.model.update(variant=variant, channels=architecture.in_channels, dtype="float32")
   (params, stats), (teacher_params, teacher_stats) = networks["student"], networks["teacher"]
   state = {

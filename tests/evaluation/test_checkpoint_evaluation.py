@@ -4,17 +4,18 @@ import jax
 import numpy as np
 import pytest
 
+from fgait_jax import config_files
 from fgait_jax.evaluation.features import extraction
 from fgait_jax.evaluation.report import reconstructions
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, configuration, state
+from fgait_jax.training import checkpoints, state
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
   """A run of the test-sized transformer, saved before its first step."""
   folder = tmp_path_factory.mktemp("run")
-  config = configuration.load("configs/pretrain.py:test")
+  config = config_files.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
     saved.save(0, values, checkpoints.new_meta(config, {"walkers": "c0ffee"}, {"walkers": ["000"]}))

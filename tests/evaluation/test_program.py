@@ -157,7 +157,7 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
   assert calls_of("shorter", max_frames=6) > 0
   assert calls_of("again", mirror_views=("090",)) == 0
   extraction.code.cache_clear()
-  monkeypatch.setattr(features.fgait_jax, "__version__", "99")
+  monkeypatch.setattr(extraction.fgait_jax, "__version__", "99")
   assert calls_of("newer") == once
   extraction.code.cache_clear()
 

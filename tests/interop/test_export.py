@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from fgait_jax import config_files
 from fgait_jax.interop import export, names
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import configuration
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
@@ -31,7 +31,7 @@ runpy.run_path(folder + "/load.py", run_name="__main__")
 
 @pytest.fixture(scope="module", params=["transformer", "p3d"])
 def checkpoint(request, tmp_path_factory):
-  config = configuration.load(str(ROOT / "configs" / "pretrain.py") + ":test")
+  config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":test")
   config.model.name = request.param
   if request.param == "p3d":
     config.objective.masked_fraction = 0.0
@@ -97,7 +97,7 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
 
 
 def test_heads_that_the_released_network_lacks_are_not_exported_under_its_names(tmp_path, capsys):
-  config = configuration.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
+  config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
   config.model.body_heads = 2
   _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
   with Checkpoints(tmp_path, keep=1) as checkpoints:

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax import defaults
+from fgait_jax import config_files, defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import fitting, results, setup, targets
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, configuration, state
+from fgait_jax.training import checkpoints, state
 
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
@@ -55,7 +55,7 @@ def quick_compilation():
 def run_folder(tmp_path_factory, quick_compilation):
   """The test-sized transformer before its first step."""
   folder = tmp_path_factory.mktemp("run")
-  config = configuration.load("configs/pretrain.py:test")
+  config = config_files.load("configs/pretrain.py:test")
   _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
   with checkpoints.Checkpoints(folder, keep=1) as saved:
     saved.save(0, values, checkpoints.new_meta(config, {}, {}))

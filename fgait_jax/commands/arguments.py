@@ -1,0 +1,106 @@
+"""The command line of the programs: a configuration file, and single keys of it set by --config.KEY=VALUE."""
+
+import difflib
+import os
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict
+from ml_collections.config_flags.config_flags import ConfigFileFlagParser
+
+from fgait_jax import defaults
+from fgait_jax.config_files import load, locate
+from fgait_jax.errors import ConfigError, FgaitError
+from fgait_jax.training.configuration import flat
+
+# Mappings of named entries, and what makes one from the short form that the command line may give in its place.
+MAPPINGS = {
+  "data.sets": defaults.data_sets, "discriminant.sets": defaults.discriminant_sets, "evals": defaults.evals,
+}
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+  """`flags_parser` of `absl.app.run`: refuses unknown keys, wrong values and stray words in one line, and ends with
+  status 1. A value's leading ~ is the user's folder: no shell expands it after "--out=". --config.data.sets=... and
+  the other `MAPPINGS` may be given in short form, which replaces the mapping before single fields are set."""
+  try:
+    words, short = _short_forms([_expanded(word) for word in argv[1:]])
+    given = None
+    for i, word in enumerate(words):
+      if word in ("--config", "-config") and words[i + 1 :]:
+        given = words[i + 1] = locate(words[i + 1])
+      elif word.startswith(("--config=", "-config=")):
+        given = locate(word.partition("=")[2])
+        words[i] = f"--config={given}"
+    if given:
+      known = list(flat(_with(load(given), short)))
+      flags.FLAGS["config"].parser = _ConfigFile(short)
+      for word in words:
+        if word.startswith(("--config.", "-config.")):
+          _check_key(word.split("config.", 1)[1].partition("=")[0], known)
+    rest = flags.FLAGS([argv[0], *words])
+    if rest[1:]:
+      meant = f"; did you mean --{rest[1]}?" if "=" in rest[1] else ""
+      raise ConfigError(f"{' '.join(rest[1:])}: every word must begin with --{meant}")
+    return rest
+  except (flags.Error, FgaitError, AttributeError, KeyError, TypeError) as error:  # the latter three: of ConfigDict
+    sys.exit(f"error: {error}")
+
+
+class _ConfigFile(ConfigFileFlagParser):
+  """Loads the file of --config, with mappings that the command line gives in short form in the place of its own."""
+
+  def __init__(self, short: dict[str, str]):
+    super().__init__("config")
+    self._short = short
+
+  def parse(self, path):
+    return _with(super().parse(path), self._short)
+
+
+def _with(config: ConfigDict, short: dict[str, str]) -> ConfigDict:
+  """`config` with the mappings of `short`, {a name of `MAPPINGS`: its short form}, in the place of its own."""
+  for key, text in short.items():
+    known = list(flat(config))
+    if not any(f"{name}.".startswith(f"{key}.") for name in known):
+      _check_key(key, known)
+    try:
+      config.update_from_flattened_dict({key: MAPPINGS[key](text)})
+    except ValueError as error:
+      raise ConfigError(f"--config.{key}={text}: {error}") from None
+  return config
+
+
+def _short_forms(words: list[str]) -> tuple[list[str], dict[str, str]]:
+  """(the other words, {a name of `MAPPINGS`: its short form}) of a command line; the last of a name counts."""
+  rest, short, words = [], {}, iter(words)
+  for word in words:
+    name, equals, value = word.partition("=")
+    key = name.lstrip("-").removeprefix("config.")
+    if key in MAPPINGS and name in (f"-config.{key}", f"--config.{key}"):
+      short[key] = value if equals else next(words, None)
+      if short[key] is None:
+        raise ConfigError(f"{word} has no value; write {name}=NAME,NAME,...")
+    else:
+      rest.append(word)
+  return rest, short
+
+
+def _expanded(word: str) -> str:
+  name, equals, value = word.partition("=")
+  return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
+
+
+def _check_key(name: str, known: list[str]) -> None:
+  if name in known:
+    return
+  for mapping in MAPPINGS:
+    there = list(dict.fromkeys(key.removeprefix(f"{mapping}.").partition(".")[0] for key in known
+                               if key.startswith(f"{mapping}.")))
+    if name.startswith(f"{mapping}.") and name.removeprefix(f"{mapping}.").partition(".")[0] not in there:
+      raise ConfigError(f"--config.{name}: config.{mapping} has {', '.join(there) or 'no entries'}; --config.{mapping}="
+                        "NAME,NAME,... names others in their place")
+  last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
+  nearest = last or difflib.get_close_matches(name, known, n=1, cutoff=0)
+  raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"
+                    " fgait_jax/defaults.py.")
