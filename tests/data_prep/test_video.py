@@ -207,6 +207,13 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("rate", ["0", "-25", "nan", "inf", "fast"])
+def test_a_rate_that_cannot_be_is_refused(rate, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    build.main(["own", "--raw", str(tmp_path), "--out", str(tmp_path), f"--frame-rate={rate}"])
+  assert f"argument --frame-rate: invalid positive value: '{rate}'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("rate", [0.0, 8.0, 24.0, 32.0])
 def test_no_frame_is_left_out_at_rates_that_are_unknown_or_not_higher_than_usual(rate):
   np.testing.assert_array_equal(rates.picked(30, rate), np.arange(30))
