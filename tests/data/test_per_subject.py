@@ -52,6 +52,13 @@ def test_what_cannot_work_is_refused(change, message):
     mixture(**change)
 
 
+def test_every_data_set_must_have_the_subjects_of_a_batch():
+  few = np.repeat(np.arange(3), 4)
+  with pytest.raises(ConfigError, match=r"a batch of 4 subjects is asked for, but there are \[7, 3\] of the data sets"):
+    Mixture([len(SUBJECTS), len(few)], seed=0, batch_size=12, factors=(1.0, 1.0), exponent=1.0, mix="per_subject",
+            subjects=[SUBJECTS, few], per_subject=3)
+
+
 def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memory_split):
   split = Subset(memory_split("a", (9,) * 20), np.arange(4, 20), name="part")
   options = {"seed": 3, "batch_size": 8, "clips": 1, "clip_frames": 4, "window_frames": 5, "factors": (1.0,),
