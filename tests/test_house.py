@@ -33,7 +33,7 @@ ROOMS = {
   "pictures": {"features", "labels", "metrics", "protocols", "report"},
   "during_training": {"features", "labels", "protocols"},
   "tasks": {*RECORDS, "features", "metrics", "pictures", "protocols", "provenance", "registry", "report", "scoring",
-            "setup", "targets", "validation", "fitting", "tuned"},
+            "setup", "targets", "validation"},
 }
 ALLOWED = {
   "fgait_jax.typing": set(),
