@@ -14,11 +14,10 @@ from fgait_jax.data.held_out import Parts, keep_back_people
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import columns, protocols, provenance, results, scoring, targets, validation
+from fgait_jax.evaluation import columns, protocols, provenance, registry, results, scoring, targets, validation
 from fgait_jax.evaluation.features import baselines, extraction, files
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.classification import classified, macro_f1
-from fgait_jax.evaluation.registry import task as registered
 from fgait_jax.evaluation.results import Condition, FineTuning, Result, Row, Tried
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.training import logistic_regression, supervised, tuned
@@ -44,7 +43,8 @@ class Task:
     return self.setup.config.fine_tune
 
   @property
-  def identity(self) -> bool:
+  def identifies(self) -> bool:
+    """Whether it learns who walks, and not a class."""
     return self.settings.target == "subject"
 
   @property
@@ -57,31 +57,31 @@ class Task:
   def numbers(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
     """Class numbers of rows of the teacher, and how many classes there are."""
     labels = self.labels[rows]
-    classes = np.unique(labels).tolist() if self.identity else self.classes
+    classes = np.unique(labels).tolist() if self.identifies else self.classes
     number = {name: i for i, name in enumerate(classes)}
     return np.array([number[label] for label in labels]), len(classes)
 
 
-@registered("fine_tune", writes="fine_tune-{config.dataset}-{config.fine_tune.target}.json",
-            sections=("fine_tune", "linear_probe"), outcomes=True)
+@registry.task("fine_tune", writes="fine_tune-{config.dataset}-{config.fine_tune.target}.json",
+               sections=("fine_tune", "linear_probe"), outcomes=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `fine_tune-<dataset>-<target>.json`, the test walks' embeddings (or logits) beside it as .npz, and the
   network into the folder of the same name."""
-  stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
-  if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
+  folder = registry.get("fine_tune").path(config, out).with_suffix("")
+  if folder.resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
   path = setup.claim()
   check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
-  if config.baselines and not task.identity:
+  if config.baselines and not task.identifies:
     logistic_regression.check(config.linear_probe, _probe_parts(task))
-  learner, chosen, tried = _learn(task, setup.trained, out / stem / "training")
+  learner, chosen, tried = _learn(task, setup.trained, folder / "training")
   found = _test(task, learner, chosen, f"test of {task.settings.target}")
-  rows = (_identity_rows if task.identity else _class_rows)(task, found)
+  rows = (_identity_rows if task.identifies else _class_rows)(task, found)
   if task.settings.scratch:
-    rows += _scratch(task, out / stem / "training" / "scratch")
-  identity = tuned.save(out / stem, config=config, trained=setup.trained, learner=learner, fitted=chosen,
+    rows += _scratch(task, folder / "training" / "scratch")
+  identity = tuned.save(folder, config=config, trained=setup.trained, learner=learner, fitted=chosen,
                         dataset=task.teacher)
   files.save(path.with_suffix(".npz"), found, identity={"weights": identity, "data": setup.data.content_hash})
   return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
@@ -118,7 +118,7 @@ def _task(setup: Setup) -> Task:
 def _fitter(task: Task, network, classes: int) -> Fitter:
   settings = task.settings
   learner = supervised.create(
-    network, head="identity" if task.identity else "classes", classes=classes, features=settings.features,
+    network, head="identity" if task.identifies else "classes", classes=classes, features=settings.features,
     method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
     prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
     seed=task.setup.config.seed)
@@ -157,7 +157,7 @@ def _train(
 
 
 def _extract(task: Task, network: Tuned, split, title: str, between=lambda: None) -> Features:
-  config, output = task.setup.config, "embedding" if task.identity else "logits"
+  config, output = task.setup.config, "embedding" if task.identifies else "logits"
   return extraction.extract(functools.partial(network.recognise, output=output), split, max_frames=config.max_frames,
                             batch_frames=config.batch_frames, mesh=network.learner.mesh, mirror=config.mirror_views,
                             normalise=False, progress=title, stride=stride_of(task.settings), embedding=output,
@@ -175,7 +175,7 @@ def _validation(task: Task):
 
   def score(network: Tuned, between: Callable[[], None]) -> float:
     found = _extract(task, network, split, "", between)
-    if task.identity:
+    if task.identifies:
       return validation.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
                               protocol=protocols.get(task.setup.config.protocol), section="fine_tune")
     return macro_f1(task.numbers(rows)[0], found.embeddings[..., 0].argmax(axis=1))
@@ -253,7 +253,7 @@ def _scratch(task: Task, folder: pathlib.Path) -> list[Row]:
                                                  trained=False)
   learner, fitted, tried = _learn(task, network, folder)
   found = _test(task, learner, fitted, "network from scratch")
-  (row,) = (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
+  (row,) = (_identity_rows if task.identifies else _class_rows)(task, found, "scratch", "from scratch, same training")
   about = {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}
   return [dataclasses.replace(row, details=row.details | about)]
 
@@ -268,14 +268,14 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
   asked = task.test_labels != ""
   subjects = {name: len(np.unique(task.teacher.subjects[rows])) for name, rows in (
     ("fit", task.parts.fit), ("validation", task.parts.validation), ("taught", task.taught))}
-  measure = "rank-1" if task.identity else "macro F1"
+  measure = "rank-1" if task.identifies else "macro F1"
   notes = [f"Learnt from {len(task.taught)} walks of {subjects['taught']} people of {task.teacher.name}; no test person"
            " is among them."]
   if subjects["validation"]:
     notes.append(f"Rate and length were chosen by {measure} on {subjects['validation']} further training people"
                  + (", from whom the network then learnt too." if settings.refit else "."))
   notes += scoring.probe_notes(rows) + scoring.interval_notes(config, "test subjects")
-  if task.identity:
+  if task.identifies:
     conditions, shown = scoring.conditions_of(rows[0].figures), columns.RETRIEVAL
   else:
     conditions = [Condition(name="all", title=f"{settings.target}: {asked.sum()} walks of"
