@@ -168,6 +168,12 @@ def test_missing_and_cut_shards_and_indices_are_named_on_opening(damaged):
   with pytest.raises(DataError, match="index-train.npz"):
     opened()
   index.write_bytes(kept)
+  with np.load(index) as file:
+    columns = dict(file)
+  np.savez(index, **{name: values[:-1] for name, values in columns.items()})
+  with pytest.raises(DataError, match="the index has 14 rows for 15 sequences; build it again"):
+    opened()
+  index.write_bytes(kept)
   shard = folder / "fake-train.array_record-00001-of-00004"
   shard.write_bytes(shard.read_bytes()[:-1])
   with pytest.raises(DataError, match="fake-train.array_record-00001-of-00004 has .* bytes, the manifest says"):

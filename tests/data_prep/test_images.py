@@ -135,6 +135,7 @@ def test_what_is_no_mask_is_refused(tmp_path, image, reason):
   [
     ("id/type/view", ("alice/nm-01/090/cam1/1.png", "bob/nm-02/090/cam1/1.png")),  # one folder too deep
     ("id/type/view", ("copy1/001/nm-01/090/1.png", "copy2/001/nm-01/090/2.png")),
+    ("id/type/view", ("001/nm-01/090/1.png", "old/001/nm-01/090/2.png")),
     ("grew", ("flow/train/00001/aa/1.png", "pose/train/00001/aa/1.png")),
   ],
 )

@@ -70,6 +70,13 @@ def test_the_room_may_be_turned():
   np.testing.assert_allclose(frames_of("090").mean(0), frames_of("090", heading=130.0).mean(0), atol=25)
 
 
+def test_the_same_clothes_fit_differently_in_every_trial():
+  trial = Trial(lambda metre, rate: strider())
+  first, again, other = (read_walk(trial, "a", name, "090", "a").frames for name in ("walk1", "walk1", "walk2"))
+  np.testing.assert_array_equal(first, again)
+  assert (first != other).any()
+
+
 def test_standing_still_and_foreign_skeletons_are_dropped_by_name():
   with pytest.raises(Dropped, match=r"does not travel: a/01: 0\.\d\d m"):
     frames_of("090", speed=0.0)
@@ -216,7 +223,9 @@ def test_the_same_walk_is_the_same_in_any_unit_axis_and_names(tmp_path):
 )
 def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, message, tmp_path, capsys):
   write_bvh(tmp_path / "raw" / "a" / "1.bvh", **options)
-  assert message in refused(tmp_path / "raw", tmp_path / "out", capsys)
+  told = refused(tmp_path / "raw", tmp_path / "out", capsys)
+  assert message in told
+  assert "--limit-dropped" not in told  # it would leave nothing
 
 
 def test_choices_that_cannot_be_are_refused(tmp_path, capsys):
