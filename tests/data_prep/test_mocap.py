@@ -228,6 +228,13 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
   assert "--limit-dropped" not in told  # it would leave nothing
 
 
+def test_recordings_read_otherwise_are_another_data_set(tmp_path):
+  write_bvh(tmp_path / "a" / "1.bvh")
+  readings = ({}, {"up": "z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
+  prints = {MocapSource(raw=tmp_path, partition=None, **reading).fingerprint() for reading in readings}
+  assert len(prints) == len(readings)
+
+
 def test_choices_that_cannot_be_are_refused(tmp_path, capsys):
   write_bvh(tmp_path / "raw" / "a" / "1.bvh")
   assert "--unit ell: expected one of m, cm," in refused(tmp_path / "raw", tmp_path / "out", capsys, "--unit", "ell")
