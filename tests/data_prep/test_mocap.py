@@ -7,7 +7,7 @@ import pytest
 
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
-from data_prep.sources.joints import body_joints
+from data_prep.sources.joints import body_joints, stature_of
 from data_prep.sources.mocap import MocapSource, Trial, pose_of, read_walk
 from data_prep.sources.skeletons import Motion
 from fgait_jax.data.source import open_split
@@ -64,6 +64,10 @@ def test_the_stature_reaches_beyond_the_last_joint():
   """The strider's head joint is 1.58 m high, in the middle of a skull."""
   person, _ = pose_of(body_joints(strider(), "a"), "a", "a")
   assert person.height == pytest.approx(1.7, abs=0.03)
+  joints = body_joints(strider(), "a")
+  stature = stature_of(joints)
+  joints["toe1"] = joints["toe1"] + (0, 0, 0.4)  # a raised foot
+  assert stature_of(joints) == stature == pytest.approx(1.68, abs=0.03)
 
 
 def test_the_room_may_be_turned():
