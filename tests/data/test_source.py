@@ -98,6 +98,7 @@ def test_tfds_reads_what_we_wrote(built):
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)
   assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)
+  assert row["attributes"]["height"].dtype == np.float32
   shape = {name: int(row[name]) for name in ("num_frames", "height", "width", "channels")}
   np.testing.assert_array_equal(schema.unpack_frames(row["frames"], **shape), expected)
 
