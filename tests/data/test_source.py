@@ -94,11 +94,12 @@ def test_slices_and_sums_of_splits(built):
 
 
 def test_tfds_reads_what_we_wrote(built):
-  rows = tfds.builder_from_directory(find_version(built, "fake")).as_data_source("test")
+  builder = tfds.builder_from_directory(find_version(built, "fake"))
+  assert builder.info.features["attributes"]["height"].np_dtype == np.float32
+  rows = builder.as_data_source("test")
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)
   assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)
-  assert row["attributes"]["height"].dtype == np.float32
   shape = {name: int(row[name]) for name in ("num_frames", "height", "width", "channels")}
   np.testing.assert_array_equal(schema.unpack_frames(row["frames"], **shape), expected)
 
