@@ -22,7 +22,7 @@ from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines, extraction
 from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
-from fgait_jax.training.loop import use_compilation_cache
+from fgait_jax.training.preflight import use_compilation_cache
 
 TESTS = {"walkers": (), "usf17": (), "kth": ("*-l",)}
 CENTRE = {"usf17": "condition_view", "kth": "condition"}

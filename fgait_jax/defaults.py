@@ -15,7 +15,9 @@ def pretrain() -> ConfigDict:
   config.data = data()
   config.augment = augment()
   config.model = model()
-  config.objective = objective()
+  config.student = student()
+  config.teacher = teacher()
+  config.objectives = objectives()
   config.discriminant = discriminant()
   config.optim = optim()
   config.mesh = mesh()
@@ -84,16 +86,31 @@ def model() -> ConfigDict:
   return c
 
 
-def objective() -> ConfigDict:
+def student() -> ConfigDict:
+  """What the student sees of its clip."""
   c = ConfigDict()
-  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64 / P_i rows
-  c.masked_fraction = 0.5  # share of tokens the student does not see; 0 turns masked modelling off
-  c.reconstruction_weight = 1.0  # times binary cross-entropy on masked tubelets, nats per pixel
-  c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
-  c.temperature = 1 / 16  # cosine similarities are divided by it
-  c.label_smoothing = 0.1  # of the InfoNCE targets
-  c.queue = 0  # past projections of the teacher that stand beside the batch's, a multiple of data.batch_size; 0: none
-  c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
+  c.crop_list = (8, 4, 2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows
+  c.masked_fraction = 0.5  # share of tokens that are hidden; 0 hides none, and objectives.reconstruction needs some
+  return c
+
+
+def teacher() -> ConfigDict:
+  """The moving average of the student."""
+  c = ConfigDict()
+  c.ema_start = 0.99  # momentum at step 0; rises along a cosine to 1 at the last step
+  return c
+
+
+def objectives() -> ConfigDict:
+  """What pretraining minimises, the sum of weight x loss; see fgait_jax/objectives. A weight of 0 turns one off."""
+  c = ConfigDict()
+  c.contrastive = ConfigDict()
+  c.contrastive.weight = 1.0  # times InfoNCE of each part, nats
+  c.contrastive.temperature = 1 / 16  # cosine similarities are divided by it
+  c.contrastive.label_smoothing = 0.1  # of the targets
+  c.contrastive.queue = 0  # past projections of the teacher beside the batch's, a multiple of data.batch_size; 0: none
+  c.reconstruction = ConfigDict()
+  c.reconstruction.weight = 1.0  # times binary cross-entropy of what was hidden from the student, nats per pixel
   return c
 
 
@@ -309,11 +326,14 @@ def fine_tune() -> ConfigDict:
   c.clip_frames = 16  # frames of a clip, as in pretraining
   c.window_frames = 20  # consecutive frames it is drawn from
   c.crop_list = (2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows. Tests see bodies
-  c.triplet_weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
-  c.margin = 0.2  # of the triplet loss, Euclidean distance of a part's embeddings
-  c.cross_entropy_weight = 1.0  # times the cross-entropy, nats
-  c.scale = 16.0  # times the cosines that are its logits
-  c.label_smoothing = 0.1  # of its targets
+  c.objectives = ConfigDict()  # the loss is the sum of weight x loss; a weight of 0 turns one off
+  c.objectives.triplet = ConfigDict()
+  c.objectives.triplet.weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
+  c.objectives.triplet.margin = 0.2  # Euclidean distance of a part's embeddings
+  c.objectives.cross_entropy = ConfigDict()
+  c.objectives.cross_entropy.weight = 1.0  # times the cross-entropy, nats
+  c.objectives.cross_entropy.scale = 16.0  # times the cosines that are its logits
+  c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
   # A layer learns at this factor to the number of layers above it: blocks of a transformer, stages of a P3D network.

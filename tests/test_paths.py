@@ -16,7 +16,7 @@ from fgait_jax.evaluation.report import page, sources
 from fgait_jax.evaluation.tasks import identify, score
 from fgait_jax.interop import check_golden, export, import_opengait
 from fgait_jax.paths import local_path
-from fgait_jax.training import checkpoints, loop
+from fgait_jax.training import checkpoints, pretraining
 
 REMOTE = "gs://bucket/run"
 
@@ -28,7 +28,7 @@ def identification(path):
 
 
 @pytest.mark.parametrize("use", [
-  pytest.param(lambda: loop.run(pretrain.get_config("test"), REMOTE, splits={}), id="workdir"),
+  pytest.param(lambda: pretraining.run(pretrain.get_config("test"), REMOTE, splits={}), id="workdir"),
   pytest.param(lambda: checkpoints.Checkpoints(REMOTE, keep=1), id="checkpoints"),
   pytest.param(lambda: checkpoints.load_network(REMOTE), id="checkpoint"),
   pytest.param(lambda: open_split(REMOTE, "kth", "train"), id="data"),

@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import fgait_jax
 from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import DataError
 from fgait_jax.evaluation.protocols.base import check
 from fgait_jax.parallel.hosts import first_word, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
@@ -149,8 +149,6 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
   Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
   read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
   """
-  if embedding not in EMBEDDINGS:
-    raise ConfigError(f"config.embedding is {embedding!r}; known: {', '.join(EMBEDDINGS)}")
   rows = np.arange(len(split)) if rows is None else np.asarray(rows)
   if not len(rows):
     raise DataError(f"split {split.name!r} holds no sequences to embed; choose another config.split")

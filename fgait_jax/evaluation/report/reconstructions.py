@@ -28,7 +28,7 @@ def of_network(path: pathlib.Path, *, network: Pretrained, split, count: int, se
   rows = order[np.sort(first)][:count]
   walks = [read_walk(split, int(row), max_frames=CLIP, mirror=mirror) for row in rows]
   frames, valid = pad_batch(walks, length=CLIP, size=len(rows))
-  fraction = network.config.objective.masked_fraction
+  fraction = network.config.student.masked_fraction
   given, visible, predicted = reconstruct(network, frames, valid, masked_fraction=fraction, seed=seed)
   real = np.broadcast_to(valid[:, :, None, None], visible.shape)
   right = ((predicted > 0.5) == (given > 0.5))[~visible & real].mean()

@@ -3,7 +3,9 @@ is tested on others. Rate and length are chosen on training identities kept back
 """
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -14,16 +16,15 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import probe, protocols, results, targets
 from fgait_jax.evaluation.features import baselines, extraction
 from fgait_jax.evaluation.features.extraction import Features
-from fgait_jax.evaluation.fitting import Fitted, Fitter, check_settings
 from fgait_jax.evaluation.protocols.base import Settings
 from fgait_jax.evaluation.protocols.classify import classified
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.evaluation.tasks import zero_shot
-from fgait_jax.evaluation.tuned import save
-from fgait_jax.training import supervised
+from fgait_jax.training import supervised, tuned
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.fine_tuning import Fitted, Fitter, check_settings
 from fgait_jax.training.pretrained import stride_of
-from fgait_jax.training.supervised import Learner
+from fgait_jax.training.supervised import Learner, Tuned
 
 CLASS_METRICS = (
   {"key": "accuracy", "title": "accuracy %", "interval": True, "best": 100, "digits": 1},
@@ -76,16 +77,17 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
   path = setup.claim(f"{stem}.json")
-  check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
+  check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identity:
     probe.check(config.probe, _probe_parts(task))
-  learner, chosen, tried = _learn(task, setup.trained)
+  learner, chosen, tried = _learn(task, setup.trained, out / stem / "training")
   found = _test(task, learner, chosen, f"test of {task.settings.target}")
   rows = (_identity_rows if task.identity else _class_rows)(task, found)
   if task.settings.scratch:
-    rows += _scratch(task)
-  identity = save(out / stem, setup=setup, learner=learner, fitted=chosen, dataset=task.teacher)
+    rows += _scratch(task, out / stem / "training" / "scratch")
+  identity = tuned.save(out / stem, config=config, trained=setup.trained, learner=learner, fitted=chosen,
+                        dataset=task.teacher)
   found.save(out / f"{stem}.npz", identity={"weights": identity, "data": setup.split.manifest["content_hash"]})
   return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
 
@@ -126,60 +128,65 @@ def _fitter(task: Task, network, classes: int) -> Fitter:
     method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
     prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
     seed=task.setup.config.seed)
-  return Fitter(learner, settings, seed=task.setup.config.seed)
+  return Fitter(learner, task.setup.config, identity=network.identity)
 
 
-def _learn(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
-  """What `network` becomes at the rate and length that are best for it, and everything that was tried."""
-  learner, chosen, tried = _choose(task, network)
+def _learn(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, list[Fitted]]:
+  """What `network` becomes at the rate and length that are best for it, and everything that was tried; each training
+  has its own folder in `folder`, and goes on where one there stood."""
+  learner, chosen, tried = _choose(task, network, folder)
   if task.settings.refit:
-    learner, chosen = _train(task, network, task.taught, chosen)
+    learner, chosen = _train(task, network, task.taught, chosen, folder / "refit")
   return learner, chosen, tried
 
 
-def _choose(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
+def _choose(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, list[Fitted]]:
   """Trains at each rate on the fit identities; the best on the validation identities, the first among equals."""
   labels, classes = task.numbers(task.parts.fit)
   fitter = _fitter(task, network, classes)
   split = Subset(task.teacher, task.parts.fit, name=f"{task.teacher.name} (fit)")
-  validate = _validation(task, fitter.learner) if len(task.parts.validation) else None
-  tried = [fitter.fit(split, labels, factor=factor, validate=validate) for factor in task.settings.rates]
+  score = _validation(task) if len(task.parts.validation) else None
+  tried = [fitter.fit(split, labels, folder / f"rate-{factor:g}", factor=factor, score=score)
+           for factor in task.settings.rates]
   best = max(range(len(tried)), key=lambda i: tried[i].score if tried[i].score is not None else 0)
   return fitter.learner, tried[best], tried
 
 
-def _train(task: Task, network, rows: np.ndarray, chosen: Fitted) -> tuple[Learner, Fitted]:
+def _train(
+  task: Task, network, rows: np.ndarray, chosen: Fitted, folder: pathlib.Path
+) -> tuple[Learner, Fitted]:
   """Trains `network` on `rows` at the rate and to the step that were chosen."""
   labels, classes = task.numbers(rows)
   fitter = _fitter(task, network, classes)
   split = Subset(task.teacher, rows, name=task.teacher.name)
-  return fitter.learner, fitter.fit(split, labels, factor=chosen.factor, stop=chosen.step)
+  return fitter.learner, fitter.fit(split, labels, folder, factor=chosen.factor, end=chosen.step)
 
 
-def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) -> Features:
-  config = task.setup.config
-  embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
-  return extraction.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
-                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
-                          stride=stride_of(task.settings))
+def _extract(task: Task, network: Tuned, split, title: str, between=lambda: None) -> Features:
+  config, output = task.setup.config, "embedding" if task.identity else "logits"
+  return extraction.extract(functools.partial(network.recognise, output=output), split, max_frames=config.max_frames,
+                            batch_frames=config.batch_frames, mesh=network.learner.mesh, mirror=config.mirror_views,
+                            normalise=False, progress=title, stride=stride_of(task.settings), embedding=output,
+                            between=between)
 
 
 def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:
-  return _extract(task, learner, fitted.trainable, fitted.stats, task.setup.split, title)
+  network = Tuned(learner=learner, trainable=fitted.trainable, stats=fitted.stats)
+  return _extract(task, network, task.setup.split, title)
 
 
-def _validation(task: Task, learner: Learner):
+def _validation(task: Task):
   rows, settings = task.parts.validation, task.settings
   split = Subset(task.teacher, rows, name=f"{task.teacher.name} (validation)")
 
-  def validate(trainable, stats) -> float:
-    found = _extract(task, learner, trainable, stats, split, "")
+  def score(network: Tuned, between: Callable[[], None]) -> float:
+    found = _extract(task, network, split, "", between)
     if task.identity:
       return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
                            protocol=protocols.get(task.setup.config.protocol))
     return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
 
-  return validate
+  return score
 
 
 def _identity_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[dict]:
@@ -245,11 +252,11 @@ def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> dict:
           "classes": scored["classes"], "confusion": scored["confusion"]}
 
 
-def _scratch(task: Task) -> list[dict]:
+def _scratch(task: Task, folder: pathlib.Path) -> list[dict]:
   """The untrained network, trained the same way at a rate and to a step of its own."""
   network = task.setup.untrained or load_network(task.setup.config.checkpoint, mesh=task.setup.trained.mesh,
                                                  trained=False)
-  learner, fitted, tried = _learn(task, network)
+  learner, fitted, tried = _learn(task, network, folder)
   found = _test(task, learner, fitted, "network from scratch")
   (row,) = (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
   return [row | {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import DataError
 from fgait_jax.evaluation.features import extraction
 from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 
@@ -104,8 +104,6 @@ def test_a_subset_of_rows_and_each_embedding_can_be_asked_for():
   other = extraction.extract(embed, split, max_frames=720, batch_frames=256, mesh=mesh, rows=rows, embedding="pooled")
   assert np.abs(other.embeddings - found.embeddings).max() > 1e-4
   np.testing.assert_allclose(np.linalg.norm(other.embeddings, axis=1), 1, rtol=1e-5)
-  with pytest.raises(ConfigError, match=r"config\.embedding is 'pool'; known: prediction, projection, pooled"):
-    extraction.extract(embed, split, max_frames=720, batch_frames=256, mesh=mesh, embedding="pool")
 
 
 def test_walks_of_mirrored_views_are_flipped_and_cut_ones_put_back():

@@ -9,10 +9,10 @@ import pytest
 
 from fgait_jax import config_files, defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import fitting, results, setup, targets
+from fgait_jax.evaluation import results, setup, targets
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, state
+from fgait_jax.training import checkpoints, fine_tuning, state
 
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
@@ -92,7 +92,7 @@ def config_of(checkpoint, **values):
 
 def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_folder, world, tmp_path, monkeypatch):
   taught = []
-  monkeypatch.setattr(fitting, "batches", _listening(fitting.batches, taught))
+  monkeypatch.setattr(fine_tuning, "batches", _listening(fine_tuning.batches, taught))
   config = config_of(run_folder, baselines=True, **{"fine_tune.rates": (1.0, 0.01)})
   (path,) = fine_tune.run(config, tmp_path)
   assert path == tmp_path / "fine_tune-walkers-subject.json"
@@ -220,7 +220,7 @@ def test_what_cannot_be_learned_is_said_before_anything_trains(run_folder, world
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_folder, monkeypatch, refit):
+def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_folder, monkeypatch, tmp_path, refit):
   """What is best for the pretrained network is known before; what is best for the untrained one is asked of it."""
   fits = []
 
@@ -228,14 +228,14 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
     def __init__(self, network):
       self.network = self.learner = network
 
-    def fit(self, split, labels, *, factor, stop=None, validate=None):
-      fits.append((self.network, factor, stop, len(split)))
+    def fit(self, split, labels, folder, *, factor, end=None, score=None):
+      fits.append((self.network, factor, end, len(split), folder.relative_to(tmp_path).as_posix()))
       best = {"pretrained": 0.1, "untrained": 10.0}[self.network]
-      return fitting.Fitted(trainable={}, stats={}, step=stop or int(10 * factor), factor=factor, curve=[],
-                            score=None if validate is None else -abs(np.log(factor / best)))
+      return fine_tuning.Fitted(trainable={}, stats={}, step=end or int(10 * factor), factor=factor, curve=[],
+                                score=None if score is None else -abs(np.log(factor / best)))
 
   monkeypatch.setattr(fine_tune, "_fitter", lambda task, network, classes: Fake(network))
-  monkeypatch.setattr(fine_tune, "_validation", lambda task, learner: lambda *_: 0.0)
+  monkeypatch.setattr(fine_tune, "_validation", lambda task: lambda *_: 0.0)
   monkeypatch.setattr(fine_tune, "_test", lambda task, learner, fitted, title: (learner, fitted))
   monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [{"name": name, "found": found}])
   config = config_of(run_folder, **{"fine_tune.rates": (0.1, 1.0, 10.0), "fine_tune.refit": refit})
@@ -244,13 +244,14 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
     setup=types.SimpleNamespace(config=config, trained="pretrained", untrained="untrained"), teacher=teacher,
     labels=teacher.subjects, test_labels=teacher.subjects, classes=[],
     parts=targets.Parts(fit=rows[:48], validation=rows[48:]))
-  assert fine_tune._learn(task, "pretrained")[1].factor == 0.1
-  (row,) = fine_tune._scratch(task)
+  assert fine_tune._learn(task, "pretrained", tmp_path / "a")[1].factor == 0.1
+  (row,) = fine_tune._scratch(task, tmp_path / "b")
   learner, fitted = row["found"]
   assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
   assert row["chosen"] == {"factor": 10.0, "step": 100}
   assert [(t["factor"], t["best_step"]) for t in row["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
-  assert fits[-1] == (("untrained", 10.0, 100, 60) if refit else ("untrained", 10.0, None, 48))
+  last = ("untrained", 10.0, 100, 60, "b/refit") if refit else ("untrained", 10.0, None, 48, "b/rate-10")
+  assert fits[-1] == last
 
 
 def test_a_network_is_not_written_over_itself(run_folder, world, tmp_path):
