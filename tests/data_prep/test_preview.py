@@ -47,6 +47,12 @@ def test_the_version_folder_and_strange_keys_are_fine_and_no_walks_are_not(built
   assert all(path.is_file() for path in preview.preview(split, built / "pictures", walks=1))
 
 
+def test_as_many_walks_are_shown_as_asked_for(built):
+  split = open_split(built / "built", "kth", "test")
+  heights = [Image.open(preview.preview(split, built / f"of_{walks}", walks=walks)[0]).height for walks in (1, 2, 9)]
+  assert heights[0] < heights[1] == heights[2]  # there are two
+
+
 def test_an_unknown_set_is_one_clean_line(built, capsys):
   assert preview.main([str(built / "built" / "casia_b"), "--out", str(built / "pictures")]) == 1
   assert "kth" in capsys.readouterr().err
