@@ -14,7 +14,7 @@ from fgait_jax.data.source import open_split
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
   out = tmp_path_factory.mktemp("preview")
-  for subject in ("11", "19"):
+  for subject in ("11", "19", "20"):
     folder = out / "raw" / subject / "d1" / "p1-l"
     folder.mkdir(parents=True)
     frames = np.zeros((7, 64, 64), np.uint8)
