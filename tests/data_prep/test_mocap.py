@@ -70,6 +70,15 @@ def test_the_stature_reaches_beyond_the_last_joint():
   assert stature_of(joints) == stature == pytest.approx(1.68, abs=0.03)
 
 
+def test_shoulders_lie_below_the_markers_on_the_skin():
+  recorded = body_joints(strider(), "a")
+  person, pose = pose_of(recorded, "a", "a")
+  marker = (recorded["shoulder0"] - recorded["hip0"])[:, 2].mean()
+  joint = (pose.joints["chest"] - pose.joints["pelvis"])[:, 2].mean()
+  assert marker - joint == pytest.approx(0.022 * person.height, abs=1e-3)
+  assert person.trunk == pytest.approx(joint, abs=1e-3)
+
+
 def test_the_room_may_be_turned():
   np.testing.assert_allclose(frames_of("090").mean(0), frames_of("090", heading=130.0).mean(0), atol=25)
 
