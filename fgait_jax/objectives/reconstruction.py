@@ -16,7 +16,7 @@ class Reconstruction(Objective):
   def needs(self, key, config):
     hidden = config.student.masked_fraction
     return [(hidden > 0, f"{key}.weight is above 0, but config.student.masked_fraction={hidden} hides nothing to"
-                         " reconstruct; set one of them to 0, or raise the other")]
+                         f" reconstruct; set {key}.weight to 0, or config.student.masked_fraction above 0")]
 
   def __call__(self, student, teacher, batch, state):
     total, count = masked_cross_entropy(student.logits.astype(jnp.float32), student.targets, student.masked)

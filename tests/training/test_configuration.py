@@ -55,6 +55,7 @@ def test_every_variant_is_accepted(variant):
     ({"objectives__contrastive__queue": 12},
      r"config.objectives.contrastive.queue=12 must be 0 or a multiple of config.data.batch_size=8"),
     ({"objectives__contrastive__temperature": 0.0}, r"config.objectives.contrastive.temperature=0.0 must be above 0"),
+    ({"student__masked_fraction": 0.0}, r"reconstruction.weight is above 0, but config.student.masked_fraction=0.0"),
     ({"teacher__ema_start": 1.5}, r"config.teacher.ema_start=1.5 must be from 0 to 1"),
     ({"train__steps": 0}, r"config.train.steps=0 must be at least 1"),
     ({"train__stop_at": 5}, r"config.train.stop_at=5 must be -1 or at most config.train.steps=4"),

@@ -1,6 +1,9 @@
 """Fine-tuning from a real checkpoint of the test-size network to result file, embeddings and checkpoint."""
 
 import dataclasses
+import json
+import os
+import signal
 import types
 
 import jax
@@ -14,6 +17,7 @@ from fgait_jax.evaluation import provenance, results, setup
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, fine_tuning, state
+from fgait_jax.training.session import Stopped
 from tests.evaluation.conftest import content
 
 TYPES = ("nm-01", "nm-03", "cl-03")
@@ -261,6 +265,38 @@ def test_a_network_is_not_written_over_itself(run_folder, world, tmp_path):
   config = config_of(tmp_path / "fine_tune-walkers-subject" / "checkpoints")
   with pytest.raises(ConfigError, match="is what this evaluation would write; give another --out"):
     fine_tune.run(config, tmp_path)
+
+
+def test_killed_and_started_again_it_gives_the_same_result(run_folder, world, tmp_path, monkeypatch):
+  """Stopped while the first rate, the second, and the refit are trained."""
+  config = config_of(run_folder, **{"fine_tune.rates": (1.0, 0.1), "fine_tune.refit": True, "fine_tune.steps": 6,
+                                    "fine_tune.validate_every": 3})
+  (whole,) = fine_tune.run(config, tmp_path / "whole")
+  made, count = fine_tuning.batches, 0
+
+  def signalled(splits, **options):
+    nonlocal count
+    for batch in made(splits, **options):
+      count += 1
+      if count in (2, 8, 13):  # the threads that read ahead are not counted: a stopped one is not asked again
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  monkeypatch.setattr(fine_tuning, "batches", signalled)
+  for _ in range(3):
+    with pytest.raises(Stopped):
+      fine_tune.run(config, tmp_path / "stopped")
+    assert not list((tmp_path / "stopped").glob("*.json"))
+  (stopped,) = fine_tune.run(config, tmp_path / "stopped")
+  ours, theirs = (json.loads(path.read_text()) for path in (stopped, whole))
+  for part in ("rows", "fine_tuning"):
+    assert ours[part] == theirs[part]
+  ours, theirs = (np.load(path.with_suffix(".npz")) for path in (stopped, whole))
+  np.testing.assert_array_equal(ours["embeddings"], theirs["embeddings"])
+  folders = tmp_path / "stopped" / "fine_tune-walkers-subject" / "training"
+  assert sorted(folder.name for folder in folders.iterdir()) == ["rate-0.1", "rate-1", "refit"]
+  for folder in folders.iterdir():
+    assert {"checkpoints", "config.json", "metrics.jsonl", "tensorboard"} <= {path.name for path in folder.iterdir()}
 
 
 def _listening(batches, taught: list):
