@@ -276,9 +276,9 @@ def rerank() -> ConfigDict:
 def linear_probe() -> ConfigDict:
   """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
-  c.target = "subject"  # "subject", or the name of an attribute
+  c.target = "subject"  # "subject"; or "condition", "class" or the name of an attribute, learnt from other people
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
-  c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
+  c.train_split = "train"  # of other targets than "subject"; it must hold other people than the split it is tested on
   # Half of each times the squared norm of the weights is added to the mean cross-entropy (nats) of walks of unit
   # variance. Each representation takes the best on what is kept back, then learns from all.
   c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
