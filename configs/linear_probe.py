@@ -3,7 +3,7 @@
 python run_eval.py --config=configs/linear_probe.py --config.checkpoint=runs/first --out=runs/first/results
 
 By default it learns who walks from the protocol's gallery and is asked in the other conditions. For an attribute give
-its name, which is learnt from other people: --config.probe.target=scoliosis --config.dataset=scoliosis1k
+its name, which is learnt from other people: --config.linear_probe.target=scoliosis --config.dataset=scoliosis1k
 """
 
 from fgait_jax import defaults

@@ -228,7 +228,7 @@ def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...
 def evaluation() -> ConfigDict:
   """The configuration of `run_eval.py`."""
   c = ConfigDict()
-  c.task = "zero_shot"  # "zero_shot", "linear_probe", "whitening", "fine_tune", "score", ...
+  c.task = "zero_shot"  # one of fgait_jax/evaluation/tasks
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
@@ -250,11 +250,11 @@ def evaluation() -> ConfigDict:
   c.bootstrap = 1000  # resamples of subjects behind every confidence interval; 0 gives none
   c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
-  c.probe = probe()
+  c.linear_probe = linear_probe()
   c.fine_tune = fine_tune()
   c.robustness = robustness()
   c.compare = compare()
-  c.whitening = whitening()
+  c.linear_maps = linear_maps()
   c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
@@ -273,7 +273,7 @@ def rerank() -> ConfigDict:
   return c
 
 
-def probe() -> ConfigDict:
+def linear_probe() -> ConfigDict:
   """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
   c.target = "subject"  # "subject", or the name of an attribute
@@ -287,7 +287,7 @@ def probe() -> ConfigDict:
   return c
 
 
-def whitening() -> ConfigDict:
+def linear_maps() -> ConfigDict:
   """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/training/linear_maps.py."""
   c = ConfigDict()
   c.dataset = ""  # data set that is learnt from; "" takes the one that is evaluated

@@ -11,7 +11,7 @@ from fgait_jax import defaults
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import program, results
-from fgait_jax.evaluation.features import extraction
+from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.report import page, sources
 from fgait_jax.evaluation.tasks import identify, score
 from fgait_jax.interop import check_golden, export, import_opengait
@@ -34,7 +34,7 @@ def identification(path):
   pytest.param(lambda: open_split(REMOTE, "kth", "train"), id="data"),
   pytest.param(lambda: program.run(defaults.evaluation(), REMOTE), id="out"),
   pytest.param(lambda: page.write(["results"], f"{REMOTE}.html"), id="report"),
-  pytest.param(lambda: extraction.cached(REMOTE, {}, lambda: None), id="cache"),
+  pytest.param(lambda: files.cached(REMOTE, {}, lambda: None), id="cache"),
   pytest.param(lambda: score.score(REMOTE, protocol="own"), id="embeddings"),
   pytest.param(lambda: identify.run(identification(REMOTE), pathlib.Path("results")), id="probes"),
   pytest.param(lambda: results.find(REMOTE), id="results"),

@@ -58,7 +58,7 @@ def main(_):
       return
     found = [path for path in written if path.suffix == ".json"]
     tables.show(found)
-    pictures = [path.parent / name for path in found for name in results.read(path)["pictures"]]
+    pictures = [path.parent / name for path in found for name in results.read(path).pictures]
     print("written:", *written, *pictures, sep="\n  ")
   except FgaitError as error:
     sys.exit(f"error: {error}")

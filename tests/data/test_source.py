@@ -94,7 +94,9 @@ def test_slices_and_sums_of_splits(built):
 
 
 def test_tfds_reads_what_we_wrote(built):
-  rows = tfds.builder_from_directory(find_version(built, "fake")).as_data_source("test")
+  found = tfds.builder_from_directory(find_version(built, "fake"))
+  assert found.info.features["attributes"]["height"].np_dtype == np.float32
+  rows = found.as_data_source("test")
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)
   assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)

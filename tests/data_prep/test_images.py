@@ -241,3 +241,10 @@ def test_no_walker_looks_inverted():
     frames = walk.read().frames
     assert not looks_inverted(frames).any()
     assert looks_inverted(255 - frames).all()
+
+
+def test_only_ones_own_masks_have_a_film_beside_them(tmp_path):
+  write(tmp_path, "001/nm-01/090/1.png", png(body()))
+  write(tmp_path, "001/nm-01/090/video.json", b'{"frame_rate": 120}')
+  rates = {frames: ImageSource(tmp_path, frames=frames).splits()["test"][0].rate for frames in ("own", "official")}
+  assert rates == {"own": 120.0, "official": 0.0}

@@ -166,6 +166,20 @@ def test_a_stretch_may_miss_three_frames_and_not_four(lost, kept, tmp_path, walk
   assert written.kept == kept == len(list((tmp_path / "masks").glob("*.png")))
 
 
+def test_the_body_that_was_followed_is_followed_on():
+  scene = np.zeros((4, 100, 200), bool)
+  for number, mask in enumerate(scene):
+    mask[20:80, 20 + 5 * number : 40 + 5 * number] = True
+  walker = scene.copy()
+  scene[1:3, 5:95, 120:180] = True  # somebody larger passes behind
+  scene[2, 20:80, :100] = False  # and the walker is hidden for a moment
+  found = list(segmenters.follow(scene))
+  np.testing.assert_array_equal(found[:2], walker[:2])
+  assert found[2][50, 150]  # whoever is there
+  np.testing.assert_array_equal(found[3], walker[3])
+  assert list(segmenters.follow(np.zeros((2, 9, 9), bool))) == [None, None]
+
+
 def test_hidden_films_are_not_seen(tmp_path, walk):
   film(tmp_path / "videos" / "a.avi", walk[:1])
   (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from fgait_jax import config_files, defaults
+from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import results, setup, targets
+from fgait_jax.evaluation import provenance, results, setup
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, fine_tuning, state
 from fgait_jax.training.session import Stopped
+from tests.evaluation.conftest import content
 
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
@@ -100,7 +102,7 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
   config = config_of(run_folder, baselines=True, **{"fine_tune.rates": (1.0, 0.01)})
   (path,) = fine_tune.run(config, tmp_path)
   assert path == tmp_path / "fine_tune-walkers-subject.json"
-  found = results.read(path)
+  found = content(path)
   assert [row["name"] for row in found["rows"]] == ["model", "zero_shot", "row_bands", "raw_gei"]
   assert set(found["rows"][0]["figures"]) == {"NM", "CL"}
   assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
@@ -127,7 +129,7 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
   before = checkpoints.load_network(run_folder, mesh=one)
   assert tuned.identity.startswith(about["identity"])
   asked = config_of(tmp_path / "fine_tune-walkers-subject", task="zero_shot", baselines=False)
-  again = results.read(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
+  again = content(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
   assert again["checkpoint"]["embedding"] == "recognition"
   for condition, figures in found["rows"][0]["figures"].items():
     assert again["rows"][0]["figures"][condition]["map"] == pytest.approx(figures["map"])
@@ -143,10 +145,10 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
     "dataset": "kth", "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True,
     "fine_tune.optim.peak_rate": 0.05})
   (path,) = fine_tune.run(config, tmp_path)
-  found = results.read(path)
-  assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
-  model = found["rows"][0]
-  assert {"accuracy", "precision", "recall", "f1", "auc", "ci"} <= set(model["figures"]["all"])
+  found = content(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "linear_probe", "raw_gei", "chance"]
+  model = found["rows"][0]["figures"]["all"]
+  assert {"accuracy", "precision", "recall", "f1", "auc", "ci"} <= set(model)
   assert set(model["classes"]) == {"0", "1"}
   assert {"sensitivity", "specificity"} <= set(model["classes"]["1"])
   assert np.sum(model["confusion"]["true_by_predicted"]) == len(world["test"])
@@ -159,9 +161,9 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
   assert setup.embedding_of(config, tuned) == "projection"  # the layer below what was learnt; the predictor is not
-  seen = setup.seen_in_pretraining(config, tuned, world["test"])
-  assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
-  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
+  seen = provenance.seen_by(tuned, config, world["test"])
+  assert seen.label_use == "without labels, then fine-tuned for wide on kth (train)"
+  assert (seen.evaluated_data_among_them, seen.evaluated_split_among_them) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):
     checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=tuned.mesh, which="student")
 
@@ -241,19 +243,20 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
   monkeypatch.setattr(fine_tune, "_fitter", lambda task, network, classes: Fake(network))
   monkeypatch.setattr(fine_tune, "_validation", lambda task: lambda *_: 0.0)
   monkeypatch.setattr(fine_tune, "_test", lambda task, learner, fitted, title: (learner, fitted))
-  monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [{"name": name, "found": found}])
+  monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [
+    results.Row(name=name, title=title, figures={}, details={"found": found})])
   config = config_of(run_folder, **{"fine_tune.rates": (0.1, 1.0, 10.0), "fine_tune.refit": refit})
   teacher, rows = Walks("walkers/train", range(10, 20)), np.arange(60)
   task = fine_tune.Task(
     setup=types.SimpleNamespace(config=config, trained="pretrained", untrained="untrained"), teacher=teacher,
     labels=teacher.subjects, test_labels=teacher.subjects, classes=[],
-    parts=targets.Parts(fit=rows[:48], validation=rows[48:]))
+    parts=Parts(fit=rows[:48], validation=rows[48:]))
   assert fine_tune._learn(task, "pretrained", tmp_path / "a")[1].factor == 0.1
   (row,) = fine_tune._scratch(task, tmp_path / "b")
-  learner, fitted = row["found"]
+  learner, fitted = row.details["found"]
   assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
-  assert row["chosen"] == {"factor": 10.0, "step": 100}
-  assert [(t["factor"], t["best_step"]) for t in row["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
+  assert row.details["chosen"] == {"factor": 10.0, "step": 100}
+  assert [(t.factor, t.best_step) for t in row.details["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
   last = ("untrained", 10.0, 100, 60, "b/refit") if refit else ("untrained", 10.0, None, 48, "b/rate-10")
   assert fits[-1] == last
 
