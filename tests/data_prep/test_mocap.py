@@ -116,6 +116,24 @@ def test_files_that_are_no_motion_are_named(tmp_path):
   assert source.unread() == ["07/07_02.c3d", "08/old/deep.bvh", "index.html"]
 
 
+def test_the_skeleton_is_of_the_motions_name_or_the_folders_or_the_only_one(tmp_path):
+  (tmp_path / "a").mkdir()
+
+  def skeleton(*names):
+    for file in (tmp_path / "a").iterdir():
+      file.unlink()
+    for name in ("walk.amc", *names):
+      (tmp_path / "a" / name).touch()
+    source = MocapSource(raw=tmp_path, partition=None)
+    unread = source.unread()
+    return next(name for name in names if f"a/{name}" not in unread) if len(unread) < len(names) else None
+
+  assert skeleton("a.asf", "b.asf", "Walk.ASF") == "Walk.ASF"
+  assert skeleton("b.asf", "a.asf") == "a.asf"
+  assert skeleton("b.asf") == "b.asf"
+  assert skeleton("b.asf", "c.asf") is None
+
+
 def test_sessions_of_one_person_bear_the_name_of_the_first(tmp_path):
   for session in ("07", "38", "08"):
     (tmp_path / session).mkdir()
