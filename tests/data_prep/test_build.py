@@ -200,6 +200,14 @@ def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):
     run(tmp_path / "b", {**splits, "test": [walk("9/nm/0", fail)]}, limit_dropped=1.0)
 
 
+def test_want_of_memory_is_no_fault_of_a_walk():
+  def read():
+    raise MemoryError
+
+  with pytest.raises(MemoryError):
+    shards.read_walk(walk("1/nm/0", read))
+
+
 def test_what_is_dropped_most_is_told_first():
   dropped = [["torn", "a"], ["empty", "b"], ["dark", "c"], ["dark", "d"]]
   found = manifest.count_dropped([{"dropped": dropped[:2]}, {"dropped": dropped[2:]}])

@@ -70,6 +70,15 @@ def test_the_stature_reaches_beyond_the_last_joint():
   assert stature_of(joints) == stature == pytest.approx(1.68, abs=0.03)
 
 
+def test_the_ground_is_where_feet_are_set_down():
+  joints = body_joints(strider(), "a")
+  stature = pose_of(dict(joints), "a", "a")[0].height
+  for side in (0, 1):  # both in the air but for one frame in eight
+    joints[f"toe{side}"] = joints[f"toe{side}"].copy()
+    joints[f"toe{side}"][np.arange(len(joints["toe0"])) % 8 > 0, 2] += 0.2
+  assert pose_of(joints, "a", "a")[0].height == pytest.approx(stature, abs=1e-6)
+
+
 def test_shoulders_lie_below_the_markers_on_the_skin():
   recorded = body_joints(strider(), "a")
   person, pose = pose_of(recorded, "a", "a")

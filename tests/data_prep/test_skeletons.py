@@ -157,6 +157,7 @@ def test_resampling_keeps_straight_lines():
     ("a.asf", "length 0.0254", "length 0.0254\n angle gon", r"a\.asf: angles in 'gon'; expected deg or rad"),
     ("a.asf", "direction 0 -1 0\n    length 2", "length 2", r"a\.asf: a bone lacks direction"),
     ("a.amc", "thigh 90 0 0", "thigh nan 0 0", r"a\.amc: line 8 should be a number, found 'nan'"),
+    ("a.asf", "length 2", "length inf", r"a\.asf: length of thigh should be a number, found 'inf'"),
   ],
 )
 def test_errors_name_the_file_and_what_is_wrong(files, name, old, new, message):
