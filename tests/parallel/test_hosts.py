@@ -55,8 +55,8 @@ def test_a_coordinator_that_does_not_answer_is_named(capsys):
 
 
 def test_what_one_process_says_is_said():
-  assert hosts.first_word("walk 3 is torn") == "walk 3 is torn"
-  assert hosts.first_word("") == ""
+  assert hosts.first_message("walk 3 is torn") == "walk 3 is torn"
+  assert hosts.first_message("") == ""
 
 
 def test_rows_of_a_process_are_those_on_its_devices():
