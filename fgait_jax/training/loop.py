@@ -22,7 +22,7 @@ from fgait_jax.data.pipeline import batches as open_batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError, NonFiniteLoss
-from fgait_jax.models.discriminant import learnt
+from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.training import checkpoints, configuration, discriminant, preflight
@@ -159,7 +159,7 @@ def run(
 
 def unclosed(config, state) -> bool:
   """Whether a discriminant is asked for and not learnt yet."""
-  return bool(config.model.discriminant) and not learnt(state["teacher"]["stats"])
+  return bool(config.model.discriminant) and not is_fitted(state["teacher"]["stats"])
 
 
 def close(config, graph, state, splits, saved, meta, asked: Stop, display: Display, *, mesh) -> bool:
