@@ -50,7 +50,7 @@ def kept_bytes(config, graph, state, batch) -> int:
   def keep(params, stats, frames, valid):
     def predict(params):
       out = graph.merge(params, stats).pretrain(
-        frames, valid, crop_list=config.objective.crop_list, masked_fraction=0.0, key=jax.random.key(0)
+        frames, valid, crop_list=config.student.crop_list, masked_fraction=0.0, key=jax.random.key(0)
       )
       return out.prediction
 
@@ -81,10 +81,7 @@ def main() -> None:
   config.augment.update(affine=0.0, perspective=0.0, flip=0.0, dilate=0.0, blur=0.0)
   mesh = make_mesh(data=-1, fsdp=1, tensor=1)
   graph, state, shardings = states.abstract(config, mesh)
-  train_step = step.step_of(
-    config, graph, states.optimizer_of(config, state["params"]), mesh=mesh, shardings=shardings,
-    schedule=states.schedule_of(config),
-  )
+  train_step = step.pretraining_step(config, graph, mesh=mesh, shardings=shardings)
   rng = np.random.default_rng(0)
   shape = (options.batch, 2, options.frames)
   batch = {

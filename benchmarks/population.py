@@ -25,7 +25,7 @@ from data_prep.sources.crowd import CrowdSource, Ingredients
 from data_prep.sources.walkers import WalkersSource
 from fgait_jax.data.source import open_split
 from fgait_jax.evaluation.features import baselines
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.training import linear_maps
 
 SHRINKAGE = 0.3

@@ -20,19 +20,18 @@ from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset, rows_of_whole_subjects
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines, extraction
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
-from fgait_jax.training.loop import use_compilation_cache
+from fgait_jax.training.preflight import use_compilation_cache
 
 TESTS = {"walkers": (), "usf17": (), "kth": ("*-l",)}
 CENTRE = {"usf17": "condition_view", "kth": "condition"}
 
 
-def cell(name: str, found: extraction.Features, by: str) -> str:
+def cell(name: str, found: Features, by: str) -> str:
   found = baselines.centred(found, by)
-  figures = protocols.get(name).evaluate(
-    found.embeddings, found.subjects, found.conditions, found.views, bootstrap=0, origin=name
-  )["conditions"]
+  figures = protocols.get(name).score(found, bootstrap=0)["conditions"]
   rank1 = {condition: values["rank1"] for condition, values in figures.items()}
   if name == "usf17":
     easy = "/".join(f"{rank1[c]:.0f}" for c in "ABC")

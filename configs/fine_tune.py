@@ -88,7 +88,7 @@ def _gaitssb(config, *, subjects: int, per_subject: int, steps: int, early_rate:
   c.subjects, c.per_subject, c.steps = subjects, per_subject, steps
   c.clip_frames, c.window_frames = 30, 34
   c.crop_list = (1,)
-  c.margin, c.cross_entropy_weight = 0.3, 0.0
+  c.objectives.triplet.margin, c.objectives.cross_entropy.weight = 0.3, 0.0
   c.validate_every, c.refit = 1000, True
   c.optim.name, c.optim.peak_rate, c.optim.warmup_steps, c.optim.clip_norm = "sgd", 0.1, 0, 0.0
   c.optim.rules = (

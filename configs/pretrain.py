@@ -32,8 +32,8 @@ def test(config):
   config.data.batch_size = 8
   config.data.clip_frames = 4
   config.data.window_frames = 5
-  config.objective.crop_list = (2, 1)
-  config.objective.queue = 16
+  config.student.crop_list = (2, 1)
+  config.objectives.contrastive.queue = 16
   config.optim.warmup_steps = 1
   config.train.steps = 4
   config.train.log_every = 1
@@ -52,11 +52,11 @@ def tiny(config):
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0
   config.augment.affine = config.augment.perspective = config.augment.dilate = config.augment.blur = 0.05
-  config.objective.crop_list = (2, 1, 1, 1)
-  config.objective.masked_fraction = 0.125
-  config.objective.temperature = 1 / 8
-  config.objective.queue = 2048
-  config.objective.ema_start = 0.95
+  config.student.crop_list = (2, 1, 1, 1)
+  config.student.masked_fraction = 0.125
+  config.objectives.contrastive.temperature = 1 / 8
+  config.objectives.contrastive.queue = 2048
+  config.teacher.ema_start = 0.95
   config.optim.peak_rate = 2e-3
   config.train.steps = 480
   config.train.save_every = 240
@@ -115,8 +115,8 @@ def _reference(config, *, variant: str, steps: int):
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
   config.model.discriminant = 0
-  config.objective.masked_fraction = 0.0
-  config.objective.reconstruction_weight = 0.0
+  config.student.masked_fraction = 0.0
+  config.objectives.reconstruction.weight = 0.0
   config.optim.name = "sgd"
   config.optim.weight_decay = 5e-4
   config.optim.warmup_steps = 0
@@ -127,7 +127,7 @@ def _reference(config, *, variant: str, steps: int):
 def p3d_test(config):
   _reference(config, variant="test", steps=4)
   test(config)
-  config.objective.queue = 0
+  config.objectives.contrastive.queue = 0
   config.model.dtype = "float32"
   config.optim.warmup_steps = 0
 

@@ -2,7 +2,7 @@
 
   python run_eval.py --config=configs/score.py --config.embeddings=FILE.npz --config.protocol=casia_b --out=DIR
 
-FILE.npz holds embeddings [N, C, P], labels, types and views [N]; DIR/casia_b.json is described in docs/evaluation.md.
+FILE.npz holds embeddings [N, C, P], labels, types and views [N]; DIR/casia_b.json is described in docs/results.md.
 """
 
 from fgait_jax import defaults

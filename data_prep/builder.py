@@ -323,9 +323,10 @@ def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) 
       for job, report in zip(jobs[split], reports[split], strict=True):
         if report["dropped"]:
           job.report_path.unlink()
+    allow = f", or allow it with --limit-dropped {-(-count * 1000 // total) / 1000}" if count < total else ""
     raise DataError(
       f"{name}: {count} of {total} walks ({count / total:.1%}) cannot be stored, more than the allowed {limit:.1%}:"
-      f" {reasons}. Repair the recordings, or allow it with --limit-dropped {-(-count * 1000 // total) / 1000}"
+      f" {reasons}. Repair the recordings{allow}"
     )
   if empty := [split for split in jobs if not any(report["rows"] for report in reports[split])]:
     raise DataError(f"{name}: no walk of split {', '.join(empty)} can be stored: {reasons}")

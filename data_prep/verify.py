@@ -183,8 +183,11 @@ def _check_shard(path: pathlib.Path, facts: Mapping, index: Mapping | None) -> t
     except Exception as error:
       problems.append(f"{path}: walk {i} cannot be read ({error})")
       continue
-    if texts != expected or len(frames) != index["num_frames"][i]:
-      problems.append(f"{path}: walk {i} is {texts} of {len(frames)} frames, the index says {expected}")
+    count = index["num_frames"][i]
+    if texts != expected or len(frames) != count:
+      problems.append(
+        f"{path}: walk {i} is {texts} of {len(frames)} frames, the index says {expected} of {count} frames"
+      )
     digests.append(digest(texts, example.get("attributes", {}), frames))
   return problems, digests
 

@@ -1,6 +1,7 @@
 """Configuration files: the user's own, and those that come with the package."""
 
 import importlib.util
+import inspect
 import pathlib
 
 from ml_collections import ConfigDict
@@ -30,6 +31,8 @@ def load(argument: str) -> ConfigDict:
   spec = importlib.util.spec_from_file_location("fgait_config", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
+  if variant and not inspect.signature(module.get_config).parameters:
+    raise ConfigError(f"--config={argument}: {path} has no variants; leave out :{variant}")
   try:
     return module.get_config(variant) if variant else module.get_config()
   except ValueError as error:

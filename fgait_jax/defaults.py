@@ -15,7 +15,9 @@ def pretrain() -> ConfigDict:
   config.data = data()
   config.augment = augment()
   config.model = model()
-  config.objective = objective()
+  config.student = student()
+  config.teacher = teacher()
+  config.objectives = objectives()
   config.discriminant = discriminant()
   config.optim = optim()
   config.mesh = mesh()
@@ -84,16 +86,31 @@ def model() -> ConfigDict:
   return c
 
 
-def objective() -> ConfigDict:
+def student() -> ConfigDict:
+  """What the student sees of its clip."""
   c = ConfigDict()
-  c.crop_list = (8, 4, 2, 1)  # the student's batch is cut into as many groups; group i sees strips of 64 / P_i rows
-  c.masked_fraction = 0.5  # share of tokens the student does not see; 0 turns masked modelling off
-  c.reconstruction_weight = 1.0  # times binary cross-entropy on masked tubelets, nats per pixel
-  c.contrastive_weight = 1.0  # times per-part InfoNCE, nats
-  c.temperature = 1 / 16  # cosine similarities are divided by it
-  c.label_smoothing = 0.1  # of the InfoNCE targets
-  c.queue = 0  # past projections of the teacher used with the batch's, a multiple of data.batch_size; 0: none
-  c.ema_start = 0.99  # momentum of the teacher at step 0; rises along a cosine to 1 at the last step
+  c.crop_list = (8, 4, 2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows
+  c.masked_fraction = 0.5  # share of tokens that are masked; 0 masks none, objectives.reconstruction needs some
+  return c
+
+
+def teacher() -> ConfigDict:
+  """The moving average of the student."""
+  c = ConfigDict()
+  c.ema_start = 0.99  # momentum at step 0; rises along a cosine to 1 at the last step
+  return c
+
+
+def objectives() -> ConfigDict:
+  """What pretraining minimises, the sum of weight x loss; see fgait_jax/objectives. A weight of 0 turns one off."""
+  c = ConfigDict()
+  c.contrastive = ConfigDict()
+  c.contrastive.weight = 1.0  # times InfoNCE of each part, nats
+  c.contrastive.temperature = 1 / 16  # cosine similarities are divided by it
+  c.contrastive.label_smoothing = 0.1  # of the targets
+  c.contrastive.queue = 0  # past projections of the teacher to compare with, a multiple of data.batch_size; 0: none
+  c.reconstruction = ConfigDict()
+  c.reconstruction.weight = 1.0  # times binary cross-entropy on the masked tubelets, nats per pixel
   return c
 
 
@@ -211,7 +228,7 @@ def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...
 def evaluation() -> ConfigDict:
   """The configuration of `run_eval.py`."""
   c = ConfigDict()
-  c.task = "zero_shot"  # "zero_shot", "linear_probe", "whitening", "fine_tune", "score", ...
+  c.task = "zero_shot"  # one of fgait_jax/evaluation/tasks
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
@@ -233,11 +250,11 @@ def evaluation() -> ConfigDict:
   c.bootstrap = 1000  # bootstrap resamples (of subjects) for confidence intervals; 0: no intervals
   c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
-  c.probe = probe()
+  c.linear_probe = linear_probe()
   c.fine_tune = fine_tune()
   c.robustness = robustness()
   c.compare = compare()
-  c.whitening = whitening()
+  c.linear_maps = linear_maps()
   c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to identify, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
@@ -256,7 +273,7 @@ def rerank() -> ConfigDict:
   return c
 
 
-def probe() -> ConfigDict:
+def linear_probe() -> ConfigDict:
   """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
   c.target = "subject"  # "subject", or the name of an attribute
@@ -270,7 +287,7 @@ def probe() -> ConfigDict:
   return c
 
 
-def whitening() -> ConfigDict:
+def linear_maps() -> ConfigDict:
   """Linear maps of frozen embeddings, fitted in closed form; see fgait_jax/training/linear_maps.py."""
   c = ConfigDict()
   c.dataset = ""  # data set to fit on; "" takes the one that is evaluated
@@ -309,12 +326,15 @@ def fine_tune() -> ConfigDict:
   c.per_subject = 4  # K, sequences of each, over all devices
   c.clip_frames = 16  # frames of a clip, as in pretraining
   c.window_frames = 20  # consecutive frames it is drawn from
-  c.crop_list = (2, 1)  # as objective.crop_list; in evaluation, bodies are not cut
-  c.triplet_weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
-  c.margin = 0.2  # of the triplet loss, Euclidean distance of a part's embeddings
-  c.cross_entropy_weight = 1.0  # times the cross-entropy, nats
-  c.scale = 16.0  # times the cosines that are its logits
-  c.label_smoothing = 0.1  # of its targets
+  c.crop_list = (2, 1)  # as student.crop_list; in evaluation, bodies are not cut
+  c.objectives = ConfigDict()  # the loss is the sum of weight x loss; a weight of 0 turns one off
+  c.objectives.triplet = ConfigDict()
+  c.objectives.triplet.weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
+  c.objectives.triplet.margin = 0.2  # Euclidean distance of a part's embeddings
+  c.objectives.cross_entropy = ConfigDict()
+  c.objectives.cross_entropy.weight = 1.0  # times the cross-entropy, nats
+  c.objectives.cross_entropy.scale = 16.0  # times the cosines that are its logits
+  c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
   # A layer's rate is multiplied by this to the power of the layers above it: transformer blocks, P3D stages.

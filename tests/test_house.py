@@ -13,6 +13,28 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 # What each place may import of the project, beside itself. A name ends at a package or a module.
 BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths"}
 BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.models", "fgait_jax.objectives", "fgait_jax.data"}
+# The rooms of evaluation, and what each may use of evaluation beside itself. Records are what rooms hand each other.
+RECORDS = {"columns", "labels", "plain", "results"}
+ROOMS = {
+  "plain": set(),
+  "columns": set(),
+  "labels": set(),
+  "results": {"columns", "metrics.pairing", "plain"},
+  "metrics": set(),
+  "features": {"labels", "metrics"},
+  "protocols": {"labels", "metrics", "plain"},
+  "report": {*RECORDS, "metrics"},
+  "provenance": {*RECORDS},
+  "registry": {"results"},
+  "targets": {"labels", "metrics", "protocols"},
+  "validation": {"labels", "protocols"},
+  "setup": {*RECORDS, "features", "metrics", "protocols", "provenance", "registry"},
+  "scoring": {*RECORDS, "features", "protocols"},
+  "pictures": {"features", "labels", "metrics", "protocols", "report"},
+  "during_training": {"features", "labels", "protocols"},
+  "tasks": {*RECORDS, "features", "metrics", "pictures", "protocols", "provenance", "registry", "report", "scoring",
+            "setup", "targets", "validation"},
+}
 ALLOWED = {
   "fgait_jax.typing": set(),
   "fgait_jax.errors": set(),
@@ -27,6 +49,8 @@ ALLOWED = {
   "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
   "fgait_jax.training": BELOW_TRAINING | {"fgait_jax.defaults"},
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
+  **{f"fgait_jax.evaluation.{name}": BELOW_TRAINING | {"fgait_jax.training"} | {
+    f"fgait_jax.evaluation.{other}" for other in others} for name, others in ROOMS.items()},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.config_files"},
   "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors",

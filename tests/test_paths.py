@@ -11,12 +11,12 @@ from fgait_jax import defaults
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import program, results
-from fgait_jax.evaluation.features import extraction
+from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.report import page, sources
 from fgait_jax.evaluation.tasks import identify, score
 from fgait_jax.interop import check_golden, export, import_opengait
 from fgait_jax.paths import local_path
-from fgait_jax.training import checkpoints, loop
+from fgait_jax.training import checkpoints, pretraining
 
 REMOTE = "gs://bucket/run"
 
@@ -28,13 +28,13 @@ def identification(path):
 
 
 @pytest.mark.parametrize("use", [
-  pytest.param(lambda: loop.run(pretrain.get_config("test"), REMOTE, splits={}), id="workdir"),
+  pytest.param(lambda: pretraining.run(pretrain.get_config("test"), REMOTE, splits={}), id="workdir"),
   pytest.param(lambda: checkpoints.Checkpoints(REMOTE, keep=1), id="checkpoints"),
   pytest.param(lambda: checkpoints.load_network(REMOTE), id="checkpoint"),
   pytest.param(lambda: open_split(REMOTE, "kth", "train"), id="data"),
   pytest.param(lambda: program.run(defaults.evaluation(), REMOTE), id="out"),
   pytest.param(lambda: page.write(["results"], f"{REMOTE}.html"), id="report"),
-  pytest.param(lambda: extraction.cached(REMOTE, {}, lambda: None), id="cache"),
+  pytest.param(lambda: files.cached(REMOTE, {}, lambda: None), id="cache"),
   pytest.param(lambda: score.score(REMOTE, protocol="own"), id="embeddings"),
   pytest.param(lambda: identify.run(identification(REMOTE), pathlib.Path("results")), id="probes"),
   pytest.param(lambda: results.find(REMOTE), id="results"),

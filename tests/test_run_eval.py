@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from fgait_jax.evaluation import results
+from fgait_jax.evaluation import columns, registry, results, tasks  # noqa: F401  importing tasks registers them
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -43,20 +43,18 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, arguments, message):
 
 def test_tables_are_shown_again_from_result_files_alone(tmp_path):
   figures = {"accuracy": 50.0}
-  results.write(tmp_path / "a.json", {
-    "task": "linear_probe", "title": "Linear probe", "notes": [], "config": {}, "pictures": [],
-    "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 2, "subjects": 2},
-    "pretraining": {"datasets": []}, "conditions": [{"name": "CL", "title": "CL"}],
-    "metrics": [{"key": "accuracy", "title": "accuracy %", "interval": False, "best": 100, "digits": 1}],
-    "rows": [{"name": "model", "title": "tiny", "centred": "none", "figures": {"CL": figures}}],
-  })
+  results.write(tmp_path / "a.json", results.Result(
+    task="linear_probe", title="Linear probe", notes=[], config={}, pretraining=results.Pretraining(),
+    data=results.Data(name="walkers", split="test", kind="synthetic", walks=2, subjects=2, content_hash="d"),
+    conditions=[results.Condition(name="CL", title="CL")], columns=[columns.ACCURACY],
+    rows=[results.Row(name="model", title="tiny", figures=results.figures_of({"CL": figures}))]))
   done = run(f"--show={tmp_path}")
   assert done.returncode == 0, done.stderr
   assert "50.0" in done.stdout
   assert "accuracy %" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["zero_shot", "linear_probe", "score", "robustness", "compare", "embed", "identify"])
+@pytest.mark.parametrize("name", registry.TASKS)
 def test_configurations_are_locked_and_name_their_task(name):
   spec = importlib.util.spec_from_file_location("config", ROOT / "configs" / f"{name}.py")
   module = importlib.util.module_from_spec(spec)

@@ -22,7 +22,7 @@ import numpy as np
 import conftest
 from fgait_jax.evaluation import during_training
 from fgait_jax.evaluation.features import extraction
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 
 class Meeting:
   name = "meeting"
@@ -36,7 +36,7 @@ class Meeting:
                              between=between)
     return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
 
-loop.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
+pretraining.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
 during_training.TASKS["zero_shot"] = lambda name, config: Meeting(config.evals[name].every)
 sys.argv[0] = "run_pretrain.py"
 runpy.run_path({root!r} + "/run_pretrain.py", run_name="__main__")

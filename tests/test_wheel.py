@@ -68,8 +68,8 @@ def test_commands_run_where_there_is_no_checkout(wheel, tmp_path):
   assert "--config: file:variant" in command("fgait-pretrain", "--help", status=1)  # absl's own
   assert "--config: file:variant" in command("fgait-eval", "--help", status=1)
   command("fgait-data", "own", "--raw", tmp_path / "masks", "--name", "walks", "--train-subjects", "0.5")
-  command("fgait-pretrain", "--config=configs/pretrain.py:test", "--workdir=run", '--config.data.names=("walks",)',
-          "--config.train.steps=2", "--config.periodic.every=0")
+  command("fgait-pretrain", "--config=configs/pretrain.py:test", "--workdir=run", "--config.data.sets=walks",
+          "--config.train.steps=2")
   said = command("fgait-eval", "--config=configs/embed.py:walks", "--config.checkpoint=run", "--out=found")
   assert "embeddings.npz" in said
   assert np.load(work / "found" / "embeddings.npz")["embeddings"].shape[0] == 8

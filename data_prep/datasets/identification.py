@@ -1,4 +1,4 @@
-"""Public data sets of gait identification. Sizes and splits: `data_prep/partitions`; protocols: `docs/evaluation.md`.
+"""Public data sets of gait identification. Sizes and splits: `data_prep/partitions`; protocols: `docs/protocols.md`.
 
 Recordings are taken as their makers hand them out (images) or as OpenGait's pretreatment leaves them (pickles).
 """

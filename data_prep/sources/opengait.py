@@ -132,7 +132,7 @@ def channels_last(frames: np.ndarray, where: str) -> np.ndarray:
   """
   if frames.dtype != np.uint8:
     raise Dropped("wrong dtype", f"{where}: {frames.dtype}, expected uint8 from 0 to 255")
-  if frames.ndim == 4 and 1 <= frames.shape[1] <= MAX_CHANNELS < frames.shape[3]:
+  if frames.ndim == 4 and 1 <= frames.shape[1] <= MAX_CHANNELS:
     ordered = np.moveaxis(frames, 1, -1)
   else:
     ordered = frames

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from data_prep.sources.base import Source, Walk, by_split, some
@@ -50,11 +49,10 @@ class ServerSource:
 
 
 def _with_videos(walks: list[Walk]) -> list[Walk]:
-  probes = [walk for walk in walks if walk.subject == PROBE]
-  videos, types = (Counter(getattr(walk, name) for walk in probes) for name in ("view", "condition"))
-  if len(probes) < 2 or len(videos) > 1 or len(types) < len(probes):
+  views = [walk.view for walk in walks if walk.subject == PROBE]
+  if len(views) < 2 or len(set(views)) > 1:
     return walks
-  (default,) = videos
+  default = views[0]
   return [
     dataclasses.replace(walk, condition=default, view=walk.condition, key=f"{PROBE}/{default}/{walk.condition}")
     if walk.subject == PROBE else walk

@@ -1,6 +1,7 @@
 """The command line of the programs: a configuration file, and single keys of it set by --config.KEY=VALUE."""
 
 import difflib
+import itertools
 import os
 import sys
 
@@ -9,7 +10,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_flags.config_flags import ConfigFileFlagParser
 
 from fgait_jax import defaults
-from fgait_jax.config_files import load, locate
+from fgait_jax.config_files import load
 from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.training.configuration import flat
 
@@ -25,15 +26,10 @@ def parse_flags(argv: list[str]) -> list[str]:
   the other `MAPPINGS` may be given in short form, which replaces the mapping before single fields are set."""
   try:
     words, short = _short_forms([_expanded(word) for word in argv[1:]])
-    given = None
-    for i, word in enumerate(words):
-      if word in ("--config", "-config") and words[i + 1 :]:
-        given = words[i + 1] = locate(words[i + 1])
-      elif word.startswith(("--config=", "-config=")):
-        given = locate(word.partition("=")[2])
-        words[i] = f"--config={given}"
+    given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
+    given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
     if given:
-      known = list(flat(_with(load(given), short)))
+      known = list(flat(_with(load(given[-1]), short)))
       flags.FLAGS["config"].parser = _ConfigFile(short)
       for word in words:
         if word.startswith(("--config.", "-config.")):
@@ -55,7 +51,7 @@ class _ConfigFile(ConfigFileFlagParser):
     self._short = short
 
   def parse(self, path):
-    return _with(super().parse(path), self._short)
+    return _with(load(path), self._short)
 
 
 def _with(config: ConfigDict, short: dict[str, str]) -> ConfigDict:

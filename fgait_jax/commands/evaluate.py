@@ -48,13 +48,17 @@ def main(_):
                         " --report=FOLDER and --out=FILE.html")
     from fgait_jax.evaluation import program
     from fgait_jax.training import preflight
+    from fgait_jax.training.session import Stopped
 
     preflight.settle()
     preflight.use_compilation_cache(CONFIG.value.compilation_cache)
-    written = program.run(CONFIG.value, OUT.value)
+    try:
+      written = program.run(CONFIG.value, OUT.value)
+    except Stopped:  # by a signal, in fine-tuning; it has said how to go on
+      return
     found = [path for path in written if path.suffix == ".json"]
     tables.show(found)
-    pictures = [path.parent / name for path in found for name in results.read(path)["pictures"]]
+    pictures = [path.parent / name for path in found for name in results.read(path).pictures]
     print("written:", *written, *pictures, sep="\n  ")
   except FgaitError as error:
     sys.exit(f"error: {error}")

@@ -27,7 +27,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(_):
   from fgait_jax.evaluation import during_training  # late: importing takes seconds, and a wrong flag should not
   from fgait_jax.parallel import hosts
-  from fgait_jax.training import loop
+  from fgait_jax.training import pretraining
 
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
@@ -35,7 +35,7 @@ def main(_):
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value
     )
     config = CONFIG.value
-    loop.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
+    pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
   except FgaitError as error:
     sys.exit(f"error: {error}")
 

@@ -14,6 +14,7 @@ from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import extraction
+from fgait_jax.evaluation.labels import Labels
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
@@ -45,9 +46,7 @@ class ZeroShot:
       pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
       mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between,
       embedding=pretrained.embedding)
-    scored = self.protocol.evaluate(
-      found.embeddings, found.subjects, found.conditions, found.views, metric=self.metric, bootstrap=0,
-      origin=self.split.name)
+    scored = self.protocol.score(found, metric=self.metric, bootstrap=0)
     conditions = scored["conditions"] | {"mean": scored["summary"]}
     values = {f"{name}/{key}": figures[key] for name, figures in conditions.items() for key in ("rank1", "auc")}
     values |= {key: scored["embeddings"][key] for key in ("effective_rank", "mean_cosine")}
@@ -66,8 +65,7 @@ def zero_shot(name: str, config) -> ZeroShot:
     raise DataError(f"{error} (asked for by {key}.dataset, to evaluate while training; name others with"
                     f" --config.evals=NAME,NAME,... or set {key}.every=0)") from error
   rows = rows_of_whole_subjects(split.subjects, settings.max_sequences)
-  columns = (np.asarray(getattr(split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views"))
-  trials_of(protocol, *columns, origin=split.name)
+  trials_of(protocol, Labels.of(split, rows))
   return ZeroShot(
     name=name, split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,
     max_frames=settings.max_frames, batch_frames=settings.batch_frames, metric=settings.metric,

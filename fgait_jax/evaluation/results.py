@@ -1,20 +1,10 @@
-"""One JSON file per evaluation: the figures, and everything needed to know what they are figures of.
+"""Result files: one JSON file per evaluation with its figures and everything needed to know what they are figures of.
 
-Tables and reports read these files only. The layout (FORMAT 1):
-
-  format, task, title, date            what was done, in plain words, and when (UTC)
-  notes       sentences for the caption: protocol, metric, what an interval is
-  data        name, split, kind (a key of report/layout.py's KINDS), walks, subjects, content_hash
-  checkpoint  path, step, identity, model
-  pretraining data sets the checkpoint has seen, and whether the evaluated one is among them
-  conditions  [{name, title}]: sections of the table, in order
-  metrics     [{key, title, interval, best, digits}]: columns; `interval`: has one; `best`: the value of a full bar
-  rows        [{name, title, centred, figures: {condition: {metric: number, "ci": {metric: [low, high]}}}, ...}]:
-              the model, then its baselines; further keys of a row are those of docs/evaluation.md
-  config      the whole configuration as nested dicts
-  versions    of Python and of the libraries that compute, and the devices
+The dataclasses here are the layout, field by field; `read` and `write` are the only ways in and out, and check it.
+Tables, reports and comparisons rest on such files only. What the keys mean is in docs/results.md.
 """
 
+import dataclasses
 import datetime
 import importlib.metadata
 import json
@@ -22,80 +12,277 @@ import math
 import os
 import pathlib
 import platform
-from collections.abc import Mapping
+from typing import Any
 
 import jax
-import numpy as np
 
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.columns import Column
+from fgait_jax.evaluation.metrics.pairing import BySubject
+from fgait_jax.evaluation.plain import REST, decoded, encoded, plain
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration
 
-FORMAT = 1
+FORMAT = 2
+MODEL, CHANCE = "model", "chance"  # names of rows
+KINDS = {  # of data, as a manifest names them, in words
+  "synthetic": "synthetic walkers, no real people",
+  "real": "recordings of real people",
+  "real motion, rendered": "silhouettes rendered from recorded motion of real people",
+  "embeddings": "embeddings from a file",
+}
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "scikit-learn")
-# What changes no figure of a result, or only how sure it is and what stands beside it.
-_FREE = ("baselines", "batch_frames", "bootstrap", "cache", "compilation_cache", "data_dir", "pictures",
-         "compare.resamples", "fine_tune.log_every", "fine_tune.prefetch", "fine_tune.threads", "fine_tune.workers")
-_SECTIONS = {"linear_probe": ("probe",), "fine_tune": ("fine_tune", "probe"), "robustness": ("robustness",),
-             "compare": ("compare",), "score": ("rerank",),
-             "whitening": ("whitening",)}  # what a task reads beside the keys that stand alone
-_SOURCES = (("checkpoint", "identity", "weights (run, step, network)"), ("data", "content_hash", "build of the data"))
-_NEEDED = ("task", "title", "data", "notes", "pretraining", "conditions", "metrics", "rows", "config")
 
 
-def claim(path: pathlib.Path, config, about: Mapping | None = None) -> pathlib.Path:
-  """`path`, if a result of `config` may be written there: nothing is, or a result of the same settings, which it will
-  replace. Raises `ConfigError` that names what is different in the result there.
-
-  `about` (`setup.describe`) says which weights and which build of the data are evaluated. These are compared
-  themselves, and not the folder they came from: it may hold a later step by now, or have been moved.
-  """
-  if not path.exists():
-    return path
-  try:
-    result = read(path)
-  except DataError as error:
-    raise ConfigError(f"{path} is there already and is no result ({error}); give another --out") from error
-  there, wanted = configuration.flat(result["config"]), configuration.flat(config)
-  sections, free = ("", *_SECTIONS.get(config.task, ())), _FREE if about is None else (*_FREE, "checkpoint")
-  read_by_task = [key for key in sorted(there.keys() & wanted.keys())
-                  if key not in free and key.rpartition(".")[0].partition(".")[0] in sections]
-  differing = [f"config.{key}: {there[key]!r} there, {wanted[key]!r} here" for key in read_by_task
-               if there[key] != wanted[key]]
-  for part, key, what in _SOURCES if about is not None else ():
-    before, now = result.get(part, {}).get(key), about[part][key]
-    if before != now:
-      differing.append(f"{what}: {before} there, {now} here")
-  if differing:
-    raise ConfigError(f"{path} is there already, a result of other settings:\n  " + "\n  ".join(differing)
-                      + "\nGive another --out, or move it away.")
-  return path
+def _optional(kind):
+  return dataclasses.field(default_factory=kind)
 
 
-def write(path: str | os.PathLike, result: Mapping) -> pathlib.Path:
-  """Writes `result` with format, date and versions added, in one move. Not-a-number becomes null."""
+def _rest():
+  return dataclasses.field(default_factory=dict, metadata=REST)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """What was evaluated; `kind` is a key of `KINDS`; `one_frame` counts walks of a single frame; walks of
+  `mirrored_views`, patterns, were flipped left to right first."""
+
+  name: str
+  split: str
+  kind: str
+  walks: int
+  subjects: int
+  content_hash: str
+  one_frame: int = 0
+  mirrored_views: list[str] = _optional(list)
+
+  @property
+  def kind_title(self) -> str:
+    return KINDS.get(self.kind, self.kind)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+  """The network; `identity` names its weights exactly."""
+
+  path: str
+  step: int
+  identity: str
+  model: str
+  network: str
+  embedding: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+  """What the network had seen, as far as it is recorded, and whether that holds what is evaluated (provenance.py)."""
+
+  datasets: list[str] = _optional(list)
+  label_use: str = "labels not known"
+  content_hashes: dict[str, str] = _optional(dict)
+  steps: int | None = None
+  evaluated_data_among_them: bool = False
+  evaluated_split_among_them: bool = False
+  evaluated_people_among_them: int | None = None  # None: not recorded
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Protocol:
+  """By what rule, whose rule it is, and by which distance."""
+
+  name: str
+  title: str
+  source: str
+  metric: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Condition:
+  """A section of the table."""
+
+  name: str
+  title: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Confusion:
+  """How often walks of each class (rows) were given each (columns)."""
+
+  classes: list[str]
+  true_by_predicted: list[list[int]]
+
+  def __post_init__(self):
+    _check_size(self.true_by_predicted, len(self.classes), len(self.classes))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ViewByView:
+  """Rank-1 in per cent of each probe view in each gallery view."""
+
+  probe_views: list[str]
+  gallery_views: list[str]
+  rank1: list[list[float | None]]
+
+  def __post_init__(self):
+    _check_size(self.rank1, len(self.probe_views), len(self.gallery_views))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+  """What a row holds of one condition: `values`, figures by the keys of columns (None: there is none) and further
+  facts; `ci`, 95 % intervals."""
+
+  ci: dict[str, list[float | None]] = _optional(dict)
+  by_subject: BySubject | None = None
+  confusion: Confusion | None = None
+  values: dict[str, Any] = _rest()
+
+  def __post_init__(self):
+    if wrong := [key for key, ends in self.ci.items() if len(ends) != 2]:
+      raise ValueError(f"ci.{wrong[0]}: expected [low, high]")
+
+  def number(self, key: str) -> float | None:
+    """The figure of that key, None unless it is a finite number."""
+    value = self.values.get(key)
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if usable else None
+
+  def interval(self, key: str) -> list[float] | None:
+    """[low, high] of the figure, None where it has no interval."""
+    ends = self.ci.get(key)
+    return None if ends is None or None in ends else ends
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Row:
+  """A method: `figures` by condition; `cmc`, per cent found within rank 1, 2, ..., and `per_view` by condition;
+  `robustness`, rank-1 at each severity, by type of corruption. `centred` as `config.centre_by`."""
+
+  name: str
+  title: str
+  centred: str = "none"
+  figures: dict[str, Figures]
+  cmc: dict[str, list[float | None]] = _optional(dict)
+  per_view: dict[str, ViewByView] = _optional(dict)
+  robustness: dict[str, list[float | None]] = _optional(dict)
+  details: dict[str, Any] = _rest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Candidate:
+  """A gallery subject and the distance of its nearest walk."""
+
+  subject: str
+  distance: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Match:
+  """A probe of task "identify": who it is said to be, and the nearest subjects."""
+
+  probe: str
+  label: str
+  type: str
+  view: str
+  answer: str
+  candidates: list[Candidate]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tried:
+  """A learning rate of a fine-tuning, and what was measured on the way."""
+
+  factor: float
+  best_step: int
+  score: float | None = None
+  curve: list[dict[str, float | None]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FineTuning:
+  """How the network was fine-tuned; `measure` is the figure by which rate and length were chosen."""
+
+  method: str
+  measure: str
+  tried: list[Tried]
+  details: dict[str, Any] = _rest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Result:
+  """An evaluation. `notes`: sentences for the caption; `conditions` and `columns`: sections and columns of the table,
+  in order; `pictures`: files beside it; `details`: what only one task writes. `date`, `versions`: `write` adds them."""
+
+  format: int = FORMAT
+  task: str
+  title: str
+  date: str = ""
+  notes: list[str]
+  data: Data
+  checkpoint: Checkpoint | None = None
+  pretraining: Pretraining
+  protocol: Protocol | None = None
+  conditions: list[Condition]
+  columns: list[Column]
+  rows: list[Row]
+  severities: list[int] = _optional(list)
+  fine_tuning: FineTuning | None = None
+  matches: list[Match] = _optional(list)
+  details: dict[str, Any] = _rest()
+  pictures: list[str] = _optional(list)
+  config: dict[str, Any]
+  versions: dict[str, str] = _optional(dict)
+
+  def __post_init__(self):
+    counts = {len(values) for row in self.rows for values in row.robustness.values()}
+    if counts - {len(self.severities)}:
+      raise ValueError(f"rows hold robustness at {sorted(counts)} severities, {len(self.severities)} are named")
+
+
+def figures_of(by_condition: dict[str, dict]) -> dict[str, Figures]:
+  """The figures of a row, from what a protocol says of each condition."""
+  return decoded(dict[str, Figures], plain(by_condition), "figures")
+
+
+def write(path: str | os.PathLike, result: Result) -> pathlib.Path:
+  """Writes `result` with date and versions added, in one move. Raises `ValueError` where it is not of the layout."""
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-  whole = {"format": FORMAT, "date": now, **plain(result), "versions": versions()}
-  if missing := [key for key in _NEEDED if key not in whole]:
-    raise ValueError(f"a result without {missing}; its layout is in the docstring of fgait_jax/evaluation/results.py")
+  whole = encoded(dataclasses.replace(result, date=now, versions=versions()))
+  decoded(Result, whole, "result")
+  path.parent.mkdir(parents=True, exist_ok=True)
   half = path.with_name(f".{path.name}.{os.getpid()}")
   half.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
   half.replace(path)
   return path
 
 
-def read(path: str | os.PathLike) -> dict:
-  """A result as `write` left it; raises `DataError` naming the file unless it is one."""
+def read(path: str | os.PathLike) -> Result:
+  """A result as `write` left it; raises `DataError`, which names the file and the place in it, unless it is one."""
   try:
-    result = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
   except (OSError, ValueError) as error:
     raise DataError(f"{path}: not a readable result file ({error})") from error
-  if not isinstance(result, dict) or result.get("format") != FORMAT or any(key not in result for key in _NEEDED):
-    found = result.get("format") if isinstance(result, dict) else type(result).__name__
-    raise DataError(f"{path}: not a result file of format {FORMAT} (found {found!r}); run the evaluation again")
-  return result
+  return parsed(content, origin=str(path))
+
+
+def parsed(content, *, origin: str) -> Result:
+  """The content of a result file, checked; raises `DataError` as `read` does."""
+  found = content.get("format") if isinstance(content, dict) else type(content).__name__
+  if found != FORMAT:
+    raise DataError(f"{origin}: not a result file of format {FORMAT} (found {found!r}); run the evaluation again")
+  try:
+    return decoded(Result, content, "result")
+  except ValueError as error:
+    raise DataError(f"{origin}: a damaged or foreign result file: {error}; run the evaluation again") from error
+
+
+def seen_of(identity: dict, *, origin: str) -> Pretraining:
+  """What the network behind an .npz file had seen, from the file's `identity`; raises `DataError` that names `origin`
+  where that is not as task "embed" writes it."""
+  try:
+    return decoded(Pretraining, identity.get("pretraining", {}), "identity.pretraining")
+  except ValueError as error:
+    raise DataError(f"{origin}: {error}; embed the walks again") from error
 
 
 def find(folder: str | os.PathLike) -> list[pathlib.Path]:
@@ -120,24 +307,14 @@ def versions() -> dict[str, str]:
   return found
 
 
-def plain(value):
-  """`value` as what JSON can hold: arrays become lists, tuples lists, numbers that are not finite None."""
-  if isinstance(value, Mapping):
-    return {str(k): plain(v) for k, v in value.items()}
-  if isinstance(value, np.ndarray):
-    return plain(value.tolist())
-  if isinstance(value, (list, tuple)):
-    return [plain(v) for v in value]
-  if isinstance(value, np.generic):
-    return plain(value.item())
-  if isinstance(value, float) and not math.isfinite(value):
-    return None
-  return value
-
-
 def _is_result(path: pathlib.Path) -> bool:
   try:
     read(path)
   except DataError:
     return False
   return True
+
+
+def _check_size(table: list[list], rows: int, columns: int) -> None:
+  if [len(line) for line in table] != [columns] * rows:
+    raise ValueError(f"a table that is not {rows} x {columns}")

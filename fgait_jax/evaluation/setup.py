@@ -1,5 +1,4 @@
-"""What every evaluation of a checkpoint starts from: data opened, network loaded, embeddings at hand, all of it
-described.
+"""What every evaluation of a checkpoint starts from: data opened, network loaded, embeddings at hand.
 
 Reads a checkpoint and never writes to it.
 """
@@ -11,15 +10,14 @@ import pathlib
 import jax
 import numpy as np
 
-from fgait_jax.data.schema import population_of
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import results
-from fgait_jax.evaluation.features import baselines, extraction
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation import provenance, registry
+from fgait_jax.evaluation.features import baselines, extraction, files
+from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.evaluation.metrics.distances import check_centring, check_metric
 from fgait_jax.evaluation.protocols.trials import trials_of
-from fgait_jax.evaluation.report import layout
+from fgait_jax.evaluation.results import Checkpoint, Data, Result
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -43,7 +41,7 @@ class Setup:
     identity = {"weights": network.identity, "code": extraction.code(), "data": split.manifest["content_hash"],
                 "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
-    return extraction.cached(folder, identity, lambda: self.embed(network, title, split))[0]
+    return files.cached(folder, identity, lambda: self.embed(network, title, split))[0]
 
   def embed(self, network: Pretrained, title: str, split) -> Features:
     """Of the whole `split`, computed and kept nowhere."""
@@ -53,24 +51,42 @@ class Setup:
       embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
       normalise=embedding != "recognition")  # its lengths were learnt
 
-  def claim(self, name: str) -> pathlib.Path:
-    """Where the result `name` goes; raises `ConfigError` where one of something else is there (`results.claim`)."""
-    return results.claim(self.out / name, self.config, self.described())
+  def claim(self) -> pathlib.Path:
+    """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""
+    return registry.claim(self.config, self.out, (self.checkpoint, self.data))
 
-  def check_roles(self, protocol) -> None:
-    """Raises `DataError` or `ConfigError`, before anything is embedded, where `protocol` cannot use these walks."""
-    text = (np.asarray(getattr(self.split, name)).astype(np.str_) for name in ("subjects", "conditions", "views"))
-    trials_of(protocol, *text, origin=self.origin)
+  def trials(self, protocol, rows: np.ndarray | None = None) -> list:
+    """Its trials among the walks (of `rows`); raises `DataError` or `ConfigError`, before anything is embedded, where
+    `protocol` cannot use them."""
+    return trials_of(protocol, Labels.of(self.split, rows, origin=self.origin))
 
   def silhouettes_of(self, split=None) -> Features:
+    """The raw GEI of the whole split (default: the evaluated one)."""
     split = self.split if split is None else split
     return baselines.mean_silhouettes(split, max_frames=self.config.max_frames, mirror=self.config.mirror_views,
                                       progress=f"mean silhouettes of {split.name}")
 
-  def described(self) -> dict:
-    """`data`, `checkpoint`, `pretraining`, `config` and `pictures` of a result file: what the figures are figures
-    of."""
-    return describe(self.config, self.split, self.trained)
+  @property
+  def data(self) -> Data:
+    """What is evaluated."""
+    config, split = self.config, self.split
+    return Data(name=config.dataset, split=config.split, kind=split.manifest["kind"], walks=len(split),
+                subjects=len(np.unique(split.subjects)), content_hash=split.manifest["content_hash"],
+                one_frame=int((np.minimum(split.num_frames, config.max_frames) == 1).sum()),
+                mirrored_views=list(config.mirror_views))
+
+  @property
+  def checkpoint(self) -> Checkpoint:
+    """The network that is evaluated."""
+    model, network = self.trained.config.model, self.trained
+    return Checkpoint(path=str(self.config.checkpoint), step=network.step, identity=network.identity,
+                      model=f"{model.name} {model.variant}", network=self.config.network,
+                      embedding=embedding_of(self.config, network))
+
+  def result(self, **fields) -> Result:
+    """The result of this evaluation; `fields` are those that the setup does not know."""
+    return Result(task=self.config.task, data=self.data, checkpoint=self.checkpoint, config=self.config.to_dict(),
+                  pretraining=provenance.seen_by(self.trained, self.config, self.split), **fields)
 
   @property
   def origin(self) -> str:
@@ -87,15 +103,12 @@ class Setup:
   @property
   def data_title(self) -> str:
     """The data in a picture's subtitle."""
-    kind = layout.KINDS.get(self.split.manifest["kind"], self.split.manifest["kind"])
-    return f"{self.config.dataset} ({kind}), {self.config.split} split"
+    return f"{self.config.dataset} ({self.data.kind_title}), {self.config.split} split"
 
 
 def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   """Checks the configuration, opens the data and loads the network, cheapest first; `untrained` False spares the
   untrained network that baselines want."""
-  if not config.checkpoint:
-    raise ConfigError("config.checkpoint is empty; give --config.checkpoint=FOLDER, the --workdir of a pretraining run")
   if config.embedding not in ("", *extraction.EMBEDDINGS):
     raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(extraction.EMBEDDINGS)}, and \"\""
                       " for the last of them that was learnt")
@@ -126,86 +139,6 @@ def embedding_of(config, network: Pretrained) -> str:
   """Which of `extraction.EMBEDDINGS` of `network` is evaluated: `config.embedding`, or where that is "" (or what the
   network does not have) the last that was learnt."""
   return network.embedding if config.embedding in ("", "recognition", "discriminant") else config.embedding
-
-
-def describe(config, split, network: Pretrained) -> dict:
-  """`data`, `checkpoint`, `pretraining` and `config` of a result file."""
-  model = network.config.model
-  return {
-    "data": {
-      "name": config.dataset, "split": config.split, "kind": split.manifest["kind"], "walks": len(split),
-      "subjects": len(np.unique(split.subjects)), "content_hash": split.manifest["content_hash"],
-      "one_frame": int((np.minimum(split.num_frames, config.max_frames) == 1).sum()),
-    },
-    "checkpoint": {
-      "path": str(config.checkpoint), "step": network.step, "identity": network.identity,
-      "model": f"{model.name} {model.variant}", "network": config.network,
-      "embedding": embedding_of(config, network),
-    },
-    "pretraining": seen_in_pretraining(config, network, split),
-    "config": config.to_dict(),
-    "pictures": [],
-  }
-
-
-def seen_in_pretraining(config, network: Pretrained, split) -> dict:
-  """What the network had seen: `datasets` of pretraining, `content_hashes` of all, in words which `labels` were used in
-  pretraining and fine-tuning, whether the evaluated data set (or another of its population), or the split of it, was
-  among them, and how many people of `split` were, under whichever data set of their population (None: not recorded).
-  """
-  datasets, labels, splits = [], [], []
-
-  def learnt_from(sets, stage=""):
-    datasets.extend(f"{name} ({taught['split']})" for name, taught in sets.items())
-    labels.append(f"{stage}{_label_use(sets)}")
-    splits.extend(taught["split"] for name, taught in sets.items() if name == config.dataset)
-
-  for learned, imported_from in _schooling(network):
-    if imported_from:  # its configuration is that of a run to come, not of what it has seen
-      datasets.append(f"data not recorded (imported from {imported_from})")
-      labels.append("labels not known")
-    else:
-      learnt_from(learned["sets"])
-  if network.embedding == "discriminant" and network.config.discriminant.sets:
-    learnt_from(network.config.discriminant.sets, "its last map ")
-  lessons = _lessons(network.fine_tune)
-  labels += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in lessons]
-  splits += [part for _, name, part in lessons if name == config.dataset]
-  known = network.people.get(population_of(split.manifest), [])
-  return {
-    "labels": ", then ".join(labels), "datasets": list(dict.fromkeys(datasets)),
-    "content_hashes": dict(network.data), "steps": network.step, "evaluated_data_among_them": bool(splits or known),
-    "evaluated_split_among_them": any(_named(part) & _named(config.split) for part in splits),
-    "evaluated_people_among_them": len(set(known) & set(map(str, split.subjects))) if network.people else None,
-  }
-
-
-def _label_use(sets) -> str:
-  told = [f"the {taught['positives']} of every sequence of {name}" for name, taught in sets.items()
-          if taught["positives"] != "sequence"]
-  return f"told {' and '.join(told)}" if told else "without labels"
-
-
-def _schooling(network: Pretrained) -> list[tuple[dict, str]]:
-  """(`config.data`, file it was imported from) of each pretraining that led to `network`, the first first."""
-  stages, before = [(network.config.data, network.imported_from)], network.started_from
-  while before:
-    stages.append((before["learned"], before["imported_from"]))
-    before = before["before"]
-  return stages[::-1]
-
-
-def _lessons(fine_tune: dict) -> list[tuple[str, str, str]]:
-  """(target, data set, split) of each fine-tuning of a network, the first first."""
-  if not fine_tune:
-    return []
-  name, _, split = fine_tune["dataset"].partition("/")
-  return [*_lessons(fine_tune.get("before", {})), (fine_tune["settings"]["target"], name, split)]
-
-
-def _named(split: str) -> set[str]:
-  """The splits that a TFDS expression such as "train[2:7]+test[:50%]" takes from."""
-  return {part.partition("[")[0].strip() for part in split.split("+")}
 
 
 def one_process() -> None:

@@ -20,7 +20,7 @@ PARTS = (1, 2, 4, 8)
 
 
 def check_batch(
-  batch: int, crop_list: tuple[int, ...], *, asked: str = "", crops_key: str = "config.objective.crop_list",
+  batch: int, crop_list: tuple[int, ...], *, asked: str = "", crops_key: str = "config.student.crop_list",
   devices: int = 1,
 ) -> None:
   """Raises `ConfigError` unless a batch divides over `devices` and into the groups of a crop list, and the groups into

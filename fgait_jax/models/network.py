@@ -110,8 +110,8 @@ class GaitNetwork(nnx.Module):
       return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)
     if self.decoder is None:
       raise ConfigError(
-        f"objective.masked_fraction={masked_fraction}, but this model has no decoder and cannot leave tokens out; "
-        f"set objective.masked_fraction to 0"
+        f"student.masked_fraction={masked_fraction}, but this model has no decoder and cannot leave tokens out; "
+        f"set student.masked_fraction to 0"
       )
     visible = self.encoder.choose_visible(
       key, valid, crop_list=crop_list, masked_fraction=masked_fraction, width=frames.shape[3]

@@ -22,10 +22,11 @@ SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/neck/classes/kernel", (
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-  """The network's outputs. For classes `embedding` is the unit projection of all parts, [b 1 p*e]."""
+  """The network's outputs; None for those not asked for. For classes `embedding` is the unit projection of all parts,
+  [b 1 p*e]."""
 
-  embedding: Float[Array, "b p e"]
-  logits: Float[Array, "b p classes"]  # cosines
+  embedding: Float[Array, "b p e"] | None
+  logits: Float[Array, "b p classes"] | None  # cosines
 
 
 class Neck(nnx.Module):

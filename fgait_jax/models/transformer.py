@@ -126,7 +126,7 @@ class GaitTransformer(nnx.Module):
     """Draws the visible tokens: in every strip the same share of its valid tokens (see `masking.choose_visible`)."""
     crops.check_batch(valid.shape[0], crop_list)
     if not 0 <= masked_fraction < 1:
-      raise ConfigError(f"objective.masked_fraction={masked_fraction} is not within 0 and 1")
+      raise ConfigError(f"student.masked_fraction={masked_fraction} is not within 0 and 1")
     b, t = valid.shape
     s, r, q = self.grid(t, width)
     chosen = []

@@ -5,15 +5,54 @@ that every prediction meets a thousand candidates, and several of its own kind, 
 He et al. 2020, arXiv 1911.05722; the published method has no queue).
 """
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 
+from fgait_jax.objectives.base import Objective
+from fgait_jax.parallel.mesh import batch_sharding
 from fgait_jax.typing import Array, Float, Int
 
 _product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)  # GPU and TPU round factors by default
 NOBODY = -1  # group of a row that holds no projection yet
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Contrastive(Objective):
+  """`part_info_nce` of the student's predictions among the teacher's projections of the batch and, where `queue` is
+  above 0, of the batches before it. The state is that queue, newest first: `empty_queue`, or {} without one."""
+
+  temperature: float
+  label_smoothing: float
+  queue: int
+
+  def needs(self, key, config):
+    size = config.data.batch_size
+    return [
+      (self.queue >= 0 and self.queue % size == 0,
+       f"{key}.queue={self.queue} must be 0 or a multiple of config.data.batch_size={size}"),
+      (0 <= self.label_smoothing <= 1, f"{key}.label_smoothing={self.label_smoothing} must be from 0 to 1"),
+      (self.temperature > 0, f"{key}.temperature={self.temperature} must be above 0"),
+    ]
+
+  def init(self, shapes):
+    return empty_queue(self.queue, *shapes.projection.shape[1:]) if self.queue else {}
+
+  def shardings(self, state, mesh):
+    return jax.tree.map(lambda _: batch_sharding(mesh), state)
+
+  def __call__(self, student, teacher, batch, state):
+    candidates = {"projection": teacher.projection.astype(jnp.float32), "group": batch["group"]}
+    if self.queue:
+      candidates = jax.tree.map(lambda new, old: jnp.concatenate([new, old]), candidates, state)
+      state = jax.tree.map(lambda rows: rows[: self.queue], candidates)
+    loss, accuracy = part_info_nce(
+      student.prediction.astype(jnp.float32), candidates["projection"], group=candidates["group"],
+      temperature=self.temperature, label_smoothing=self.label_smoothing,
+    )
+    return loss, {"contrastive": (loss, 1.0), "contrastive_accuracy": (accuracy, 1.0)}, state
 
 
 def part_info_nce(

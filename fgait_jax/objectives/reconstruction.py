@@ -1,9 +1,26 @@
 """Masked silhouette modelling: binary cross-entropy on the pixels of masked patches."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
+from fgait_jax.objectives.base import Objective
 from fgait_jax.typing import Array, Bool, Float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstruction(Objective):
+  """`masked_cross_entropy` per pixel of what the student could not see."""
+
+  def needs(self, key, config):
+    hidden = config.student.masked_fraction
+    return [(hidden > 0, f"{key}.weight is above 0, but config.student.masked_fraction={hidden} hides nothing to"
+                         f" reconstruct; set {key}.weight to 0, or config.student.masked_fraction above 0")]
+
+  def __call__(self, student, teacher, batch, state):
+    total, count = masked_cross_entropy(student.logits.astype(jnp.float32), student.targets, student.masked)
+    return total / jnp.maximum(count, 1), {"reconstruction": (total, count)}, state
 
 
 def masked_cross_entropy(

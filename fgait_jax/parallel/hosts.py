@@ -115,10 +115,13 @@ def _any(flags, mesh: Mesh) -> jax.Array:
 
 
 def agree(text: str) -> str:
-  """Process 0's `text`, on every process."""
+  """Process 0's `text`, on every process; all must call it together."""
   if jax.process_count() == 1:
     return text
-  return bytes(multihost_utils.broadcast_one_to_all(np.frombuffer(text.encode(), np.uint8))).decode()
+  encoded = np.frombuffer(text.encode(), np.uint8)
+  said = np.zeros(int(multihost_utils.broadcast_one_to_all(np.int32(len(encoded)))), np.uint8)
+  said[: len(encoded)] = encoded[: len(said)]
+  return bytes(multihost_utils.broadcast_one_to_all(said)).decode()
 
 
 def first_message(text: str) -> str:

@@ -8,12 +8,13 @@ A checkpoint is restored onto any mesh of any number of devices. A run's name (`
 restarts; with the step it identifies the weights.
 """
 
+import dataclasses
 import hashlib
 import json
 import pathlib
 import subprocess
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -36,15 +37,18 @@ FOLDER = "checkpoints"
 
 
 class Checkpoints:
-  """The checkpoints of one run; keeps the newest `keep`. The end of a `with` waits for what is being written.
+  """The checkpoints of one run; keeps the newest `keep`, and that of step `best()`, asked whenever one is saved. The
+  end of a `with` waits for what is being written.
 
   A write that fails raises `CheckpointError`: at the next `check` or `save`, or at the end of the `with`.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, *, keep: int):
+  def __init__(self, workdir: str | pathlib.Path, *, keep: int, best: Callable[[], int | None] = lambda: None):
     self.folder = local_path(workdir, "the run's folder") / FOLDER
     self.folder.mkdir(parents=True, exist_ok=True)
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, enable_async_checkpointing=True)
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=_NewestAndBest(keep, best), enable_async_checkpointing=True
+    )
     self.manager = ocp.CheckpointManager(self.folder, options=options)
 
   def __enter__(self):
@@ -94,6 +98,19 @@ class Checkpoints:
     return _read(self.folder / str(step), lambda: self.manager.restore(step, args=args))["state"]
 
 
+@dataclasses.dataclass(frozen=True)
+class _NewestAndBest:
+  """Orbax's question which checkpoints, oldest first, not to delete."""
+
+  keep: int
+  best: Callable[[], int | None]
+
+  def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
+    del context
+    best = self.best()
+    return [step.step == best or place >= len(checkpoints) - self.keep for place, step in enumerate(checkpoints)]
+
+
 def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[str]]) -> dict:
   """What is stored beside a state; `data` maps each data set to the content hash of its manifest, `people` is
   `people_of` what was learnt from."""
@@ -139,7 +156,7 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
   if changed:
     raise CheckpointError(
       f"{folder} holds step {before['step']} of a run with other settings:\n  " + "\n  ".join(changed)
-      + "\nSet them back to continue it, or give another --workdir to start anew."
+      + "\nSet them back to continue it, or give another --workdir (of run_eval.py: --out) to start anew."
     )
 
 

@@ -9,6 +9,7 @@ import math
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from fgait_jax import objectives
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones, crops
@@ -18,6 +19,8 @@ from fgait_jax.parallel.hosts import check_batch_size
 FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
+  "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
+  "fine_tune.workers", "fine_tune.prefetch",
 )
 
 
@@ -63,14 +66,15 @@ def check_seed(seed: int) -> None:
 
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
-  data, objective, optim, train = config.data, config.objective, config.optim, config.train
+  data, optim, train = config.data, config.optim, config.train
+  hidden, momentum = config.student.masked_fraction, config.teacher.ema_start
   backbone = backbones.find(config.model.name)  # before what depends on it
   if min(config.model.body_heads, config.model.discriminant) < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
                       f"{config.model.discriminant} must be 0 or more")
   check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
-  crops.check_batch(data.batch_size, objective.crop_list)
+  crops.check_batch(data.batch_size, config.student.crop_list)
   slot = backbone.size(config.model.variant).frames_per_token
   needs = [
     (len(data.sets) > 0,
@@ -91,20 +95,11 @@ def check(config, mesh: Mesh) -> None:
     (data.clip_frames % slot == 0,
      f"config.data.clip_frames={data.clip_frames} must be a multiple of {slot}: config.model.variant="
      f"{config.model.variant!r} makes a token of {slot} frames, and those left over at the end would never be seen"),
-    (0 <= objective.masked_fraction < 1,
-     f"config.objective.masked_fraction={objective.masked_fraction} must be at least 0 and below 1"),
-    (backbone.masks or objective.masked_fraction == 0,
-     f"config.objective.masked_fraction={objective.masked_fraction}: config.model.name={config.model.name!r} cannot"
-     " leave tokens out; set it to 0"),
-    (objective.queue >= 0 and objective.queue % data.batch_size == 0,
-     f"config.objective.queue={objective.queue} must be 0 or a multiple of config.data.batch_size={data.batch_size}"),
-    (min(objective.reconstruction_weight, objective.contrastive_weight) >= 0,
-     f"config.objective.reconstruction_weight={objective.reconstruction_weight} and"
-     f" config.objective.contrastive_weight={objective.contrastive_weight} must be at least 0"),
-    (0 <= objective.label_smoothing <= 1,
-     f"config.objective.label_smoothing={objective.label_smoothing} must be from 0 to 1"),
-    (objective.temperature > 0, f"config.objective.temperature={objective.temperature} must be above 0"),
-    (0 <= objective.ema_start <= 1, f"config.objective.ema_start={objective.ema_start} must be from 0 to 1"),
+    (0 <= hidden < 1, f"config.student.masked_fraction={hidden} must be at least 0 and below 1"),
+    (backbone.masks or hidden == 0,
+     f"config.student.masked_fraction={hidden}: config.model.name={config.model.name!r} cannot leave tokens out; set it"
+     " and config.objectives.reconstruction.weight to 0"),
+    (0 <= momentum <= 1, f"config.teacher.ema_start={momentum} must be from 0 to 1"),
     (train.steps > 0, f"config.train.steps={train.steps} must be at least 1"),
     (-1 <= train.stop_at <= train.steps,
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
@@ -136,3 +131,4 @@ def check(config, mesh: Mesh) -> None:
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)
+  objectives.check(config.objectives, config, key="config.objectives")

@@ -26,7 +26,7 @@ from fgait_jax.training.pretrained import stride_of
 from fgait_jax.training.session import Reading
 
 
-def lessons(config) -> tuple[ConfigDict, range]:
+def closing_batches(config) -> tuple[ConfigDict, range]:
   """(the configuration whose batches teach, their numbers): those that would follow the last, of longer clips, or of
   `discriminant.sets`, in equal parts."""
   settings, taught = config.discriminant, config.copy_and_resolve_references().unlock()
@@ -44,9 +44,9 @@ def learn(
   """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
   {params, stats}.
 
-  `reading` gives the batches `numbers`, of `lessons`; `between` is called before each, and may raise. Where there are
-  fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be read, or
-  teach nothing (fewer than two groups, or one clip of each).
+  `reading` gives the batches `numbers`, of `closing_batches`; `between` is called before each, and may raise. Where
+  there are fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be
+  read, or teach nothing (fewer than two groups, or one clip of each).
   """
   settings, clips = config.discriminant, config.data.clips
   order = spaced(settings.frames, stride=stride_of(config.data))

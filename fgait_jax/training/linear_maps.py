@@ -44,7 +44,7 @@ def components(embeddings: np.ndarray, *, most: int, seed: int) -> Components:
   Raises `ConfigError` for `most` below 1 and `DataError` for fewer than four walks.
   """
   if most < 1:
-    raise ConfigError(f"config.whitening.components={most} must be at least 1")
+    raise ConfigError(f"config.linear_maps.components={most} must be at least 1")
   if len(embeddings) < 4:
     raise DataError(f"{len(embeddings)} training walks are too few to learn a map from; four are needed at least")
   rows = _flat(embeddings)
@@ -59,7 +59,7 @@ def whitened(found: Components, *, floor: float) -> LinearMap:
   0 is whitening proper, which blows up the noise of small components; a large floor leaves all as it is.
   """
   if not floor >= 0:
-    raise ConfigError(f"config.whitening.floor={floor} must be 0 or more")
+    raise ConfigError(f"config.linear_maps.floor={floor} must be 0 or more")
   largest = found.variances[0]
   return LinearMap(mean=found.mean, kernel=found.directions / np.sqrt(
     np.maximum(found.variances + floor * largest, 1e-12 * max(largest, 1e-30))))
@@ -67,7 +67,7 @@ def whitened(found: Components, *, floor: float) -> LinearMap:
 
 def discriminant(
   found: Components, labels: np.ndarray, *, shrinkage: float,
-  keys: tuple[str, str] = ("config.whitening.shrinkages", "config.whitening.components"),
+  keys: tuple[str, str] = ("config.linear_maps.shrinkages", "config.linear_maps.components"),
 ) -> LinearMap:
   """The directions, one fewer than there are labels, in which people differ most against their own walks; `labels` [n].
 

@@ -18,6 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tensorboardX import SummaryWriter
 
 LINES = "metrics.jsonl"
+# Names in a line that say something of the machine, and not of what is learnt.
+MACHINE = ("seconds_per_step", "clips_per_second", "waiting_share", "host_peak_bytes", "device_peak_bytes")
 
 
 class Sums:
@@ -42,10 +44,11 @@ class Writer:
   def __init__(self, workdir: pathlib.Path, *, start: int):
     self.active = jax.process_index() == 0
     self.path = workdir / LINES
-    self.evaluated = False  # whether the evaluation of step `start` is on file, as process 0 alone knows
+    self.evaluations: list[dict] = []  # on file up to step `start`: {"step", name: value}, as process 0 alone knows
     if self.active:
       kept = [line for line in read_lines(workdir) if line["step"] <= start] if start else []
-      self.evaluated = any(line["step"] == start and line["kind"] == "evaluate" for line in kept)
+      found = [line for line in kept if line["kind"] == "evaluate"]
+      self.evaluations = [{name: value for name, value in line.items() if name != "kind"} for line in found]
       self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
       self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
 

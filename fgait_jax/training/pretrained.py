@@ -27,7 +27,7 @@ class Pretrained:
 
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
-  (evaluation/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
+  (training/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
   pretraining whose weights it began with: `of` which network, its `data`, `imported_from`, and `learned`, its
   `config.data`. `imported_from` names the file of weights that came from elsewhere, "" of our own.
   """

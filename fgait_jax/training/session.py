@@ -14,7 +14,7 @@ from fgait_jax.parallel import hosts
 
 
 class Stopped(Exception):
-  """An evaluation was left because the run is to stop."""
+  """Something was left because the run is to stop; the same command goes on."""
 
 
 class Stop:

@@ -5,7 +5,7 @@
   stats    its running batch statistics
   teacher  {params, stats}: moving average of the parameters, and statistics of its own
   opt      optax's state
-  queue    {projection, group}: what the teacher last made of walks, newest first; only where config.objective.queue > 0
+  objectives  name -> state of each objective in use, {} where it has none
 """
 
 import dataclasses
@@ -17,15 +17,14 @@ from flax import nnx
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fgait_jax import rng
+from fgait_jax import objectives, rng
 from fgait_jax.models import backbones
 from fgait_jax.models.encoder import Backbone
 from fgait_jax.models.heads import PartLinear
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.prompts import add_prompts
-from fgait_jax.objectives.contrastive import empty_queue
 from fgait_jax.parallel import rules
-from fgait_jax.parallel.mesh import batch_sharding, replicated
+from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
 ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features")
@@ -125,22 +124,24 @@ def optimizer_of(config, params) -> optax.GradientTransformation:
 def abstract(config, mesh: Mesh):
   """(graph, tree of shapes, tree of shardings) of the state; allocates nothing, so any size can be asked for."""
   graph = make_graph(config)
-  shapes = jax.eval_shape(_initialiser(config, nnx.to_pure_dict(graph.params)))
+  shapes = jax.eval_shape(_initialiser(config, graph))
   weights = _sharded_weights(graph, shapes, mesh)
   shardings = {
     "step": replicated(mesh), **weights, "teacher": weights,
     "opt": rules.optimizer_shardings(shapes["opt"], shapes["params"], weights["params"], mesh),
+    "objectives": {
+      name: objective.shardings(shapes["objectives"][name], mesh)
+      for name, (_, objective) in objectives.build(config.objectives).items()
+    },
   }
-  if "queue" in shapes:
-    shardings["queue"] = jax.tree.map(lambda _: batch_sharding(mesh), shapes["queue"])
-  return graph, _placed(shapes, shardings), shardings
+  return graph, placed(shapes, shardings), shardings
 
 
 def abstract_weights(config, mesh: Mesh):
   """(graph, tree of shapes) of {params, stats}, of the student or of the teacher; allocates nothing."""
   graph = make_graph(config)
   shapes = {"params": nnx.to_pure_dict(graph.params), "stats": nnx.to_pure_dict(graph.stats)}
-  return graph, _placed(shapes, _sharded_weights(graph, shapes, mesh))
+  return graph, placed(shapes, _sharded_weights(graph, shapes, mesh))
 
 
 def _sharded_weights(graph: Graph, shapes, mesh: Mesh) -> dict:
@@ -148,12 +149,14 @@ def _sharded_weights(graph: Graph, shapes, mesh: Mesh) -> dict:
   return {"params": params, "stats": jax.tree.map(lambda _: replicated(mesh), shapes["stats"])}
 
 
-def _placed(shapes, shardings):
+def placed(shapes, shardings):
+  """The tree of shapes, each with its sharding."""
   return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
 
 
-def _initialiser(config, abstract_params):
-  optimizer = optimizer_of(config, abstract_params)
+def _initialiser(config, graph: Graph):
+  optimizer = optimizer_of(config, nnx.to_pure_dict(graph.params))
+  active = objectives.build(config.objectives)
 
   def initialise():
     student = initial_weights(config)
@@ -161,18 +164,25 @@ def _initialiser(config, abstract_params):
       "step": jnp.int32(0), **student, "teacher": jax.tree.map(jnp.copy, student),
       "opt": optimizer.init(student["params"]),
     }
-    if config.objective.queue:
-      parts, _, features = student["params"]["predictor"]["fc2"]["kernel"].shape
-      state["queue"] = empty_queue(config.objective.queue, parts, features)
-    return state
+    target = _embedding_shapes(config, graph)
+    return state | {"objectives": {name: objective.init(target) for name, (_, objective) in active.items()}}
 
   return initialise
+
+
+def _embedding_shapes(config, graph: Graph):
+  """What the teacher gives for a batch, as shapes."""
+  data = config.data
+  shape = (data.batch_size, data.clip_frames, 64, config.augment.width, config.model.channels)
+  frames, valid = jax.ShapeDtypeStruct(shape, jnp.float32), jax.ShapeDtypeStruct(shape[:2], bool)
+  weights = nnx.to_pure_dict(graph.params), nnx.to_pure_dict(graph.stats)
+  return jax.eval_shape(lambda weights, *clip: graph.merge(*weights).embed(*clip), weights, frames, valid)
 
 
 def create(config, mesh: Mesh):
   """(graph, state at step 0, its shardings); every array is born where it will live."""
   graph, _, shardings = abstract(config, mesh)
-  initialise = _initialiser(config, nnx.to_pure_dict(graph.params))
+  initialise = _initialiser(config, graph)
   return graph, jax.jit(initialise, out_shardings=shardings)(), shardings
 
 

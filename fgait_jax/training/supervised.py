@@ -17,14 +17,12 @@ from flax import nnx, traverse_util
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fgait_jax import rng
-from fgait_jax.data.augment import augment, prepare
+from fgait_jax import objectives, rng
+from fgait_jax.data.augment import prepare
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import adapters, backbones
 from fgait_jax.models.encoder import Backbone
-from fgait_jax.models.network import Embedding
-from fgait_jax.models.recognition import Recognizer
-from fgait_jax.objectives import supervised
+from fgait_jax.models.recognition import Recognition, Recognizer
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.hosts import cut_rows
 from fgait_jax.parallel.mesh import batch_divisor, batch_sharding, replicated
@@ -32,6 +30,7 @@ from fgait_jax.training import optimizers
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.state import Graph, stats_of
+from fgait_jax.training.step import augmented, make_step
 from fgait_jax.typing import Array
 
 # method -> parameters that stay as they are
@@ -72,25 +71,29 @@ class Learner:
       (network if self.statistics == "batch" else network.head).train()
     return network
 
-  def embedder(self, trainable, stats, *, output: str):
-    """`embed(frames, valid)` for `evaluation.features.extract`, whole bodies in evaluation mode; `prediction` is the
-    head's `output`, "embedding" or "logits"."""
 
-    def embed(frames, valid) -> Embedding:
-      even = len(frames) % batch_divisor(self.mesh) == 0
-      where = batch_sharding(self.mesh) if even else replicated(self.mesh)
-      frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
-      return _embed(trainable, self.frozen, stats, frames, valid, self, output)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Tuned:
+  """A learner's network after some steps: what validation and tests look at."""
 
-    return embed
+  learner: Learner
+  trainable: dict[str, Array]
+  stats: dict
+
+  def recognise(self, frames, valid, *, output: str) -> Recognition:
+    """Whole bodies in evaluation mode; "embedding" or "logits" alone is made."""
+    mesh = self.learner.mesh
+    where = batch_sharding(mesh) if len(frames) % batch_divisor(mesh) == 0 else replicated(mesh)
+    frames, valid = (cut_rows(np.asarray(x), where) for x in (frames, valid))
+    return _recognise(self.trainable, self.learner.frozen, self.stats, frames, valid, self.learner, output)
 
 
 @functools.partial(jax.jit, static_argnames=("learner", "output"))
-def _embed(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Embedding:
+def _recognise(trainable, frozen, stats, frames, valid, learner: Learner, output: str) -> Recognition:
   params = _unsharded(learner, trainable, frozen)
   found = learner.network(params, stats, training=False)(prepare(frames, width=learner.config.augment.width), valid)
-  value = jax.lax.with_sharding_constraint(getattr(found, output), replicated(learner.mesh))
-  return Embedding(value, value, value, value)
+  other = {"embedding": "logits", "logits": "embedding"}[output]
+  return jax.lax.with_sharding_constraint(dataclasses.replace(found, **{other: None}), replicated(learner.mesh))
 
 
 def _unsharded(learner: Learner, trainable, frozen) -> dict:
@@ -180,61 +183,57 @@ def optimizer_of(
   return optimizer if layer_decay == 1 else optax.chain(optimizer, slow)
 
 
-def initial_state(learner: Learner, optimizer: optax.GradientTransformation):
-  """(state, shardings): trainable parameters (a copy), statistics, and the optimizer's state."""
+def abstract(learner: Learner, optimizer: optax.GradientTransformation, active: objectives.Weighted):
+  """(function that makes the state at step 0, its shapes, its shardings): `step`, `params` (those that train, copied),
+  `stats`, `opt`, and `objectives` as in `training.state`."""
+
+  def start(trainable, frozen, stats):
+    copy = jax.tree.map(jnp.copy, {"params": trainable, "stats": stats})
+    own = {name: objective.init(_output(learner, trainable, frozen)) for name, (_, objective) in active.items()}
+    return {"step": jnp.int32(0), **copy, "opt": optimizer.init(copy["params"]), "objectives": own}
+
+  given = learner.trainable, learner.frozen, learner.stats
+  shapes = jax.eval_shape(start, *given)
+  params, whole = jax.tree.map(lambda x: x.sharding, learner.trainable), replicated(learner.mesh)
   where = {
-    "trainable": jax.tree.map(lambda x: x.sharding, learner.trainable),
-    "stats": jax.tree.map(lambda _: replicated(learner.mesh), learner.stats),
+    "step": whole, "params": params, "stats": jax.tree.map(lambda _: whole, learner.stats),
+    "opt": rules.optimizer_shardings(shapes["opt"], learner.trainable, params, learner.mesh),
+    "objectives": {
+      name: objective.shardings(shapes["objectives"][name], learner.mesh) for name, (_, objective) in active.items()
+    },
   }
-  shapes = jax.eval_shape(optimizer.init, learner.trainable)
-  where["opt"] = rules.optimizer_shardings(shapes, learner.trainable, where["trainable"], learner.mesh)
-
-  def start(trainable, stats):
-    copy = jax.tree.map(jnp.copy, {"trainable": trainable, "stats": stats})
-    return copy | {"opt": optimizer.init(copy["trainable"])}
-
-  return jax.jit(start, out_shardings=where)(learner.trainable, learner.stats), where
+  make = jax.jit(start, out_shardings=where)
+  return lambda: make(*given), states.placed(shapes, where), where
 
 
-def make_step(
-  learner: Learner, optimizer: optax.GradientTransformation, *, shardings, seed: int, augmentation: dict,
-  crop_list: Sequence[int], triplet_weight: float, margin: float, cross_entropy_weight: float, scale: float,
-  label_smoothing: float,
+def _output(learner: Learner, trainable, frozen):
+  """What the network gives for one walk, as shapes."""
+  frame = (64, learner.config.augment.width, learner.config.model.channels)
+  clip = jax.ShapeDtypeStruct((1, 16, *frame), jnp.float32), jax.ShapeDtypeStruct((1, 16), bool)
+
+  def recognise(trainable, frozen, stats, frames, valid):
+    params = dataclasses.replace(learner, frozen=frozen).params(trainable)
+    return learner.network(params, stats, training=False)(frames, valid)
+
+  return jax.eval_shape(recognise, trainable, frozen, learner.stats, *clip)
+
+
+def supervised_step(
+  learner: Learner, optimizer: optax.GradientTransformation, active: objectives.Weighted, *, settings, seed: int,
+  schedule: optax.Schedule, shardings,
 ):
-  """The jitted `(state, frozen, batch, number, factor) -> (state, metrics)`; the state given is donated.
+  """`training.step.make_step` for states of `abstract`, `frozen` being the learner's; `settings` is
+  `config.fine_tune`. `batch` holds, besides, `frames` uint8 [b, 1, t, 64, 64, c], `valid` bool [b, 1, t] and `label`
+  int32 [b], cut over (data, fsdp)."""
+  crop_list = tuple(settings.crop_list) if max(settings.crop_list, default=1) > 1 else ()
 
-  `batch` holds `frames` uint8 [b, 1, t, 64, 64, c], `valid` bool [b, 1, t] and `label` int32 [b], cut over the mesh.
-  `factor` multiplies the whole schedule of rates. Metrics are (sum, count) pairs, as in `training.step`. Labels are
-  identities for the triplet loss: give it no weight where they are not.
-  """
-  mesh = learner.mesh
-
-  def loss_of(trainable, frozen, stats, images, valid, label):
-    params = _unsharded(learner, trainable, frozen)
-    network = learner.network(params, stats, training=True)
-    found = network(images, valid, crop_list=crop_list if max(crop_list, default=1) > 1 else ())
-    ce, accuracy = supervised.cross_entropy(found.logits, label, scale=scale, label_smoothing=label_smoothing)
-    loss = cross_entropy_weight * ce
-    metrics = {"cross_entropy": (ce, 1.0), "accuracy": (accuracy, 1.0)}
-    if triplet_weight:
-      apart, active = supervised.triplet(found.embedding, label, margin=margin)
-      loss += triplet_weight * apart
-      metrics |= {"triplet": (apart, 1.0), "active_triplets": (active, 1.0)}
-    return loss, (metrics, stats_of(network))
-
-  def step(state, frozen, batch, number, factor):
-    frames = jax.lax.with_sharding_constraint(batch["frames"][:, 0], batch_sharding(mesh))
-    images = augment(rng.key(seed, "augment.fine_tune", number), frames, **augmentation)
-    images = jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
-    (loss, (metrics, stats)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
-      state["trainable"], frozen, state["stats"], images, batch["valid"][:, 0], batch["label"]
+  def loss_of(trainable, state, batch, number, frozen):
+    images = augmented(
+      batch["frames"][:, 0], "fine_tune", number, seed=seed, settings=settings.augment, mesh=learner.mesh
     )
-    norm = optax.tree.norm(gradients)
-    updates, opt = optimizer.update(gradients, state["opt"], state["trainable"])
-    trainable = optax.apply_updates(state["trainable"], jax.tree.map(lambda u: factor * u, updates))
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm)
-    metrics |= {"loss": (loss, 1.0), "gradient_norm": (norm, 1.0), "finite": (finite, 1.0)}
-    new = {"trainable": trainable, "stats": stats, "opt": opt}
-    return new, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
+    network = learner.network(_unsharded(learner, trainable, frozen), state["stats"], training=True)
+    found = network(images, batch["valid"][:, 0], crop_list=crop_list)
+    loss, metrics, own = objectives.total(active, found, None, batch, state["objectives"])
+    return loss, (metrics, {"stats": stats_of(network), "objectives": own})
 
-  return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+  return make_step(loss_of, optimizer, schedule=schedule, mesh=learner.mesh, shardings=shardings)

@@ -17,6 +17,8 @@ def test_load_names_what_is_missing():
     config_files.load("configs/nowhere.py:tiny")
   with pytest.raises(ConfigError, match="unknown variant 'x'; known: test, tiny"):
     config_files.load(f"{PATH}:x")
+  with pytest.raises(ConfigError, match="configs/compare.py has no variants; leave out :walkers"):
+    config_files.load("configs/compare.py:walkers")
 
 
 def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_path, monkeypatch):

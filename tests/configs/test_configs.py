@@ -70,4 +70,4 @@ def test_every_key_says_what_it_is():
 
 def test_defaults_hold_a_whole_pretraining_configuration():
   flat = configuration.flat(defaults.pretrain())
-  assert {name.partition(".")[0] for name in flat} >= {"seed", "data", "model", "objective", "optim", "mesh", "train"}
+  assert {name.partition(".")[0] for name in flat} >= {"seed", "data", "model", "objectives", "optim", "mesh", "train"}

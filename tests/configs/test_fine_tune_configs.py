@@ -8,9 +8,9 @@ import pytest
 from configs import fine_tune, health
 from fgait_jax import defaults
 from fgait_jax.evaluation import protocols
-from fgait_jax.evaluation.fitting import check_settings
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import configuration
+from fgait_jax.training.fine_tuning import check_settings
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "configs"
 VARIANTS = [(fine_tune, v) for v in fine_tune.VARIANTS] + [(health, v) for v in health.VARIANTS]
@@ -26,7 +26,7 @@ def test_variants_are_as_recorded_and_can_work(module, variant):
     path.write_text(text)
   assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
   assert protocols.get(config.protocol)
-  check_settings(config.fine_tune, 44, make_mesh())
+  check_settings(config, 44, make_mesh())
   assert config.is_locked
 
 

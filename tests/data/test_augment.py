@@ -230,6 +230,18 @@ def test_warps_stay_in_their_ranges(drawn):
   assert np.linalg.det(drawn.affine).min() > 0.4
 
 
+def test_corners_move_inwards_by_at_most_nine_pixels(monkeypatch):
+  """Of the affine warp's draw: the corners stay where they are before it and move furthest after it."""
+  def uniform(key, shape):
+    return jnp.zeros(shape).at[:, 12:18].set(0.999)  # after six chances and the first triangle
+
+  monkeypatch.setattr(jax.random, "uniform", uniform)
+  matrix = np.asarray(augment.draw(jax.random.key(0), clips=1, affine=1.0).affine[0])
+  corners = np.array([(0, 0, 1), (64, 0, 1), (0, 64, 1)])
+  inwards = np.array([(9, 9, 1), (55, 9, 1), (9, 55, 1)])
+  np.testing.assert_allclose(inwards @ matrix.T, corners, atol=1e-4)
+
+
 def test_turning_a_step_off_changes_no_other_draw():
   everything = DRAW(jax.random.key(6), clips=50, **dict.fromkeys(STEPS, 0.5))
   some = DRAW(jax.random.key(6), clips=50, **{**dict.fromkeys(STEPS, 0.5), "affine": 0.0, "dilate": 0.0})

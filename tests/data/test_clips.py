@@ -67,3 +67,8 @@ def test_spaced_frames_are_all_frames_once_each_a_stride_after_its_neighbour(num
   begins = order[1:] < stride  # the next run through the sequence
   assert (np.diff(order)[~begins] == stride).all()
   assert begins.sum() == min(stride, num_frames) - 1
+
+
+def test_a_whole_sequence_is_taken_at_the_stride_of_clips_from_its_beginning():
+  np.testing.assert_array_equal(spaced(10, stride=4), [0, 4, 8, 1, 5, 9, 2, 6, 3, 7])
+  np.testing.assert_array_equal(spaced(3, stride=4), [0, 1, 2])

@@ -50,6 +50,16 @@ def test_refusals_are_named(mask, reason):
     normalise_frame(mask, min_sum=10_000)
 
 
+def test_the_least_body_is_more_than_the_least_sum():
+  mask = np.zeros((100, 80), np.uint8)
+  mask[10:49, 40] = 255
+  mask[49, 40] = 55
+  with pytest.raises(FrameRefused, match="too little body"):
+    normalise_frame(mask)
+  mask[49, 40] = 56
+  assert normalise_frame(mask).any()
+
+
 def test_a_sequence_counts_what_it_refuses():
   frames, refused = normalise.normalise([body(), np.zeros((100, 80), np.uint8), body(), np.zeros((9, 9), np.uint8)])
   assert frames.shape == (2, 64, 64)

@@ -52,6 +52,13 @@ def test_what_cannot_work_is_refused(change, message):
     mixture(**change)
 
 
+def test_every_data_set_must_have_the_subjects_of_a_batch():
+  few = np.repeat(np.arange(3), 4)
+  with pytest.raises(ConfigError, match=r"a batch of 4 subjects is asked for, but there are \[7, 3\] of the data sets"):
+    Mixture([len(SUBJECTS), len(few)], seed=0, batch_size=12, factors=(1.0, 1.0), exponent=1.0, mix="per_subject",
+            subjects=[SUBJECTS, few], per_subject=3)
+
+
 def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memory_split):
   split = Subset(memory_split("a", (9,) * 20), np.arange(4, 20), name="part")
   options = {"seed": 3, "batch_size": 8, "clips": 1, "clip_frames": 4, "window_frames": 5, "factors": (1.0,),
@@ -71,9 +78,14 @@ def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memor
 
 def test_a_subset_is_a_split(memory_split):
   whole = memory_split("a", tuple(itertools.islice(itertools.count(5), 6)))
+  whole.conditions = np.array([f"nm-{i}" for i in range(6)])
+  whole.views = np.array([f"{30 * i:03d}" for i in range(6)])
+  whole.attributes = {"height": np.arange(6) / 10}
   part = Subset(whole, np.array([5, 2]), name="a (part)")
   assert len(part) == 2
-  np.testing.assert_array_equal(part.keys, whole.keys[[5, 2]])
+  for column in ("subjects", "conditions", "views", "keys"):
+    np.testing.assert_array_equal(getattr(part, column), getattr(whole, column)[[5, 2]])
   np.testing.assert_array_equal(part.num_frames, [10, 7])
   np.testing.assert_array_equal(part.frames(1), whole.frames(2))
-  assert part.attributes == {}
+  np.testing.assert_array_equal(part.frames(0, np.array([3, 1])), whole.frames(5)[[3, 1]])
+  np.testing.assert_array_equal(part.attributes["height"], [0.5, 0.2])

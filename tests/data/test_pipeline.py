@@ -180,6 +180,8 @@ def test_what_cannot_work_is_refused_before_anything_is_read(splits, change, mes
 @pytest.mark.parametrize("kind", ["sequence", "walk", "subject"])
 def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kind):
   cut = splits[1]
+  cut.lengths = (3, 40, 5, 40, 40, 3, 40, 9)  # a frame of the other one would not be there
+  cut.num_frames = np.array(cut.lengths, np.int32)
   cut.subjects = np.array(["a", "a", "a", "a", "b", "b", "b", "b"])
   cut.conditions = np.array(["nm", "nm", "cl", "cl"] * 2)
   together = {

@@ -94,7 +94,9 @@ def test_slices_and_sums_of_splits(built):
 
 
 def test_tfds_reads_what_we_wrote(built):
-  rows = tfds.builder_from_directory(find_version(built, "fake")).as_data_source("test")
+  found = tfds.builder_from_directory(find_version(built, "fake"))
+  assert found.info.features["attributes"]["height"].np_dtype == np.float32
+  rows = found.as_data_source("test")
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)
   assert (row["subject"], row["dataset"], row["attributes"]["height"]) == (b"6", b"fake", 7.0)
@@ -166,6 +168,12 @@ def test_missing_and_cut_shards_and_indices_are_named_on_opening(damaged):
   kept = index.read_bytes()
   index.write_bytes(kept[:100])
   with pytest.raises(DataError, match="index-train.npz"):
+    opened()
+  index.write_bytes(kept)
+  with np.load(index) as file:
+    columns = dict(file)
+  np.savez(index, **{name: values[:-1] for name, values in columns.items()})
+  with pytest.raises(DataError, match="the index has 14 rows for 15 sequences; build it again"):
     opened()
   index.write_bytes(kept)
   shard = folder / "fake-train.array_record-00001-of-00004"

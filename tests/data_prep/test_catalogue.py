@@ -21,6 +21,7 @@ def test_the_list_is_one_line_a_data_set_on_80_columns():
   for record, line in zip(datasets.RECORDS.values(), lines[2:], strict=True):
     assert line.split()[0] == record.name
     assert record.protocol in line
+    assert line.split()[-1] == ("needed" if record.needs_raw else "none")
     assert "…" not in line
   (grew,) = (line for line in lines if line.split()[0] == "grew")
   assert "20,000" in grew

@@ -1,5 +1,6 @@
 """Records of public data sets: complete, and each opens a small tree of its own layout."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -96,3 +97,8 @@ def _told(name: str) -> list[str]:
   console = Console(file=io.StringIO(), width=200)
   console.print(catalogue.about(datasets.get(name)))
   return console.file.getvalue().split()
+
+
+def test_who_walks_in_a_record_is_one_of_three_kinds():
+  with pytest.raises(ValueError, match=r"walkers: kind 'drawn', expected one of \('real', 'real motion, rendered', "):
+    dataclasses.replace(datasets.get("walkers"), kind="drawn")

@@ -135,6 +135,7 @@ def test_what_is_no_mask_is_refused(tmp_path, image, reason):
   [
     ("id/type/view", ("alice/nm-01/090/cam1/1.png", "bob/nm-02/090/cam1/1.png")),  # one folder too deep
     ("id/type/view", ("copy1/001/nm-01/090/1.png", "copy2/001/nm-01/090/2.png")),
+    ("id/type/view", ("001/nm-01/090/1.png", "old/001/nm-01/090/2.png")),
     ("grew", ("flow/train/00001/aa/1.png", "pose/train/00001/aa/1.png")),
   ],
 )
@@ -240,3 +241,10 @@ def test_no_walker_looks_inverted():
     frames = walk.read().frames
     assert not looks_inverted(frames).any()
     assert looks_inverted(255 - frames).all()
+
+
+def test_only_ones_own_masks_have_a_film_beside_them(tmp_path):
+  write(tmp_path, "001/nm-01/090/1.png", png(body()))
+  write(tmp_path, "001/nm-01/090/video.json", b'{"frame_rate": 120}')
+  rates = {frames: ImageSource(tmp_path, frames=frames).splits()["test"][0].rate for frames in ("own", "official")}
+  assert rates == {"own": 120.0, "official": 0.0}

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
-from data_prep.sources.joints import body_joints
+from data_prep.sources.joints import body_joints, stature_of
 from data_prep.sources.mocap import MocapSource, Trial, pose_of, read_walk
 from data_prep.sources.skeletons import Motion
 from fgait_jax.data.source import open_split
@@ -64,10 +64,30 @@ def test_the_stature_reaches_beyond_the_last_joint():
   """The strider's head joint is 1.58 m high, in the middle of a skull."""
   person, _ = pose_of(body_joints(strider(), "a"), "a", "a")
   assert person.height == pytest.approx(1.7, abs=0.03)
+  joints = body_joints(strider(), "a")
+  stature = stature_of(joints)
+  joints["toe1"] = joints["toe1"] + (0, 0, 0.4)  # a raised foot
+  assert stature_of(joints) == stature == pytest.approx(1.68, abs=0.03)
+
+
+def test_shoulders_lie_below_the_markers_on_the_skin():
+  recorded = body_joints(strider(), "a")
+  person, pose = pose_of(recorded, "a", "a")
+  marker = (recorded["shoulder0"] - recorded["hip0"])[:, 2].mean()
+  joint = (pose.joints["chest"] - pose.joints["pelvis"])[:, 2].mean()
+  assert marker - joint == pytest.approx(0.022 * person.height, abs=1e-3)
+  assert person.trunk == pytest.approx(joint, abs=1e-3)
 
 
 def test_the_room_may_be_turned():
   np.testing.assert_allclose(frames_of("090").mean(0), frames_of("090", heading=130.0).mean(0), atol=25)
+
+
+def test_the_same_clothes_fit_differently_in_every_trial():
+  trial = Trial(lambda metre, rate: strider())
+  first, again, other = (read_walk(trial, "a", name, "090", "a").frames for name in ("walk1", "walk1", "walk2"))
+  np.testing.assert_array_equal(first, again)
+  assert (first != other).any()
 
 
 def test_standing_still_and_foreign_skeletons_are_dropped_by_name():
@@ -216,7 +236,16 @@ def test_the_same_walk_is_the_same_in_any_unit_axis_and_names(tmp_path):
 )
 def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, message, tmp_path, capsys):
   write_bvh(tmp_path / "raw" / "a" / "1.bvh", **options)
-  assert message in refused(tmp_path / "raw", tmp_path / "out", capsys)
+  told = refused(tmp_path / "raw", tmp_path / "out", capsys)
+  assert message in told
+  assert "--limit-dropped" not in told  # it would leave nothing
+
+
+def test_recordings_read_otherwise_are_another_data_set(tmp_path):
+  write_bvh(tmp_path / "a" / "1.bvh")
+  readings = ({}, {"up": "z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
+  prints = {MocapSource(raw=tmp_path, partition=None, **reading).fingerprint() for reading in readings}
+  assert len(prints) == len(readings)
 
 
 def test_choices_that_cannot_be_are_refused(tmp_path, capsys):

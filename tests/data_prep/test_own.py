@@ -106,6 +106,14 @@ def test_modalities_may_lie_in_trees_of_their_own(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0).shape == (1, 64, 64, 2)
 
 
+def test_frames_of_modalities_are_in_the_order_of_their_numbers(tmp_path):
+  for name in ("sil", "par"):
+    for frame in (2, 10, 1):
+      write(tmp_path / "raw", f"001/nm/0/{name}/{frame}.png", np.full((64, 64), frame, np.uint8))
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert open_split(tmp_path / "out", "own", "test").frames(0)[:, 0, 0].tolist() == [[1, 1], [2, 2], [10, 10]]
+
+
 def test_other_modalities_are_another_data_set(tmp_path, capsys):
   for name in ("sil", "par", "dep"):
     write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), 9, np.uint8))

@@ -14,7 +14,7 @@ from fgait_jax.data.source import open_split
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
   out = tmp_path_factory.mktemp("preview")
-  for subject in ("11", "19"):
+  for subject in ("11", "19", "20"):
     folder = out / "raw" / subject / "d1" / "p1-l"
     folder.mkdir(parents=True)
     frames = np.zeros((7, 64, 64), np.uint8)
@@ -39,9 +39,18 @@ def test_the_version_folder_and_strange_keys_are_fine_and_no_walks_are_not(built
   folder = built / "built" / "kth" / BUILDER_VERSION
   assert preview.main([str(folder), "--out", str(built / "pictures"), "--walks", "0"]) == 1
   assert "--walks 0: at least 1" in capsys.readouterr().err
+  with pytest.raises(SystemExit):
+    preview.main([str(folder), "--out", str(built / "pictures"), "--seed=-1"])
+  assert "argument --seed: invalid seed value: '-1'" in capsys.readouterr().err
   split = open_split(built / "built", "kth", "test")
   split._columns["key"] = np.array(["a$^$b"] * len(split))
   assert all(path.is_file() for path in preview.preview(split, built / "pictures", walks=1))
+
+
+def test_as_many_walks_are_shown_as_asked_for(built):
+  split = open_split(built / "built", "kth", "test")
+  heights = [Image.open(preview.preview(split, built / f"of_{walks}", walks=walks)[0]).height for walks in (1, 2, 9)]
+  assert heights[0] < heights[1] == heights[2]  # there are two
 
 
 def test_an_unknown_set_is_one_clean_line(built, capsys):

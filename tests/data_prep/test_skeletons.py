@@ -100,6 +100,16 @@ def test_acclaim_angles_in_radians_and_channels_in_another_order(files):
   assert not np.allclose(other["shin"], expected["shin"])
 
 
+def test_acclaim_files_in_capitals_are_the_same(files):
+  expected = read_amc(files / "a.amc", files / "a.asf").joints
+  text = ASF.replace(":units", ":UNITS").replace(":bonedata", ":BoneData")
+  for word in ("length", "order", "name", "direction", "axis", "dof"):
+    text = text.replace(f"{word} ", f"{word.upper()} ")
+  (files / "b.asf").write_text(text)
+  for name, places in read_amc(files / "a.amc", files / "b.asf").joints.items():
+    np.testing.assert_allclose(places, expected[name], atol=1e-12)
+
+
 def test_the_order_of_the_roots_turns_is_that_of_its_channels(files):
   (files / "b.asf").write_text(ASF.replace("RX RY RZ", "RZ RY RX"))
   (files / "b.amc").write_text(AMC.replace("root 0 3 0 0 0 90", "root 0 3 0 90 0 90"))  # about z first, then about x

@@ -106,6 +106,15 @@ def test_a_changed_index_is_found(folder):
   assert "walk 0 is ['1', 'nm', '0', '1/nm/0'] of 3 frames, the index says ['2'" in found
 
 
+def test_an_index_of_other_lengths_is_found(folder):
+  path = folder / schema.index_name("train")
+  index = dict(np.load(path))
+  index["num_frames"][0] = 4
+  np.savez_compressed(path, **index)
+  told = "walk 0 is ['1', 'nm', '0', '1/nm/0'] of 3 frames, the index says ['1', 'nm', '0', '1/nm/0'] of 4 frames"
+  assert told in "\n".join(problems(folder))
+
+
 def test_a_missing_index_is_found(folder):
   (folder / schema.index_name("test")).unlink()
   assert problems(folder) == [f"{folder / schema.index_name('test')} is missing"]

@@ -158,6 +158,28 @@ def test_the_rate_of_a_film_is_kept(rate, tmp_path, walk, capsys):
   assert facts["frame_rate"] == rate
 
 
+@pytest.mark.parametrize(("lost", "kept"), [((20, 23), 27), ((20, 24), 20)])
+def test_a_stretch_may_miss_three_frames_and_not_four(lost, kept, tmp_path, walk):
+  bodies = walk.copy()
+  bodies[slice(*lost)] = False
+  written = video.write_masks(film(tmp_path / "a.avi", bodies), tmp_path / "masks", segmenter="background")
+  assert written.kept == kept == len(list((tmp_path / "masks").glob("*.png")))
+
+
+def test_the_body_that_was_followed_is_followed_on():
+  scene = np.zeros((4, 100, 200), bool)
+  for number, mask in enumerate(scene):
+    mask[20:80, 20 + 5 * number : 40 + 5 * number] = True
+  walker = scene.copy()
+  scene[1:3, 5:95, 120:180] = True  # somebody larger passes behind
+  scene[2, 20:80, :100] = False  # and the walker is hidden for a moment
+  found = list(segmenters.track_body(scene))
+  np.testing.assert_array_equal(found[:2], walker[:2])
+  assert found[2][50, 150]  # whoever is there
+  np.testing.assert_array_equal(found[3], walker[3])
+  assert list(segmenters.track_body(np.zeros((2, 9, 9), bool))) == [None, None]
+
+
 def test_hidden_films_are_not_seen(tmp_path, walk):
   film(tmp_path / "videos" / "a.avi", walk[:1])
   (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))
@@ -197,6 +219,13 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   (tmp_path / "masks" / "fast" / "00" / "00" / "video.json").write_text("fast")
   assert build.main([*args, "--overwrite"]) == 1
   assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rate", ["0", "-25", "nan", "inf", "fast"])
+def test_a_rate_that_cannot_be_is_refused(rate, tmp_path, capsys):
+  with pytest.raises(SystemExit):
+    build.main(["own", "--raw", str(tmp_path), "--out", str(tmp_path), f"--frame-rate={rate}"])
+  assert f"argument --frame-rate: invalid positive value: '{rate}'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [0.0, 8.0, 24.0, 32.0])

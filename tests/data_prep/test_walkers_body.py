@@ -7,6 +7,7 @@ import pytest
 
 from data_prep.sources.walkers import render_walk
 from data_prep.walkers.anthropometry import draw_subject
+from data_prep.walkers.body import build_body
 from data_prep.walkers.camera import Camera, place_camera
 from data_prep.walkers.clothing import BAGS, dress
 from data_prep.walkers.kinematics import draw_gait, walk
@@ -147,6 +148,27 @@ def test_bags_of_every_kind_add_body():
     )
   assert set(kinds) == set(BAGS)
   assert np.mean([r for ratios in kinds.values() for r in ratios]) > 1.02
+
+
+@pytest.mark.parametrize("bag", ["shoulder bag", "hand bag"])
+def test_a_bag_hangs_on_its_side(bag):
+  subject = draw_subject("0001", seed=0)
+  pose = pose_of(subject)
+  for side, sign in enumerate((1, -1)):  # y is to the left
+    outfit = dataclasses.replace(dress(subject, "bg-01", seed=0), bag=bag, bag_side=side)
+    (box,) = build_body(subject, outfit, pose).boxes
+    assert (sign * (box.mean(1) - pose.joints["pelvis"])[:, 1] > 0.05).all()
+
+
+def test_a_skirt_hides_the_gap_between_the_thighs():
+  subject = draw_subject("0001", seed=0)
+  outfit = dataclasses.replace(dress(subject, "cl-01", seed=0), skirt=1.0, flare=0.05)
+  pose = pose_of(subject)
+  _, skirt = build_body(subject, outfit, pose).stacks
+  for side in (0, 1):
+    knee = pose.joints[f"knee{side}"] - skirt.centres[0]  # the lowest ellipse
+    assert (np.abs(knee[:, 0]) < skirt.half_depth[0]).all()
+    assert (np.abs(knee[:, 1]) < skirt.half_width[0]).all()
 
 
 def test_camera_projects_up_as_up_and_scales_with_distance():

@@ -7,12 +7,11 @@ import cv2
 import numpy as np
 import pytest
 
+from fgait_jax.evaluation import columns, results
+from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.report import strips
 
-_METRICS = [
-  {"key": "rank1", "title": "rank-1 %", "interval": True, "best": 100, "digits": 1},
-  {"key": "map", "title": "mAP %", "interval": False, "best": 100, "digits": 1},
-]
+COLUMNS = [encoded(columns.RANK1), encoded(columns.MAP)]
 _SUBJECTS = [f"{n:03d}" for n in range(12)]
 
 
@@ -34,13 +33,16 @@ def _row(name: str, title: str, rank1: float, *, interval=True) -> dict:
 
 def _result() -> dict:
   return {
-    "format": 1, "task": "zero_shot", "title": "Zero-shot recognition on walkers", "date": "2026-01-02T03:04:05+00:00",
-    "notes": ["Protocol walkers."], "metrics": _METRICS, "config": {"seed": 0}, "pictures": ["neighbours-walkers.png"],
-    "protocol": {"name": "walkers"}, "versions": {"python": "3.11", "jax": "0.10.2", "devices": "8 x cpu"},
+    "format": results.FORMAT, "task": "zero_shot", "title": "Zero-shot recognition on walkers",
+    "date": "2026-01-02T03:04:05+00:00",
+    "notes": ["Protocol walkers."], "columns": COLUMNS, "config": {"seed": 0}, "pictures": ["neighbours-walkers.png"],
+    "protocol": {"name": "walkers", "title": "Walkers", "source": "made up", "metric": "euclidean"},
+    "versions": {"python": "3.11", "jax": "0.10.2", "devices": "8 x cpu"},
     "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 480, "subjects": 12,
              "content_hash": "abc"},
-    "checkpoint": {"path": "runs/first", "step": 400, "identity": "0a-400-teacher", "model": "transformer tiny"},
-    "pretraining": {"datasets": ["walkers (train)"], "labels": "without labels", "steps": 400,
+    "checkpoint": {"path": "runs/first", "step": 400, "identity": "0a-400-teacher", "model": "transformer tiny",
+                   "network": "teacher", "embedding": "prediction"},
+    "pretraining": {"datasets": ["walkers (train)"], "label_use": "without labels", "steps": 400,
                     "evaluated_data_among_them": True},
     "conditions": [{"name": "NM", "title": "NM: 80 probes"}, {"name": "CL", "title": "CL: 80 probes"}],
     "rows": [_row("model", "transformer tiny, 400 steps", 62.5), _row("raw_gei", "raw GEI", 75.0),
@@ -56,9 +58,19 @@ def _walk(text: str, height: int) -> dict:
   return {"text": text, "played": strips.sheet(frames)}
 
 
+def content(path) -> dict:
+  """What a result file holds, as it is written there."""
+  return json.loads(path.read_text(encoding="utf-8"))
+
+
+def typed(found: dict) -> results.Result:
+  """The content of a result file, checked."""
+  return results.parsed(json.loads(json.dumps(found)), origin="made up")
+
+
 @pytest.fixture
 def result() -> dict:
-  """A zero-shot result: model, raw GEI and chance in NM and CL, with curves, views and subjects."""
+  """The file of a zero-shot result: model, raw GEI and chance in NM and CL, with curves, views and subjects."""
   return copy.deepcopy(_result())
 
 
@@ -74,12 +86,14 @@ def results_folder(tmp_path, result):
   lines += [{"step": 6, "kind": "evaluate", "walkers/NM/rank1": 12.5, "walkers/gait CL/rank1": 9.5,
              "walkers/effective_rank": 20.5, "kth/all/rank1": 40.5, "kth/effective_rank": 3.5}]
   classes = result | {
-    "task": "linear_probe", "title": "Linear probe of sex on walkers", "pictures": [], "metrics": _METRICS[:1],
+    "task": "linear_probe", "title": "Linear probe of sex on walkers", "pictures": [], "columns": COLUMNS[:1],
     "conditions": [{"name": "all", "title": "all: 20 walks"}],
     "rows": [{"name": "model", "title": "tiny", "centred": "none", "figures": {"all": {
       "rank1": 85.0, "confusion": {"classes": ["0", "1"], "true_by_predicted": [[9, 1], [2, 8]]}}}}]}
-  corrupted = classes | {"task": "robustness", "title": "Robustness on walkers", "rows": [],
-                         "robustness": {"noise": [60, 50, 40, 30, 20], "blur": [61, 55, 44, 33, 22]}}
+  corrupted = classes | {
+    "task": "robustness", "title": "Robustness on walkers", "conditions": [], "severities": [1, 2, 3, 4, 5],
+    "rows": [{"name": "model", "title": "tiny", "figures": {}, "robustness": {
+      "noise": [60, 50, 40, 30, 20], "blur": [61, 55, 44, 33, 22]}}]}
   png = cv2.imencode(".png", np.zeros((4, 4), np.uint8))[1].tobytes()
   (folder / "reconstructions-walkers.png").write_bytes(png)
   zero_shot = result | {"pictures": ["neighbours-walkers.png", "reconstructions-walkers.png"]}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from fgait_jax import config_files
-from fgait_jax.evaluation.features import extraction
-from fgait_jax.evaluation.report import reconstructions
+from fgait_jax.evaluation import pictures
+from fgait_jax.evaluation.features import extraction, reconstruction
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, state
 
@@ -60,11 +60,11 @@ def test_the_network_completes_what_it_was_not_shown(run_folder, tmp_path):
   network = checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:1]))
   frames, valid = extraction.pad_batch([np.zeros((16, 64, 64, 1), np.uint8)] * 2, length=16, size=2)
   frames[:, :, 10:, 20:30] = 255
-  given, visible, predicted = reconstructions.reconstruct(network, frames, valid, masked_fraction=0.5, seed=0)
+  given, visible, predicted = reconstruction.reconstruct(network, frames, valid, masked_fraction=0.5, seed=0)
   assert given.shape == visible.shape == predicted.shape == (2, 16, 64, 44)
   np.testing.assert_array_equal(given, frames[..., 10:54, 0] / np.float32(255))  # pixels are where they were
   assert visible.mean() == pytest.approx(0.5, abs=0.1)
   assert ((predicted > 0) & (predicted < 1)).all()
-  path = reconstructions.of_network(tmp_path / "r.png", network=network, split=Split([16, 9, 12]), count=2, seed=0,
+  path = pictures.filled_in(tmp_path / "r.png", network=network, split=Split([16, 9, 12]), count=2, seed=0,
                                     mirror=(), subtitle="made up")
   assert path.stat().st_size > 10_000

@@ -9,12 +9,13 @@ import pytest
 
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import program, results, setup
+from fgait_jax.evaluation import program, provenance, results, setup
 from fgait_jax.evaluation.features import corruption, extraction
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import linear_probe
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training.pretrained import Pretrained
+from tests.evaluation.conftest import content
 
 TYPES = ("nm-01", "nm-02", "nm-03", "cl-03")
 
@@ -60,7 +61,7 @@ class Network:
   def __init__(self, trained=True):
     self.config = defaults.pretrain()
     with self.config.unlocked():
-      self.config.objective.masked_fraction = 0.0
+      self.config.student.masked_fraction = 0.0
     self.params, self.stats = {"kernel": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
     self.mesh, self.data, self.fine_tune, self.stride = make_mesh(), {"walkers": "d" * 64}, {}, 1
@@ -103,7 +104,7 @@ def config_of(task="zero_shot", **values):
 def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   (path,) = program.run(config_of(pictures=1), tmp_path)
   assert path == tmp_path / "zero_shot-walkers.json"
-  found = results.read(path)
+  found = content(path)
   assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei", "chance"]
   assert found["rows"][0]["title"] == "transformer tiny, 400 steps"
   model = found["rows"][0]["figures"]["CL"]
@@ -119,7 +120,8 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
                            "content_hash": "d" * 64, "one_frame": 0}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
   assert found["pretraining"] == {
-    "labels": "without labels", "datasets": ["walkers (train)"], "content_hashes": {"walkers": "d" * 64}, "steps": 400,
+    "datasets": ["walkers (train)"], "label_use": "without labels", "content_hashes": {"walkers": "d" * 64},
+    "steps": 400,
     "evaluated_data_among_them": True, "evaluated_split_among_them": False, "evaluated_people_among_them": 0}
   assert found["config"]["metric"] == "euclidean"
   assert found["pictures"] == ["neighbours-walkers.png"]
@@ -165,13 +167,13 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
 def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, tmp_path):
   values = {"robustness.types": ("occlusion", "sampling"), "robustness.severities": (1, 5)}
   (path,) = program.run(config_of("robustness", **values), tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert path.name == "robustness-walkers-probe.json"
   assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei"]
   model = found["rows"][0]
   assert model["clean"] == 100
   assert set(model["robustness"]) == {"occlusion", "sampling"}
-  assert found["robustness"]["model"] == model["robustness"]
+  assert found["severities"] == [1, 5]
   assert len(model["robustness"]["occlusion"]) == 2
   assert model["robustness"]["sampling"] == [100, 100]  # these walks stand still
   figures = model["figures"]
@@ -214,16 +216,16 @@ def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, 
   (path,) = program.run(config_of("robustness", **values), tmp_path)
   assert path.name == f"robustness-walkers-{side}.json"
   assert all(set(split.conditions) == types for split in made)
-  for row in results.read(path)["rows"]:
+  for row in content(path)["rows"]:
     assert row["clean"] > 2 * row["figures"]["occlusion"]["rank1"]
 
 
 def test_part_of_the_walks_is_corrupted(world, tmp_path):
   values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "baselines": False}
   (path,) = program.run(config_of("robustness", **values, **{"robustness.max_sequences": 32}), tmp_path / "part")
-  assert any("On 32 walks of 4 subjects" in note for note in results.read(path)["notes"])
+  assert any("On 32 walks of 4 subjects" in note for note in content(path)["notes"])
   (path,) = program.run(config_of("robustness", **values), tmp_path)
-  assert not any("On " in note for note in results.read(path)["notes"])
+  assert not any("On " in note for note in content(path)["notes"])
 
 
 @pytest.mark.parametrize("task", ["zero_shot", "linear_probe", "robustness"])
@@ -257,7 +259,7 @@ def test_what_was_embedded_can_be_identified(world, tmp_path):
   files = {side: str(tmp_path / name / "embeddings.npz") for side, name in (
     ("probes", "known"), ("gallery", "known"), ("validation", "strangers"))}
   program.run(config_of("identify", checkpoint="", **files), tmp_path)
-  found = results.read(tmp_path / "identify.json")
+  found = content(tmp_path / "identify.json")
   assert found["rows"][0]["figures"]["probes"]["rank1"] == 100
   assert found["pretraining"]["content_hashes"] == {"walkers": "d" * 64}
   assert found["threshold"]["impostors"] == 32
@@ -270,7 +272,7 @@ def test_two_results_are_compared(world, tmp_path):
     "compare.first": str(tmp_path), "compare.second": str(tmp_path / "zero_shot-walkers.json"),
     "compare.resamples": 100})
   (path,) = program.run(config, tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert set(found["comparison"]) == {"NM", "CL"}
   assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
 
@@ -298,10 +300,10 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   with trained.config.unlocked():
     trained.config.data.sets.walkers.update(pretrained)
   trained.fine_tune = network.get("fine_tune", {})
-  seen = setup.seen_in_pretraining(config_of(split=asked), trained, Walks())
-  assert (seen["evaluated_split_among_them"], seen["labels"]) == (among, labels)
-  kth = setup.seen_in_pretraining(config_of(dataset="kth", split="train"), trained, called("kth"))
-  assert kth["evaluated_data_among_them"] == kth["evaluated_split_among_them"] == bool(network)
+  seen = provenance.seen_by(trained, config_of(split=asked), Walks())
+  assert (seen.evaluated_split_among_them, seen.label_use) == (among, labels)
+  kth = provenance.seen_by(trained, config_of(dataset="kth", split="train"), called("kth"))
+  assert kth.evaluated_data_among_them == kth.evaluated_split_among_them == bool(network)
 
 
 def test_people_of_another_data_set_of_the_population_are_counted(world):
@@ -312,25 +314,26 @@ def test_people_of_another_data_set_of_the_population_are_counted(world):
   with trained.config.unlocked():
     trained.config.data.sets = defaults.data_sets("scoliosis1k_118")
   trained.people = {"scoliosis1k": ["002", "004", "777"], "walkers": ["001", "003"]}
-  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
-  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
-  assert seen["evaluated_people_among_them"] == 2
-  assert "2 of the people evaluated here are among them" in tables.caption({
-    "data": {"name": "x", "split": "test", "kind": "real", "walks": 1, "subjects": 3}, "notes": [], "rows": [],
-    "config": {}, "pretraining": seen})
+  seen = provenance.seen_by(trained, config_of(dataset="scoliosis1k_112"), walks)
+  assert (seen.evaluated_data_among_them, seen.evaluated_split_among_them) == (True, False)
+  assert seen.evaluated_people_among_them == 2
+  result = results.Result(
+    task="zero_shot", title="x", notes=[], conditions=[], columns=[], rows=[], config={}, pretraining=seen,
+    data=results.Data(name="x", split="test", kind="real", walks=1, subjects=3, content_hash=""))
+  assert "2 of the people evaluated here are among them" in tables.caption(result)
   trained.people = {}  # by a version that did not record them
-  seen = setup.seen_in_pretraining(config_of(dataset="scoliosis1k_112"), trained, walks)
-  assert (seen["evaluated_data_among_them"], seen["evaluated_people_among_them"]) == (False, None)
+  seen = provenance.seen_by(trained, config_of(dataset="scoliosis1k_112"), walks)
+  assert (seen.evaluated_data_among_them, seen.evaluated_people_among_them) == (False, None)
 
 
 def test_imported_weights_do_not_say_what_they_have_seen(world, tmp_path):
   trained = world[0][True]
   trained.imported_from, trained.step, trained.people = "weights.pt", 0, {}
   (path,) = program.run(config_of(baselines=False), tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert found["rows"][0]["title"] == "transformer tiny, imported"
   assert found["pretraining"]["datasets"] == ["data not recorded (imported from weights.pt)"]
-  assert found["pretraining"]["labels"] == "labels not known"
+  assert found["pretraining"]["label_use"] == "labels not known"
   assert not found["pretraining"]["evaluated_data_among_them"]
 
 
@@ -339,10 +342,10 @@ def test_what_a_run_began_with_is_part_of_what_it_has_seen(world):
   first = {"learned": {"sets": {"kth": {"positives": "walk", "split": "test"}}}, "imported_from": "", "before": {}}
   published = {"learned": {}, "imported_from": "weights.pt", "before": first}
   trained.started_from = published
-  seen = setup.seen_in_pretraining(config_of(dataset="kth"), trained, called("kth"))
-  assert seen["datasets"] == ["kth (test)", "data not recorded (imported from weights.pt)", "walkers (train)"]
-  assert seen["labels"] == "told the walk of every sequence of kth, then labels not known, then without labels"
-  assert seen["evaluated_split_among_them"]
+  seen = provenance.seen_by(trained, config_of(dataset="kth"), called("kth"))
+  assert seen.datasets == ["kth (test)", "data not recorded (imported from weights.pt)", "walkers (train)"]
+  assert seen.label_use == "with walk labels of kth, then labels not known, then without labels"
+  assert seen.evaluated_split_among_them
 
 
 def test_a_file_in_the_place_of_the_folder_is_said_before_any_work(world, tmp_path):
@@ -366,7 +369,7 @@ def test_several_processes_are_refused(world, monkeypatch, tmp_path, processes, 
 
 def test_centred_figures_are_added_and_named(world, tmp_path):
   (path,) = program.run(config_of(centre_by="condition", cache="off"), tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert [row["centred"] for row in found["rows"]] == ["none"] * 4 + ["condition"] * 4 + ["none", "condition"]
   assert not (tmp_path / "features").exists()
   assert any("which condition each walk comes from" in note for note in found["notes"])
@@ -374,7 +377,7 @@ def test_centred_figures_are_added_and_named(world, tmp_path):
 
 def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone(world, tmp_path):
   (path,) = program.run(config_of("linear_probe"), tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert [row["name"] for row in found["rows"]] == ["model", "untrained", "raw_gei", "chance"]
   assert set(found["rows"][0]["figures"]) == {"NM", "CL"}
   assert found["rows"][0]["figures"]["CL"]["accuracy"] > 75
@@ -383,11 +386,11 @@ def test_the_probe_learns_subjects_from_the_gallery_and_leaves_the_network_alone
   for row in found["rows"][:-1]:  # each by itself, from the same penalties
     assert row["penalty"] == float(min(row["tried"], key=row["tried"].get))
   assert any(note.startswith("Logistic regression to convergence; L2 penalties, each by") for note in found["notes"])
-  config = config_of("linear_probe", **{"probe.train_conditions": ("cl-03",)})
-  with pytest.raises(ConfigError, match=r"linear_probe-walkers.json is there .*\n  config.probe.train_conditions"):
+  config = config_of("linear_probe", **{"linear_probe.train_conditions": ("cl-03",)})
+  with pytest.raises(ConfigError, match=r"walkers-subject.json is there .*\n  config.linear_probe.train_conditions"):
     program.run(config, tmp_path)
   (path,) = program.run(config, tmp_path / "cl")
-  assert set(results.read(path)["rows"][0]["figures"]) == {"nm-01", "nm-02", "nm-03"}
+  assert set(content(path)["rows"][0]["figures"]) == {"nm-01", "nm-02", "nm-03"}
 
 
 def test_a_network_that_changes_under_the_probe_is_an_error(world, tmp_path):
@@ -404,15 +407,15 @@ def test_a_network_that_changes_under_the_probe_is_an_error(world, tmp_path):
 
 
 def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
-  (path,) = program.run(config_of("linear_probe", **{"probe.target": "tall"}), tmp_path)
+  (path,) = program.run(config_of("linear_probe", **{"linear_probe.target": "tall"}), tmp_path)
   assert path.name == "linear_probe-walkers-tall.json"
-  found = results.read(path)
+  found = content(path)
   assert found["title"] == "Linear probe of tall on walkers"
   assert found["rows"][-1]["figures"]["all"]["accuracy"] == 50
   _, splits = world
   splits["train"] = Walks("walkers/train", first=5)
-  with pytest.raises(ConfigError, match=r"share 1 subjects \(005, ...\): the probe would know"):
-    program.run(config_of("linear_probe", **{"probe.target": "tall"}), tmp_path)
+  with pytest.raises(ConfigError, match=r"share 1 subjects \(005, ...\): what is learnt would know"):
+    program.run(config_of("linear_probe", **{"linear_probe.target": "tall"}), tmp_path)
 
 
 @pytest.mark.parametrize("error,message,task,values", [
@@ -433,24 +436,24 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
   (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),
-  (ConfigError, "config.probe.iterations=0", "linear_probe", {"probe.iterations": 0}),
-  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
-   {"probe.validation_fraction": 0.0}),
-  (ConfigError, "config.probe.validation_fraction=0.0 keeps back none", "linear_probe",
-   {"probe.validation_fraction": 0.0, "probe.target": "tall"}),
+  (ConfigError, "config.linear_probe.iterations=0", "linear_probe", {"linear_probe.iterations": 0}),
+  (ConfigError, "config.linear_probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"linear_probe.validation_fraction": 0.0}),
+  (ConfigError, "config.linear_probe.validation_fraction=0.0 keeps back none", "linear_probe",
+   {"linear_probe.validation_fraction": 0.0, "linear_probe.target": "tall"}),
   (DataError, "has no split 'val'", "zero_shot", {"split": "val"}),
-  (ConfigError, r"config.probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
-   {"probe.target": "sex"}),
-  (DataError, "'empty' is given for 0 walks", "linear_probe", {"probe.target": "empty"}),
+  (ConfigError, r"config.linear_probe.target is 'sex'; .* attributes \['empty', 'tall'\]", "linear_probe",
+   {"linear_probe.target": "sex"}),
+  (DataError, "'empty' is given for 0 walks", "linear_probe", {"linear_probe.target": "empty"}),
   (ConfigError, r"train_conditions names \['nm'\]; walkers has \['cl-03', 'nm-01'", "linear_probe",
-   {"probe.train_conditions": ("nm",)}),
+   {"linear_probe.train_conditions": ("nm",)}),
   (ConfigError, "config.robustness.types names 'hail'; known: gaussian_noise", "robustness",
    {"robustness.types": ("hail",)}),
   (ConfigError, "config.robustness.severities names 0; known: 1, 2", "robustness", {"robustness.severities": (0,)}),
   (ConfigError, "config.robustness.types names one twice", "robustness", {"robustness.types": ("fog", "fog")}),
   (ConfigError, "config.robustness.corrupt is 'gallary'; known: probe, gallery, both", "robustness",
    {"robustness.corrupt": "gallary"}),
-  (DataError, "no walks left to test the probe on", "linear_probe", {"probe.train_conditions": TYPES}),
+  (DataError, "no walks left to test the probe on", "linear_probe", {"linear_probe.train_conditions": TYPES}),
 ])
 def test_what_cannot_be_evaluated_is_said_in_words(world, tmp_path, error, message, task, values):
   networks, _ = world

@@ -34,7 +34,7 @@ def checkpoint(request, tmp_path_factory):
   config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":test")
   config.model.name = request.param
   if request.param == "p3d":
-    config.objective.masked_fraction = 0.0
+    config.student.masked_fraction = 0.0
     config.model.body_heads = 0
   folder = tmp_path_factory.mktemp(request.param)
   _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))

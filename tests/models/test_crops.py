@@ -47,8 +47,8 @@ def test_group_i_holds_every_gth_sample_from_i():
 
 
 @pytest.mark.parametrize("batch, crop_list, options, message", [
-  (8, (), {}, r"config.objective.crop_list=\(\): each must be a number of strips, 1, 2, 4 or 8"),
-  (8, (3,), {}, r"config.objective.crop_list=\(3,\): each must be a number of strips, 1, 2, 4 or 8"),
+  (8, (), {}, r"config.student.crop_list=\(\): each must be a number of strips, 1, 2, 4 or 8"),
+  (8, (3,), {}, r"config.student.crop_list=\(3,\): each must be a number of strips, 1, 2, 4 or 8"),
   (3, (1, 1), {}, r"config.data.batch_size=3 does not divide into the 2 equal groups of .*\(1, 1\); take 2 or 4"),
   (3, (2,), {}, r"batch_size=3 does not divide into the 2 equal groups \(aligned and shifted\) .*; take 2 or 4"),
   (6, (2, 1), {}, "batch_size=6 does not divide into the 4 equal groups .*; take 4 or 8"),

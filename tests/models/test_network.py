@@ -58,8 +58,8 @@ def test_nothing_masked_runs_no_decoder(network):
 
 
 def test_groups_and_masking_that_cannot_work_are_refused(network):
-  with pytest.raises(ConfigError, match="batch_size=4 does not .* 6 equal groups .* of config.objective.crop_list"):
+  with pytest.raises(ConfigError, match="batch_size=4 does not .* 6 equal groups .* of config.student.crop_list"):
     network.pretrain(FRAMES, VALID, crop_list=(4, 2, 1), masked_fraction=0.0, key=jax.random.key(0))
   reference = nnx.eval_shape(lambda: create_network(name="p3d", variant="test", rngs=nnx.Rngs(0)))
-  with pytest.raises(ConfigError, match="set objective.masked_fraction to 0"):
+  with pytest.raises(ConfigError, match="set student.masked_fraction to 0"):
     reference.pretrain(FRAMES, VALID, crop_list=(1,), masked_fraction=0.5, key=jax.random.key(0))

@@ -19,7 +19,7 @@ from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import configuration, supervised
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
-from fgait_jax.training.step import step_of
+from fgait_jax.training.step import pretraining_step
 
 RULES = defaults.fine_tune().optim.rules
 
@@ -69,8 +69,8 @@ def configure(**changes):
   config = pretrain.get_config("test")
   for name in ("affine", "perspective", "flip", "dilate", "blur"):
     config.augment[name] = 0.0
-  own = {"model.name": "patches", "model.variant": "two", "objective.masked_fraction": 0.0, "objective.queue": 0,
-         "objective.crop_list": (2,), "data.batch_size": 8}
+  own = {"model.name": "patches", "model.variant": "two", "student.masked_fraction": 0.0, "student.crop_list": (2,),
+         "objectives.contrastive.queue": 0, "objectives.reconstruction.weight": 0.0, "data.batch_size": 8}
   config.update_from_flattened_dict(own | changes)
   return config
 
@@ -92,8 +92,7 @@ def test_it_is_cut_and_pretrained(mesh):
   assert encoder["mixers"]["kernel"].sharding.spec == P(None, "fsdp", "tensor")
   assert encoder["patch"]["kernel"].sharding.spec == P(None, "tensor")
   before = jax.device_get(encoder)
-  optimizer, schedule = states.optimizer_of(config, state["params"]), lambda _: 0.1
-  step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
+  step = pretraining_step(config, graph, mesh=mesh, shardings=shardings)
   batch = {"frames": draws(8, 2, 4), "valid": np.ones((8, 2, 4), bool), "group": np.arange(8, dtype=np.int32),
            "readable": np.ones(8, bool)}
   for number in range(2):  # the first step of the warm-up has rate 0
@@ -130,7 +129,7 @@ def test_it_is_fine_tuned_by_low_rank_updates_and_slower_below(mesh):
 
 
 @pytest.mark.parametrize("changes, message", [
-  ({"objective.masked_fraction": 0.5}, "config.model.name='patches' cannot leave tokens out; set it to 0"),
+  ({"student.masked_fraction": 0.5}, "config.model.name='patches' cannot leave tokens out; set it and .* to 0"),
   ({"model.variant": "three"}, "model.variant='three' is not known; known: two"),
 ])
 def test_what_it_cannot_do_is_refused(mesh, changes, message):

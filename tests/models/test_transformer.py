@@ -152,7 +152,7 @@ def test_gradients_in_bfloat16_are_numbers(remat):
 
 def test_groups_that_do_not_divide_are_refused():
   frames, valid = clips(3, 2)
-  with pytest.raises(ConfigError, match=r"batch_size=3 does not .* 4 equal groups .*objective.crop_list=\(2, 1\)"):
+  with pytest.raises(ConfigError, match=r"batch_size=3 does not .* 4 equal groups .*student.crop_list=\(2, 1\)"):
     make().encode_parts(frames, valid, crop_list=(2, 1))
   with pytest.raises(ConfigError, match="each must be a number of strips, 1, 2, 4 or 8"):
     make().encode_parts(frames, valid, crop_list=(3,))

@@ -9,7 +9,7 @@ import pytest
 
 from configs import pretrain
 from fgait_jax import defaults
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 
 
 class ToySplit:
@@ -56,7 +56,7 @@ def configure():
     config.data.threads = 1
     for name in ("affine", "perspective", "flip", "dilate", "blur"):  # tests/data has them; they compile for long
       config.augment[name] = 0.0
-    config.objective.crop_list = (2,)
+    config.student.crop_list = (2,)
     config.optim.peak_rate = 1e-4
     config.train.compilation_cache = ""  # tests/conftest.py has set one
     config.update_from_flattened_dict({key.replace("__", "."): value for key, value in changes.items()})
@@ -70,17 +70,18 @@ def run(toy):
   """`run(config, workdir, devices=1, evaluators=())`: the loop, whose step is compiled once a (config, mesh)."""
   compiled = {}
 
-  def step_of(config, graph, optimizer, *, mesh, **rest):
-    key = (config.model, config.objective, config.optim, config.augment, config.data.batch_size, config.train.steps)
+  def pretraining_step(config, graph, *, mesh, **rest):
+    key = (config.model, config.student, config.teacher, config.objectives, config.optim, config.augment,
+           config.data.batch_size, config.train.steps)
     key = (str(key), config.seed, mesh)
     if key not in compiled:
-      compiled[key] = made(config, graph, optimizer, mesh=mesh, **rest)
+      compiled[key] = made(config, graph, mesh=mesh, **rest)
     return compiled[key]
 
-  made, loop.step_of = loop.step_of, step_of
+  made, pretraining.pretraining_step = pretraining.pretraining_step, pretraining_step
   jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
-  yield lambda config, workdir, *, devices=1, **given: loop.run(
+  yield lambda config, workdir, *, devices=1, **given: pretraining.run(
     config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
   )
   jax.config.update("jax_disable_most_optimizations", False)
-  loop.step_of = made
+  pretraining.pretraining_step = made

@@ -10,7 +10,7 @@ import pytest
 
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
-from fgait_jax.training import loop
+from fgait_jax.training import loop, pretraining
 from fgait_jax.training.metrics import read_lines
 
 STEPS = 4
@@ -176,16 +176,16 @@ def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
 
 def test_wrong_data_keys_are_refused_before_anything_is_read_or_evaluated(configure, toy):
   with pytest.raises(ConfigError, match=r"data.workers is -1; it must be at least 0"):
-    loop.batches(configure(data__workers=-1), {"toy": toy}, start=0, stop=4)
+    pretraining.batches(configure(data__workers=-1), {"toy": toy}, start=0, stop=4)
 
 
 def test_what_is_said_of_a_data_set_follows_its_name(configure, monkeypatch):
   """Whatever the order: one that is open already comes first, as the walkers of the main job's discriminant do."""
   given = {}
-  monkeypatch.setattr(loop, "open_batches", lambda splits, **values: given.update(values, splits=splits))
-  monkeypatch.setattr(loop, "open_split", lambda folder, name, split: f"{name}/{split}")
+  monkeypatch.setattr(pretraining, "open_batches", lambda splits, **values: given.update(values, splits=splits))
+  monkeypatch.setattr(pretraining, "open_split", lambda folder, name, split: f"{name}/{split}")
   config = configure(data__sets=defaults.data_sets("b:2:subject,c:3:walk:test,a"))
-  loop.batches(config, loop.opened("built", config.data.sets, first={"b": None}), start=0, stop=4)
+  pretraining.batches(config, pretraining.opened("built", config.data.sets, first={"b": None}), start=0, stop=4)
   assert given["splits"] == ("b/train", "a/train", "c/test")
   assert given["factors"] == (2, 1, 3)
   assert given["positives"] == ("subject", "sequence", "walk")
@@ -200,7 +200,7 @@ def test_means_over_several_steps(run, configure, uninterrupted, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configure, monkeypatch, tmp_path):
   """The state is broken between batches 1 and 2: loss 2 is not a number, and nothing of that step may be kept."""
-  made, given = loop.step_of, []
+  made, given = pretraining.pretraining_step, []
 
   def breaking(*args, **kwargs):
     step = made(*args, **kwargs)
@@ -213,7 +213,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
 
     return train_step
 
-  monkeypatch.setattr(loop, "step_of", breaking)
+  monkeypatch.setattr(pretraining, "pretraining_step", breaking)
   with pytest.raises(NonFiniteLoss) as raised:
     run(configure(train__save_every=100), tmp_path)
   message = str(raised.value)

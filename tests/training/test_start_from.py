@@ -11,7 +11,7 @@ from flax import nnx
 from fgait_jax.errors import CheckpointError, NonFiniteLoss
 from fgait_jax.interop import import_opengait, names
 from fgait_jax.models.backbones import create_network
-from fgait_jax.training import loop
+from fgait_jax.training import pretraining
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.metrics import read_lines
 
@@ -23,7 +23,7 @@ def assert_same(a, b):
 @pytest.fixture(scope="module")
 def broken(run, configure, tmp_path_factory):
   """A run whose loss is no number at step 2, with its last whole state and what it said."""
-  workdir, made, given = tmp_path_factory.mktemp("broken"), loop.step_of, []
+  workdir, made, given = tmp_path_factory.mktemp("broken"), pretraining.pretraining_step, []
 
   def breaking(*args, **kwargs):
     step = made(*args, **kwargs)
@@ -38,7 +38,7 @@ def broken(run, configure, tmp_path_factory):
     return train_step
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop, "step_of", breaking)
+    patch.setattr(pretraining, "pretraining_step", breaking)
     with pytest.raises(NonFiniteLoss) as raised:
       run(configure(), workdir)
   return workdir, given[0], str(raised.value)
@@ -101,7 +101,7 @@ def test_imported_weights_can_be_trained_further(run, configure, tmp_path):
   safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path)
   import_opengait.run(path, out=tmp_path / "imported")
   config = configure(model__name="p3d", model__variant=variant, model__temporal_pooling="max", model__body_heads=0,
-                     objective__masked_fraction=0.0, train__stop_at=0,
+                     student__masked_fraction=0.0, objectives__reconstruction__weight=0.0, train__stop_at=0,
                      train__start_from=str(tmp_path / "imported"))
   began = run(config, tmp_path / "run")
   assert load_network(tmp_path / "run").people == {}  # of the imported weights they are not known

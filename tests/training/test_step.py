@@ -12,7 +12,7 @@ import pytest
 from configs import pretrain
 from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 from fgait_jax.training import state as states
-from fgait_jax.training.step import ema_rate, step_of
+from fgait_jax.training.step import ema_rate, pretraining_step
 
 
 def test_momentum_of_the_teacher_is_the_reference_curve():
@@ -33,11 +33,10 @@ def compiled_step(**mesh):
   config = pretrain.get_config("test")
   for name in ("affine", "perspective", "flip", "dilate", "blur"):
     config.augment[name] = 0.0
-  config.data.batch_size, config.objective.queue, config.objective.crop_list = 64, 0, (1,)
+  config.data.batch_size, config.objectives.contrastive.queue, config.student.crop_list = 64, 0, (1,)
   mesh = make_mesh(**mesh)
   graph, target, shardings = states.abstract(config, mesh)
-  optimizer, schedule = states.optimizer_of(config, target["params"]), states.schedule_of(config)
-  step = step_of(config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule)
+  step = pretraining_step(config, graph, mesh=mesh, shardings=shardings)
   shapes = {
     "frames": ((2, 4, 64, 64, 1), np.uint8), "valid": ((2, 4), bool), "group": ((), np.int32), "readable": ((), bool),
   }

@@ -8,7 +8,7 @@ from fgait_jax import rng
 from fgait_jax.objectives.contrastive import NOBODY
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
-from fgait_jax.training.step import ema_rate, step_of
+from fgait_jax.training.step import ema_rate, pretraining_step
 
 BATCH = 8
 
@@ -16,13 +16,14 @@ BATCH = 8
 @pytest.fixture(scope="module")
 def made(configure):
   """(configuration, state at step 0, the step not yet compiled)"""
-  config = configure(objective__queue=2 * BATCH, objective__ema_start=0.7, data__batch_size=BATCH)
+  config = configure(objectives__contrastive__queue=2 * BATCH, teacher__ema_start=0.7, data__batch_size=BATCH)
   mesh = make_mesh(devices=jax.devices()[:1])
   graph, state, shardings = states.create(config, mesh)
-  optimizer, schedule = states.optimizer_of(config, state["params"]), states.schedule_of(config)
-  return config, jax.device_get(state), step_of(
-    config, graph, optimizer, mesh=mesh, shardings=shardings, schedule=schedule
-  )
+  return config, jax.device_get(state), pretraining_step(config, graph, mesh=mesh, shardings=shardings)
+
+
+def queue_of(state):
+  return state["objectives"]["contrastive"]
 
 
 def batch(number):
@@ -67,8 +68,9 @@ def test_the_queue_holds_the_last_batches_newest_first(history):
   nobody = np.full(BATCH, NOBODY)
   held = [nobody, nobody], [rows[0], nobody], [rows[1], rows[0]], [rows[2], rows[1]]
   for state, expected in zip(history, held, strict=True):
-    np.testing.assert_array_equal(state["queue"]["group"], np.concatenate(expected))
-  np.testing.assert_array_equal(history[3]["queue"]["projection"][BATCH:], history[2]["queue"]["projection"][:BATCH])
+    np.testing.assert_array_equal(queue_of(state)["group"], np.concatenate(expected))
+  held = [queue_of(state)["projection"] for state in history]
+  np.testing.assert_array_equal(held[3][BATCH:], held[2][:BATCH])
 
 
 def test_the_first_clip_is_the_teachers_and_the_second_the_students(made, step, history):
@@ -80,7 +82,7 @@ def test_the_first_clip_is_the_teachers_and_the_second_the_students(made, step, 
     state, _ = step(made[1], changed, 0)
     jax.tree.map(np.testing.assert_array_equal, same(state), same(history[1]))
     assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (other(state), other(history[1]))), strict=True))
-    projections = state["queue"]["projection"], history[1]["queue"]["projection"]
+    projections = queue_of(state)["projection"], queue_of(history[1])["projection"]
     assert np.array_equal(*projections) == (clip == 1)
 
 

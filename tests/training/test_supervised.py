@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
 from configs import pretrain
-from fgait_jax import defaults
+from fgait_jax import defaults, objectives
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.backbones import BACKBONES
 from fgait_jax.parallel.mesh import make_mesh
@@ -49,7 +49,7 @@ def learner_of(pretrained, **changes):
 def batch():
   rng = np.random.default_rng(0)
   return {"frames": 255 * rng.integers(0, 2, (8, 1, 4, 64, 64, 1), np.uint8), "valid": np.ones((8, 1, 4), bool),
-          "label": np.repeat(np.arange(4, dtype=np.int32), 2)}
+          "label": np.repeat(np.arange(4, dtype=np.int32), 2), "readable": np.ones(8, bool)}
 
 
 def trained(learner, steps=2, crop_list=()):
@@ -57,14 +57,18 @@ def trained(learner, steps=2, crop_list=()):
   schedule = make_schedule(schedule="step", peak_rate=0.1, final_rate=0.0, warmup_steps=0, step_at=(), step_factor=0.1,
                            steps=steps)
   optimizer = supervised.optimizer_of(
-    learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5,
-    schedule=schedule, options=OPTIONS)
-  state, shardings = supervised.initial_state(learner, optimizer)
-  step = supervised.make_step(
-    learner, optimizer, shardings=shardings, seed=0, augmentation=OFF, crop_list=crop_list, triplet_weight=1.0,
-    margin=0.2, cross_entropy_weight=1.0, scale=16.0, label_smoothing=0.1)
+    learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5, schedule=schedule,
+    options=OPTIONS)
+  settings = defaults.fine_tune()
+  settings.crop_list = crop_list
+  settings.augment.update(OFF)
+  active = objectives.build(settings.objectives)
+  start, _, shardings = supervised.abstract(learner, optimizer, active)
+  step = supervised.supervised_step(
+    learner, optimizer, active, settings=settings, seed=0, schedule=schedule, shardings=shardings)
+  state = start()
   for number in range(steps):
-    state, metrics = step(state, learner.frozen, batch(), np.int32(number), np.float32(1.0))
+    state, metrics = step(state, batch(), np.int32(number), learner.frozen, np.float32(1.0))
   assert metrics["finite"][0] == 1
   return state
 
@@ -84,7 +88,7 @@ def test_low_rank_updates_start_as_the_network_and_leave_it_alone(networks):
   state = trained(learner)
   assert same(before, learner.frozen)
   assert same(state["stats"]["projector"], pretrained.stats["projector"])
-  after = learner.params(state["trainable"])
+  after = learner.params(state["params"])
   kernel = ("blocks", "attention", "query", "kernel")
   moved, base_kernel = after["encoder"], pretrained.params["encoder"]
   assert same(moved["norm"], base_kernel["norm"])
@@ -102,7 +106,7 @@ def test_stages_of_rate_zero_and_running_statistics_stay_to_the_bit(networks):
   state = trained(learner, crop_list=(2,))
   for module in ("encoder", "projector"):
     assert same(state["stats"][module], pretrained.stats[module])
-  after = learner.params(state["trainable"])
+  after = learner.params(state["params"])
   for stage in ("stem", "stem_norm", "stage1", "stage2"):
     assert same(after["encoder"][stage], pretrained.params["encoder"][stage])
   for stage in ("stage3", "stage4"):

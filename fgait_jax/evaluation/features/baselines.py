@@ -15,7 +15,8 @@ from fgait_jax.data.schema import WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation.features.extraction import Features, describe, progress_bar, read_walk
+from fgait_jax.evaluation.features.extraction import progress_bar, read_walk, with_embeddings
+from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.evaluation.metrics.distances import centre, check_centring
 from fgait_jax.training import linear_maps
 
@@ -37,7 +38,7 @@ def mean_silhouettes(split, *, max_frames: int, mirror: Iterable[str] = (), rows
       frames = read_walk(split, int(row), max_frames=max_frames, mirror=mirror)[:, :, side:-side]
       images.append(frames.mean(axis=0, dtype=np.float32).ravel() / 255)
       advance(1)
-  return describe(split, np.stack(images)[..., None], rows)
+  return with_embeddings(Labels.of(split, rows), np.stack(images)[..., None])
 
 
 def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
@@ -55,7 +56,8 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
   """Fisher's discriminant of raw GEIs, learnt from the people and with the settings of a network's own discriminant
   (`pretraining` is the configuration of its run), so that both stand on the same terms.
 
-  None where the network has none, was not told who walks, or the sets that taught it are not in `data_dir`.
+  None where the network has none, where it learnt without labels of subjects, and where the sets that taught it are not
+  in `data_dir`.
   """
   closing = pretraining.discriminant
   sets = closing.sets or pretraining.data.sets

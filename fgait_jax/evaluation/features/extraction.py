@@ -1,4 +1,4 @@
-"""Embeds every sequence of a split once, over all devices, and keeps the result on disk.
+"""Embeds every sequence of a split once, over all devices.
 
 Whole sequences, in order, without augmentation. Sequences of like length share a batch and pad to one of a few
 lengths, so that few programs are compiled; the order of the split is kept. Never trains, never changes the network.
@@ -6,15 +6,11 @@ lengths, so that few programs are compiled; the order of the split is kept. Neve
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import fnmatch
 import functools
 import hashlib
-import json
-import os
 import pathlib
-import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 import jax
 import numpy as np
@@ -25,103 +21,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import fgait_jax
 from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
-from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.protocols.base import check
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.parallel.hosts import first_message, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
-from fgait_jax.paths import local_path
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
-_ARRAYS = ("embeddings", "labels", "types", "views")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Features:
-  """Embeddings float32 [N, C, P] (P parts of C channels) and, for each, who walked, how, and from where it was seen."""
-
-  embeddings: np.ndarray
-  subjects: np.ndarray
-  conditions: np.ndarray
-  views: np.ndarray
-  keys: np.ndarray
-
-  def __len__(self) -> int:
-    return len(self.embeddings)
-
-  def take(self, rows: np.ndarray) -> "Features":
-    """The given rows (indices or booleans), in that order."""
-    return Features(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
-
-  def save(self, path: str | os.PathLike, *, identity: Mapping | None = None) -> None:
-    """Writes .npz with keys embeddings, labels, types, views, keys; in one move, so that no half file is ever read."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    columns = {k: np.asarray(v, np.str_) for k, v in (
-      ("labels", self.subjects), ("types", self.conditions), ("views", self.views), ("keys", self.keys))}
-    np.savez(half, embeddings=self.embeddings, identity=json.dumps(identity or {}, sort_keys=True), **columns)
-    half.replace(path)
-
-  @classmethod
-  def load(cls, path: str | os.PathLike) -> tuple["Features", dict]:
-    """`save`'s file, or one made by another tool, whose `keys` may be absent: checked features, and the identity they
-    were saved under ({} where another tool made the file).
-
-    Raises `DataError`, which names the file, unless it holds embeddings that can be compared (`protocols.base.check`).
-    """
-    arrays = _read(path)
-    walks = check(*(arrays[name] for name in _ARRAYS), origin=str(path))
-    keys = arrays.get("keys", np.arange(len(walks)).astype(np.str_))
-    if keys.shape != (len(walks),):
-      raise DataError(f"{path}: keys have shape {keys.shape}; wanted one for each of {len(walks)} rows, or none at all")
-    return cls(embeddings=walks.embeddings, subjects=walks.labels, conditions=walks.types, views=walks.views,
-               keys=keys.astype(np.str_)), _identity(arrays.get("identity"))
-
-
-def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """The arrays of an .npz file; raises `DataError` unless those of embeddings are among them."""
-  try:
-    with open(path, "rb") as stream:
-      if stream.read(2) != b"PK":  # numpy reads other formats too, and returns another type for each
-        raise ValueError("it is no .npz archive; numpy.savez writes one")
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: _member(file, name) for name in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
-  if objects := [name for name in (*_ARRAYS, "keys") if name in arrays and arrays[name] is None]:
-    raise DataError(f"{path}: {', '.join(objects)} hold Python objects, which are pickles and never loaded; save text"
-                    " as numpy.asarray(labels, str), and embeddings as floats")
-  if missing := [name for name in _ARRAYS if name not in arrays]:
-    raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types and"
-                    f" views, found {', '.join(arrays) or 'none'}")
-  return arrays
-
-
-def _member(file: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-  """An array of an open .npz, None where it holds Python objects."""
-  try:
-    return file[name]
-  except ValueError as error:
-    if "allow_pickle" not in str(error):
-      raise
-    return None
-
-
-def _identity(stored: np.ndarray | None) -> dict:
-  """What `Features.save` wrote of the origin; {} of an array of that name that is not its."""
-  try:
-    found = json.loads(str(stored))
-  except ValueError:
-    return {}
-  return found if isinstance(found, dict) else {}
-
-
-def describe(split, embeddings: np.ndarray, rows: np.ndarray | None = None) -> Features:
-  """`embeddings` with the names that `split` gives to the same rows."""
-  rows = np.arange(len(split)) if rows is None else rows
-  text = {n: np.asarray(getattr(split, n))[rows].astype(np.str_) for n in ("subjects", "conditions", "views", "keys")}
-  return Features(embeddings=embeddings, **text)
+def with_embeddings(labels: Labels, embeddings: np.ndarray) -> Features:
+  """`labels` with the embeddings of the same walks."""
+  return Features(**vars(labels), embeddings=embeddings)
 
 
 def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = (), stride: int = 1) -> np.ndarray:
@@ -149,8 +60,6 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
   Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
   read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
   """
-  if embedding not in EMBEDDINGS:
-    raise ConfigError(f"config.embedding is {embedding!r}; known: {', '.join(EMBEDDINGS)}")
   rows = np.arange(len(split)) if rows is None else np.asarray(rows)
   if not len(rows):
     raise DataError(f"split {split.name!r} holds no sequences to embed; choose another config.split")
@@ -183,7 +92,7 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
     collect(*waiting)
     advance(len(waiting[0]))
   reader.check()
-  return describe(split, np.stack(result), rows)
+  return with_embeddings(Labels.of(split, rows), np.stack(result))
 
 
 def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int) -> list[tuple]:
@@ -271,27 +180,6 @@ def code() -> str:
   for path in (*files, pathlib.Path(__file__)):
     digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
   return digest.hexdigest()[:16]
-
-
-def cached(folder: str | os.PathLike | None, identity: Mapping,
-           compute: Callable[[], Features]) -> tuple[Features, bool]:
-  """Features under `identity` (checkpoint, code, data, options: JSON values), and whether they were read rather than
-  computed.
-
-  A damaged or foreign file is computed again. `folder` None keeps nothing.
-  """
-  if folder is None:
-    return compute(), False
-  text = json.dumps(identity, sort_keys=True)
-  path = local_path(folder, "config.cache") / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
-  if path.is_file():
-    with contextlib.suppress(DataError):
-      found, stored = Features.load(path)
-      if json.dumps(stored, sort_keys=True) == text:
-        return found, True
-  features = compute()
-  features.save(path, identity=identity)
-  return features, False
 
 
 def _ahead(load: Callable, jobs: list) -> Iterator:

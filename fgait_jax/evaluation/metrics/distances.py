@@ -36,9 +36,8 @@ class Blocks:
   bytes: int
 
 
-def plan_blocks(
-  num_probes: int, num_gallery: int, *, channels: int, parts: int, budget_bytes: int = BUDGET
-) -> Blocks:
+def plan_blocks(num_probes: int, num_gallery: int, *, channels: int, parts: int,
+                budget_bytes: int = BUDGET) -> Blocks:
   """Block sizes for `num_probes` against `num_gallery` embeddings within `budget_bytes` of device memory.
 
   On the device lie: the gallery, or two blocks of it (one in use, one on its way), each also as it came; the block of
@@ -46,19 +45,13 @@ def plan_blocks(
   the smallest blocks fit.
   """
   item = channels * parts * _BYTES
-  choices = [
-    _blocks(num_probes, num_gallery, probes, gallery, resident, item)
-    for resident in (True, False)
-    for gallery in _sizes(num_gallery)
-    for probes in _sizes(num_probes)
-  ]
+  choices = [_blocks(num_probes, num_gallery, probes, gallery, resident, item) for resident in (True, False)
+             for gallery in _sizes(num_gallery) for probes in _sizes(num_probes)]
   fitting = [plan for plan in choices if plan.bytes <= budget_bytes]
   if not fitting:
     needed = min(plan.bytes for plan in choices)
-    raise ConfigError(
-      f"a gallery of {num_gallery} embeddings [{channels}, {parts}] needs at least {needed} bytes on the device, the "
-      f"budget is {budget_bytes}; raise budget_bytes"
-    )
+    raise ConfigError(f"a gallery of {num_gallery} embeddings [{channels}, {parts}] needs at least {needed} bytes on"
+                      f" the device, the budget is {budget_bytes}; raise budget_bytes")
   return max(fitting, key=lambda plan: (min(plan.probes, 256), plan.resident, plan.probes, plan.gallery))
 
 
@@ -100,10 +93,8 @@ def check_metric(metric: str) -> str:
 def check_shapes(probe: np.ndarray, gallery: np.ndarray) -> None:
   """Raises DataError unless both are [sequences, channels, parts] with the same channels and parts."""
   if probe.ndim != 3 or gallery.ndim != 3 or probe.shape[1:] != gallery.shape[1:]:
-    raise DataError(
-      f"embeddings have shapes {probe.shape} and {gallery.shape}; wanted [sequences, channels, parts] twice, with "
-      "the same channels and parts"
-    )
+    raise DataError(f"embeddings have shapes {probe.shape} and {gallery.shape}; wanted [sequences, channels, parts]"
+                    " twice, with the same channels and parts")
 
 
 @functools.partial(jax.jit, static_argnames=("metric",))
@@ -149,9 +140,8 @@ def send(embeddings: np.ndarray, rows: np.ndarray, *, length: int, metric: str) 
   return part_major(jnp.asarray(picked), metric=metric)
 
 
-def pairwise(
-  probe: np.ndarray, gallery: np.ndarray, *, metric: str = "euclidean", budget_bytes: int = BUDGET
-) -> np.ndarray:
+def pairwise(probe: np.ndarray, gallery: np.ndarray, *, metric: str = "euclidean",
+             budget_bytes: int = BUDGET) -> np.ndarray:
   """Distances [N, M] of embeddings [N, C, P] and [M, C, P] on the host, computed block by block."""
   check_shapes(probe, gallery)
   check_metric(metric)

@@ -1,53 +1,51 @@
-"""Results of the same evaluation, paired, and the test of one against the other: for the task "compare" and the report.
+"""The paired test of one system against another, over the subjects of their probes.
 
-Result files keep each probe subject's mean outcome and number of trials (`by_subject`). The test draws and swaps whole
-subjects, so these hold all that single probes would say.
+Result files keep each probe subject's mean outcome and number of trials. The test draws and swaps whole subjects, so
+these hold all that single probes would say.
 """
+
+import dataclasses
 
 import numpy as np
 
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.metrics import statistics
 
-OUTCOMES = {"rank1": "rank-1 %", "map": "mAP %", "accuracy": "accuracy %"}  # that a subject has a mean of
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BySubject:
+  """Of each of `subjects`: outcomes in per cent over its `trials` (mAP: over its `map_trials`); lists of one length."""
+
+  subjects: list[str]
+  trials: list[float]
+  rank1: list[float | None] | None = None
+  map: list[float | None] | None = None
+  map_trials: list[float] | None = None
+  accuracy: list[float | None] | None = None
+
+  def __post_init__(self):
+    lengths = {f.name: len(v) for f in dataclasses.fields(self) if (v := getattr(self, f.name)) is not None}
+    if len(set(lengths.values())) > 1:
+      raise ValueError(f"by_subject has columns of different lengths: {lengths}")
+
+  def sums(self, key: str) -> tuple[dict[str, float], dict[str, float]] | None:
+    """Subject -> outcome `key` times trials, and -> trials, of the subjects that have one; None without outcomes."""
+    outcomes = getattr(self, key, None)
+    if outcomes is None:
+      return None
+    trials = self.map_trials if key == "map" and self.map_trials is not None else self.trials
+    rows = [row for row in zip(self.subjects, outcomes, trials, strict=True) if row[1] is not None]
+    return {name: value * count for name, value, count in rows}, {name: count for name, _, count in rows}
 
 
-def identity(result: dict) -> tuple:
-  """Results of two sources are of the same evaluation where this is equal."""
-  protocol = result.get("protocol")
-  name = protocol.get("name") if isinstance(protocol, dict) else protocol
-  if result["task"] == "score":  # titles and data carry the name of the embeddings' file there
-    return "score", str(name)
-  data, method = result["data"], (result.get("fine_tuning") or {}).get("method")
-  return str(result["task"]), str(result["title"]), str(data["name"]), str(data["split"]), str(name), str(method)
-
-
-def pairs(first: list[dict], second: list[dict]) -> tuple[list[tuple[dict, dict]], list[str]]:
-  """Results of both sources for the same evaluation, and the titles of those without a partner."""
-  left, found, alone = list(second), [], []
-  for result in first:
-    mate = next((n for n, other in enumerate(left) if identity(other) == identity(result)), None)
-    if mate is None:
-      alone.append(str(result["title"]))
-    else:
-      found.append((result, left.pop(mate)))
-  return found, alone + [str(result["title"]) for result in left]
-
-
-def same_data(first: dict, second: dict) -> bool:
-  """Whether both may be of the same walks. Two scores are of two files, whatever walks these hold: there subjects and
-  trials must tell, which `tested` looks at."""
-  return first["task"] == "score" or first["data"].get("content_hash") == second["data"].get("content_hash")
-
-
-def tested(first: dict, second: dict, key: str, *, resamples: int, seed: int) -> dict:
-  """The paired test of two `by_subject` of one condition: {subjects, trials, <key>: per cent}, lists of one length.
+def tested(first: BySubject, second: BySubject, key: str, *, resamples: int, seed: int) -> dict:
+  """The paired test of the outcome `key` that both have.
 
   Returns `first` and `second` over all trials, their `difference`, its `ci` and `p` (statistics.paired_sums), and
   counts `subjects`, `trials`, `better_subjects`, `worse_subjects`. Raises `DataError`, with the reason alone, where the
   probes are not the same or are of one subject.
   """
-  (one, trials), (two, others) = (_sums(by, key) for by in (first, second))
+  (one, trials), (two, others) = first.sums(key), second.sums(key)
   names = sorted(one)
   if set(one) != set(two) or any(trials[name] != others[name] for name in names):
     raise DataError(f"the probes are not the same ({len(one)} and {len(two)} subjects, {sum(trials.values()):g} and"
@@ -59,10 +57,3 @@ def tested(first: dict, second: dict, key: str, *, resamples: int, seed: int) ->
   found = statistics.paired_sums(b - a, counts, resamples=resamples, seed=seed)
   return {"first": a.sum() / counts.sum(), "second": b.sum() / counts.sum(), **found, "subjects": len(names),
           "trials": int(counts.sum()), "better_subjects": int((b > a).sum()), "worse_subjects": int((b < a).sum())}
-
-
-def _sums(by: dict, key: str) -> tuple[dict, dict]:
-  """Subject -> outcome in per cent times trials, and -> trials, of the subjects that have an outcome."""
-  trials = by.get("map_trials", by["trials"]) if key == "map" else by["trials"]
-  rows = [row for row in zip(map(str, by["subjects"]), by[key], trials, strict=True) if row[1] is not None]
-  return {name: value * trials for name, value, trials in rows}, {name: trials for name, _, trials in rows}

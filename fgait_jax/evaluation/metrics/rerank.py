@@ -11,9 +11,7 @@ from scipy import sparse
 from fgait_jax.errors import ConfigError, DataError
 
 
-def rerank(
-  distances: np.ndarray, *, num_probes: int, k1: int = 6, k2: int = 6, weight: float = 0.3
-) -> np.ndarray:
+def rerank(distances: np.ndarray, *, num_probes: int, k1: int = 6, k2: int = 6, weight: float = 0.3) -> np.ndarray:
   """New distances [probes, gallery] from all distances [n, n] of probes (first) and gallery: (1 - w) Jaccard + w own.
 
   Distances are scaled by the largest of each column. k1: neighbours; k2: neighbours averaged in query expansion;

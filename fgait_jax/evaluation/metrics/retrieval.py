@@ -1,4 +1,4 @@
-"""Ranks of a probe's mates in a gallery, and rank-k, mAP, mINP and CMC from them.
+"""Ranks of a probe's mates in a gallery, and rank-k, mAP and mINP from them.
 
 No gallery is sorted: the rank of a mate is one more than the number of gallery items that lie closer. Equal distances
 keep the gallery's order, as a stable sort of the distances would; `nearest` follows the same rule.
@@ -61,20 +61,10 @@ class Ranking:
     return (self.first > 0) & (self.first <= rank)
 
 
-def rank(
-  probe: np.ndarray,
-  gallery: np.ndarray,
-  *,
-  probe_labels: np.ndarray,
-  gallery_labels: np.ndarray,
-  gallery_groups: np.ndarray | None = None,
-  probe_cameras: np.ndarray | None = None,
-  gallery_cameras: np.ndarray | None = None,
-  bins: np.ndarray | None = None,
-  counted: np.ndarray | None = None,
-  metric: str = "euclidean",
-  budget_bytes: int = BUDGET,
-) -> Ranking:
+def rank(probe: np.ndarray, gallery: np.ndarray, *, probe_labels: np.ndarray, gallery_labels: np.ndarray,
+         gallery_groups: np.ndarray | None = None, probe_cameras: np.ndarray | None = None,
+         gallery_cameras: np.ndarray | None = None, bins: np.ndarray | None = None, counted: np.ndarray | None = None,
+         metric: str = "euclidean", budget_bytes: int = BUDGET) -> Ranking:
   """Ranks probes [n, C, P] in the gallery [m, C, P], apart in each of `gallery_groups` (ints 0..v-1, one per item).
 
   Given cameras, gallery items of the probe's own subject and camera are left out of its ranking (person
@@ -108,9 +98,8 @@ def rank(
   return dataclasses.replace(found, pairs=np.concatenate(pairs) if pairs else None)
 
 
-def nearest(
-  probe: np.ndarray, gallery: np.ndarray, *, count: int, metric: str = "euclidean", budget_bytes: int = BUDGET
-) -> tuple[np.ndarray, np.ndarray]:
+def nearest(probe: np.ndarray, gallery: np.ndarray, *, count: int, metric: str = "euclidean",
+            budget_bytes: int = BUDGET) -> tuple[np.ndarray, np.ndarray]:
   """The `count` closest gallery items of every probe: indices int32 [n, count] and distances float32 [n, count]."""
   if not len(gallery):
     raise DataError("the gallery is empty")
@@ -125,16 +114,9 @@ def nearest(
   return np.concatenate(indices), np.concatenate(values)
 
 
-def cmc(ranking: Ranking, *, length: int = 20) -> np.ndarray:
-  """Share [length] of probes with a mate within rank 1..length; probes without a mate count as errors."""
-  return np.stack([ranking.hits(k).mean() for k in range(1, length + 1)])
-
-
 def _plan(probe, gallery, columns, budget_bytes) -> Blocks:
   check_shapes(probe, gallery)
-  return plan_blocks(
-    len(probe), len(columns), channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes
-  )
+  return plan_blocks(len(probe), len(columns), channels=probe.shape[1], parts=probe.shape[2], budget_bytes=budget_bytes)
 
 
 def _distance_rows(probe, gallery, columns, *, plan: Blocks, metric):
@@ -245,10 +227,6 @@ def _from_ranks(ranks, *, sizes, nearest) -> Ranking:
   precision = np.sum(np.where(there, count / ordered, 0), axis=-1) / np.maximum(mates, 1)
   last = np.max(np.where(there, ordered, 0), axis=-1)
   return Ranking(
-    first=np.where(mates > 0, ordered[..., 0], 0).astype(np.int32),
-    precision=precision.astype(np.float32),
-    inp=(mates / np.maximum(last, 1)).astype(np.float32),
-    mates=mates.astype(np.int32),
-    sizes=np.broadcast_to(sizes, mates.shape).astype(np.int32),
-    nearest=nearest.astype(np.int32),
-  )
+    first=np.where(mates > 0, ordered[..., 0], 0).astype(np.int32), precision=precision.astype(np.float32),
+    inp=(mates / np.maximum(last, 1)).astype(np.float32), mates=mates.astype(np.int32),
+    sizes=np.broadcast_to(sizes, mates.shape).astype(np.int32), nearest=nearest.astype(np.int32))

@@ -6,8 +6,6 @@ person are not independent, so resampling them would make intervals too narrow.
 
 import numpy as np
 
-from fgait_jax.errors import DataError
-
 LEVEL = 95.0  # percent, of every interval
 
 
@@ -51,9 +49,8 @@ def mean_of_cells(sums: np.ndarray, counts: np.ndarray, allowed: np.ndarray) -> 
     return np.nansum(by_row, axis=-2) / np.isfinite(by_row).sum(axis=-2)
 
 
-def bootstrap_cells(
-  sums: np.ndarray, counts: np.ndarray, allowed: np.ndarray, *, resamples: int, seed: int
-) -> np.ndarray:
+def bootstrap_cells(sums: np.ndarray, counts: np.ndarray, allowed: np.ndarray, *, resamples: int,
+                    seed: int) -> np.ndarray:
   """Resampled `mean_of_cells` [resamples, k] when subjects (first axis of sums and counts) are drawn with replacement.
 
   The gallery stays as it is: the interval speaks of other probe subjects against this gallery.
@@ -70,31 +67,11 @@ def bootstrap_cells(
   return np.concatenate(out)
 
 
-def paired(
-  first: np.ndarray, second: np.ndarray, *, subjects: np.ndarray, resamples: int = 10000, seed: int = 0
-) -> dict:
-  """Compares two systems on the same probes: outcomes [n] of each (hits, average precisions), one subject per probe.
-
-  Returns `difference` (mean of second - first over probes), its 95 % bootstrap `ci` over subjects, and `p`, two-sided,
-  of a permutation test that swaps the two systems subject by subject (Ernst 2004; never below 1 / (resamples + 1)).
-  """
-  first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-  if not first.shape == second.shape == np.shape(subjects) or first.ndim != 1:
-    raise DataError(
-      f"a paired test wants one outcome of each system and one subject per probe; shapes {first.shape}, "
-      f"{second.shape}, {np.shape(subjects)}"
-    )
-  names, subject = np.unique(subjects, return_inverse=True)
-  sums = np.bincount(subject, weights=second - first, minlength=len(names))
-  counts = np.bincount(subject, minlength=len(names))
-  found = paired_sums(sums, counts, resamples=resamples, seed=seed)
-  return found | {"probes": len(first), "subjects": len(names), "resamples": resamples}
-
-
 def paired_sums(differences: np.ndarray, counts: np.ndarray, *, resamples: int, seed: int) -> dict:
-  """`difference`, `ci` and `p` of `paired`, from each subject's sum of second - first [s] over its `counts` [s] probes.
+  """Compares two systems on the same probes: each subject's sum of second - first [s] over its `counts` [s] probes.
 
-  Subjects are what is drawn and swapped, so these sums hold all that the probes say.
+  Returns `difference` (mean over probes), its 95 % bootstrap `ci` over subjects, and `p`, two-sided, of a permutation
+  test that swaps the two systems subject by subject (Ernst 2004; never below 1 / (resamples + 1)).
   """
   differences, counts = np.asarray(differences, np.float64), np.asarray(counts, np.float64)
   number, total = len(differences), counts.sum()

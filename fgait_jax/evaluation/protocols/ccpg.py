@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from fgait_jax.evaluation.protocols.base import Settings, Walks
+from fgait_jax.evaluation.protocols.base import Settings, Walks, matching
 from fgait_jax.evaluation.protocols.figures import mean_of
 from fgait_jax.evaluation.protocols.ranked import Averaging, Ranked, score_trials
 from fgait_jax.evaluation.protocols.trials import Meeting
@@ -35,7 +35,7 @@ class Ccpg(Ranked):
   averaging: Averaging = READINGS["gait"][1]
 
   def _sides(self, walks):
-    return {name: (walks.matching(probe), walks.matching(gallery)) for name, (probe, gallery) in self.pairs.items()}
+    return {name: tuple(matching(walks.conditions, pattern) for pattern in pair) for name, pair in self.pairs.items()}
 
   def cameras(self, views: np.ndarray) -> np.ndarray:
     return np.array([view.split("_")[0] for view in views.tolist()], dtype=str)

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from fgait_jax.evaluation.labels import NAMED
 from fgait_jax.evaluation.metrics import statistics, verification
 from fgait_jax.evaluation.metrics.retrieval import Ranking
-from fgait_jax.evaluation.protocols.base import NAMED, Settings
+from fgait_jax.evaluation.protocols.base import Settings
 
 RANKS = (1, 5, 10, 20)
 MEASURES = (*(f"rank{k}" for k in RANKS), "map", "minp")
@@ -15,22 +16,22 @@ READINGS = {"error": ("error", "error"), "excluded": ("excluded", "excluded"),
             "error, excluded from mAP": ("error", "excluded")}
 
 
-def figures(ranking: Ranking, *, labels: np.ndarray, keys: np.ndarray, gallery_labels: np.ndarray, rows: np.ndarray,
-            allowed: np.ndarray, reading: str, settings: Settings) -> dict:
-  """Keys of a condition in docs/evaluation.md, and `cells`, rank-1 percent of every cell [rows, v].
+def figures(ranking: Ranking, *, subjects: np.ndarray, names: np.ndarray, gallery_subjects: np.ndarray,
+            rows: np.ndarray, allowed: np.ndarray, reading: str, settings: Settings) -> dict:
+  """Keys of a condition in docs/results.md, and `cells`, rank-1 percent of every cell [rows, v].
 
-  labels, keys [n]; rows int [n]: the row of cells (probe camera) of each probe; allowed bool [rows, v]: cells that
+  subjects, names [n]; rows int [n]: the row of cells (probe camera) of each probe; allowed bool [rows, v]: cells that
   count, in the mean and among nearest neighbours. reading: one of `READINGS`.
   """
   counted = allowed[rows] & (ranking.sizes > 0)  # [n, v]
   values = np.stack([ranking.hits(k) for k in RANKS] + [ranking.precision, ranking.inp], axis=-1).astype(np.float32)
   chance = ranking.mates / np.maximum(ranking.sizes, 1)
   curve = np.stack([ranking.hits(k) for k in range(1, CMC_LENGTH + 1)] + [chance], axis=-1).astype(np.float32)
-  names, subject = np.unique(labels, return_inverse=True)
-  shape = {"subject": subject, "row": rows, "subjects": len(names), "rows": len(allowed)}
+  people, subject = np.unique(subjects, return_inverse=True)
+  shape = {"subject": subject, "row": rows, "subjects": len(people), "rows": len(allowed)}
   by_ranks, by_precision = READINGS[reading]
   chosen = np.array([by_ranks] * len(RANKS) + [by_precision] * 2)
-  resampling = settings.resamples and len(names) > 1
+  resampling = settings.resamples and len(people) > 1
   by_reading, result, own, intervals = {}, {}, {}, {}
   for kind in ("error", "excluded"):
     weight = (counted & ((ranking.mates > 0) | (kind == "error"))).astype(np.float32)[..., None]
@@ -52,23 +53,18 @@ def figures(ranking: Ranking, *, labels: np.ndarray, keys: np.ndarray, gallery_l
       result |= {"chance_rank1": chance_rank1, "cmc": steps}
       if settings.by_cell:
         hits, trials = (x[..., 0] * allowed for x in (sums, counts))
-        result["by_cell"] = {"subjects": names, "hits": hits, "trials": trials}
+        result["by_cell"] = {"subjects": people, "hits": hits, "trials": trials}
       result["cells"] = _cells(ranking, values[..., :1], shape=shape, reading=kind)
   mated = (counted & (ranking.mates > 0)).sum(1)
   nowhere, lacking = mated == 0, mated < counted.sum(1)
   verified = _verified(ranking.pairs, subject, resamples=settings.resamples if resampling else 0, seed=settings.seed)
   return result | verified | {
-    "by_subject": {"subjects": names, **own},
+    "by_subject": {"subjects": people, **own},
     "ci": intervals | verified["ci"],
-    "probes": len(labels),
-    "probe_subjects": len(names),
-    "gallery": len(gallery_labels),
-    "without_mate": int(nowhere.sum()),
-    "without_mate_probes": keys[nowhere][:NAMED],
-    "without_mate_somewhere": int(lacking.sum()),
-    "reading": reading,
-    "readings": by_reading,
-    "hubness": statistics.hubness(ranking.nearest[allowed[rows]], gallery_labels=gallery_labels),
+    "probes": len(subjects), "probe_subjects": len(people), "gallery": len(gallery_subjects),
+    "without_mate": int(nowhere.sum()), "without_mate_probes": names[nowhere][:NAMED],
+    "without_mate_somewhere": int(lacking.sum()), "reading": reading, "readings": by_reading,
+    "hubness": statistics.hubness(ranking.nearest[allowed[rows]], gallery_labels=gallery_subjects),
   }
 
 

@@ -2,14 +2,16 @@
 
 import abc
 import dataclasses
+import itertools
 import re
 
 import numpy as np
 
+from fgait_jax.evaluation.labels import NAMED, Features, Labels
 from fgait_jax.evaluation.metrics import retrieval, verification
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.evaluation.protocols import lists
-from fgait_jax.evaluation.protocols.base import NAMED, Protocol, Settings, Walks, matching
+from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks, matching
 from fgait_jax.evaluation.protocols.figures import figures, mean_of
 from fgait_jax.evaluation.protocols.trials import Meeting, Trial
 
@@ -40,8 +42,9 @@ class Ranked(Protocol):
   known_views: str = ".*"
   summary: str = ""
 
-  def trials(self, walks: Walks) -> list[Trial]:
-    for column, pattern, what in ((walks.types, self.known, "types"), (walks.views, self.known_views, "views")):
+  def trials(self, walks: Labels) -> list[Trial]:
+    known = (walks.conditions, self.known, "types"), (walks.views, self.known_views, "views")
+    for column, pattern, what in known:
       if strange := [name for name in np.unique(column) if not re.fullmatch(pattern, name)]:
         raise self.refuse(walks, f"unknown {what}: {', '.join(strange[:10])}")
     cameras = self.cameras(walks.views)
@@ -49,7 +52,7 @@ class Ranked(Protocol):
             for name, (probes, gallery) in self._sides(walks).items()]
 
   @abc.abstractmethod
-  def _sides(self, walks: Walks) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+  def _sides(self, walks: Labels) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Condition -> bool rows of its probes and of its gallery."""
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
@@ -96,11 +99,12 @@ def score_trials(walks: Walks, trials: list[Trial], averaging: Averaging, settin
       mine = trial.probes[asked]
       probes = walks.take(asked[mine])
       figure = figures(
-        ranking.take(mine), labels=probes.labels, keys=probes.keys(), gallery_labels=walks.labels[held],
-        rows=rows[mine], allowed=allowed, reading=averaging.reading, settings=settings)
-      figure["identical"] = int((twins[mine] >= 0).sum())
-      figure["identical_probes"] = [f"{a} = {b}" for a, b in zip(
-        probes.keys()[twins[mine] >= 0][:NAMED], walks.take(twins[mine][twins[mine] >= 0][:NAMED]).keys(), strict=True)]
+        ranking.take(mine), subjects=probes.subjects, names=probes.names(), rows=rows[mine],
+        gallery_subjects=walks.subjects[held], allowed=allowed, reading=averaging.reading, settings=settings)
+      twin = twins[mine]
+      same = zip(probes.take(twin >= 0).names(), walks.take(twin[twin >= 0]).names(), strict=True)
+      figure["identical"] = int((twin >= 0).sum())
+      figure["identical_probes"] = [f"{a} = {b}" for a, b in itertools.islice(same, NAMED)]
       cells, curves[trial.name] = figure.pop("cells"), figure.pop("cmc")
       found[trial.name] = figure
       if averaging.over != "probes":
@@ -122,18 +126,30 @@ def _rank(walks, trial, asked, held, views, allowed, rows, averaging, settings) 
   probe, gallery = walks.embeddings[asked], walks.in_gallery(held)
   options = {"metric": settings.metric, "budget_bytes": settings.budget_bytes}
   bins = _bins(walks, trial, asked, held, settings)
-  labels = {"probe_labels": walks.labels[asked], "gallery_labels": walks.labels[held]}
+  labels = {"probe_labels": walks.subjects[asked], "gallery_labels": walks.subjects[held]}
   if averaging.over == "cells":
     present = np.unique(trial.cameras[held])  # cameras without a gallery stay columns of their own, empty
     columns = np.searchsorted(views, present)
     ranking = retrieval.rank(probe, gallery, **labels, gallery_groups=np.searchsorted(present, trial.cameras[held]),
                              bins=bins, counted=allowed[rows][:, columns], **options)
     return ranking.spread(columns, len(views))
+  return retrieval.rank(probe, gallery, **labels, **_left_out(trial, asked, held), bins=bins, **options)
+
+
+def rank_together(walks: Features, trial: Trial, *, metric: str) -> retrieval.Ranking:
+  """The probes of `trial`, each ranked once in the whole of its gallery, less what it may not meet there."""
+  asked, held = np.flatnonzero(trial.probes), np.flatnonzero(trial.gallery)
+  return retrieval.rank(walks.embeddings[asked], walks.embeddings[held], probe_labels=walks.subjects[asked],
+                        gallery_labels=walks.subjects[held], **_left_out(trial, asked, held), metric=metric)
+
+
+def _left_out(trial: Trial, asked: np.ndarray, held: np.ndarray) -> dict:
+  """The trial's rule of meeting as `retrieval.rank` takes it."""
   if trial.meeting is Meeting.OTHER_CAMERA:
     raise ValueError(f"{trial.name}: walks of one camera are kept apart camera by camera only, averaged over cells")
-  if trial.meeting is Meeting.NOT_OWN_CAMERA:
-    labels |= {"probe_cameras": trial.cameras[asked], "gallery_cameras": trial.cameras[held]}
-  return retrieval.rank(probe, gallery, **labels, bins=bins, **options)
+  if trial.meeting is Meeting.ANY:
+    return {}
+  return {"probe_cameras": trial.cameras[asked], "gallery_cameras": trial.cameras[held]}
 
 
 def _identical(walks: Walks, trial: Trial, asked: np.ndarray, held: np.ndarray) -> np.ndarray:
@@ -145,7 +161,7 @@ def _identical(walks: Walks, trial: Trial, asked: np.ndarray, held: np.ndarray) 
   for place, row in enumerate(asked):
     near = np.array(by_value.get(hash(walks.embeddings[row].tobytes()), ()), int)
     if len(near):
-      met = near[trial.may_meet(walks.labels, row[None], near)[0]]
+      met = near[trial.may_meet(walks.subjects, row[None], near)[0]]
       found[place] = next((other for other in met if (walks.in_gallery(other) == walks.embeddings[row]).all()), -1)
   return found
 
@@ -153,18 +169,18 @@ def _identical(walks: Walks, trial: Trial, asked: np.ndarray, held: np.ndarray) 
 def _bins(walks, trial, asked, held, settings: Settings) -> np.ndarray:
   """Bins of distances from the pairs of some subjects, drawn and seeded: as many as keep within `_SAMPLE`, two at
   least."""
-  names, place = np.unique(np.concatenate([walks.labels[asked], walks.labels[held]]), return_inverse=True)
+  names, place = np.unique(np.concatenate([walks.subjects[asked], walks.subjects[held]]), return_inverse=True)
   order = np.random.default_rng((settings.seed, 2)).permutation(len(names))
   counts = [np.bincount(side, minlength=len(names))[order] for side in (place[: len(asked)], place[len(asked) :])]
   number = max(2, int(np.searchsorted(np.cumsum(counts[0]) * np.cumsum(counts[1]), _SAMPLE, side="right")))
   drawn = names[order[:number]]
-  asked, held = (rows[np.isin(walks.labels[rows], drawn)] for rows in (asked, held))
+  asked, held = (rows[np.isin(walks.subjects[rows], drawn)] for rows in (asked, held))
   if not len(asked) or not len(held):
     return verification.bins_of(np.zeros(0, np.float32), np.zeros(0, bool))
   distances = pairwise(walks.embeddings[asked], walks.in_gallery(held), metric=settings.metric,
                        budget_bytes=settings.budget_bytes)
-  met = trial.may_meet(walks.labels, asked, held)
-  return verification.bins_of(distances[met], (walks.labels[asked][:, None] == walks.labels[held])[met])
+  met = trial.may_meet(walks.subjects, asked, held)
+  return verification.bins_of(distances[met], (walks.subjects[asked][:, None] == walks.subjects[held])[met])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,7 +197,7 @@ class Typed(Ranked):
 
   def _sides(self, walks):
     kept = ~np.isin(walks.views, self.drop_views)
-    names = np.char.add(np.char.add(walks.types, "/"), walks.views) if self.by_view else walks.types
+    names = np.char.add(np.char.add(walks.conditions, "/"), walks.views) if self.by_view else walks.conditions
     gallery = kept & matching(names, self.gallery)
     return {name: (kept & matching(names, pattern), gallery) for name, pattern in self.conditions.items()}
 
@@ -220,7 +236,7 @@ class Listed(Ranked):
   averaging: Averaging = Averaging(over="probes", reading="excluded")
 
   def _sides(self, walks):
-    listed = np.isin(walks.keys(), lists.load(self.names))
+    listed = np.isin(walks.names(), lists.load(self.names))
     if not listed.any():
       raise self.refuse(walks, f"none of its sequences is on the official list of the {self.role}")
     gallery = listed if self.role == "gallery" else ~listed
@@ -235,12 +251,12 @@ class Own(Ranked):
   averaging: Averaging = Averaging(over="probes", reading="excluded")
 
   def _sides(self, walks):
-    types = set(np.unique(walks.types).tolist())
+    types = set(np.unique(walks.conditions).tolist())
     if {name.strip().lower() for name in types} & {"gallery", "probe"}:
       if types != {"gallery", "probe"}:  # a slip of the pen must not turn into another split of the data
         raise self.refuse(walks, 'types are not exactly "gallery" and "probe"')
-      gallery = walks.types == "gallery"
+      gallery = walks.conditions == "gallery"
     else:
       gallery = np.zeros(len(walks), bool)
-      gallery[np.unique(walks.labels, return_index=True)[1]] = True
+      gallery[np.unique(walks.subjects, return_index=True)[1]] = True
     return {"all": (~gallery, gallery)}

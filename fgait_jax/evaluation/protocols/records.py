@@ -9,7 +9,11 @@ from fgait_jax.evaluation.protocols.servers import Server
 OPENGAIT = "OpenGait's evaluator (Fan et al., CVPR 2023)"
 CASIA_TYPES = r"nm-0[1-6]|(bg|cl)-0[12]"
 CASIA_B_VIEWS = "|".join(f"{angle:03d}" for angle in range(0, 181, 18))
-OUMVLP_VIEWS = "|".join(f"{angle:03d}" for angle in (*range(0, 91, 15), *range(180, 271, 15)))
+OUMVLP = {
+  "wants": "types 00 (probe) and 01 (gallery) and views 000, 015 .. 090, 180 .. 270", "gallery": r"01",
+  "conditions": {"NM": r"00"}, "known": r"0[01]",
+  "known_views": "|".join(f"{angle:03d}" for angle in (*range(0, 91, 15), *range(180, 271, 15))),
+}
 CASIA_E_VIEWS = "|".join(f"{angle:03d}" for angle in range(0, 360, 15))
 SUSTECH = {"Normal": "01-nm", "Bag": "bg", "Clothing": "cl", "Carrying": "cr", "Umbrella": "ub", "Uniform": "uf"}
 SUSTECH |= {"Occlusion": "oc", "Night": "nt"}
@@ -39,21 +43,13 @@ RECORDS: tuple[Protocol, ...] = (
     name="oumvlp",
     title="OU-MVLP",
     source=f"{OPENGAIT}, evaluate_indoor_dataset; data: Takemura et al., IPSJ CVA 2018",
-    wants="types 00 (probe) and 01 (gallery) and views 000, 015 .. 090, 180 .. 270",
-    gallery=r"01",
-    conditions={"NM": r"00"},
-    known=r"0[01]",
-    known_views=OUMVLP_VIEWS,
+    **OUMVLP,
   ),
   CrossViewGallery(
     name="oumvlp_cross_view_gallery",
     title="OU-MVLP, gallery of all views",
     source=f"{OPENGAIT}, cross_view_gallery_evaluation",
-    wants="types 00 (probe) and 01 (gallery) and views 000, 015 .. 090, 180 .. 270",
-    gallery=r"01",
-    conditions={"NM": r"00"},
-    known=r"0[01]",
-    known_views=OUMVLP_VIEWS,
+    **OUMVLP,
   ),
   CrossView(
     name="casia_e",

@@ -34,13 +34,13 @@ class Server(Protocol):
       " --config.embeddings=FILE.npz writes the CSV for it")
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
-    hidden = walks.labels == "probe"
+    hidden = walks.subjects == "probe"
     if not hidden.any():
       raise self.refuse(walks, "there are no probes")
     if hidden.all():
       raise self.refuse(walks, "the gallery is empty")
     probe, gallery = walks.take(hidden), walks.take(~hidden)
-    names = self._written(walks, gallery.labels)
+    names = self._written(walks, gallery.subjects)
     videos, count = np.unique(probe.views, return_counts=True)
     if (count > 1).any():
       raise self.refuse(walks, f"{count.max()} probes are of one video, {videos[count.argmax()]}, by their views")
@@ -52,16 +52,10 @@ class Server(Protocol):
       distances = pairwise(both, both, metric=settings.metric, budget_bytes=settings.budget_bytes)
       order = np.argsort(rerank(distances, num_probes=len(probe), **settings.rerank), axis=1, kind="stable")
     else:
-      order, _ = retrieval.nearest(
-        probe.embeddings,
-        gallery.embeddings,
-        count=len(self.columns) - 1,
-        metric=settings.metric,
-        budget_bytes=settings.budget_bytes,
-      )
-    rows = [
-      [video, *names[line[: len(self.columns) - 1]].tolist()] for video, line in zip(probe.views, order, strict=True)
-    ]
+      order, _ = retrieval.nearest(probe.embeddings, gallery.embeddings, count=len(self.columns) - 1,
+                                   metric=settings.metric, budget_bytes=settings.budget_bytes)
+    rows = [[video, *names[line[: len(self.columns) - 1]].tolist()]
+            for video, line in zip(probe.views, order, strict=True)]
     return {"submission": {"columns": self.columns, "rows": rows, "reranked": self.reranked}}
 
   def _written(self, walks: Walks, labels: np.ndarray) -> np.ndarray:

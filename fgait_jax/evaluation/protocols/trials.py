@@ -10,7 +10,8 @@ import enum
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.protocols.base import Protocol, Walks, check
+from fgait_jax.evaluation.labels import Labels
+from fgait_jax.evaluation.protocols.base import Protocol
 
 
 class Meeting(enum.Enum):
@@ -38,26 +39,23 @@ class Trial:
   cameras: np.ndarray
   meeting: Meeting
 
-  def may_meet(self, labels: np.ndarray, probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Bool [n, m] of the rows `probes` [n] and `gallery` [m] (indices); labels [N] of all walks."""
-    same = (column[probes][:, None] == column[gallery][None, :] for column in (labels, self.cameras))
+  def may_meet(self, subjects: np.ndarray, probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """Bool [n, m] of the rows `probes` [n] and `gallery` [m] (indices); subjects [N] of all walks."""
+    same = (column[probes][:, None] == column[gallery][None, :] for column in (subjects, self.cameras))
     return self.meeting.allows(*same)
 
 
-def trials_of(protocol: Protocol, subjects: np.ndarray, conditions: np.ndarray, views: np.ndarray, *,
-              origin: str = "data") -> list[Trial]:
-  """The protocol's trials among walks that need no embeddings: those that have probes.
+def trials_of(protocol: Protocol, walks: Labels) -> list[Trial]:
+  """The protocol's trials among `walks`: those that have probes.
 
   Raises `ConfigError` where the protocol is not one of retrieval or finds no gallery or no probes, and `DataError`,
-  which names `origin`, where conditions or views are unknown to it.
+  which names `walks.origin`, where conditions or views are unknown to it.
   """
-  walks: Walks = check(np.arange(len(subjects), dtype=np.float32)[:, None, None], subjects, conditions, views,
-                       origin=origin)
   trials = protocol.trials(walks)
   asked = [trial for trial in trials if trial.probes.any()]
   lacking = [trial.name for trial in asked or trials if not trial.gallery.any()]
   if lacking or not asked:
     missing = f"gallery of {', '.join(lacking)}" if lacking else "probe"
     raise ConfigError(f"config.protocol={protocol.name} wants {protocol.wants}; came: types"
-                      f" {np.unique(conditions).tolist()}, so there is no {missing}")
+                      f" {np.unique(walks.conditions).tolist()}, so there is no {missing}")
   return asked

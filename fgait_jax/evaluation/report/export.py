@@ -5,6 +5,7 @@ import pathlib
 import pandas as pd
 
 from fgait_jax.evaluation.report import layout, tables
+from fgait_jax.evaluation.results import Figures, Result
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\n": " ", "\r": " ", "\\": r"\textbackslash{}",
@@ -13,7 +14,7 @@ _COLUMNS = ("source", "task", "evaluation", "data", "split", "kind", "centred", 
             "value", "low", "high")
 
 
-def write(out: pathlib.Path, results: list[tuple[str, dict]]) -> list[pathlib.Path]:
+def write(out: pathlib.Path, results: list[tuple[str, Result]]) -> list[pathlib.Path]:
   """Writes `out` with endings .md, .tex and .csv; `results` are (source, result)."""
   texts = {".md": "\n".join(markdown(result) for _, result in results),
            ".tex": "\n".join(latex(result) for _, result in results),
@@ -24,13 +25,13 @@ def write(out: pathlib.Path, results: list[tuple[str, dict]]) -> list[pathlib.Pa
   return paths
 
 
-def markdown(result: dict) -> str:
+def markdown(result: Result) -> str:
   """Pipe tables, one for each way of centring, under a heading, with the caption below."""
   parts = []
   for centring in layout.centrings(result):
     parts += [f"## {_md(layout.title_of(result, centring))}", ""]
-    heads = ["condition", "method", *[m["title"] for m in result["metrics"]]]
-    parts += [_pipes(map(_md, heads)), _pipes(["---", "---", *["---:"] * len(result["metrics"])])]
+    heads = ["condition", "method", *[c.title for c in result.columns]]
+    parts += [_pipes(map(_md, heads)), _pipes(["---", "---", *["---:"] * len(result.columns)])]
     for section in layout.sections(result, centring):
       for place, line in enumerate(section.lines):
         cells = [f"**{c.text}**" if c.best else c.text for c in line.cells]
@@ -52,28 +53,24 @@ def _tex(text: str) -> str:
   return str(text).translate(_LATEX)
 
 
-def latex(result: dict) -> str:
+def latex(result: Result) -> str:
   """booktabs tables, one for each way of centring; a comment above each says what it is. Needs \\usepackage{booktabs}.
   """
   return "".join(_latex(result, centring) for centring in layout.centrings(result))
 
 
-def _latex(result: dict, centring: str) -> str:
-  lines, best = [], []
+def _latex(result: Result, centring: str) -> str:
+  lines, bold = [], []
   for section in layout.sections(result, centring):
     for place, line in enumerate(section.lines):
-      spread = [text for m, c in zip(result["metrics"], line.cells, strict=True)
-                for text in ((c.text, c.interval) if m["interval"] else (c.text,))]
-      bold = [flag for m, c in zip(result["metrics"], line.cells, strict=True)
-              for flag in ((c.best, False) if m["interval"] else (c.best,))]
-      lines.append([section.name if place == 0 else "", line.title, *spread])
-      best.append([False, False, *bold])
-  heads = ["condition", "method"]
-  for metric in result["metrics"]:
-    heads += [metric["title"], "95 % interval"] if metric["interval"] else [metric["title"]]
-  # Two metrics may share a heading, and pandas wants unique columns to style: numbered here, named when printed.
+      cells = [(text, best) for column, c in zip(result.columns, line.cells, strict=True)
+               for text, best in ((c.text, c.best), (c.interval, False))[: 1 + column.interval]]
+      lines.append([section.name if place == 0 else "", line.title, *(text for text, _ in cells)])
+      bold.append([False, False, *(best for _, best in cells)])
+  heads = ["condition", "method", *layout.headings(result.columns)]
+  # Two columns may share a heading, and pandas wants unique columns to style: numbered here, named when printed.
   frame = pd.DataFrame(lines, columns=range(len(heads)))
-  style = pd.DataFrame([["textbf:--rwrap;" if b else "" for b in row] for row in best], columns=frame.columns)
+  style = pd.DataFrame([["textbf:--rwrap;" if b else "" for b in row] for row in bold], columns=frame.columns)
   styler = frame.style.format(_tex).hide(axis="index").apply(lambda _: style, axis=None)
   styler = styler.format_index(lambda place: _tex(heads[place]), axis="columns")
   text = styler.to_latex(hrules=True, column_format="ll" + "r" * (len(heads) - 2))
@@ -81,18 +78,18 @@ def _latex(result: dict, centring: str) -> str:
   return f"% {comment}\n{text}"
 
 
-def tidy(results: list[tuple[str, dict]]) -> pd.DataFrame:
+def tidy(results: list[tuple[str, Result]]) -> pd.DataFrame:
   """One line per figure, unrounded: for further work in any tool."""
   records = []
   for source, result in results:
-    head = {"source": source, "task": result["task"], "evaluation": result["title"]}
-    head |= {key: result["data"][key] for key in ("split", "kind")} | {"data": result["data"]["name"]}
-    for row in result["rows"]:
-      for condition in result["conditions"]:
-        figures = row["figures"].get(condition["name"], {})
-        for metric in result["metrics"]:
-          low, high = (figures.get("ci") or {}).get(metric["key"]) or (None, None)
+    head = {"source": source, "task": result.task, "evaluation": result.title, "data": result.data.name,
+            "split": result.data.split, "kind": result.data.kind}
+    for row in result.rows:
+      for condition in result.conditions:
+        figures = row.figures.get(condition.name, Figures())
+        for column in result.columns:
+          low, high = figures.interval(column.key) or (None, None)
           records.append(head | {
-            "centred": row["centred"], "condition": condition["name"], "row": row["name"], "title": row["title"],
-            "metric": metric["key"], "value": layout.number(figures.get(metric["key"])), "low": low, "high": high})
+            "centred": row.centred, "condition": condition.name, "row": row.name, "title": row.title,
+            "metric": column.key, "value": figures.number(column.key), "low": low, "high": high})
   return pd.DataFrame(records, columns=_COLUMNS)

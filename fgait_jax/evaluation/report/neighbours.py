@@ -1,68 +1,16 @@
-"""Picture: probes and the gallery walks that lie nearest, right or wrong marked. Drawn at random, nothing picked
-out."""
+"""Picture: probes and the gallery walks that lie nearest, right or wrong marked."""
 
 import pathlib
 import textwrap
-from collections.abc import Iterable
 
 import matplotlib.figure
 import numpy as np
 
-from fgait_jax.evaluation.features.extraction import Features, read_walk
-from fgait_jax.evaluation.metrics.distances import pairwise
-from fgait_jax.evaluation.protocols.base import Protocol
-from fgait_jax.evaluation.protocols.trials import trials_of
-from fgait_jax.evaluation.report import strips
 from fgait_jax.evaluation.report.reconstructions import strip
 
 FRAMES = 4  # shown of each walk
 NEAREST = 5
-_SEEN = 120  # first frames of a walk that shown ones are taken from
 RIGHT, WRONG, PROBE = "#1a9641", "#d7191c", "#3b4252"
-
-
-def of_features(path: pathlib.Path, *, split, found: Features, protocol: Protocol, metric: str, count: int, seed: int,
-                mirror: Iterable[str], subtitle: str) -> pathlib.Path:
-  """Draws `count` probes of `protocol` with their nearest gallery walks by `metric`; `found` embeds all of `split`.
-
-  The same walks go to `path` with ending .json, to be played in the report. Each probe is shown with the gallery of its
-  own comparison, less what it may not meet there: the neighbours are those that the figures rest on.
-  """
-  trials = trials_of(protocol, found.subjects, found.conditions, found.views)
-  asked = np.flatnonzero(np.any([trial.probes for trial in trials], axis=0))
-  rows = asked[choose(found.subjects[asked], found.conditions[asked], count=count, seed=seed)]
-
-  def walk(row: int) -> dict:
-    whole = read_walk(split, int(row), max_frames=_SEEN, mirror=mirror)
-    text = f"{found.subjects[row]}, {found.conditions[row]}, {found.views[row]}"
-    return {"frames": frames_of(whole), "played": strips.sheet(whole), "text": text}
-
-  drawn = []
-  for row in rows:
-    trial = next(trial for trial in trials if trial.probes[row])
-    held = np.flatnonzero(trial.gallery)
-    met = trial.may_meet(found.subjects, row[None], held)
-    distance = np.where(met, pairwise(found.embeddings[row][None], found.embeddings[held], metric=metric), np.inf)[0]
-    nearest = [n for n in np.argsort(distance, kind="stable")[:NEAREST] if np.isfinite(distance[n])]
-    drawn.append(walk(row) | {"neighbours": [walk(held[n]) | {
-      "distance": float(distance[n]), "right": bool(found.subjects[held[n]] == found.subjects[row])} for n in nearest]})
-  strips.write(path.with_suffix(".json"), probes=drawn, title=subtitle)
-  return draw(path, probes=drawn, subtitle=subtitle)
-
-
-def choose(subjects: np.ndarray, conditions: np.ndarray, *, count: int, seed: int) -> np.ndarray:
-  """Rows of `count` probes drawn at random, conditions in turn, no subject twice while others are left."""
-  order = np.random.default_rng(seed).permutation(len(subjects))
-  queues = [order[conditions[order] == c].tolist() for c in np.unique(conditions)]
-  chosen: list[int] = []
-  while len(chosen) < min(count, len(subjects)):
-    for queue in queues:
-      if queue and len(chosen) < count:
-        seen = [subjects[row] for row in chosen]
-        row = min(queue, key=lambda r: seen.count(subjects[r]))
-        queue.remove(row)
-        chosen.append(row)
-  return np.array(chosen, int)
 
 
 def draw(path: pathlib.Path, *, probes: list[dict], subtitle: str) -> pathlib.Path:

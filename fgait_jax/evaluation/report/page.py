@@ -13,9 +13,9 @@ import jinja2
 from markupsafe import Markup
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.metrics import pairing
-from fgait_jax.evaluation.report import compare, curves, export, layout, sources, tables
-from fgait_jax.evaluation.report.sources import Result, Source
+from fgait_jax.evaluation.report import curves, export, layout, side_by_side, sources, tables
+from fgait_jax.evaluation.report.sources import Shown, Source
+from fgait_jax.evaluation.results import MODEL, Result
 from fgait_jax.paths import local_path
 
 _LABELS = "AB"
@@ -33,7 +33,7 @@ def write(folders: list[str], out: str | pathlib.Path | None) -> list[pathlib.Pa
   read = [sources.read(folder, label=_LABELS[n] if len(folders) > 1 else "") for n, folder in enumerate(folders)]
   out.parent.mkdir(parents=True, exist_ok=True)
   out.write_text(render(read), encoding="utf-8")
-  return [out, *export.write(out, [(s.label or s.folder.name, r.content) for s in read for r in s.results])]
+  return [out, *export.write(out, [(s.label or s.folder.name, shown.result) for s in read for shown in s.results])]
 
 
 def render(read: list[Source]) -> str:
@@ -43,8 +43,8 @@ def render(read: list[Source]) -> str:
   environment = jinja2.Environment(loader=jinja2.DictLoader(text), autoescape=True, undefined=jinja2.StrictUndefined,
                                    trim_blocks=True, lstrip_blocks=True)
   script = hashlib.sha256(text["page.js"].encode()).digest()
-  evaluations = [_evaluation(source, result, f"{source.label}{n}") for source in read
-                 for n, result in enumerate(source.results)]
+  evaluations = [_evaluation(source, shown, f"{source.label}{n}") for source in read
+                 for n, shown in enumerate(source.results)]
   return environment.get_template("page.html.j2").render(
     css=Markup(text["page.css"]), js=Markup(text["page.js"]), script_hash=base64.b64encode(script).decode(),
     heads=[_head(source) for source in read], evaluations=evaluations, comparison=_comparison(read),
@@ -53,46 +53,41 @@ def render(read: list[Source]) -> str:
 
 def _head(source: Source) -> dict:
   """What was evaluated: the models, what they saw, the data, when and with what."""
-  contents = [result.content for result in source.results]
-  checkpoints = {str(c.get("identity", c.get("path"))): c for content in contents
-                 if isinstance(c := content.get("checkpoint"), dict)}
-  seen = dict.fromkeys((", ".join(map(str, p["datasets"])), str(p.get("labels", "labels not stated")))
-                       for content in contents if (p := content["pretraining"]).get("datasets"))
-  data = {(d["name"], d["split"]): d for d in (content["data"] for content in contents)}
-  dates = sorted(str(content["date"]) for content in contents if content.get("date"))
+  found = [shown.result for shown in source.results]
+  seen = dict.fromkeys((", ".join(r.pretraining.datasets), r.pretraining.label_use) for r in found
+                       if r.pretraining.datasets)
+  dates = sorted(result.date for result in found)
   return {
-    "label": source.label, "folder": str(source.folder), "checkpoints": list(checkpoints.values()),
-    "pretraining": [{"datasets": datasets, "labels": labels} for datasets, labels in seen],
-    "data": [d | {"kind_title": layout.KINDS.get(d["kind"], str(d["kind"]))} for d in data.values()],
-    "seen": {str(c["data"]["name"]) for c in contents if c["pretraining"].get("evaluated_data_among_them")},
+    "label": source.label, "folder": str(source.folder),
+    "checkpoints": list({r.checkpoint.identity: r.checkpoint for r in found if r.checkpoint}.values()),
+    "pretraining": [{"datasets": datasets, "label_use": label_use} for datasets, label_use in seen],
+    "data": list({(r.data.name, r.data.split): r.data for r in found}.values()),
+    "seen": {r.data.name for r in found if r.pretraining.evaluated_data_among_them},
     "dates": list(dict.fromkeys(date[:10] for date in (dates[:1] + dates[-1:]))),
-    "versions": next((c["versions"] for c in reversed(contents) if isinstance(c.get("versions"), dict)), {}),
-    "files": [result.path.name for result in source.results],
-    "passed_over": source.passed_over + [m for r in source.results for m in sources.pictures(source, r)[1]],
-    "glance": [line | {"evaluation": str(r.content["title"])} for r in source.results
-               for line in layout.glance(r.content)],
+    "versions": found[-1].versions, "files": [shown.path.name for shown in source.results],
+    "passed_over": source.passed_over + [m for result in found for m in sources.pictures(source, result)[1]],
+    "glance": [line | {"evaluation": result.title} for result in found for line in layout.glance(result)],
   }
 
 
-def _evaluation(source: Source, result: Result, anchor: str) -> dict:
-  content = result.content
-  places = curves.place_of([str(row["name"]) for row in content["rows"]])
-  heat = layout.views(content)
+def _evaluation(source: Source, shown: Shown, anchor: str) -> dict:
+  result = shown.result
+  places = curves.place_of([row.name for row in result.rows])
+  heat = layout.views(result)
   return {
-    "id": f"evaluation-{anchor}", "label": source.label, "title": str(content["title"]), "file": result.path.name,
-    "caption": tables.caption(content), "metrics": content["metrics"],
-    "tables": [{"heading": "As they are" if c == "none" else f"Centred by {c}", "sections": layout.sections(content, c)}
-               for c in layout.centrings(content)],
-    "cmc": [_cmc(content, c, places) for c in layout.centrings(content) if layout.cmc(content, c)],
-    "views": [v for v in heat if v["name"] == layout.MODEL], "other_views": [v for v in heat if v["name"] != "model"],
-    "confusions": layout.confusions(content), "robustness": _robustness(content, places),
-    "fitting": _fitting(content), "strips": sources.strips_of(source, result),
-    "pictures": sources.pictures(source, result)[0],
+    "id": f"evaluation-{anchor}", "label": source.label, "title": result.title, "file": shown.path.name,
+    "caption": tables.caption(result), "columns": result.columns,
+    "tables": [{"heading": "As they are" if c == "none" else f"Centred by {c}", "sections": layout.sections(result, c)}
+               for c in layout.centrings(result)],
+    "cmc": [_cmc(result, c, places) for c in layout.centrings(result) if layout.cmc(result, c)],
+    "views": [v for v in heat if v["name"] == MODEL], "other_views": [v for v in heat if v["name"] != MODEL],
+    "confusions": layout.confusions(result), "robustness": _robustness(result, places), "fitting": _fitting(result),
+    "strips": sources.strips_of(source, result), "pictures": sources.pictures(source, result)[0],
   }
 
 
-def _cmc(content: dict, centring: str, places: dict[str, int]) -> dict:
-  by_condition = layout.cmc(content, centring)
+def _cmc(result: Result, centring: str, places: dict[str, int]) -> dict:
+  by_condition = layout.cmc(result, centring)
   panels = []
   for condition, found in by_condition.items():
     label = f"CMC, {condition}. " + "; ".join(
@@ -106,26 +101,24 @@ def _cmc(content: dict, centring: str, places: dict[str, int]) -> dict:
           "legend": _legend(by_condition, places)}
 
 
-def _robustness(content: dict, places: dict[str, int]) -> dict:
-  by_type = layout.robustness(content)
+def _robustness(result: Result, places: dict[str, int]) -> dict:
+  by_type = layout.robustness(result)
   panels = []
   for kind, found in by_type.items():
     label = f"{kind}. " + "; ".join(f"{title}: " + ", ".join(f"{v:.1f}" for v in values) for _, title, values in found)
-    longest = max(len(values) for *_, values in found)
-    levels = content.get("severities") or range(1, longest + 1)
-    levels = list(levels if len(levels) == longest else range(1, longest + 1))
     panels.append(Markup(curves.panel(
-      [(places.get(name, 0), levels[:len(values)], values) for name, _, values in found], label=label,
-      x_title="severity", y_title=f"{kind.replace('_', ' ')}, %", y_range=(0, 100), x_ticks=levels, marks=True)))
+      [(places[name], result.severities[: len(values)], values) for name, _, values in found], label=label,
+      x_title="severity", y_title=f"{kind.replace('_', ' ')}, %", y_range=(0, 100), x_ticks=result.severities,
+      marks=True)))
   return {"panels": panels, "legend": _legend(by_type, places)}
 
 
-def _fitting(content: dict) -> dict:
-  found = layout.fitting(content)[:curves.SERIES]
+def _fitting(result: Result) -> dict:
+  found = layout.fitting(result)[:curves.SERIES]
   legend = [{"title": title, "place": place} for place, (title, *_) in enumerate(found)]
   if not found:
     return {"panels": [], "legend": []}
-  measure = str(content["fine_tuning"].get("measure", "figure"))
+  measure = result.fine_tuning.measure
   label = f"Validation {measure}. " + "; ".join(f"{t}: {max(y):.1f} at best" for t, _, y in found)
   drawn = curves.panel([(n, x, y) for n, (_, x, y) in enumerate(found)], label=label, x_title="step", marks=True,
                        y_title=f"{measure} on validation people, %")
@@ -134,7 +127,7 @@ def _fitting(content: dict) -> dict:
 
 def _legend(curves_of: dict[str, list], places: dict[str, int]) -> list[dict]:
   titles = {name: title for found in curves_of.values() for name, title, _ in found}
-  return [{"title": title, "place": places.get(name, 0)} for name, title in titles.items()]
+  return [{"title": title, "place": places[name]} for name, title in titles.items()]
 
 
 # Panels of training: title, names of metrics, whether the axis is logarithmic.
@@ -165,7 +158,7 @@ def _curves_of(source: Source, kind: str, title: str, titles: dict[str, str], *,
   found = []
   for name in list(titles)[:curves.SERIES]:
     points = [(line["step"], v) for line in source.lines if line.get("kind") == kind
-              and (v := layout.number(line.get(name))) is not None and not (log and v <= 0)]
+              and (v := sources.number(line.get(name))) is not None and not (log and v <= 0)]
     if points:
       found.append((name, *zip(*points, strict=True)))
   if not found:
@@ -181,7 +174,7 @@ def _comparison(read: list[Source]) -> dict | None:
   """Both sources beside each other, or None for one."""
   if len(read) < 2:
     return None
-  found, alone = pairing.pairs(*([result.content for result in source.results] for source in read))
-  tables_of = [{"title": layout.title_of(first, centring)} | compare.compared(first, second, centring)
+  found, alone = side_by_side.pairs(*([shown.result for shown in source.results] for source in read))
+  tables_of = [{"title": layout.title_of(first, centring)} | side_by_side.compared(first, second, centring)
                for first, second in found for centring in layout.centrings(first)]
   return {"tables": [table for table in tables_of if table["lines"]], "alone": alone}

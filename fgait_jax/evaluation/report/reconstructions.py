@@ -1,68 +1,13 @@
 """Picture: what the network fills in where it was shown nothing. Walks as given, as seen, and as completed."""
 
-import functools
 import pathlib
 import textwrap
-from collections.abc import Iterable
 
-import jax
-import jax.numpy as jnp
 import matplotlib.figure
 import numpy as np
 
-from fgait_jax.data.augment import prepare
-from fgait_jax.evaluation.features.extraction import pad_batch, read_walk
-from fgait_jax.rng import key
-from fgait_jax.training.pretrained import Pretrained
-
 FRAMES = 8  # shown of each walk
-CLIP = 16  # frames of the clip they are taken from
 HIDDEN = (0.36, 0.47, 0.66)  # colour of pixels the network was not shown
-
-
-def of_network(path: pathlib.Path, *, network: Pretrained, split, count: int, seed: int, mirror: Iterable[str],
-               subtitle: str) -> pathlib.Path:
-  """Draws `count` walks of `split`, each of another subject where there are enough, masked as in pretraining."""
-  order = np.random.default_rng(seed).permutation(len(split))
-  first = np.unique(np.asarray(split.subjects)[order], return_index=True)[1]
-  rows = order[np.sort(first)][:count]
-  walks = [read_walk(split, int(row), max_frames=CLIP, mirror=mirror) for row in rows]
-  frames, valid = pad_batch(walks, length=CLIP, size=len(rows))
-  fraction = network.config.objective.masked_fraction
-  given, visible, predicted = reconstruct(network, frames, valid, masked_fraction=fraction, seed=seed)
-  real = np.broadcast_to(valid[:, :, None, None], visible.shape)
-  right = ((predicted > 0.5) == (given > 0.5))[~visible & real].mean()
-  body = ((predicted > 0.5) & (given > 0.5))[~visible & real].sum() / max(
-    ((predicted > 0.5) | (given > 0.5))[~visible & real].sum(), 1)
-  names = [f"{split.subjects[row]}, {split.conditions[row]}, {split.views[row]}" for row in rows]
-  return draw(path, frames=given, visible=visible, predicted=predicted, names=names, subtitle=(
-    f"{subtitle}. {fraction:.0%} of the tokens hidden (blue). Of the hidden pixels {right:.1%} are right;"
-    f" the hidden body overlaps by {body:.1%} (intersection over union)."))
-
-
-def reconstruct(network: Pretrained, frames: np.ndarray, valid: np.ndarray, *, masked_fraction: float,
-                seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """What the network was given, which pixels of it it saw, and its prediction of all: each [b, t, 64, width].
-
-  frames uint8 [b, t, 64, 64, c], valid [b, t]. Several channels are drawn as their largest.
-  """
-  outputs = _reconstruct(network.params, network.stats, frames, valid, key(seed, "picture"), network.graph,
-                         network.config.augment.width, masked_fraction)
-  given, visible, predicted = (np.asarray(pixels).max(axis=-1) for pixels in outputs)
-  return given, visible > 0.5, predicted
-
-
-@functools.partial(jax.jit, static_argnames=("graph", "width", "masked_fraction"))
-def _reconstruct(params, stats, frames, valid, base_key, graph, width, masked_fraction):
-  network = graph.merge(params, stats)
-  network.eval()
-  output = network.pretrain(prepare(frames, width=width), valid, crop_list=(1,), masked_fraction=masked_fraction,
-                            key=base_key)
-  shown = (~output.masked[..., None]).astype(jnp.float32)
-  return tuple(
-    network.encoder.unpatchify(values, t=frames.shape[1], w=width)
-    for values in (output.targets, shown, jax.nn.sigmoid(output.logits))
-  )
 
 
 def draw(path: pathlib.Path, *, frames: np.ndarray, visible: np.ndarray, predicted: np.ndarray, names: list[str],

@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from fgait_jax.evaluation import results
+from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.report import layout
+from fgait_jax.evaluation.results import Match, Result
 
 WIDTH = 110  # characters of a table
 _GAP = 2  # characters between its columns
-_BAR = 8  # characters of the bar that shows a row's first metric
-_INTERVAL = "95 % interval"
+_BAR = 8  # characters of the bar that shows a row's first figure
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
 
@@ -25,37 +26,32 @@ def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) 
   console = console or Console(width=WIDTH)
   for path in paths:
     result = results.read(path)
-    for centring in dict.fromkeys(row["centred"] for row in result["rows"]):
+    for centring in layout.centrings(result):
       console.print(table(result, centring))
-    if "matches" in result:
-      console.print(matches(result["matches"]))
+    if result.matches:
+      console.print(matches(result.matches))
     console.print(Text(caption(result), style="dim"), "", sep="\n", width=100)
 
 
-def table(result: dict, centring: str = "none") -> Group:
+def table(result: Result, centring: str = "none") -> Group:
   """The rows of one way of centring ("none": plain figures). Plain and centred figures never share a table.
 
   A section is a condition; the best figures of each column of a section are bold, as in the report (layout.sections).
   """
-  sections, metrics = layout.sections(result, centring), result["metrics"]
+  sections, headings = layout.sections(result, centring), layout.headings(result.columns)
   lines = [line for section in sections for line in section.lines]
   # Columns have the same widths in every section.
-  widths = [_BAR]
-  for place, metric in enumerate(metrics):
-    cells = [line.cells[place] for line in lines]
-    widths.append(max(5, len(metric["title"]), *(len(cell.text) for cell in cells)))
-    if metric["interval"]:
-      widths.append(max(len(_INTERVAL), *(len(cell.interval) for cell in cells)))
+  shown = [[text for text, _ in _texts(line, result.columns)] for line in lines]
+  widths = [_BAR, *(max(5, *map(len, texts)) for texts in zip(headings, *shown, strict=True))]
   room = max(20, WIDTH - sum(widths) - _GAP * len(widths))  # a longer title takes two lines
   widths.insert(0, min(max([20, *(len(line.title) + 2 for line in lines)]), room))
   head = _grid(widths)
-  headings = [text for m in metrics for text in ((m["title"], _INTERVAL) if m["interval"] else (m["title"],))]
   head.add_row("", "", *[Text(text, style="bold") for text in headings])
   parts = [Text(layout.title_of(result, centring), style="bold"), head, Rule(style="dim", characters="─")]
   for section in sections:
     grid = _grid(widths)
     for line in section.lines:
-      grid.add_row(*_texts(line, metrics))
+      grid.add_row(*_cells(line, result.columns))
     parts += [Text(section.title, style="bold cyan"), grid, Text("")]
   return Group(*parts)
 
@@ -68,26 +64,28 @@ def _grid(widths: list[int]) -> Table:
   return grid
 
 
-def _texts(line: layout.Line, metrics: list[dict]) -> list[Text]:
+def _texts(line: layout.Line, columns: list[Column]) -> list[tuple[str, str]]:
+  """(text, style) of the figures of a row and their intervals."""
+  style = "dim" if line.name == results.CHANCE else ""
+  return [pair for column, cell in zip(columns, line.cells, strict=True)
+          for pair in ((cell.text, "bold" if cell.best else style), (cell.interval, "dim"))[: 1 + column.interval]]
+
+
+def _cells(line: layout.Line, columns: list[Column]) -> list[Text]:
   """A row of the grid."""
-  model, style = line.name == layout.MODEL, "dim" if line.name == layout.CHANCE else ""
-  texts = [Text("  " + line.title, style="bold" if model else style)]
-  for place, (metric, cell) in enumerate(zip(metrics, line.cells, strict=True)):
-    if place == 0:
-      texts.append(Text(bar(cell.value, metric["best"]), style="green" if model else "blue"))
-    texts.append(Text(cell.text, style="bold" if cell.best else style))
-    if metric["interval"]:
-      texts.append(Text(cell.interval, style="dim"))
-  return texts
+  model, style = line.name == results.MODEL, "dim" if line.name == results.CHANCE else ""
+  head = [Text("  " + line.title, style="bold" if model else style)]
+  head += [Text(bar(cell.value), style="green" if model else "blue") for cell in line.cells[:1]]
+  return head + [Text(text, style=style) for text, style in _texts(line, columns)]
 
 
-def bar(value: float | None, full: float) -> str:
-  """`value` as a bar of eighths of a character, `_BAR` characters for `full` (0, an error: for 100)."""
-  eighths = round(max(0.0, min(1.0, (value or 0) / (full or 100))) * _BAR * 8)
+def bar(percent: float | None) -> str:
+  """A figure as a bar of eighths of a character, `_BAR` characters for 100 per cent."""
+  eighths = round(max(0.0, min(1.0, (percent or 0) / 100)) * _BAR * 8)
   return "█" * (eighths // 8) + _BLOCKS[eighths % 8].strip()
 
 
-def matches(found: list[dict]) -> Group:
+def matches(found: list[Match]) -> Group:
   """Some probes of an identification, evenly spread: the answer, and the nearest subjects with their distances."""
   grid = Table.grid(padding=(0, 2, 0, 0))
   for width in (34, 12, 58):
@@ -95,53 +93,48 @@ def matches(found: list[dict]) -> Group:
   grid.add_row(*(Text(title, style="bold") for title in ("probe", "answer", "nearest subjects (distance)")))
   count = min(len(found), _MATCHES)
   for match in (found[n * len(found) // count] for n in range(count)):
-    probe = f"{match['probe']} ({match['label']}, {match['type']}, {match['view']})"
-    nearest = ", ".join(f"{c['subject']} ({c['distance']:.3f})" for c in match["candidates"])
-    style = "dim" if match["answer"] == "unknown" else "green"
-    grid.add_row(Text("  " + probe), Text(match["answer"], style=style), Text(nearest))
+    probe = f"{match.probe} ({match.label}, {match.type}, {match.view})"
+    nearest = ", ".join(f"{c.subject} ({c.distance:.3f})" for c in match.candidates)
+    style = "dim" if match.answer == "unknown" else "green"
+    grid.add_row(Text("  " + probe), Text(match.answer, style=style), Text(nearest))
   rest = [Text(f"  and {len(found) - _MATCHES} more, in identify.csv", style="dim")] if len(found) > _MATCHES else []
   return Group(grid, *rest, Text(""))
 
 
-def cautions(result: dict) -> list[str]:
+def cautions(result: Result) -> list[str]:
   """Sentences on data whose figures say less than they seem to: one person, walks in both places, single frames."""
-  found, data = [], result["data"]
-  figures = result["rows"][0]["figures"] if result["rows"] else {}
-  if alone := [name for name, values in figures.items() if (values.get("chance_rank1") or 0) > 99.999]:
+  found, data = [], result.data
+  figures = result.rows[0].figures if result.rows else {}
+  if alone := [name for name, values in figures.items() if (values.number("chance_rank1") or 0) > 99.999]:
     found.append(f"Caution: guessing scores 100 % in {', '.join(alone)}, the gallery has nobody else: whoever walks is"
                  " found, and rank-1 says nothing.")
-  elif data["subjects"] == 1:
+  elif data.subjects == 1:
     found.append("Caution: all walks are of one person.")
-  if twins := {name: values["identical"] for name, values in figures.items() if values.get("identical")}:
-    told = ", ".join(f"{count} in {name}" for name, count in twins.items())
-    first = figures[next(iter(twins))]["identical_probes"]
-    found.append(f"Caution: probes whose very embedding is in the gallery: {told}; {', '.join(first[:3])}"
+  if twins := {name: found.values for name, found in figures.items() if found.number("identical")}:
+    counts = ", ".join(f"{values['identical']} in {name}" for name, values in twins.items())
+    first = next(iter(twins.values()))["identical_probes"]
+    found.append(f"Caution: probes whose very embedding is in the gallery: {counts}; {', '.join(first[:3])}"
                  f"{', ...' if len(first) > 3 else ''}. Walks that were copied find themselves.")
-  if data.get("one_frame"):
-    found.append(f"Caution: {data['one_frame']} of {data['walks']} walks have one frame, a posture and no gait.")
+  if data.one_frame:
+    found.append(f"Caution: {data.one_frame} of {data.walks} walks have one frame, a posture and no gait.")
   return found
 
 
-def caption(result: dict) -> str:
+def caption(result: Result) -> str:
   """What the figures are figures of: data, whether people were real, protocol, metric, counts, and what the model
   saw."""
-  data = result["data"]
-  kind = layout.KINDS.get(data["kind"], data["kind"])
-  parts = [
-    f"Data: {data['name']}, split {data['split']}, {kind}; "
-    f"{data['walks']} walks of {data['subjects']} subjects.",
-    *result["notes"], *cautions(result),
-  ]
-  if mirrored := result["config"].get("mirror_views"):
-    parts.append(f"Walks of views {', '.join(mirrored)} were mirrored first.")
-  if result["pretraining"]["datasets"]:
-    seen = ", ".join(result["pretraining"]["datasets"])
-    among = result["pretraining"].get("evaluated_split_among_them")
-    warning = "; the walks evaluated here are among them" if among else ""
-    if (people := result["pretraining"].get("evaluated_people_among_them")) and not among:
-      warning = f"; {people} of the people evaluated here are among them"
-    labels = result["pretraining"].get("labels", "without labels")
-    parts.append(f"The model was pretrained on {seen}, {labels}{warning}.")
-  elif data["kind"] == "embeddings":
+  data, seen = result.data, result.pretraining
+  parts = [f"Data: {data.name}, split {data.split}, {data.kind_title}; {data.walks} walks of {data.subjects} subjects.",
+           *result.notes, *cautions(result)]
+  if data.mirrored_views:
+    parts.append(f"Walks of views {', '.join(data.mirrored_views)} were mirrored first.")
+  if seen.datasets:
+    among = ""
+    if seen.evaluated_split_among_them:
+      among = "; the walks evaluated here are among them"
+    elif seen.evaluated_people_among_them:
+      among = f"; {seen.evaluated_people_among_them} of the people evaluated here are among them"
+    parts.append(f"The model was pretrained on {', '.join(seen.datasets)}, {seen.label_use}{among}.")
+  elif data.kind == "embeddings":
     parts.append("What their model was pretrained on is not known.")
   return " ".join(parts)

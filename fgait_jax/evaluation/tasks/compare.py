@@ -1,15 +1,23 @@
 """The task "compare": is one finished evaluation better than another on the same probes? From result files alone.
 
-The test is that of pairing.py, over the subjects of the probes.
+The test is that of metrics/pairing.py, over the subjects of the probes.
 """
 
+import dataclasses
 import pathlib
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import results
-from fgait_jax.evaluation.metrics.pairing import OUTCOMES, pairs, same_data, tested
+from fgait_jax.evaluation import columns, registry, results
+from fgait_jax.evaluation.columns import Column
+from fgait_jax.evaluation.metrics.pairing import BySubject, tested
+from fgait_jax.evaluation.plain import encoded
+from fgait_jax.evaluation.report.side_by_side import pairs, same_data
+from fgait_jax.evaluation.results import Condition, Figures, Pretraining, Result, Row
+
+_SIDES = ("first", "second")
 
 
+@registry.task("compare", writes="compare-{evaluation}.json", sections=("compare",), checkpoint=False)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `compare-<evaluation>.json` for each evaluation that both sides hold.
 
@@ -18,120 +26,115 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   settings = config.compare
   if settings.resamples < 100:
     raise ConfigError(f"config.compare.resamples={settings.resamples} must be at least 100")
-  sides = [_read(settings[side], side) for side in ("first", "second")]
-  contents = [[content for _, content in side] for side in sides]
-  matched, alone = pairs(*contents)
-  names = {id(content): path.stem for path, content in sides[0]}
+  sides = [_read(settings[side], side) for side in _SIDES]
+  names = {id(result): path.stem for path, result in sides[0]}
+  matched, alone = pairs(*([result for _, result in side] for side in sides))
   if not matched:
     raise DataError(f"config.compare.first={settings.first} and config.compare.second={settings.second} hold no"
                     f" evaluation of the same task, data set, split and protocol: {'; '.join(alone)}")
-  single = len(matched) == 1
   written = []
-  for first, second in matched:
-    if not single and not all(_has_outcomes(_model_row(c, settings[f"{s}_row"], settings[s], s))
-                              for c, s in ((first, "first"), (second, "second"))):
+  for pair in matched:
+    rows = [_row(result, settings, side) for result, side in zip(pair, _SIDES, strict=True)]
+    if len(matched) > 1 and not all(any(f.by_subject for f in row.figures.values()) for row in rows):
       continue  # of folders, what holds outcomes is compared
-    path = results.claim(out / f"compare-{names[id(first)]}.json", config)
-    written.append(results.write(path, compared(first, second, config)))
+    path = registry.claim(config, out, evaluation=names[id(pair[0])])
+    written.append(results.write(path, _compared(pair, rows, config)))
   if not written:
-    raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject; those of the tasks"
-                    " zero_shot, score, fine_tune and linear_probe do, unless an earlier version wrote them")
+    raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject in the rows"
+                    f" {settings.first_row!r} and {settings.second_row!r}")
   return written
 
 
-def compared(first: dict, second: dict, config) -> dict:
-  """The result file of one comparison; `first` and `second` are contents of result files of the same evaluation."""
-  settings = config.compare
-  if not same_data(first, second):
-    raise DataError(f"{settings.first} and {settings.second} were evaluated on different builds of"
-                    f" {first['data']['name']}: their probes are not the same; evaluate one of them again")
-  rows = [_model_row(content, settings[f"{side}_row"], settings[side], side)
-          for content, side in ((first, "first"), (second, "second"))]
-  centred = rows[0]["centred"]
-  if rows[1]["centred"] != centred:
-    raise ConfigError(f"{settings.first} is centred by {centred}, {settings.second} by {rows[1]['centred']}: evaluate"
-                      " both with the same config.centre_by")
+def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
+  """The comparison of `rows` of two results of the same evaluation."""
+  settings, first = config.compare, pair[0]
+  if not same_data(*pair):
+    raise DataError(f"{settings.first} and {settings.second} were evaluated on different builds of {first.data.name}:"
+                    " their probes are not the same; evaluate one of them again")
+  if rows[0].centred != rows[1].centred:
+    raise ConfigError(f"{settings.first} is centred by {rows[0].centred}, {settings.second} by {rows[1].centred}:"
+                      " evaluate both with the same config.centre_by")
   tests = {}
-  for condition in first["conditions"]:
-    name = condition["name"]
-    by = [row["figures"].get(name, {}).get("by_subject") for row in rows]
-    if None not in by:
-      tests[name] = {key: _tested(by, key, name, config) for key in OUTCOMES if key in by[0] and key in by[1]}
+  for condition in first.conditions:
+    sides = [row.figures.get(condition.name, Figures()).by_subject for row in rows]
+    if None not in sides:
+      tests[condition.name] = _tests(sides, condition.name, config)
   if not tests:
     raise DataError(f"{settings.first} and {settings.second}: the rows {settings.first_row!r} and"
-                    f" {settings.second_row!r} of {first['title']!r} hold no outcomes by subject; evaluate them again")
-  keys = [key for key in OUTCOMES if any(key in found for found in tests.values())]
-  titles = [f"{label}: {row['title']}" for label, row in zip("AB", rows, strict=True)]
-  table = [
-    {"name": name, "title": title, "centred": centred, "figures": _figures(tests, name)}
-    for name, title in zip(("first", "second", "difference"), (*titles, "B - A"), strict=True)
-  ]
-  metrics = [metric for key in keys for metric in (
-    {"key": key, "title": OUTCOMES[key], "interval": True, "best": 100, "digits": 1},
-    {"key": f"p_{key}", "title": "p", "interval": False, "best": 0, "digits": 4})]
-  return {
-    "task": "compare", "title": f"{first['title']}: two systems", "notes": _notes(first, second, settings),
-    "data": first["data"], "pretraining": {"datasets": []}, "config": config.to_dict(), "pictures": [],
-    "protocol": first.get("protocol"), "rows": table, "metrics": metrics, "comparison": tests,
-    "compared": [{"file": str(settings[side]), "row": settings[f"{side}_row"], "checkpoint": content.get("checkpoint"),
-                  "pretraining": content["pretraining"]} for side, content in (("first", first), ("second", second))],
-    "conditions": [{"name": name, "title": f"{name}: {_counts(found)}"} for name, found in tests.items()],
-  }
+                    f" {settings.second_row!r} of {first.title!r} hold no outcomes by subject; evaluate them again")
+  shown = [column for column in columns.OUTCOMES if any(column.key in found for found in tests.values())]
+  titles = [f"{label}: {row.title}" for label, row in zip("AB", rows, strict=True)]
+  return Result(
+    task="compare", title=f"{first.title}: two systems", notes=_notes(pair, settings), data=first.data,
+    pretraining=Pretraining(), protocol=first.protocol, config=config.to_dict(),
+    conditions=[Condition(name=name, title=f"{name}: {_counts(found)}") for name, found in tests.items()],
+    columns=[column for outcome in shown for column in (
+      dataclasses.replace(outcome, interval=True),
+      Column(key=f"p_{outcome.key}", title="p", better="", digits=4))],
+    rows=[Row(name=name, title=title, centred=rows[0].centred, figures=_figures(tests, name))
+          for name, title in zip((*_SIDES, "difference"), (*titles, "B - A"), strict=True)],
+    details={"comparison": tests, "compared": [
+      {"file": str(settings[side]), "row": settings[f"{side}_row"], "pretraining": encoded(result.pretraining),
+       "checkpoint": result.checkpoint and encoded(result.checkpoint)}
+      for side, result in zip(_SIDES, pair, strict=True)]})
 
 
-def _read(path: str, side: str) -> list[tuple[pathlib.Path, dict]]:
+def _read(path: str, side: str) -> list[tuple[pathlib.Path, Result]]:
+  """The results of a side that hold outcomes, and their files."""
   if not path:
     raise ConfigError(f"config.compare.{side} is empty; give a result file, or a folder of results")
-  found = [(p, results.read(p)) for p in results.find(path)]
-  return [(p, content) for p, content in found if content["task"] not in ("compare", "identify")]
+  holding = sorted(task.name for task in registry.TASKS.values() if task.outcomes)
+  found = [(p, result) for p in results.find(path) if (result := results.read(p)).task in holding]
+  if not found:
+    raise DataError(f"config.compare.{side}={path}: no result holds outcomes by subject; those of the tasks"
+                    f" {', '.join(holding)} do")
+  return found
 
 
-def _model_row(content: dict, name: str, path: str, side: str) -> dict:
-  """The plain row of that name; of a score that was centred, which has no plain one, the centred row."""
-  rows = {row["name"]: row for row in sorted(content["rows"], key=lambda row: row["centred"] == "none")}
+def _row(result: Result, settings, side: str) -> Row:
+  """The plain row of the name asked for; of a score that was centred, which has no plain one, the centred row."""
+  name = settings[f"{side}_row"]
+  rows = {row.name: row for row in sorted(result.rows, key=lambda row: row.centred == "none")}
   if name not in rows:
-    raise ConfigError(f"config.compare.{side}_row is {name!r}; {path} has the rows {', '.join(rows) or 'none'}")
+    raise ConfigError(f"config.compare.{side}_row is {name!r}; {settings[side]} has the rows"
+                      f" {', '.join(rows) or 'none'}")
   return rows[name]
 
 
-def _has_outcomes(row: dict) -> bool:
-  return any("by_subject" in figures for figures in row["figures"].values())
-
-
-def _tested(by: list[dict], key: str, condition: str, config) -> dict:
+def _tests(sides: list[BySubject], condition: str, config) -> dict[str, dict]:
+  """The paired test of each outcome that both sides have."""
   settings = config.compare
   try:
-    return tested(*by, key, resamples=settings.resamples, seed=config.seed)
+    return {c.key: tested(*sides, c.key, resamples=settings.resamples, seed=config.seed) for c in columns.OUTCOMES
+            if None not in [getattr(by, c.key) for by in sides]}
   except DataError as error:
     raise DataError(f"{settings.first} and {settings.second}, {condition}: {error}; evaluate both on the same walks by"
                     " the same protocol") from error
 
 
-def _figures(tests: dict, side: str) -> dict:
+def _figures(tests: dict[str, dict], row: str) -> dict[str, Figures]:
   figures = {}
   for name, found in tests.items():
-    figures[name] = {key: test[side] for key, test in found.items()} | {"ci": {}}
-    if side == "difference":
+    figures[name] = {key: test[row] for key, test in found.items()}
+    if row == "difference":
       figures[name] |= {f"p_{key}": test["p"] for key, test in found.items()}
       figures[name]["ci"] = {key: test["ci"] for key, test in found.items()}
-  return figures
+  return results.figures_of(figures)
 
 
-def _counts(found: dict) -> str:
+def _counts(found: dict[str, dict]) -> str:
   test = next(iter(found.values()))
   return (f"{test['trials']} trials of {test['subjects']} subjects; B better for {test['better_subjects']}, worse for"
           f" {test['worse_subjects']}")
 
 
-def _notes(first: dict, second: dict, settings) -> list[str]:
+def _notes(pair: tuple[Result, Result], settings) -> list[str]:
   notes = []
-  for label, side, content in (("A", "first", first), ("B", "second", second)):
-    pretraining = content["pretraining"]
-    seen = ", ".join(pretraining["datasets"]) or "data not known"
-    seen += f", {pretraining['labels']}" if "labels" in pretraining else ""
-    metric = (content.get("protocol") or {}).get("metric")
-    how = f", {metric} distance" if metric else ""
-    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, pretrained on {seen}.")
+  for label, side, result in zip("AB", _SIDES, pair, strict=True):
+    seen = ", ".join(result.pretraining.datasets) or "data not known"
+    how = f", {result.protocol.metric} distance" if result.protocol else ""
+    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, pretrained on {seen},"
+                 f" {result.pretraining.label_use}.")
   return [*notes, "Figures are over all trials (a probe in a gallery view). Intervals of the difference:"
           f" {settings.resamples} resamples of the probe subjects; p: two-sided, of a permutation test that swaps the"
           " two systems subject by subject, not corrected for the number of conditions."]

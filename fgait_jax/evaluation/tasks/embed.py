@@ -8,24 +8,25 @@ import pathlib
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation.setup import embedding_of, prepare, seen_in_pretraining
+from fgait_jax.evaluation import provenance, registry
+from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.plain import encoded
+from fgait_jax.evaluation.setup import embedding_of, prepare
 
-FILE = "embeddings.npz"
 
-
+@registry.task("embed", writes="embeddings.npz")
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `out`/embeddings.npz: embeddings float32 [N, C, P], labels, types, views, keys [N] text, and `identity`,
   JSON that names the weights, the data and what the network had seen in pretraining."""
-  if (path := out / FILE).exists():
+  if (path := registry.get("embed").path(config, out)).exists():
     raise ConfigError(f"{path} is there already; give another --out, or move it away")
   setup = prepare(config, out, untrained=False)
   found = setup.embeddings_of(setup.trained, "model")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  found.save(path, identity={
-    "weights": setup.trained.identity, "data": setup.split.manifest["content_hash"], "split": setup.split.name,
-    "kind": setup.split.manifest["kind"], "embedding": embedding_of(config, setup.trained),
+  files.save(path, found, identity={
+    "weights": setup.trained.identity, "data": setup.data.content_hash, "split": setup.split.name,
+    "kind": setup.data.kind, "embedding": embedding_of(config, setup.trained),
     "max_frames": config.max_frames, "mirror": list(config.mirror_views),
-    "pretraining": seen_in_pretraining(config, setup.trained, setup.split),
+    "pretraining": encoded(provenance.seen_by(setup.trained, config, setup.split)),
   })
   subjects = len(np.unique(found.subjects))
   count, channels, parts = found.embeddings.shape

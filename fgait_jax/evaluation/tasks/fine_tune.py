@@ -1,37 +1,30 @@
-"""The fine-tuning task: a pretrained network learns who walks, or what is to be told of them, from labelled people, and
-is tested on others. Rate and length are chosen on training identities kept back, never on the test split.
+"""The task "fine_tune": a pretrained network learns who walks, or a class or attribute, from labelled people, and is
+tested on others. Rate and length are chosen on training identities kept back, never on the test split.
 """
 
 import dataclasses
+import functools
 import pathlib
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
+from fgait_jax.data.held_out import Parts, keep_back_people
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import probe, protocols, results, targets
-from fgait_jax.evaluation.features import baselines, extraction
-from fgait_jax.evaluation.features.extraction import Features
-from fgait_jax.evaluation.fitting import Fitted, Fitter, check_settings
-from fgait_jax.evaluation.protocols.base import Settings
-from fgait_jax.evaluation.protocols.classify import classified
+from fgait_jax.evaluation import columns, protocols, provenance, registry, results, scoring, targets, validation
+from fgait_jax.evaluation.features import baselines, extraction, files
+from fgait_jax.evaluation.labels import Features
+from fgait_jax.evaluation.metrics.classification import classified, macro_f1
+from fgait_jax.evaluation.results import Condition, FineTuning, Result, Row, Tried
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.evaluation.tasks import zero_shot
-from fgait_jax.evaluation.tuned import save
-from fgait_jax.training import supervised
+from fgait_jax.training import logistic_regression, supervised, tuned
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.fine_tuning import Fitted, Fitter, check_settings
 from fgait_jax.training.pretrained import stride_of
-from fgait_jax.training.supervised import Learner
-
-CLASS_METRICS = (
-  {"key": "accuracy", "title": "accuracy %", "interval": True, "best": 100, "digits": 1},
-  {"key": "precision", "title": "precision %", "interval": False, "best": 100, "digits": 1},
-  {"key": "recall", "title": "recall %", "interval": False, "best": 100, "digits": 1},
-  {"key": "f1", "title": "F1 %", "interval": False, "best": 100, "digits": 1},
-  {"key": "auc", "title": "AUC %", "interval": False, "best": 100, "digits": 1},
-)
+from fgait_jax.training.supervised import Learner, Tuned
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,14 +36,15 @@ class Task:
   labels: np.ndarray  # of the teacher's walks
   test_labels: np.ndarray
   classes: list[str]  # of scores; none for identities, whose scores only training sees
-  parts: targets.Parts
+  parts: Parts
 
   @property
   def settings(self):
     return self.setup.config.fine_tune
 
   @property
-  def identity(self) -> bool:
+  def identifies(self) -> bool:
+    """Whether it learns who walks, and not a class."""
     return self.settings.target == "subject"
 
   @property
@@ -63,30 +57,33 @@ class Task:
   def numbers(self, rows: np.ndarray) -> tuple[np.ndarray, int]:
     """Class numbers of rows of the teacher, and how many classes there are."""
     labels = self.labels[rows]
-    classes = np.unique(labels).tolist() if self.identity else self.classes
+    classes = np.unique(labels).tolist() if self.identifies else self.classes
     number = {name: i for i, name in enumerate(classes)}
     return np.array([number[label] for label in labels]), len(classes)
 
 
+@registry.task("fine_tune", writes="fine_tune-{config.dataset}-{config.fine_tune.target}.json",
+               sections=("fine_tune", "linear_probe"), outcomes=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `fine_tune-<dataset>-<target>.json`, the test walks' embeddings (or logits) beside it as .npz, and the
   network into the folder of the same name."""
-  stem = f"fine_tune-{config.dataset}-{config.fine_tune.target}"
-  if (out / stem).resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
+  folder = registry.get("fine_tune").path(config, out).with_suffix("")
+  if folder.resolve() in (given := pathlib.Path(config.checkpoint).resolve(), *given.parents):
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
-  path = setup.claim(f"{stem}.json")
-  check_settings(config.fine_tune, setup.trained.config.augment.width, setup.trained.mesh)
+  path = setup.claim()
+  check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
-  if config.baselines and not task.identity:
-    probe.check(config.probe, _probe_parts(task))
-  learner, chosen, tried = _learn(task, setup.trained)
+  if config.baselines and not task.identifies:
+    logistic_regression.check(config.linear_probe, _probe_parts(task))
+  learner, chosen, tried = _learn(task, setup.trained, folder / "training")
   found = _test(task, learner, chosen, f"test of {task.settings.target}")
-  rows = (_identity_rows if task.identity else _class_rows)(task, found)
+  rows = (_identity_rows if task.identifies else _class_rows)(task, found)
   if task.settings.scratch:
-    rows += _scratch(task)
-  identity = save(out / stem, setup=setup, learner=learner, fitted=chosen, dataset=task.teacher)
-  found.save(out / f"{stem}.npz", identity={"weights": identity, "data": setup.split.manifest["content_hash"]})
+    rows += _scratch(task, folder / "training" / "scratch")
+  identity = tuned.save(folder, config=config, trained=setup.trained, learner=learner, fitted=chosen,
+                        dataset=task.teacher)
+  files.save(path.with_suffix(".npz"), found, identity={"weights": identity, "data": setup.data.content_hash})
   return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
 
 
@@ -95,18 +92,17 @@ def _task(setup: Setup) -> Task:
   config, settings = setup.config, setup.config.fine_tune
   protocol = protocols.get(config.protocol)
   teacher = open_split(config.data_dir, config.dataset, settings.train_split)
-  targets.check_apart(teacher, setup.split)
+  provenance.check_apart(teacher, setup.split, section="fine_tune")
   labels, test_labels = (targets.labels_of(s, settings.target, protocol) for s in (teacher, setup.split))
-  parts = targets.keep_back(teacher.subjects.astype(np.str_), labels, target=settings.target,
-                            fraction=settings.validation_fraction, seed=config.seed)
+  parts = keep_back_people(teacher.subjects.astype(np.str_), labels, target=settings.target, section="fine_tune",
+                           fraction=settings.validation_fraction, seed=config.seed)
   people = len(np.unique(teacher.subjects[parts.fit]))
   if settings.mix == "per_subject" and people < settings.subjects:
     raise ConfigError(f"config.fine_tune.subjects={settings.subjects} in every batch, but {teacher.name} has"
                       f" {people} to learn from, without those kept back for validation; choose fewer")
   if settings.target == "subject":
-    setup.check_roles(protocol)
-    if len(parts.validation):
-      targets.check_across(teacher, parts.validation, across=settings.validate_across, protocol=protocol)
+    setup.trials(protocol)
+    validation.check(teacher, parts.validation, across=settings.validate_across, protocol=protocol, section="fine_tune")
     classes = []
   else:
     classes = targets.classes_of(labels, settings.target, protocol)
@@ -122,67 +118,72 @@ def _task(setup: Setup) -> Task:
 def _fitter(task: Task, network, classes: int) -> Fitter:
   settings = task.settings
   learner = supervised.create(
-    network, head="identity" if task.identity else "classes", classes=classes, features=settings.features,
+    network, head="identity" if task.identifies else "classes", classes=classes, features=settings.features,
     method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
     prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
     seed=task.setup.config.seed)
-  return Fitter(learner, settings, seed=task.setup.config.seed)
+  return Fitter(learner, task.setup.config, identity=network.identity)
 
 
-def _learn(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
-  """What `network` becomes at the rate and length that are best for it, and everything that was tried."""
-  learner, chosen, tried = _choose(task, network)
+def _learn(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, list[Fitted]]:
+  """What `network` becomes at the rate and length that are best for it, and everything that was tried; each training
+  has its own folder in `folder`, and goes on where one there stood."""
+  learner, chosen, tried = _choose(task, network, folder)
   if task.settings.refit:
-    learner, chosen = _train(task, network, task.taught, chosen)
+    learner, chosen = _train(task, network, task.taught, chosen, folder / "refit")
   return learner, chosen, tried
 
 
-def _choose(task: Task, network) -> tuple[Learner, Fitted, list[Fitted]]:
+def _choose(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, list[Fitted]]:
   """Trains at each rate on the fit identities; the best on the validation identities, the first among equals."""
   labels, classes = task.numbers(task.parts.fit)
   fitter = _fitter(task, network, classes)
   split = Subset(task.teacher, task.parts.fit, name=f"{task.teacher.name} (fit)")
-  validate = _validation(task, fitter.learner) if len(task.parts.validation) else None
-  tried = [fitter.fit(split, labels, factor=factor, validate=validate) for factor in task.settings.rates]
+  score = _validation(task) if len(task.parts.validation) else None
+  tried = [fitter.fit(split, labels, folder / f"rate-{factor:g}", factor=factor, score=score)
+           for factor in task.settings.rates]
   best = max(range(len(tried)), key=lambda i: tried[i].score if tried[i].score is not None else 0)
   return fitter.learner, tried[best], tried
 
 
-def _train(task: Task, network, rows: np.ndarray, chosen: Fitted) -> tuple[Learner, Fitted]:
+def _train(
+  task: Task, network, rows: np.ndarray, chosen: Fitted, folder: pathlib.Path
+) -> tuple[Learner, Fitted]:
   """Trains `network` on `rows` at the rate and to the step that were chosen."""
   labels, classes = task.numbers(rows)
   fitter = _fitter(task, network, classes)
   split = Subset(task.teacher, rows, name=task.teacher.name)
-  return fitter.learner, fitter.fit(split, labels, factor=chosen.factor, stop=chosen.step)
+  return fitter.learner, fitter.fit(split, labels, folder, factor=chosen.factor, end=chosen.step)
 
 
-def _extract(task: Task, learner: Learner, trainable, stats, split, title: str) -> Features:
-  config = task.setup.config
-  embed = learner.embedder(trainable, stats, output="embedding" if task.identity else "logits")
-  return extraction.extract(embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames,
-                          mesh=learner.mesh, mirror=config.mirror_views, normalise=False, progress=title,
-                          stride=stride_of(task.settings))
+def _extract(task: Task, network: Tuned, split, title: str, between=lambda: None) -> Features:
+  config, output = task.setup.config, "embedding" if task.identifies else "logits"
+  return extraction.extract(functools.partial(network.recognise, output=output), split, max_frames=config.max_frames,
+                            batch_frames=config.batch_frames, mesh=network.learner.mesh, mirror=config.mirror_views,
+                            normalise=False, progress=title, stride=stride_of(task.settings), embedding=output,
+                            between=between)
 
 
 def _test(task: Task, learner: Learner, fitted: Fitted, title: str) -> Features:
-  return _extract(task, learner, fitted.trainable, fitted.stats, task.setup.split, title)
+  network = Tuned(learner=learner, trainable=fitted.trainable, stats=fitted.stats)
+  return _extract(task, network, task.setup.split, title)
 
 
-def _validation(task: Task, learner: Learner):
+def _validation(task: Task):
   rows, settings = task.parts.validation, task.settings
   split = Subset(task.teacher, rows, name=f"{task.teacher.name} (validation)")
 
-  def validate(trainable, stats) -> float:
-    found = _extract(task, learner, trainable, stats, split, "")
-    if task.identity:
-      return targets.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
-                           protocol=protocols.get(task.setup.config.protocol))
-    return targets.macro_f1(found.embeddings[..., 0], task.numbers(rows)[0])
+  def score(network: Tuned, between: Callable[[], None]) -> float:
+    found = _extract(task, network, split, "", between)
+    if task.identifies:
+      return validation.rank1(found, across=settings.validate_across, metric=task.setup.config.metric,
+                              protocol=protocols.get(task.setup.config.protocol), section="fine_tune")
+    return macro_f1(task.numbers(rows)[0], found.embeddings[..., 0].argmax(axis=1))
 
-  return validate
+  return score
 
 
-def _identity_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[dict]:
+def _identity_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[Row]:
   """The fine-tuned network, then what it must beat."""
   setup = task.setup
   config, protocol = setup.config, protocols.get(setup.config.protocol)
@@ -195,11 +196,11 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   for centred in dict.fromkeys(("none", config.centre_by)):
     for key, text, walks in systems:
       walks = baselines.centred(walks, centred)
-      rows.append(zero_shot.row_of(setup, protocol, key, text, walks, centred=centred))
+      rows.append(scoring.row_of(config, protocol, key, text, walks, centred=centred))
   return rows
 
 
-def _class_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[dict]:
+def _class_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[Row]:
   """The fine-tuned network, then linear probes of the network before and of the GEI, and the most frequent class."""
   setup = task.setup
   asked = np.flatnonzero(task.test_labels != "")
@@ -207,87 +208,85 @@ def _class_rows(task: Task, found: Features, name: str = "model", title: str = "
                      title or f"fine-tuned ({task.settings.method})")]
   if not setup.config.baselines or name != "model":
     return rows
-  for key, what in (("probe", "before: linear probe"), ("raw_gei", "linear probe of the GEI")):
+  for key, what in (("linear_probe", "before: linear probe"), ("raw_gei", "linear probe of the GEI")):
     def of(split, key=key):
-      return setup.embeddings_of(setup.trained, "before fine-tuning", split) if key == "probe" else (
+      return setup.embeddings_of(setup.trained, "before fine-tuning", split) if key == "linear_probe" else (
         setup.silhouettes_of(split))
-    settings = setup.config.probe
-    layer = probe.fit(of(task.teacher).embeddings, task.labels, rows=task.taught, parts=_probe_parts(task),
-                      penalties=settings.penalties, iterations=settings.iterations)
+    settings = setup.config.linear_probe
+    layer = logistic_regression.fit(of(task.teacher).embeddings, task.labels, rows=task.taught,
+                                    parts=_probe_parts(task), penalties=settings.penalties,
+                                    iterations=settings.iterations)
     order = [layer.classes.tolist().index(c) for c in task.classes]
-    rows.append(_class_row(task, layer.logits(of(setup.split).embeddings[asked])[:, order], key, what)
-                | layer.described())
+    row = _class_row(task, layer.logits(of(setup.split).embeddings[asked])[:, order], key, what)
+    rows.append(dataclasses.replace(row, details=layer.described()))
   counts = np.array([(task.labels[task.taught] == c).sum() for c in task.classes], np.float32)
   rows.append(_class_row(task, np.tile(counts, (len(asked), 1)), "chance", "most frequent class"))
   return rows
 
 
-def _probe_parts(task: Task) -> targets.Parts:
+def _probe_parts(task: Task) -> Parts:
   """Where the probes' penalty is tried and judged: the people by whom rate and length are chosen, where there are
   any."""
   config = task.setup.config
-  if len(task.parts.validation) or len(config.probe.penalties) == 1:
+  if len(task.parts.validation) or len(config.linear_probe.penalties) == 1:
     return task.parts
-  return targets.keep_back(
+  return keep_back_people(
     task.teacher.subjects.astype(np.str_), task.labels, target=task.settings.target,
-    fraction=config.probe.validation_fraction, seed=config.seed, section="probe")
+    fraction=config.linear_probe.validation_fraction, seed=config.seed, section="linear_probe")
 
 
-def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> dict:
+def _class_row(task: Task, logits: np.ndarray, name: str, title: str) -> Row:
   asked, config = np.flatnonzero(task.test_labels != ""), task.setup.config
   truth = np.array([task.classes.index(label) for label in task.test_labels[asked]])
   protocol = protocols.get(config.protocol)
   named = getattr(protocol, "binary", "") if task.settings.target == "class" else ""
   binary = named or (task.classes[1] if len(task.classes) == 2 else "")
-  scored = classified(truth, logits, labels=task.setup.split.subjects[asked].astype(np.str_), names=task.classes,
-                      binary=binary, settings=Settings(resamples=config.bootstrap, seed=config.seed))
-  return {"name": name, "title": title, "centred": "none", "figures": {"all": scored["summary"]},
-          "classes": scored["classes"], "confusion": scored["confusion"]}
+  scored = classified(truth, logits, subjects=task.setup.split.subjects[asked].astype(np.str_), names=task.classes,
+                      binary=binary, resamples=config.bootstrap, seed=config.seed)
+  found = scored["summary"] | {key: scored[key] for key in ("classes", "confusion")}
+  return Row(name=name, title=title, figures=results.figures_of({"all": found}))
 
 
-def _scratch(task: Task) -> list[dict]:
+def _scratch(task: Task, folder: pathlib.Path) -> list[Row]:
   """The untrained network, trained the same way at a rate and to a step of its own."""
   network = task.setup.untrained or load_network(task.setup.config.checkpoint, mesh=task.setup.trained.mesh,
                                                  trained=False)
-  learner, fitted, tried = _learn(task, network)
+  learner, fitted, tried = _learn(task, network, folder)
   found = _test(task, learner, fitted, "network from scratch")
-  (row,) = (_identity_rows if task.identity else _class_rows)(task, found, "scratch", "from scratch, same training")
-  return [row | {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}]
+  (row,) = (_identity_rows if task.identifies else _class_rows)(task, found, "scratch", "from scratch, same training")
+  about = {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}
+  return [dataclasses.replace(row, details=row.details | about)]
 
 
-def _tried(tried: list[Fitted]) -> list[dict]:
-  return [{"factor": t.factor, "best_step": t.step, "score": t.score, "curve": t.curve} for t in tried]
+def _tried(tried: list[Fitted]) -> list[Tried]:
+  return [Tried(factor=t.factor, best_step=t.step, score=t.score, curve=t.curve) for t in tried]
 
 
-def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], rows: list, identity: str) -> dict:
+def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], rows: list[Row],
+            identity: str) -> Result:
   config, settings, split = task.setup.config, task.settings, task.setup.split
   asked = task.test_labels != ""
   subjects = {name: len(np.unique(task.teacher.subjects[rows])) for name, rows in (
     ("fit", task.parts.fit), ("validation", task.parts.validation), ("taught", task.taught))}
-  measure = "rank-1" if task.identity else "macro F1"
+  measure = "rank-1" if task.identifies else "macro F1"
   notes = [f"Learnt from {len(task.taught)} walks of {subjects['taught']} people of {task.teacher.name}; no test person"
            " is among them."]
   if subjects["validation"]:
     notes.append(f"Rate and length were chosen by {measure} on {subjects['validation']} further training people"
                  + (", from whom the network then learnt too." if settings.refit else "."))
-  notes += probe.told(rows)
-  if config.bootstrap:
-    notes.append(f"Intervals: {config.bootstrap} resamples of the test subjects.")
-  if task.identity:
-    conditions = zero_shot.titles_of(rows[0]["figures"])
+  notes += scoring.probe_notes(rows) + scoring.interval_notes(config, "test subjects")
+  if task.identifies:
+    conditions, shown = scoring.conditions_of(rows[0].figures), columns.RETRIEVAL
   else:
-    conditions = [{"name": "all", "title": f"{settings.target}: {asked.sum()} walks of"
-                   f" {len(np.unique(split.subjects[asked]))} subjects"}]
-  return task.setup.described() | {
-    "task": "fine_tune", "title": f"Fine-tuned for {settings.target} on {config.dataset}", "notes": notes,
-    "rows": rows, "conditions": conditions, "metrics": zero_shot.METRICS if task.identity else CLASS_METRICS,
-    "fine_tuning": {
-      "identity": identity, "method": settings.method, "statistics": settings.statistics, "subjects": subjects,
+    conditions = [Condition(name="all", title=f"{settings.target}: {asked.sum()} walks of"
+                            f" {len(np.unique(split.subjects[asked]))} subjects")]
+    shown = columns.TWO_CLASSES if "auc" in rows[0].figures["all"].values else columns.CLASSES
+  return task.setup.result(
+    title=f"Fine-tuned for {settings.target} on {config.dataset}", notes=notes, rows=rows, conditions=conditions,
+    columns=list(shown), fine_tuning=FineTuning(method=settings.method, measure=measure, tried=_tried(tried), details={
+      "identity": identity, "statistics": settings.statistics, "subjects": subjects,
       "trainable_parameters": _size(learner.trainable), "frozen_parameters": _size(learner.frozen),
-      "chosen": {"factor": chosen.factor, "step": chosen.step}, "measure": measure,
-      "tried": _tried(tried),
-    },
-  }
+      "chosen": {"factor": chosen.factor, "step": chosen.step}}))
 
 
 def _size(tree) -> int:

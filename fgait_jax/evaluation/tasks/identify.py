@@ -11,15 +11,18 @@ import pathlib
 import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import results
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation import columns, registry, results
+from fgait_jax.evaluation.columns import Column
+from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import check_metric
+from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
 from fgait_jax.paths import local_path
 
 NOBODY = "unknown"
 NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
-COLUMNS = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
+_CSV = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,7 @@ class Threshold:
   in_gallery: int
 
 
+@registry.task("identify", writes="identify.json", checkpoint=False)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `identify.json` and `identify.csv`; raises `ConfigError` and `DataError` that name the key and the file."""
   if config.top_k < 1:
@@ -47,7 +51,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if not 0 < config.false_accept < 1:
     raise ConfigError(f"config.false_accept={config.false_accept} must lie between 0 and 1, such as 0.01")
   check_metric(config.metric)
-  path = results.claim(out / "identify.json", config)
+  path = registry.claim(config, out)
   gallery, origin = _load(config, "gallery")
   _check_named(gallery, config.gallery, "gallery")
   probes, probe_origin = _load(config, "probes")
@@ -63,17 +67,19 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   reach = np.inf if threshold is None else threshold.distance
   answers = np.where(distances[:, 0] <= reach, subjects[:, 0], NOBODY)
   matches = [
-    {"probe": str(probes.keys[n]), "label": str(probes.subjects[n]), "type": str(probes.conditions[n]),
-     "view": str(probes.views[n]), "answer": str(answers[n]),
-     "candidates": [{"subject": str(s), "distance": round(float(d), 6)}
-                    for s, d in zip(subjects[n], distances[n], strict=True) if s]}
+    Match(probe=str(probes.keys[n]), label=str(probes.subjects[n]), type=str(probes.conditions[n]),
+          view=str(probes.views[n]), answer=str(answers[n]),
+          candidates=[Candidate(subject=str(s), distance=round(float(d), 6))
+                      for s, d in zip(subjects[n], distances[n], strict=True) if s])
     for n in range(len(probes))]
   measured = measure(probes.subjects, gallery.subjects, subjects[:, 0], answers)
-  result = _layout(config, probes, gallery, origin, threshold, measured) | {"matches": matches}
+  notes = _notes(config, gallery, threshold)
   if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
-    result["notes"].append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say"
-                           " nothing of other walks.")
-  return [results.write(path, result), _write_csv(out / "identify.csv", matches)]
+    notes.append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say nothing of"
+                 " other walks.")
+  result = _result(config, probes, origin, measured, notes=notes, matches=matches, details={
+    "threshold": None if threshold is None else dataclasses.asdict(threshold)})
+  return [results.write(path, result), _write_csv(path.with_suffix(".csv"), matches)]
 
 
 def nearest_subjects(probes: Features, gallery: Features, *, count: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +166,7 @@ def _load(config, side: str) -> tuple[Features, dict]:
   """Checked embeddings of a side, and what the file says of their origin ({} of another tool's)."""
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
-  return Features.load(local_path(path, f"config.{side}"))
+  return files.load(local_path(path, f"config.{side}"))
 
 
 def _check_named(found: Features, path: str, side: str) -> None:
@@ -196,8 +202,7 @@ def _check_alike(one: tuple, other: tuple) -> None:
                       " nothing; embed both with one checkpoint")
 
 
-def _layout(config, probes: Features, gallery: Features, origin: dict, threshold, measured: dict) -> dict:
-  kind = origin.get("kind", "embeddings")
+def _notes(config, gallery: Features, threshold: Threshold | None) -> list[str]:
   enrolled = len(np.unique(gallery.subjects))
   notes = [f"Gallery {config.gallery}: {len(gallery)} walks of {enrolled} subjects; {config.metric} distance to the"
            " nearest walk of a subject."]
@@ -213,29 +218,32 @@ def _layout(config, probes: Features, gallery: Features, origin: dict, threshold
     if threshold.impostors * config.false_accept < 1:
       notes.append(f"{threshold.impostors} walks cannot show a rate of {config.false_accept:g}: the threshold is their"
                    " smallest distance.")
-  titles = {"rank1": "rank-1 %", "identified": "identified %", "rejected": "rejected %", "accepted": "accepted %"}
+  return notes
+
+
+def _result(config, probes: Features, origin: dict, measured: dict, **fields) -> Result:
+  titles = {"identified": "identified %", "rejected": "rejected %", "accepted": "accepted %"}
   counts = f"{measured['probes_in_gallery']} probes by label in the gallery, {measured['probes_not_in_gallery']} not"
   if measured["probes_without_label"]:
     counts += f", {measured['probes_without_label']} without a label in no share"
-  return {
-    "task": "identify", "title": f"Probes {config.probes} in the gallery", "notes": notes,
-    "data": {"name": pathlib.Path(config.probes).name, "split": "as given", "kind": kind, "walks": len(probes),
-             "subjects": len(np.unique(probes.subjects)), "content_hash": origin.get("data", "")},
-    "pretraining": origin.get("pretraining", {"datasets": []}), "conditions": [{"name": "probes", "title": counts}],
-    "metrics": [{"key": key, "title": title, "interval": False, "best": 100, "digits": 1}
-                for key, title in titles.items()],
-    "rows": [{"name": "model", "title": "nearest neighbour", "centred": "none", "figures": {"probes": measured}}],
-    "threshold": None if threshold is None else dataclasses.asdict(threshold), "config": config.to_dict(),
-    "pictures": [],
-  }
+  return Result(
+    task="identify", title=f"Probes {config.probes} in the gallery", config=config.to_dict(),
+    data=Data(name=pathlib.Path(config.probes).name, split="as given", kind=origin.get("kind", "embeddings"),
+              walks=len(probes), subjects=len(np.unique(probes.subjects)), content_hash=str(origin.get("data", "")),
+              mirrored_views=origin.get("mirror", [])),
+    pretraining=results.seen_of(origin, origin=config.gallery),
+    conditions=[Condition(name="probes", title=counts)],
+    columns=[dataclasses.replace(columns.RANK1, interval=False), *(Column(key=k, title=v) for k, v in titles.items())],
+    rows=[Row(name=results.MODEL, title="nearest neighbour", figures=results.figures_of({"probes": measured}))],
+    **fields)
 
 
-def _write_csv(path: pathlib.Path, matches: list[dict]) -> pathlib.Path:
+def _write_csv(path: pathlib.Path, matches: list[Match]) -> pathlib.Path:
   with open(path, "w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
-    writer.writerow(COLUMNS)
+    writer.writerow(_CSV)
     for match in matches:
-      for rank, candidate in enumerate(match["candidates"], start=1):
-        writer.writerow([match["probe"], match["label"], match["type"], match["view"], match["answer"], rank,
-                         candidate["subject"], candidate["distance"]])
+      for rank, near in enumerate(match.candidates, start=1):
+        writer.writerow([match.probe, match.label, match.type, match.view, match.answer, rank, near.subject,
+                         near.distance])
   return path

@@ -11,24 +11,26 @@ import numpy as np
 
 from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import protocols, results
+from fgait_jax.evaluation import columns, protocols, results, scoring
+from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import baselines, corruption
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import statistics
-from fgait_jax.evaluation.protocols.trials import trials_of
+from fgait_jax.evaluation.registry import task
+from fgait_jax.evaluation.results import Condition, Row
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.evaluation.tasks.zero_shot import evaluate
 
 CORRUPTED = ("probe", "gallery", "both")
 _WORDS = {"probe": "Probes", "gallery": "Gallery walks", "both": "Probes and gallery walks"}
 
 
+@task("robustness", writes="robustness-{config.dataset}-{config.robustness.corrupt}.json", sections=("robustness",))
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `robustness-<dataset>-<corrupted side>.json`: rank-1 of each type and severity, and its share of clean."""
   protocol = protocols.get(config.protocol)
   kinds, severities = chosen(config.robustness)
   setup = prepare(config, out)
-  path = setup.claim(f"robustness-{config.dataset}-{config.robustness.corrupt}.json")
+  path = setup.claim()
   if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
     raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
                       " silhouettes, one channel")
@@ -42,20 +44,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   table = []
   for system in _systems(setup):
     table += _rows(setup, protocol, system, rows, changed, {case: corrupted(*case) for case in cases})
-  result = setup.described() | {
-    "task": "robustness", "title": f"Robustness on {config.dataset}, {config.robustness.corrupt} corrupted",
-    "notes": [*_notes(config, protocol, setup, rows), _clean(table)], "rows": table,
-    "robustness": {row["name"]: row["robustness"] for row in table}, "severities": severities,
-    "protocol": {"name": protocol.name, "title": protocol.title, "source": protocol.source, "metric": config.metric},
-    "conditions": [{"name": "mean", "title": f"mean over {len(kinds)} types and {len(severities)} severities"},
-                   *({"name": kind, "title": kind.replace("_", " ")} for kind in kinds)],
-    "metrics": [
-      {"key": "rank1", "title": "rank-1 %", "interval": False, "best": 100, "digits": 1},
-      {"key": "relative", "title": "rel. %", "interval": True, "best": 100, "digits": 1},
-      *({"key": f"severity{s}", "title": f"sev {s}", "interval": False, "best": 100, "digits": 1} for s in severities),
-    ],
-  }
-  return [results.write(path, result)]
+  return [results.write(path, setup.result(
+    title=f"Robustness on {config.dataset}, {config.robustness.corrupt} corrupted", rows=table, severities=severities,
+    notes=[*_notes(config, protocol, setup, rows), _clean(table)], protocol=scoring.used(protocol, config.metric),
+    conditions=[Condition(name="mean", title=f"mean over {len(kinds)} types and {len(severities)} severities"),
+                *(Condition(name=kind, title=kind.replace("_", " ")) for kind in kinds)],
+    columns=[dataclasses.replace(columns.RANK1, interval=False), Column(key="relative", title="rel. %", interval=True),
+             *(Column(key=f"severity{s}", title=f"sev {s}") for s in severities)]))]
 
 
 def chosen(settings) -> tuple[list[str], list[int]]:
@@ -78,8 +73,7 @@ def chosen(settings) -> tuple[list[str], list[int]]:
 
 def _changed(setup: Setup, protocol, rows: np.ndarray) -> np.ndarray:
   """Rows of the split that are corrupted, among `rows`."""
-  text = [np.asarray(getattr(setup.split, name))[rows].astype(np.str_) for name in ("subjects", "conditions", "views")]
-  trials = trials_of(protocol, *text, origin=setup.origin)
+  trials = setup.trials(protocol, rows)
   probe, gallery = (np.any([getattr(trial, side) for trial in trials], axis=0) for side in ("probes", "gallery"))
   return rows[{"probe": probe, "gallery": gallery, "both": gallery | probe}[setup.config.robustness.corrupt]]
 
@@ -105,7 +99,7 @@ def _embedding(setup: Setup, network, title: str) -> Callable:
   return of
 
 
-def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray, cases: dict) -> list[dict]:
+def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray, cases: dict) -> list[Row]:
   """The rows of one system: `cases` maps (type, severity) to the corrupted split of the rows `changed`."""
   named, features_of = system
   places = np.searchsorted(rows, changed)
@@ -126,7 +120,8 @@ def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray,
 def _scored(setup: Setup, protocol, found: Features, gallery: Features | None = None) -> dict:
   """`rank1` of the protocol's summary in per cent, and per condition what it is the average of: `by_cell`; `gallery`
   has the same walks as they stand in a gallery, where these are others."""
-  scored = evaluate(protocol, found, setup.config, origin=setup.origin, bootstrap=0, gallery=gallery, by_cell=True)
+  scored = protocol.score(found, gallery=gallery, metric=setup.config.metric, bootstrap=0, seed=setup.config.seed,
+                          by_cell=True)
   conditions = scored["conditions"]
   if (summary := getattr(protocol, "summary", "")) in conditions:
     conditions = {summary: conditions[summary]}
@@ -136,7 +131,7 @@ def _scored(setup: Setup, protocol, found: Features, gallery: Features | None = 
   return {"rank1": scored["summary"]["rank1"], "by_cell": cells}
 
 
-def _row(name: str, title: str, clean: dict, found: dict, config) -> dict:
+def _row(name: str, title: str, clean: dict, found: dict, config) -> Row:
   kinds = list(dict.fromkeys(kind for kind, _ in found))
   samples = _resampled(clean, found, config) if config.bootstrap else {}
   by_type = {kind: {s: scored["rank1"] for (k, s), scored in found.items() if k == kind} for kind in kinds}
@@ -148,11 +143,8 @@ def _row(name: str, title: str, clean: dict, found: dict, config) -> dict:
     drawn = [sample for (k, _), sample in samples.items() if kind in ("mean", k)]
     figures[kind] = {"rank1": mean, "relative": _relative(mean, clean["rank1"]), **at,
                      "ci": {"relative": statistics.interval(100 * np.mean(drawn, axis=0))} if drawn else {}}
-  return {
-    "name": name, "title": title, "centred": "none", "figures": figures, "clean": clean["rank1"],
-    "robustness": {kind: list(values.values()) for kind, values in by_type.items()},
-    "relative": {kind: values["relative"] for kind, values in figures.items()},
-  }
+  return Row(name=name, title=title, figures=results.figures_of(figures), details={"clean": clean["rank1"]},
+             robustness={kind: list(values.values()) for kind, values in by_type.items()})
 
 
 def _relative(rank1: float, clean: float) -> float | None:
@@ -180,8 +172,8 @@ def _resampled(clean: dict, found: dict, config) -> dict:
   return {case: drawn(scored) / before for case, scored in found.items()}
 
 
-def _clean(table: list[dict]) -> str:
-  return "Clean rank-1: " + ", ".join(f"{row['title']} {row['clean']:.1f}" for row in table) + "."
+def _clean(table: list[Row]) -> str:
+  return "Clean rank-1: " + ", ".join(f"{row.title} {row.details['clean']:.1f}" for row in table) + "."
 
 
 def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:
@@ -195,6 +187,4 @@ def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:
     notes.append(f"On {len(rows)} walks of {len(np.unique(setup.split.subjects[rows]))} subjects, the gallery too.")
   if config.max_frames < np.max(setup.split.num_frames):
     notes.append(f"The first {config.max_frames} frames of each walk, so clean figures are not those of other tasks.")
-  if config.bootstrap:
-    notes.append(f"Intervals: {config.bootstrap} resamples of the probe subjects.")
-  return notes
+  return notes + scoring.interval_notes(config, "probe subjects")

@@ -5,10 +5,12 @@ import pytest
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation.features import baselines
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.labels import Features
 
 
 class Walks:
+  name = "made/up"
+
   def __init__(self):
     generator = np.random.default_rng(0)
     self.walks = [generator.integers(0, 256, (n, 64, 64, 1), np.uint8) for n in (3, 8)]

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.features import extraction
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.features import extraction, files
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 
 
@@ -104,8 +105,6 @@ def test_a_subset_of_rows_and_each_embedding_can_be_asked_for():
   other = extraction.extract(embed, split, max_frames=720, batch_frames=256, mesh=mesh, rows=rows, embedding="pooled")
   assert np.abs(other.embeddings - found.embeddings).max() > 1e-4
   np.testing.assert_allclose(np.linalg.norm(other.embeddings, axis=1), 1, rtol=1e-5)
-  with pytest.raises(ConfigError, match=r"config\.embedding is 'pool'; known: prediction, projection, pooled"):
-    extraction.extract(embed, split, max_frames=720, batch_frames=256, mesh=mesh, embedding="pool")
 
 
 def test_walks_of_mirrored_views_are_flipped_and_cut_ones_put_back():
@@ -126,12 +125,12 @@ def test_an_empty_split_is_an_error():
 def some_features(count=4):
   text = np.array([f"é{i}" for i in range(count)])
   embeddings = np.random.default_rng(0).standard_normal((count, 3, 2)).astype(np.float32)
-  return extraction.Features(embeddings=embeddings, subjects=text, conditions=text, views=text, keys=text)
+  return Features(embeddings=embeddings, subjects=text, conditions=text, views=text, keys=text)
 
 
 def test_saved_features_come_back_and_have_the_documented_keys(tmp_path):
-  some_features().save(tmp_path / "e.npz")
-  back, identity = extraction.Features.load(tmp_path / "e.npz")
+  files.save(tmp_path / "e.npz", some_features())
+  back, identity = files.load(tmp_path / "e.npz")
   assert identity == {}
   np.testing.assert_array_equal(back.embeddings, some_features().embeddings)
   assert back.subjects.tolist() == ["é0", "é1", "é2", "é3"]
@@ -143,19 +142,19 @@ def test_saved_features_come_back_and_have_the_documented_keys(tmp_path):
 def test_foreign_files_are_refused_by_name(tmp_path):
   np.savez(tmp_path / "a.npz", embeddings=np.zeros((2, 3, 4)), labels=["a", "b"])
   with pytest.raises(DataError, match=r"a\.npz: has no array types, views"):
-    extraction.Features.load(tmp_path / "a.npz")
+    files.load(tmp_path / "a.npz")
   np.savez(tmp_path / "b.npz", embeddings=np.zeros((2, 3, 4)), labels=["a"], types=["a", "b"], views=["a", "b"])
   with pytest.raises(DataError, match=r"b\.npz: labels have shape \(1,\); wanted one for each of 2 rows"):
-    extraction.Features.load(tmp_path / "b.npz")
+    files.load(tmp_path / "b.npz")
   (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 not a zip")
   with pytest.raises(DataError, match=r"c\.npz: not a readable"):
-    extraction.Features.load(tmp_path / "c.npz")
+    files.load(tmp_path / "c.npz")
   np.savez(tmp_path / "d.npz", embeddings=np.zeros((1, 3, 4)), labels=np.array([{}], object), types=["a"], views=["a"])
   with pytest.raises(DataError, match=r"d\.npz: labels hold Python objects, which are pickles .*\(labels, str\)"):
-    extraction.Features.load(tmp_path / "d.npz")
+    files.load(tmp_path / "d.npz")
   np.save(tmp_path / "e.npy", np.zeros((1, 3, 4)))
   with pytest.raises(DataError, match=r"e\.npy: not a readable \.npz .*numpy\.savez writes one"):
-    extraction.Features.load(tmp_path / "e.npy")
+    files.load(tmp_path / "e.npy")
 
 
 @pytest.mark.parametrize("changes,message", [
@@ -169,7 +168,7 @@ def test_what_cannot_be_compared_is_refused_where_it_is_read(tmp_path, changes, 
   whole = {"embeddings": np.random.default_rng(0).random((2, 3, 4)), "labels": names, "types": names, "views": names}
   np.savez(tmp_path / "a.npz", **(whole | changes))
   with pytest.raises(DataError, match=rf"a\.npz: {message}"):
-    extraction.Features.load(tmp_path / "a.npz")
+    files.load(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("foreign", [np.array(["x", "y"]), np.array("[1, 2]"), np.array("me"), np.array(3.0)])
@@ -177,7 +176,7 @@ def test_an_identity_of_another_tool_is_none(tmp_path, foreign):
   names = np.array(["a", "b"])
   np.savez(tmp_path / "a.npz", embeddings=np.random.default_rng(0).random((2, 3, 4)), labels=names, types=names,
            views=names, identity=foreign)
-  assert extraction.Features.load(tmp_path / "a.npz")[1] == {}
+  assert files.load(tmp_path / "a.npz")[1] == {}
 
 
 def test_the_cache_is_hit_by_the_same_identity_only(tmp_path):
@@ -187,15 +186,15 @@ def test_the_cache_is_hit_by_the_same_identity_only(tmp_path):
     calls.append(1)
     return some_features()
 
-  first, hit = extraction.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)
+  first, hit = files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)
   assert not hit
-  again, hit = extraction.cached(tmp_path, {"data": "b", "checkpoint": "a"}, compute)
+  again, hit = files.cached(tmp_path, {"data": "b", "checkpoint": "a"}, compute)
   assert hit
   np.testing.assert_array_equal(first.embeddings, again.embeddings)
-  assert not extraction.cached(tmp_path, {"checkpoint": "a", "data": "c"}, compute)[1]
-  assert not extraction.cached(None, {"checkpoint": "a", "data": "b"}, compute)[1]
+  assert not files.cached(tmp_path, {"checkpoint": "a", "data": "c"}, compute)[1]
+  assert not files.cached(None, {"checkpoint": "a", "data": "b"}, compute)[1]
   assert len(calls) == 3
   for path in tmp_path.glob("*.npz"):
     path.write_bytes(path.read_bytes()[:100])
-  assert not extraction.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
-  assert extraction.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
+  assert not files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
+  assert files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]

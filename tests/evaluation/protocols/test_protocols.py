@@ -8,7 +8,7 @@ import pytest
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.evaluation.protocols import lists
 from fgait_jax.evaluation.protocols.figures import MEASURES
 from fgait_jax.evaluation.protocols.servers import write_csv
@@ -225,7 +225,7 @@ def test_servers_rank_gallery_labels(tmp_path):
     evaluate("hid", *three, rerank={"k1": 2, "k2": 2, "weight": 1.5})
   assert evaluate("hid", *three, rerank={"k1": 2, "k2": 2})["submission"]["rows"] == [["v9", "00000"]]
   with pytest.raises(ConfigError, match="config.protocol=grew gives no figures: .*configs/score.py"):
-    trials_of(protocols.get("grew"), *(np.array(["a"]),) * 3)
+    trials_of(protocols.get("grew"), Labels(subjects="a", conditions="a", views="a"))
   with pytest.raises(DataError, match="there are no probes.*grew wants"):
     evaluate("grew", *gallery)
 

@@ -1,5 +1,6 @@
 """A protocol's comparisons, and that pictures, probes and corruption rest on the same ones as the figures."""
 
+import dataclasses
 import json
 import types
 
@@ -8,10 +9,11 @@ import pytest
 
 from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import protocols
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation import pictures, protocols
+from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.evaluation.protocols.trials import Meeting, trials_of
-from fgait_jax.evaluation.report import neighbours
+from fgait_jax.evaluation.setup import Setup
 from fgait_jax.evaluation.tasks import linear_probe, robustness, score
 
 CLOTHES = ("U0_D0", "U0_D0_BG", "U0_D3", "U1_D0", "U1_D1", "U3_D3")
@@ -45,6 +47,10 @@ class Walks:
                     conditions=self.conditions, views=self.views, keys=self.keys)
 
 
+def labels(subjects, conditions, views):
+  return Labels(subjects=np.array(subjects), conditions=np.array(conditions), views=np.array(views))
+
+
 def test_who_may_meet():
   same_subject, same_camera = np.array([[True], [False]]), np.array([[True, False]])
   assert Meeting.ANY.allows(same_subject, same_camera).tolist() == [[True, True], [True, True]]
@@ -58,14 +64,14 @@ def test_who_may_meet():
   ("kth", ("d1", "d4", "d3"), Meeting.ANY),
 ])
 def test_trials_of_types(name, types, meeting):
-  trials = trials_of(protocols.get(name), np.array(["a"] * 3), np.array(types), np.array(["000", "018", "036"]))
+  trials = trials_of(protocols.get(name), labels(["a"] * 3, types, ["000", "018", "036"]))
   assert [t.gallery.tolist() for t in trials] == [[True, False, False]] * 2
   assert [t.probes.tolist() for t in trials] == [[False, True, False], [False, False, True]]
   assert {t.meeting for t in trials} == {meeting}
   with pytest.raises(ConfigError, match="so there is no gallery"):
-    trials_of(protocols.get(name), np.array(["a"]), np.array([types[1]]), np.array(["000"]))
+    trials_of(protocols.get(name), labels(["a"], [types[1]], ["000"]))
   with pytest.raises(ConfigError, match="so there is no probe"):
-    trials_of(protocols.get(name), np.array(["a"]), np.array([types[0]]), np.array(["000"]))
+    trials_of(protocols.get(name), labels(["a"], [types[0]], ["000"]))
 
 
 def test_a_pair_of_ccpg_without_probes_is_absent_and_one_without_a_gallery_is_named():
@@ -75,23 +81,23 @@ def test_a_pair_of_ccpg_without_probes_is_absent_and_one_without_a_gallery_is_na
   columns = [column[some] for column in walks.columns()]
   result = ccpg.evaluate(found.embeddings[some], *columns, bootstrap=0)
   assert (list(result["conditions"]), result["absent"]) == (["CL"], ["UP", "DN", "BG"])
-  assert [t.name for t in trials_of(ccpg, *columns)] == ["CL"]
+  assert [t.name for t in trials_of(ccpg, labels(*columns))] == ["CL"]
   some = np.isin(walks.conditions, ["U0_D0", "U1_D1", "U3_D3"])  # UP's probe, without its gallery
   columns = [column[some] for column in walks.columns()]
   with pytest.raises(ConfigError, match="so there is no gallery of UP"):
-    trials_of(ccpg, *columns)
+    trials_of(ccpg, labels(*columns))
   with pytest.raises(DataError, match="pair UP: the gallery is empty"):
     ccpg.evaluate(found.embeddings[some], *columns, bootstrap=0)
 
 
 def test_classes_have_no_trials():
   with pytest.raises(ConfigError, match="config.protocol=d_gait scores classes and has no gallery"):
-    trials_of(protocols.get("d_gait"), *(np.array(["a"]),) * 3)
+    trials_of(protocols.get("d_gait"), labels("a", "a", "a"))
 
 
 def test_each_pair_of_ccpg_has_its_own_gallery():
   walks = Walks()
-  trials = {t.name: t for t in trials_of(protocols.get("ccpg"), *walks.columns())}
+  trials = {t.name: t for t in trials_of(protocols.get("ccpg"), Labels.of(walks))}
   assert {name: sorted(set(walks.conditions[t.gallery])) for name, t in trials.items()} == {
     "CL": ["U1_D1", "U3_D3"], "UP": ["U0_D3"], "DN": ["U1_D1"], "BG": ["U0_D0"]}
   assert sorted(set(walks.conditions[trials["CL"].probes])) == ["U0_D0", "U0_D0_BG"]
@@ -115,7 +121,7 @@ def test_the_three_readings_of_ccpg():
 
 def test_score_shows_all_readings_of_ccpg(tmp_path):
   walks = Walks()
-  walks.features(lambda s, c, v: s).save(tmp_path / "e.npz")
+  files.save(tmp_path / "e.npz", walks.features(lambda s, c, v: s))
   config = defaults.evaluation().unlock()
   config.task, config.protocol, config.embeddings, config.bootstrap = "score", "ccpg", str(tmp_path / "e.npz"), 0
   figures = json.loads(score.run(config, tmp_path)[0].read_text())["rows"][0]["figures"]
@@ -125,9 +131,9 @@ def test_score_shows_all_readings_of_ccpg(tmp_path):
 def test_neighbours_come_from_the_probes_own_gallery_and_other_cameras(tmp_path):
   walks = Walks()
   found = walks.features(lambda s, c, v: s + 0.01 * (v[0] == "q"))
-  neighbours.of_features(tmp_path / "n.png", split=walks, found=found, protocol=protocols.get("ccpg"),
-                         metric="euclidean", count=12, seed=0, mirror=(), subtitle="made up")
-  trials = trials_of(protocols.get("ccpg"), *walks.columns())
+  pictures.nearest(tmp_path / "n.png", split=walks, found=found, protocol=protocols.get("ccpg"), metric="euclidean",
+                   count=12, seed=0, mirror=(), subtitle="made up")
+  trials = trials_of(protocols.get("ccpg"), Labels.of(walks))
   drawn = json.loads((tmp_path / "n.json").read_text())["probes"]
   assert len(drawn) == 12
   for probe in drawn:
@@ -145,16 +151,16 @@ def test_the_linear_probe_learns_each_gallery_apart():
   with config.unlocked():
     config.protocol = "ccpg"
   walks = Walks()
-  lessons = linear_probe._by_condition(types.SimpleNamespace(config=config, split=walks, origin="ccpg"))
-  assert [list(lesson.tests) for lesson in lessons] == [["CL"], ["UP"], ["DN"], ["BG"]]
-  for lesson, gallery, asked in zip(lessons, ({"U1_D1", "U3_D3"}, {"U0_D3"}, {"U1_D1"}, {"U0_D0"}),
+  layers = linear_probe._by_condition(Setup(config=config, out=None, split=walks, trained=None, untrained=None))
+  assert [list(layer.tests) for layer in layers] == [["CL"], ["UP"], ["DN"], ["BG"]]
+  for layer, gallery, asked in zip(layers, ({"U1_D1", "U3_D3"}, {"U0_D3"}, {"U1_D1"}, {"U0_D0"}),
                                     ({"U0_D0_BG", "U0_D0"}, {"U3_D3"}, {"U1_D0"}, {"U0_D0_BG"}), strict=True):
-    assert set(walks.conditions[lesson.train]) == gallery
-    assert {kind for rows in lesson.tests.values() for kind in walks.conditions[rows]} == asked
-  found = [{"figures": {name: n}, "classes": n} for n, name in enumerate("ab")]
-  tests = [types.SimpleNamespace(tests={name: 0}) for name in "ab"]
-  assert linear_probe._joined(tests, found) == {"figures": {"a": 0, "b": 1},
-                                                "layers": {"a": {"classes": 0}, "b": {"classes": 1}}}
+    assert set(walks.conditions[layer.train]) == gallery
+    assert {kind for rows in layer.tests.values() for kind in walks.conditions[rows]} == asked
+  found = [({name: {"accuracy": n}}, {"classes": n}) for n, name in enumerate("ab")]
+  row = linear_probe._row("model", "tiny", [types.SimpleNamespace(tests={name: 0}) for name in "ab"], found)
+  assert {name: figures.number("accuracy") for name, figures in row.figures.items()} == {"a": 0, "b": 1}
+  assert row.details == {"layers": {"a": {"classes": 0}, "b": {"classes": 1}}}
 
 
 @pytest.mark.parametrize("side, expected", [("probe", (1, 0)), ("gallery", (0, 1)), ("both", (1, 1))])
@@ -164,10 +170,10 @@ def test_only_the_side_asked_for_is_corrupted(side, expected, monkeypatch):
   with config.unlocked():
     config.protocol, config.robustness.corrupt, config.bootstrap = "ccpg", side, 0
   walks, protocol, given = Walks(), protocols.get("ccpg"), []
-  world = types.SimpleNamespace(config=config, split=walks, origin="ccpg")
+  world = Setup(config=config, out=None, split=walks, trained=None, untrained=None)
   rows = np.arange(len(walks))
   changed = robustness._changed(world, protocol, rows)
-  trials = trials_of(protocol, *walks.columns())
+  trials = trials_of(protocol, Labels.of(walks))
   sides = {"probe": ("probes",), "gallery": ("gallery",), "both": ("probes", "gallery")}[side]
   assert changed.tolist() == np.flatnonzero(np.any([getattr(t, s) for t in trials for s in sides], axis=0)).tolist()
   clean, spoilt = walks.features(lambda s, c, v: 0), walks.features(lambda s, c, v: 1).take(changed)
@@ -187,11 +193,12 @@ def test_only_the_side_asked_for_is_corrupted(side, expected, monkeypatch):
 
 def test_a_gallery_may_be_seen_otherwise_than_the_probes():
   x = np.array([0, 10, 1, 9], np.float32)[:, None, None]
-  text = np.array(["a", "b", "a", "b"]), np.array(["d1", "d1", "d4", "d4"]), np.array(["v"] * 4)
-  swapped = x[[1, 0, 2, 3]]
+  walks = Features(embeddings=x, subjects=np.array(["a", "b", "a", "b"]), views=np.array(["v"] * 4),
+                   conditions=np.array(["d1", "d1", "d4", "d4"]))
+  swapped, wrong = (dataclasses.replace(walks, embeddings=y) for y in (x[[1, 0, 2, 3]], np.full_like(x, np.nan)))
   kth = protocols.get("kth")
-  assert kth.evaluate(x, *text, bootstrap=0)["conditions"]["d4"]["rank1"] == 100
-  found = kth.evaluate(x, *text, bootstrap=0, enrolled=swapped)["conditions"]["d4"]
+  assert kth.score(walks, bootstrap=0)["conditions"]["d4"]["rank1"] == 100
+  found = kth.score(walks, bootstrap=0, gallery=swapped)["conditions"]["d4"]
   assert (found["rank1"], found["auc"]) == (0, 0)
   with pytest.raises(DataError, match="not finite"):
-    kth.evaluate(x, *text, enrolled=np.full_like(x, np.nan))
+    kth.score(walks, gallery=wrong)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from fgait_jax.evaluation.report import export
+from tests.evaluation.conftest import typed
 
 MARKDOWN = r"""
 ## Zero-shot recognition on walkers
@@ -46,11 +47,11 @@ def named(result):
 
 
 def test_markdown_is_as_recorded(named):
-  assert export.markdown(named).strip() == MARKDOWN.replace("was\n", "was").strip()
+  assert export.markdown(typed(named)).strip() == MARKDOWN.replace("was\n", "was").strip()
 
 
 def test_latex_is_as_recorded_and_headed_by_a_comment(named):
-  comment, table = export.latex(named).split("\n", 1)
+  comment, table = export.latex(typed(named)).split("\n", 1)
   assert table.strip() == LATEX.strip()
   assert comment.startswith("% Zero-shot recognition on walkers. Data: walkers, split test")
 
@@ -61,7 +62,7 @@ def test_latex_letters_that_command_are_spelt_out():
 
 def test_csv_holds_every_figure_unrounded(named, tmp_path):
   named["rows"][0]["figures"]["NM"]["rank1"] = 62.512345678
-  paths = export.write(tmp_path / "report.html", [("first", named)])
+  paths = export.write(tmp_path / "report.html", [("first", typed(named))])
   assert [path.name for path in paths] == ["report.md", "report.tex", "report.csv"]
   text = paths[2].read_text()
   lines = text.splitlines()
@@ -74,7 +75,7 @@ def test_csv_holds_every_figure_unrounded(named, tmp_path):
 
 def test_centred_rows_have_a_table_of_their_own(result):
   centred = [row | {"centred": "condition"} for row in result["rows"][:1]]
-  text = export.markdown(result | {"rows": result["rows"] + centred})
+  text = export.markdown(typed(result | {"rows": result["rows"] + centred}))
   assert "## Zero-shot recognition on walkers, centred by condition" in text
   assert text.count("| --- | --- |") == 2
   assert "**" not in text.split("centred by condition")[1]  # a best of one is none

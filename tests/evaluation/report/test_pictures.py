@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fgait_jax.evaluation import protocols
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation import pictures, protocols
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.report import neighbours, reconstructions, strips
 
 
@@ -55,7 +55,7 @@ SETTINGS = {"protocol": protocols.get("walkers"), "metric": "euclidean", "count"
 
 def test_right_neighbours_are_framed_green_and_wrong_ones_red(tmp_path):
   split = Walks()
-  image = read(neighbours.of_features(tmp_path / "n.png", split=split, found=split.features(), **SETTINGS))
+  image = read(pictures.nearest(tmp_path / "n.png", split=split, found=split.features(), **SETTINGS))
   green, red = count(image, colour_of(neighbours.RIGHT)), count(image, colour_of(neighbours.WRONG))
   # Of the gallery in the other view (one walk a subject), the nearest is right and the other three are not.
   assert green > 4 * 500
@@ -70,7 +70,7 @@ def test_a_probe_is_never_shown_walks_of_its_own_view_where_the_protocol_leaves_
   seen = {}
   monkeypatch.setattr(neighbours, "draw", lambda path, *, probes, subtitle: seen.update(probes=probes))
   split = Walks()
-  neighbours.of_features(tmp_path / "n.png", split=split, found=split.features(), **SETTINGS)
+  pictures.nearest(tmp_path / "n.png", split=split, found=split.features(), **SETTINGS)
   for probe in seen["probes"]:
     subject, condition, view = probe["text"].split(", ")
     assert condition == "cl-01"
@@ -84,11 +84,11 @@ def test_a_probe_is_never_shown_walks_of_its_own_view_where_the_protocol_leaves_
 def test_probes_are_drawn_from_each_condition_in_turn():
   subjects = np.repeat(np.arange(10), 6).astype(str)
   conditions = np.tile(["a", "b", "c"], 20)
-  rows = neighbours.choose(subjects, conditions, count=6, seed=3)
+  rows = pictures.choose(subjects, conditions, count=6, seed=3)
   assert sorted(conditions[rows]) == ["a", "a", "b", "b", "c", "c"]
   assert len(set(subjects[rows])) == 6
-  np.testing.assert_array_equal(rows, neighbours.choose(subjects, conditions, count=6, seed=3))
-  assert len(neighbours.choose(subjects[:2], conditions[:2], count=6, seed=0)) == 2
+  np.testing.assert_array_equal(rows, pictures.choose(subjects, conditions, count=6, seed=3))
+  assert len(pictures.choose(subjects[:2], conditions[:2], count=6, seed=0)) == 2
 
 
 def test_shown_frames_are_from_the_middle_of_a_walk():

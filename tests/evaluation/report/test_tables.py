@@ -12,11 +12,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation import results
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import score
-
-METRICS = [
-  {"key": "rank1", "title": "rank-1 %", "interval": True, "best": 100, "digits": 1},
-  {"key": "map", "title": "mAP %", "interval": False, "best": 100, "digits": 1},
-]
+from tests.evaluation.conftest import COLUMNS, typed
 
 
 def row(name, title, rank1, *, centred="none", interval=True):
@@ -26,9 +22,10 @@ def row(name, title, rank1, *, centred="none", interval=True):
 
 
 RESULT = {
-  "task": "zero_shot", "title": "Zero-shot recognition on walkers", "notes": ["Protocol walkers."], "metrics": METRICS,
-  "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 480, "subjects": 40},
-  "pretraining": {"datasets": ["walkers (train)"]}, "config": {}, "pictures": [],
+  "format": results.FORMAT, "task": "zero_shot", "title": "Zero-shot recognition on walkers",
+  "notes": ["Protocol walkers."], "columns": COLUMNS,
+  "data": {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 480, "subjects": 40, "content_hash": "d"},
+  "pretraining": {"datasets": ["walkers (train)"], "label_use": "without labels"}, "config": {},
   "conditions": [{"name": "CL", "title": "CL: 80 probes of 40 subjects, gallery of 160 walks"}],
   "rows": [
     row("model", "transformer tiny, 400 steps", 62.5), row("untrained", "untrained network", 31.25),
@@ -58,7 +55,7 @@ def shown(path):
 def bold(result):
   """What a table of the plain rows sets in bold."""
   console = Console(file=io.StringIO(), width=110)
-  return {segment.text.strip() for segment in console.render(tables.table(result))
+  return {segment.text.strip() for segment in console.render(tables.table(typed(result)))
           if segment.style and segment.style.bold}
 
 
@@ -67,7 +64,7 @@ def words(text):
 
 
 def test_a_table_is_as_recorded(tmp_path):
-  text = shown(results.write(tmp_path / "zero_shot-walkers.json", RESULT))
+  text = shown(results.write(tmp_path / "zero_shot-walkers.json", typed(RESULT)))
   plain, rest = text.split("Zero-shot recognition on walkers, centred by condition")
   rest = rest.split("Data:")[0]
   assert words(plain) == words(EXPECTED)
@@ -77,15 +74,15 @@ def test_a_table_is_as_recorded(tmp_path):
 
 
 def test_the_caption_says_what_the_figures_are_figures_of(tmp_path):
-  text = " ".join(shown(results.write(tmp_path / "r.json", RESULT)).split())
+  text = " ".join(shown(results.write(tmp_path / "r.json", typed(RESULT))).split())
   assert "Data: walkers, split test, synthetic walkers, no real people; 480 walks of 40 subjects." in text
   assert "The model was pretrained on walkers (train), without labels." in text
   among = RESULT | {"pretraining": RESULT["pretraining"] | {"evaluated_split_among_them": True}}
-  assert "without labels; the walks evaluated here are among them." in tables.caption(among)
+  assert "without labels; the walks evaluated here are among them." in tables.caption(typed(among))
   alone = RESULT | {"pretraining": {"datasets": []}, "data": RESULT["data"] | {"kind": "embeddings"}}
-  assert "What their model was pretrained on is not known." in tables.caption(alone)
+  assert "What their model was pretrained on is not known." in tables.caption(typed(alone))
   real = RESULT | {"data": RESULT["data"] | {"kind": "real"}}
-  assert "recordings of real people" in tables.caption(real)
+  assert "recordings of real people" in tables.caption(typed(real))
 
 
 def test_the_best_of_a_section_is_bold():
@@ -93,26 +90,26 @@ def test_the_best_of_a_section_is_bold():
   errors = copy.deepcopy(RESULT["rows"][:2])
   for found, value in zip(errors, (5.0, 50.0), strict=True):
     found["figures"]["CL"]["eer"] = value
-  error = {"key": "eer", "title": "EER %", "interval": False, "best": 0, "digits": 1}  # smaller is better
-  assert bold(RESULT | {"rows": errors, "metrics": [error]}) & {"5.0", "50.0"} == {"5.0"}
+  error = {"key": "eer", "title": "EER %", "better": "lower"}
+  assert bold(RESULT | {"rows": errors, "columns": [error]}) & {"5.0", "50.0"} == {"5.0"}
 
 
 def test_a_p_is_shown_whole_and_is_nobodys_best():
-  p = {"key": "p", "title": "p", "interval": False, "best": 0, "digits": 4}
+  p = {"key": "p", "title": "p", "better": "", "digits": 4}
   rows = [row("model", "A", 50), row("difference", "B - A", 1)]
   rows[1]["figures"]["CL"]["p"] = 0.0499
   stream = io.StringIO()
-  Console(file=stream, width=110).print(tables.table(RESULT | {"rows": rows, "metrics": [*METRICS, p]}))
+  Console(file=stream, width=110).print(tables.table(typed(RESULT | {"rows": rows, "columns": [*COLUMNS, p]})))
   assert words(stream.getvalue())[-1][-1] == "0.0499"
-  assert "0.0499" not in bold(RESULT | {"rows": rows, "metrics": [*METRICS, p]})
+  assert "0.0499" not in bold(RESULT | {"rows": rows, "columns": [*COLUMNS, p]})
 
 
 def test_the_widest_table_keeps_to_its_width(tmp_path):
   keys = ("rank1", "rank5", "map", "minp", "auc", "eer")
-  metrics = [{"key": k, "title": f"{k} %", "interval": k == "rank1", "best": 100, "digits": 1} for k in keys]
+  wide = [{"key": k, "title": f"{k} %", "interval": k == "rank1"} for k in keys]
   rows = [row("model", "transformer giant, 100000 steps", 100.0)]
   rows[0]["figures"]["CL"] = dict.fromkeys(keys, 100.0) | {"ci": {"rank1": [99.9, 100.0]}}
-  text = shown(results.write(tmp_path / "r.json", RESULT | {"rows": rows, "metrics": metrics}))
+  text = shown(results.write(tmp_path / "r.json", typed(RESULT | {"rows": rows, "columns": wide})))
   assert "transformer giant, 100000 steps" in text
   assert words(text)[3][-8:] == ["100.0", "99.9", "to", "100.0", *["100.0"] * 5][-8:]
 
@@ -120,13 +117,13 @@ def test_the_widest_table_keeps_to_its_width(tmp_path):
 def test_figures_that_are_missing_show_as_a_dash(tmp_path):
   rows = [row("model", "m", 50), row("chance", "c", 1)]
   rows[1]["figures"]["CL"] = {"rank1": None}
-  text = shown(results.write(tmp_path / "r.json", RESULT | {"rows": rows}))
+  text = shown(results.write(tmp_path / "r.json", typed(RESULT | {"rows": rows})))
   assert words(text)[4] == ["c", "–", "–"]
 
 
 @pytest.mark.parametrize("value,text", [(0, ""), (100, "█" * 8), (150, "█" * 8), (None, ""), (6.25, "▌")])
 def test_bars(value, text):
-  assert tables.bar(value, 100) == text
+  assert tables.bar(value) == text
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -157,4 +154,4 @@ def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
   text = told(np.concatenate([x, x[:1] + 1]), [*"abcdef", "a"], ["gallery"] * 6 + ["probe"])
   assert "Caution" not in text
   short = RESULT | {"data": RESULT["data"] | {"one_frame": 3}}
-  assert "Caution: 3 of" in tables.caption(short)
+  assert "Caution: 3 of" in tables.caption(typed(short))

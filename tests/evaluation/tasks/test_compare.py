@@ -1,5 +1,6 @@
 """Two result files: paired over the same subjects, refused where they are not of the same probes."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -8,9 +9,14 @@ import pytest
 from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results
-from fgait_jax.evaluation.metrics import pairing, statistics
+from fgait_jax.evaluation.metrics import pairing
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import compare, score
+from tests.evaluation.conftest import content, typed
+
+
+def protocol(name, metric="euclidean"):
+  return {"name": name, "title": name, "source": "made up", "metric": metric}
 
 
 def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 steps"):
@@ -18,17 +24,17 @@ def result(hits, *, trials=4, content="d", name="walkers", title="tiny, 100 step
   by = {"subjects": [f"{n:03d}" for n in range(len(hits))], "rank1": list(hits), "map": [h / 2 for h in hits],
         "trials": [trials] * len(hits)}
   return {
-    "task": "zero_shot", "title": "Zero-shot", "notes": [], "config": {}, "pictures": [],
+    "format": results.FORMAT, "task": "zero_shot", "title": "Zero-shot", "notes": [], "config": {},
     "data": {"name": name, "split": "test", "kind": "synthetic", "walks": 8, "subjects": 2, "content_hash": content},
-    "pretraining": {"datasets": ["walkers (train)"]}, "protocol": {"name": "walkers"},
-    "conditions": [{"name": "CL", "title": "CL"}], "metrics": [],
+    "pretraining": {"datasets": ["walkers (train)"]}, "protocol": protocol("walkers"),
+    "conditions": [{"name": "CL", "title": "CL"}], "columns": [],
     "rows": [{"name": "model", "title": title, "centred": "none", "figures": {"CL": {"by_subject": by}}}],
   }
 
 
-def centred(content):
+def centred(found):
   """As a score of centred embeddings: no plain row."""
-  return content | {"rows": [row | {"centred": "view"} for row in content["rows"]]}
+  return found | {"rows": [row | {"centred": "view"} for row in found["rows"]]}
 
 
 def config_of(first, second, **values):
@@ -40,8 +46,8 @@ def config_of(first, second, **values):
 
 
 def written(tmp_path, *contents):
-  return [results.write(tmp_path / side / "zero_shot-walkers.json", content)
-          for side, content in zip("ab", contents, strict=True)]
+  return [results.write(tmp_path / side / "zero_shot-walkers.json", typed(one))
+          for side, one in zip("ab", contents, strict=True)]
 
 
 def test_a_constant_gain_is_found_and_printed(tmp_path):
@@ -50,7 +56,7 @@ def test_a_constant_gain_is_found_and_printed(tmp_path):
   first, second = written(tmp_path, result(low), result(low + 25, title="tiny, 200 steps"))
   (path,) = compare.run(config_of(first, second), tmp_path)
   assert path.name == "compare-zero_shot-walkers.json"
-  test = results.read(path)["comparison"]["CL"]["rank1"]
+  test = content(path)["comparison"]["CL"]["rank1"]
   assert test["difference"] == pytest.approx(25)
   assert test["ci"] == pytest.approx([25, 25])
   assert test["p"] == pytest.approx(1 / 501, abs=0.005)
@@ -64,7 +70,7 @@ def test_a_constant_gain_is_found_and_printed(tmp_path):
 def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
   written(tmp_path, result([0, 50, 100]), result([0, 50, 100]))
   (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
-  test = results.read(path)["comparison"]["CL"]["rank1"]
+  test = content(path)["comparison"]["CL"]["rank1"]
   assert (test["difference"], test["p"]) == (0, 1)
 
 
@@ -74,20 +80,21 @@ def test_embeddings_of_two_tools_are_compared_by_their_probes(tmp_path):
     (50, "a"), (100, "b")))
   first, second = written(tmp_path, one, two)
   (path,) = compare.run(config_of(first, second), tmp_path)
-  assert results.read(path)["comparison"]["CL"]["rank1"]["better_subjects"] == 1
-  first, second = written(tmp_path, one, two | {"protocol": {"name": "casia_b"}})
+  assert content(path)["comparison"]["CL"]["rank1"]["better_subjects"] == 1
+  first, second = written(tmp_path, one, two | {"protocol": protocol("casia_b")})
   with pytest.raises(DataError, match="hold no evaluation of the same task, data set"):
     compare.run(config_of(first, second), tmp_path)
 
 
 def test_scores_of_other_metrics_and_centred_ones_are_compared_and_named(tmp_path):
   one, two = (centred(result([0, 50, high], content=metric)) | {"task": "score"} | {
-    "protocol": {"name": "walkers", "metric": metric}} for high, metric in ((50, "euclidean"), (100, "cosine")))
+    "protocol": protocol("walkers", metric)} for high, metric in ((50, "euclidean"), (100, "cosine")))
   (path,) = compare.run(config_of(*written(tmp_path, one, two)), tmp_path)
-  found = results.read(path)
+  found = content(path)
   assert found["comparison"]["CL"]["rank1"]["better_subjects"] == 1
   assert {row["centred"] for row in found["rows"]} == {"view"}
-  assert re.search("A: row model of .*, euclidean distance.*B: row model of .*, cosine distance", tables.caption(found))
+  assert re.search("A: row model of .*, euclidean distance.*B: row model of .*, cosine distance",
+                   tables.caption(results.read(path)))
 
 
 def test_classes_are_compared_by_subject(tmp_path):
@@ -102,18 +109,8 @@ def test_classes_are_compared_by_subject(tmp_path):
     config.embeddings = str(tmp_path / f"{name}.npz")
     score.run(config, tmp_path / name)
   (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
-  test = results.read(path)["comparison"]["all"]["accuracy"]
+  test = content(path)["comparison"]["all"]["accuracy"]
   assert (test["first"], test["second"], test["subjects"]) == (100, 0, 9)
-
-
-def test_subject_sums_say_what_single_probes_say():
-  rng = np.random.default_rng(1)
-  subjects = np.repeat(np.arange(9), rng.integers(1, 6, 9))
-  first, second = rng.integers(0, 2, (2, len(subjects)))
-  by_probe = statistics.paired(first, second, subjects=subjects, resamples=300)
-  sums, counts = np.bincount(subjects, second - first), np.bincount(subjects)
-  by_subject = statistics.paired_sums(sums, counts, resamples=300, seed=0)
-  assert all(by_probe[key] == by_subject[key] for key in ("difference", "ci", "p"))
 
 
 @pytest.mark.parametrize("second,values,error,message", [
@@ -123,6 +120,8 @@ def test_subject_sums_say_what_single_probes_say():
   (result([0, 50, 100], content="e"), {}, DataError, "different builds of walkers"),
   (result([0, 50, 100], name="kth"), {}, DataError, "hold no evaluation of the same task, data set"),
   (result([0, 50, 100]), {"second_row": "gei"}, ConfigError, "second_row is 'gei'; .* has the rows model"),
+  (result([0, 50, 100]) | {"task": "robustness"}, {}, DataError,
+   "config.compare.second=.*: no result holds outcomes by subject; those of the tasks fine_tune, linear_maps, .* do"),
   (result([0, 50, 100]), {"resamples": 3}, ConfigError, "config.compare.resamples=3 must be at least 100"),
 ])
 def test_what_cannot_be_paired_is_said(tmp_path, second, values, error, message):
@@ -134,9 +133,9 @@ def test_what_cannot_be_paired_is_said(tmp_path, second, values, error, message)
 
 
 def test_the_map_of_probes_without_a_mate_is_paired_over_those_that_have_one():
-  by = {"subjects": ["a", "b", "c"], "rank1": [50, 0, 100], "trials": [2, 2, 1], "map": [40, None, 80],
-        "map_trials": [1, 0, 1]}
-  better = by | {"map": [60, None, 90]}
+  by = pairing.BySubject(subjects=["a", "b", "c"], rank1=[50, 0, 100], trials=[2, 2, 1], map=[40, None, 80],
+                         map_trials=[1, 0, 1])
+  better = dataclasses.replace(by, map=[60, None, 90])
   found = pairing.tested(by, better, "map", resamples=10, seed=0)
   assert (found["first"], found["second"], found["trials"], found["subjects"]) == (60, 75, 2, 2)
   assert pairing.tested(by, by, "rank1", resamples=10, seed=0)["trials"] == 5

@@ -1,6 +1,9 @@
 """Fine-tuning from a real checkpoint of the test-size network to result file, embeddings and checkpoint."""
 
 import dataclasses
+import json
+import os
+import signal
 import types
 
 import jax
@@ -8,11 +11,14 @@ import numpy as np
 import pytest
 
 from fgait_jax import config_files, defaults
+from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
-from fgait_jax.evaluation import fitting, results, setup, targets
+from fgait_jax.evaluation import provenance, results, setup
 from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, state
+from fgait_jax.training import checkpoints, fine_tuning, state
+from fgait_jax.training.session import Stopped
+from tests.evaluation.conftest import content
 
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
@@ -92,11 +98,11 @@ def config_of(checkpoint, **values):
 
 def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_folder, world, tmp_path, monkeypatch):
   taught = []
-  monkeypatch.setattr(fitting, "batches", _listening(fitting.batches, taught))
+  monkeypatch.setattr(fine_tuning, "batches", _listening(fine_tuning.batches, taught))
   config = config_of(run_folder, baselines=True, **{"fine_tune.rates": (1.0, 0.01)})
   (path,) = fine_tune.run(config, tmp_path)
   assert path == tmp_path / "fine_tune-walkers-subject.json"
-  found = results.read(path)
+  found = content(path)
   assert [row["name"] for row in found["rows"]] == ["model", "zero_shot", "row_bands", "raw_gei"]
   assert set(found["rows"][0]["figures"]) == {"NM", "CL"}
   assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
@@ -123,7 +129,7 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
   before = checkpoints.load_network(run_folder, mesh=one)
   assert tuned.identity.startswith(about["identity"])
   asked = config_of(tmp_path / "fine_tune-walkers-subject", task="zero_shot", baselines=False)
-  again = results.read(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
+  again = content(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
   assert again["checkpoint"]["embedding"] == "recognition"
   for condition, figures in found["rows"][0]["figures"].items():
     assert again["rows"][0]["figures"][condition]["map"] == pytest.approx(figures["map"])
@@ -139,10 +145,10 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
     "dataset": "kth", "fine_tune.target": "wide", "fine_tune.method": "head", "fine_tune.refit": True,
     "fine_tune.optim.peak_rate": 0.05})
   (path,) = fine_tune.run(config, tmp_path)
-  found = results.read(path)
-  assert [row["name"] for row in found["rows"]] == ["model", "probe", "raw_gei", "chance"]
-  model = found["rows"][0]
-  assert {"accuracy", "precision", "recall", "f1", "auc", "ci"} <= set(model["figures"]["all"])
+  found = content(path)
+  assert [row["name"] for row in found["rows"]] == ["model", "linear_probe", "raw_gei", "chance"]
+  model = found["rows"][0]["figures"]["all"]
+  assert {"accuracy", "precision", "recall", "f1", "auc", "ci"} <= set(model)
   assert set(model["classes"]) == {"0", "1"}
   assert {"sensitivity", "specificity"} <= set(model["classes"]["1"])
   assert np.sum(model["confusion"]["true_by_predicted"]) == len(world["test"])
@@ -155,9 +161,9 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   before = checkpoints.load_network(run_folder, mesh=tuned.mesh)
   jax.tree.map(np.testing.assert_array_equal, (tuned.params, tuned.stats), (before.params, before.stats))
   assert setup.embedding_of(config, tuned) == "projection"  # the layer below what was learnt; the predictor is not
-  seen = setup.seen_in_pretraining(config, tuned, world["test"])
-  assert seen["labels"] == "without labels, then fine-tuned for wide on kth (train)"
-  assert (seen["evaluated_data_among_them"], seen["evaluated_split_among_them"]) == (True, False)
+  seen = provenance.seen_by(tuned, config, world["test"])
+  assert seen.label_use == "without labels, then fine-tuned for wide on kth (train)"
+  assert (seen.evaluated_data_among_them, seen.evaluated_split_among_them) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):
     checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=tuned.mesh, which="student")
 
@@ -220,7 +226,7 @@ def test_what_cannot_be_learned_is_said_before_anything_trains(run_folder, world
 
 
 @pytest.mark.parametrize("refit", [False, True])
-def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_folder, monkeypatch, refit):
+def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_folder, monkeypatch, tmp_path, refit):
   """What is best for the pretrained network is known before; what is best for the untrained one is asked of it."""
   fits = []
 
@@ -228,35 +234,69 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
     def __init__(self, network):
       self.network = self.learner = network
 
-    def fit(self, split, labels, *, factor, stop=None, validate=None):
-      fits.append((self.network, factor, stop, len(split)))
+    def fit(self, split, labels, folder, *, factor, end=None, score=None):
+      fits.append((self.network, factor, end, len(split), folder.relative_to(tmp_path).as_posix()))
       best = {"pretrained": 0.1, "untrained": 10.0}[self.network]
-      return fitting.Fitted(trainable={}, stats={}, step=stop or int(10 * factor), factor=factor, curve=[],
-                            score=None if validate is None else -abs(np.log(factor / best)))
+      return fine_tuning.Fitted(trainable={}, stats={}, step=end or int(10 * factor), factor=factor, curve=[],
+                                score=None if score is None else -abs(np.log(factor / best)))
 
   monkeypatch.setattr(fine_tune, "_fitter", lambda task, network, classes: Fake(network))
-  monkeypatch.setattr(fine_tune, "_validation", lambda task, learner: lambda *_: 0.0)
+  monkeypatch.setattr(fine_tune, "_validation", lambda task: lambda *_: 0.0)
   monkeypatch.setattr(fine_tune, "_test", lambda task, learner, fitted, title: (learner, fitted))
-  monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [{"name": name, "found": found}])
+  monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [
+    results.Row(name=name, title=title, figures={}, details={"found": found})])
   config = config_of(run_folder, **{"fine_tune.rates": (0.1, 1.0, 10.0), "fine_tune.refit": refit})
   teacher, rows = Walks("walkers/train", range(10, 20)), np.arange(60)
   task = fine_tune.Task(
     setup=types.SimpleNamespace(config=config, trained="pretrained", untrained="untrained"), teacher=teacher,
     labels=teacher.subjects, test_labels=teacher.subjects, classes=[],
-    parts=targets.Parts(fit=rows[:48], validation=rows[48:]))
-  assert fine_tune._learn(task, "pretrained")[1].factor == 0.1
-  (row,) = fine_tune._scratch(task)
-  learner, fitted = row["found"]
+    parts=Parts(fit=rows[:48], validation=rows[48:]))
+  assert fine_tune._learn(task, "pretrained", tmp_path / "a")[1].factor == 0.1
+  (row,) = fine_tune._scratch(task, tmp_path / "b")
+  learner, fitted = row.details["found"]
   assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
-  assert row["chosen"] == {"factor": 10.0, "step": 100}
-  assert [(t["factor"], t["best_step"]) for t in row["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
-  assert fits[-1] == (("untrained", 10.0, 100, 60) if refit else ("untrained", 10.0, None, 48))
+  assert row.details["chosen"] == {"factor": 10.0, "step": 100}
+  assert [(t.factor, t.best_step) for t in row.details["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
+  last = ("untrained", 10.0, 100, 60, "b/refit") if refit else ("untrained", 10.0, None, 48, "b/rate-10")
+  assert fits[-1] == last
 
 
 def test_a_network_is_not_written_over_itself(run_folder, world, tmp_path):
   config = config_of(tmp_path / "fine_tune-walkers-subject" / "checkpoints")
   with pytest.raises(ConfigError, match="is what this evaluation would write; give another --out"):
     fine_tune.run(config, tmp_path)
+
+
+def test_killed_and_started_again_it_gives_the_same_result(run_folder, world, tmp_path, monkeypatch):
+  """Stopped while the first rate, the second, and the refit are trained."""
+  config = config_of(run_folder, **{"fine_tune.rates": (1.0, 0.1), "fine_tune.refit": True, "fine_tune.steps": 6,
+                                    "fine_tune.validate_every": 3})
+  (whole,) = fine_tune.run(config, tmp_path / "whole")
+  made, count = fine_tuning.batches, 0
+
+  def signalled(splits, **options):
+    nonlocal count
+    for batch in made(splits, **options):
+      count += 1
+      if count in (2, 8, 13):  # the threads that read ahead are not counted: a stopped one is not asked again
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  monkeypatch.setattr(fine_tuning, "batches", signalled)
+  for _ in range(3):
+    with pytest.raises(Stopped):
+      fine_tune.run(config, tmp_path / "stopped")
+    assert not list((tmp_path / "stopped").glob("*.json"))
+  (stopped,) = fine_tune.run(config, tmp_path / "stopped")
+  ours, theirs = (json.loads(path.read_text()) for path in (stopped, whole))
+  for part in ("rows", "fine_tuning"):
+    assert ours[part] == theirs[part]
+  ours, theirs = (np.load(path.with_suffix(".npz")) for path in (stopped, whole))
+  np.testing.assert_array_equal(ours["embeddings"], theirs["embeddings"])
+  folders = tmp_path / "stopped" / "fine_tune-walkers-subject" / "training"
+  assert sorted(folder.name for folder in folders.iterdir()) == ["rate-0.1", "rate-1", "refit"]
+  for folder in folders.iterdir():
+    assert {"checkpoints", "config.json", "metrics.jsonl", "tensorboard"} <= {path.name for path in folder.iterdir()}
 
 
 def _listening(batches, taught: list):

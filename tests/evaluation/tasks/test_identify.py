@@ -10,9 +10,11 @@ from rich.console import Console
 from fgait_jax import defaults
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import results
-from fgait_jax.evaluation.features.extraction import Features
+from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import identify
+from tests.evaluation.conftest import content
 
 
 def features(places, subjects, *, types="nm", parts=2):
@@ -34,7 +36,7 @@ def config_of(tmp_path, *, probes, gallery=GALLERY, validation=None, identities=
   for side, found in (("probes", probes), ("gallery", gallery), ("validation", validation)):
     if found is not None:
       config[side] = str(tmp_path / f"{side}.npz")
-      found.save(config[side], identity=(identities or {}).get(side))
+      files.save(config[side], found, identity=(identities or {}).get(side))
   config.update(values)
   return config.lock()
 
@@ -57,7 +59,7 @@ def test_probes_beyond_the_threshold_are_unknown(tmp_path):
   validation = features([-5, -6, 37, 38], ["p", "p", "q", "q"], types=["nm", "cl", "nm", "nm"])
   config = config_of(tmp_path, probes=probes, validation=validation, false_accept=0.25, top_k=2)
   paths = identify.run(config, tmp_path)
-  found = results.read(paths[0])
+  found = content(paths[0])
   assert 5 < found["threshold"]["distance"] < 6.001
   assert found["threshold"]["false_accept"] == 0.25
   assert found["threshold"]["false_reject"] == 0
@@ -80,7 +82,7 @@ def test_probes_without_a_label_are_in_no_share(nameless, tmp_path):
   """They may be people of the gallery: taking them for strangers would call a right answer a false accept."""
   probes = features([0.5, 11.2, 100, 0.6, 0.7], ["a", "b", "y", nameless, nameless])
   config = config_of(tmp_path, probes=probes, validation=features([-50, 80], ["p", "q"]), false_accept=0.25)
-  found = results.read(identify.run(config, tmp_path)[0])
+  found = content(identify.run(config, tmp_path)[0])
   figures = found["rows"][0]["figures"]["probes"]
   assert (figures["probes_in_gallery"], figures["probes_not_in_gallery"], figures["probes_without_label"]) == (2, 1, 2)
   assert (figures["identified"], figures["rejected"], figures["accepted"]) == (100, 0, 0)
@@ -90,11 +92,11 @@ def test_probes_without_a_label_are_in_no_share(nameless, tmp_path):
 
 def test_without_validation_everyone_is_somebody(tmp_path):
   config = config_of(tmp_path, probes=features([100], ["y"]))
-  found = results.read(identify.run(config, tmp_path)[0])
+  found = content(identify.run(config, tmp_path)[0])
   assert found["matches"][0]["answer"] == "c"
   assert len(found["matches"][0]["candidates"]) == 3  # top_k is 5, the gallery has three
   assert found["threshold"] is None
-  assert "every probe is taken for somebody" in tables.caption(found)
+  assert any("every probe is taken for somebody" in note for note in found["notes"])
 
 
 def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
@@ -141,6 +143,8 @@ def test_validation_walks_of_gallery_people_are_left_out():
   ({"metric": "manhattan"}, ConfigError, "unknown metric 'manhattan'"),
   ({"identities": {"probes": {"weights": "run-1"}, "gallery": {"weights": "run-2"}}}, DataError,
    "probes.npz was embedded with weights run-1, .*gallery.npz with run-2"),
+  ({"identities": {"gallery": {"pretraining": {"told": "all"}}}}, DataError,
+   "gallery.npz: identity.pretraining: unknown key 'told'; embed the walks again"),
 ])
 def test_what_cannot_be_identified_is_said(tmp_path, values, error, message):
   config = config_of(tmp_path, **({"probes": features([1, 2], ["a", "b"])} | values))

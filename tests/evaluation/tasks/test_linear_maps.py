@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
+from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import program, protocols, results, setup, targets
-from fgait_jax.evaluation.features.extraction import Features
-from fgait_jax.evaluation.tasks import linear_maps as whiten
+from fgait_jax.evaluation import program, protocols, setup, validation
+from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.labels import Features
+from fgait_jax.evaluation.tasks import linear_maps as task
 from fgait_jax.training import linear_maps
+from tests.evaluation.conftest import content
 from tests.evaluation.test_program import Network, Walks, config_of
 
 
@@ -110,7 +113,7 @@ def test_people_whose_walks_do_not_vary_enough_want_a_shrinkage():
   rows, who = people(number=10, walks=2)
   rows[1::2][3:] = rows[::2][3:]  # seven of ten people have the same walk twice
   basis = linear_maps.components(rows, most=8, seed=0)
-  with pytest.raises(DataError, match=r"of 10 people do not vary .* a shrinkage of 0 leaves it so; give config.whit"):
+  with pytest.raises(DataError, match=r"of 10 people do not vary .* a shrinkage of 0 leaves it so; give config.l"):
     linear_maps.discriminant(basis, who, shrinkage=0.0)
   assert np.isfinite(linear_maps.discriminant(basis, who, shrinkage=0.1).kernel).all()
   basis = linear_maps.components(np.repeat(rows[::2], 2, axis=0), most=8, seed=0)
@@ -125,16 +128,17 @@ def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
   rows = 0.7 * rng.standard_normal((24, 6, 10))[who] * (np.arange(60) < 12).reshape(6, 10)
   found = features((rows + rng.standard_normal((96, 6, 10))).astype(np.float32), who.astype(str))
   found = dataclasses.replace(found, views=np.arange(96).astype(str))
-  parts = targets.Parts(fit=np.flatnonzero(who < 12), validation=np.flatnonzero(who >= 12))
-  config = config_of("whitening", **{"whitening.shrinkages": (0.0, 0.01, 0.3, 1.0), "whitening.components": 24})
-  taught = whiten._learn(found, parts, config)
+  parts = Parts(fit=np.flatnonzero(who < 12), validation=np.flatnonzero(who >= 12))
+  config = config_of("linear_maps", **{"linear_maps.shrinkages": (0.0, 0.01, 0.3, 1.0), "linear_maps.components": 24})
+  taught = task._learn(found, parts, config)
   basis = linear_maps.components(found.embeddings[parts.fit], most=24, seed=0)
 
   def rank1_of(rows, shrinkage):
     lda = linear_maps.discriminant(basis, found.subjects[parts.fit], shrinkage=shrinkage)
-    return targets.rank1(lda(found.take(rows)), across="view", metric="cosine", protocol=protocols.get("walkers"))
+    return validation.rank1(lda(found.take(rows)), across="view", metric="cosine", protocol=protocols.get("walkers"),
+                            section="linear_maps")
 
-  unseen, seen = ({s: rank1_of(rows, s) for s in config.whitening.shrinkages} for rows in (
+  unseen, seen = ({s: rank1_of(rows, s) for s in config.linear_maps.shrinkages} for rows in (
     parts.validation, parts.fit))
   assert taught.tried == unseen
   assert taught.shrinkage == max(unseen, key=unseen.get)
@@ -147,13 +151,13 @@ def test_the_shrinkage_is_the_best_on_people_whom_the_map_has_not_seen():
 def test_fewer_walks_give_fewer_components_and_too_few_are_refused():
   rows, who = people(number=2, walks=4)
   assert linear_maps.components(rows, most=800, seed=0).directions.shape == (12, 4)
-  with pytest.raises(ConfigError, match="config.whitening.components=0 must be at least 1"):
+  with pytest.raises(ConfigError, match="config.linear_maps.components=0 must be at least 1"):
     linear_maps.components(rows, most=0, seed=0)
   with pytest.raises(DataError, match="3 training walks are too few"):
     linear_maps.components(rows[:3], most=8, seed=0)
   with pytest.raises(DataError, match="8 training walks of 1 people"):
     linear_maps.discriminant(linear_maps.components(rows, most=8, seed=0), np.full(8, "a"), shrinkage=0.1)
-  with pytest.raises(ConfigError, match="config.whitening.floor=-1 must be 0 or more"):
+  with pytest.raises(ConfigError, match="config.linear_maps.floor=-1 must be 0 or more"):
     linear_maps.whitened(linear_maps.components(rows, most=8, seed=0), floor=-1)
 
 
@@ -161,55 +165,55 @@ def test_fewer_walks_give_fewer_components_and_too_few_are_refused():
 def world(monkeypatch):
   networks = {True: Network(), False: Network(trained=False)}
   splits = {"test": Walks(), "train": Walks("walkers/train", subjects=8, first=6)}
-  for module in (setup, whiten):
+  for module in (setup, task):
     monkeypatch.setattr(module, "open_split", lambda folder, name, split: splits[split])
   monkeypatch.setattr(setup, "load_network", lambda path, *, mesh, which="teacher", trained=True: networks[trained])
   return networks, splits
 
 
 def test_the_task_maps_network_and_baselines_on_the_same_terms(world, tmp_path):
-  (path,) = program.run(config_of("whitening"), tmp_path)
-  found = results.read(path)
-  assert path.name == "whitening-walkers.json"
+  (path,) = program.run(config_of("linear_maps"), tmp_path)
+  found = content(path)
+  assert path.name == "linear_maps-walkers.json"
   assert [row["name"] for row in found["rows"]] == [
     "model", "untrained_lda", "raw_gei_lda", "model_pca", "untrained_pca", "raw_gei_pca", "zero_shot", "untrained",
     "raw_gei", "chance"]
   assert {"rank1", "map", "ci"} <= set(found["rows"][0]["figures"]["CL"])
   assert [i for i, row in enumerate(found["rows"]) if "per_view" in row] == [0, 1, 2]
   assert [i for i, row in enumerate(found["rows"]) if "cmc" in row] == [0, 1, 2, 3, 6]
-  assert set(found["whitening"]["model"]["tried"]) == {"0.03", "0.1", "0.3", "0.6"}
-  assert found["whitening"]["model"]["directions"] == 7
+  assert set(found["linear_maps"]["model"]["tried"]) == {"0.03", "0.1", "0.3", "0.6"}
+  assert found["linear_maps"]["model"]["directions"] == 7
   assert any("LDA learnt who walks from 64 walks of 8 people of walkers/train" in note for note in found["notes"])
-  stored, _ = Features.load(tmp_path / "whitening-walkers.npz")
+  stored, _ = files.load(tmp_path / "linear_maps-walkers.npz")
   assert stored.embeddings.shape == (48, 7, 1)
   np.testing.assert_allclose(np.linalg.norm(stored.embeddings, axis=1), 1, rtol=1e-5)
 
 
 def test_a_share_of_the_training_people_is_cached_apart(world, tmp_path):
   networks, _ = world
-  program.run(config_of("whitening", baselines=False, **{
-    "whitening.max_sequences": 40, "whitening.validation_fraction": 0.4}), tmp_path / "a")
+  program.run(config_of("linear_maps", baselines=False, **{
+    "linear_maps.max_sequences": 40, "linear_maps.validation_fraction": 0.4}), tmp_path / "a")
   calls = networks[True].calls
   cache = {"cache": str(tmp_path / "a" / "features")}
-  (path,) = program.run(config_of("whitening", baselines=False, **cache), tmp_path / "b")
+  (path,) = program.run(config_of("linear_maps", baselines=False, **cache), tmp_path / "b")
   assert networks[True].calls > calls
-  assert [row["name"] for row in results.read(path)["rows"]] == ["model", "model_pca", "zero_shot"]
+  assert [row["name"] for row in content(path)["rows"]] == ["model", "model_pca", "zero_shot"]
 
 
 @pytest.mark.parametrize("error, message, values", [
-  (ConfigError, r"walkers/test \(config.whitening.train_split\) and walkers/test .* share 6 subjects",
-   {"whitening.train_split": "test"}),
-  (ConfigError, "config.whitening.max_sequences=-1 must be 0 or more", {"whitening.max_sequences": -1}),
-  (ConfigError, "config.whitening.validation_fraction=0.9 of 8 training identities leaves 1",
-   {"whitening.validation_fraction": 0.9}),
-  (ConfigError, r"config.whitening.shrinkages=\(0.03, 0.1, 0.3, 0.6\) are chosen from on validation identities",
-   {"whitening.validation_fraction": 0.0}),
-  (ConfigError, "config.whitening.validate_across is 'camera'", {"whitening.validate_across": "camera"}),
-  (ConfigError, r"config.whitening.shrinkages=\(2.0,\) must lie in 0 to 1", {"whitening.shrinkages": (2.0,)}),
+  (ConfigError, r"walkers/test \(config.linear_maps.train_split\) and walkers/test .* share 6 subjects",
+   {"linear_maps.train_split": "test"}),
+  (ConfigError, "config.linear_maps.max_sequences=-1 must be 0 or more", {"linear_maps.max_sequences": -1}),
+  (ConfigError, "config.linear_maps.validation_fraction=0.9 of 8 training identities leaves 1",
+   {"linear_maps.validation_fraction": 0.9}),
+  (ConfigError, r"config.linear_maps.shrinkages=\(0.03, 0.1, 0.3, 0.6\) are chosen from on validation identities",
+   {"linear_maps.validation_fraction": 0.0}),
+  (ConfigError, "config.linear_maps.validate_across is 'camera'", {"linear_maps.validate_across": "camera"}),
+  (ConfigError, r"config.linear_maps.shrinkages=\(2.0,\) must lie in 0 to 1", {"linear_maps.shrinkages": (2.0,)}),
 ])
 def test_what_cannot_be_learnt_is_said(world, tmp_path, error, message, values):
   with pytest.raises(error, match=message):
-    program.run(config_of("whitening", **values), tmp_path)
+    program.run(config_of("linear_maps", **values), tmp_path)
   assert not list(tmp_path.glob("*.json"))
 
 
@@ -219,7 +223,7 @@ def test_people_of_the_test_teach_no_map_under_another_name_either(world, tmp_pa
   splits["train"] = Walks("walkers_mini/train", subjects=8, first=4)  # 004 and 005 are tested
   splits["train"].manifest |= {"name": "walkers_mini", "population": "walkers"}
   with pytest.raises(ConfigError, match=r"walkers_mini/train .* share 2 subjects \(004, 005"):
-    program.run(config_of("whitening", **{"whitening.dataset": "walkers_mini"}), tmp_path)
+    program.run(config_of("linear_maps", **{"linear_maps.dataset": "walkers_mini"}), tmp_path)
   splits["train"].manifest["population"] = "walkers_mini"
-  (path,) = program.run(config_of("whitening", baselines=False, **{"whitening.dataset": "walkers_mini"}), tmp_path)
-  assert not any("nobody tested is among them" in note for note in results.read(path)["notes"])
+  (path,) = program.run(config_of("linear_maps", baselines=False, **{"linear_maps.dataset": "walkers_mini"}), tmp_path)
+  assert not any("nobody tested is among them" in note for note in content(path)["notes"])

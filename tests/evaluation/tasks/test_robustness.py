@@ -27,21 +27,21 @@ ALL_RIGHT = scored((9, 1), (9, 1), (9, 1))
 def test_figure_and_interval_are_both_averaged_over_cells():
   """Everybody loses the one trial of the second cell: half of the cells, a tenth of the trials."""
   row = row_of(ALL_RIGHT, {("rain", 1): scored((9, 0), (9, 0), (9, 0))})
-  assert row["figures"]["rain"]["relative"] == 50
-  assert row["figures"]["rain"]["ci"]["relative"] == pytest.approx([50, 50])
+  assert row.figures["rain"].number("relative") == 50
+  assert row.figures["rain"].interval("relative") == pytest.approx([50, 50])
 
 
 def test_the_interval_of_the_mean_is_over_subjects_and_not_over_cases():
   """Types differ and subjects do not: nothing is uncertain."""
   row = row_of(ALL_RIGHT, {("rain", 1): scored((0, 0), (0, 0), (0, 0)), ("fog", 1): ALL_RIGHT,
                            ("fog", 2): scored((9, 0), (9, 0), (9, 0))})
-  assert row["figures"]["mean"]["ci"]["relative"] == pytest.approx([50, 50])
-  assert row["figures"]["fog"]["ci"]["relative"] == pytest.approx([75, 75])
+  assert row.figures["mean"].interval("relative") == pytest.approx([50, 50])
+  assert row.figures["fog"].interval("relative") == pytest.approx([75, 75])
   # Subjects differ and types do not: every type says the same of them, so the mean of types is no surer.
   one_lost = scored((0, 0), (9, 1), (9, 1))
   row = row_of(ALL_RIGHT, {("rain", 1): one_lost, ("fog", 1): one_lost})
-  low, high = row["figures"]["mean"]["ci"]["relative"]
-  assert (low, high) == pytest.approx(row["figures"]["rain"]["ci"]["relative"])
+  low, high = row.figures["mean"].interval("relative")
+  assert (low, high) == pytest.approx(row.figures["rain"].interval("relative"))
   assert low < 20
   assert high == pytest.approx(100)
 

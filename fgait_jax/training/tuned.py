@@ -16,16 +16,18 @@ import json
 import pathlib
 import shutil
 
-from fgait_jax.evaluation.fitting import Fitted
-from fgait_jax.evaluation.setup import Setup
 from fgait_jax.training import checkpoints
 from fgait_jax.training import state as states
+from fgait_jax.training.fine_tuning import Fitted
+from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.supervised import Learner
 
 
-def save(folder: pathlib.Path, *, setup: Setup, learner: Learner, fitted: Fitted, dataset) -> str:
-  """Writes the network into `folder` and returns its identity. One that was there goes when the new one is whole."""
-  config, trained = setup.config, setup.trained
+def save(
+  folder: pathlib.Path, *, config, trained: Pretrained, learner: Learner, fitted: Fitted, dataset
+) -> str:
+  """Writes what `trained` has become by `config` into `folder`, and returns its identity. One that was there goes when
+  the new one is whole."""
   state: dict[str, dict] = {"teacher": {}, "head": {}}
   before = {"params": trained.params, "stats": trained.stats}
   for kind, after in (("params", learner.params(fitted.trainable)), ("stats", fitted.stats)):

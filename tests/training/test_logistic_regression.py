@@ -6,15 +6,16 @@ import scipy.optimize
 import scipy.special
 
 from fgait_jax import defaults
+from fgait_jax.data.held_out import Parts, keep_back_walks
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import probe
-from fgait_jax.evaluation.targets import Parts
+from fgait_jax.evaluation.metrics.classification import figures
+from fgait_jax.training import logistic_regression
 
 
 def fit(embeddings, labels, *, penalties=(1e-5,), parts=None, rows=None, iterations=1000):
   rows = np.arange(len(labels)) if rows is None else rows
-  return probe.fit(embeddings, labels, rows=rows, parts=parts or Parts(fit=rows, validation=rows[:0]),
-                   penalties=penalties, iterations=iterations)
+  return logistic_regression.fit(embeddings, labels, rows=rows, parts=parts or Parts(fit=rows, validation=rows[:0]),
+                                 penalties=penalties, iterations=iterations)
 
 
 def clusters(count=60, classes=6, spread=0.1):
@@ -37,7 +38,7 @@ def overfitting(classes=4, walks=30, size=60, noise=3.0, seed=0):
 def test_separable_classes_are_learnt_and_recognised_in_new_walks():
   embeddings, labels = clusters()
   layer = fit(embeddings[:36], labels[:36])
-  found, right = probe.figures(layer.logits(embeddings[36:]), labels[36:], layer.classes)
+  found, right = figures(layer.logits(embeddings[36:]), labels[36:], layer.classes)
   assert found == {"accuracy": 100, "top5": 100, "balanced_accuracy": 100, "macro_f1": 100}
   assert right.all()
   assert layer.loss < 0.05
@@ -65,7 +66,8 @@ def test_the_layer_is_the_least_of_the_stated_objective(features, classes):
   least = scipy.optimize.minimize(objective, np.zeros((features + 1) * classes), tol=1e-10).fun
   ours = layer.loss + 0.03 / 2 * np.sum(layer.kernel**2)
   assert ours == pytest.approx(least, abs=1e-6)
-  assert layer.loss == pytest.approx(probe.cross_entropy(layer.logits(embeddings), labels, layer.classes), rel=1e-4)
+  loss = logistic_regression.cross_entropy(layer.logits(embeddings), labels, layer.classes)
+  assert layer.loss == pytest.approx(loss, rel=1e-4)
   assert layer.converged
   assert not fit(embeddings.astype(np.float32), labels, penalties=(1e-6,), iterations=1).converged
 
@@ -73,13 +75,13 @@ def test_the_layer_is_the_least_of_the_stated_objective(features, classes):
 def test_the_penalty_is_the_best_on_walks_that_were_kept_back():
   embeddings, labels = overfitting()
   rows = np.arange(len(labels))
-  parts = probe.keep_back_walks(labels, rows, fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0)
   penalties = (1.0, 1e-1, 1e-2, 1e-3, 1e-5)
   layer = fit(embeddings, labels, penalties=penalties, parts=parts)
   alone = {p: fit(embeddings, labels, penalties=(p,), rows=parts.fit) for p in penalties}
 
   def entropy(part):
-    return {p: probe.cross_entropy(found.logits(embeddings[part]), labels[part], found.classes)
+    return {p: logistic_regression.cross_entropy(found.logits(embeddings[part]), labels[part], found.classes)
             for p, found in alone.items()}
 
   unseen, seen = entropy(parts.validation), entropy(parts.fit)
@@ -90,14 +92,14 @@ def test_the_penalty_is_the_best_on_walks_that_were_kept_back():
   whole = fit(embeddings, labels, penalties=(layer.penalty,))
   np.testing.assert_allclose(layer.kernel, whole.kernel, atol=1e-3 * np.abs(whole.kernel).max())
   new, truth = overfitting(seed=1)
-  accuracy = [probe.figures(found.logits(new), truth, found.classes)[0]["accuracy"]
+  accuracy = [figures(found.logits(new), truth, found.classes)[0]["accuracy"]
               for found in (layer, fit(embeddings, labels, penalties=(1e-7,)))]
   assert accuracy[0] > accuracy[1] + 5
 
 
 def test_smaller_penalties_are_spared_once_two_in_a_row_were_worse():
   embeddings, labels = overfitting()
-  parts = probe.keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
   tried = list(fit(embeddings, labels, penalties=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), parts=parts).tried.items())
   best = min(range(len(tried)), key=lambda n: tried[n][1])
   assert [p for p, _ in tried] == sorted((p for p, _ in tried), reverse=True)
@@ -116,7 +118,7 @@ def test_people_kept_back_of_whom_nothing_is_learnt_choose_nothing():
   """Classes of validation people that no training person has, between the others in their order."""
   embeddings, labels = overfitting()
   rows = np.arange(len(labels))
-  parts = probe.keep_back_walks(labels, rows, fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0)
   known = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
     fit=parts.fit[labels[parts.fit] != "1"], validation=parts.validation[labels[parts.validation] != "1"]))
   strange = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
@@ -126,7 +128,7 @@ def test_people_kept_back_of_whom_nothing_is_learnt_choose_nothing():
 
 def test_a_representation_is_probed_alike_at_any_scale_and_place():
   embeddings, labels = overfitting()
-  parts = probe.keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
   layers = [fit(embeddings * scale + shift, labels, penalties=(1e-1, 1e-2, 1e-3), parts=parts)
             for scale, shift in ((1, 0), (100, 0), (1, 7))]
   for layer, (scale, shift) in zip(layers[1:], ((100, 0), (1, 7)), strict=True):
@@ -141,73 +143,25 @@ def test_a_pixel_that_hardly_varied_in_training_decides_nothing():
   layer = fit(embeddings, labels)
   lit = embeddings.copy()
   lit[:, 0] = 1
-  assert probe.figures(layer.logits(lit), labels, layer.classes)[0]["accuracy"] == 100
-
-
-@pytest.mark.parametrize("fraction,counts", [(0.2, (2, 1, 0)), (0.9, (9, 1, 0)), (0.0, (0, 0, 0))])
-def test_everybody_keeps_a_walk_to_be_learnt_by(fraction, counts):
-  labels = np.array(["a"] * 10 + ["b"] * 2 + ["c"] + ["never"])
-  parts = probe.keep_back_walks(labels, np.arange(13), fraction=fraction, seed=0)
-  assert tuple((labels[parts.validation] == name).sum() for name in "abc") == counts
-  assert sorted([*parts.fit, *parts.validation]) == list(range(13))
-  assert set(labels[parts.fit]) == {"a", "b", "c"}
+  assert figures(layer.logits(lit), labels, layer.classes)[0]["accuracy"] == 100
 
 
 @pytest.mark.parametrize("message,validation,values", [
-  (r"config.probe.penalties=\(0.0, 1.0\) must be different numbers above 0", 3, {"penalties": (0.0, 1.0)}),
-  (r"config.probe.penalties=\(\) must be different", 3, {"penalties": ()}),
-  (r"config.probe.penalties=\(0.1, 0.1\) must be different", 3, {"penalties": (0.1, 0.1)}),
-  ("config.probe.iterations=0 must be at least 1", 3, {"iterations": 0}),
-  (r"kept back of 9 training walks, and config.probe.validation_fraction=0.2 keeps back none .* give one penalty", 0,
-   {}),
+  (r"config.linear_probe.penalties=\(0.0, 1.0\) must be different numbers above 0", 3, {"penalties": (0.0, 1.0)}),
+  (r"config.linear_probe.penalties=\(\) must be different", 3, {"penalties": ()}),
+  (r"config.linear_probe.penalties=\(0.1, 0.1\) must be different", 3, {"penalties": (0.1, 0.1)}),
+  ("config.linear_probe.iterations=0 must be at least 1", 3, {"iterations": 0}),
+  ("kept back of 9 training walks, and .*linear_probe.validation_fraction=0.2 keeps back none .* one penalty", 0, {}),
 ])
 def test_what_cannot_be_chosen_from_is_said(message, validation, values):
-  settings = defaults.evaluation().probe.copy_and_resolve_references().unlock()
+  settings = defaults.evaluation().linear_probe.copy_and_resolve_references().unlock()
   settings.update(values)
   with pytest.raises(ConfigError, match=message):
-    probe.check(settings, Parts(fit=np.arange(9), validation=np.arange(validation)))
+    logistic_regression.check(settings, Parts(fit=np.arange(9), validation=np.arange(validation)))
   settings.update(penalties=(0.1,), iterations=5)
-  probe.check(settings, Parts(fit=np.arange(9), validation=np.arange(0)))
-
-
-def test_figures_by_hand():
-  classes = np.array(["a", "b", "c"])
-  labels = np.array(["a", "a", "a", "b", "z"])
-  logits = np.array([[3, 1, 0], [3, 1, 0], [0, 3, 1], [0, 3, 1], [9, 0, 0]], float)
-  found, right = probe.figures(logits, labels, classes)
-  assert right.tolist() == [True, True, False, True, False]
-  assert found["accuracy"] == pytest.approx(60)
-  assert found["balanced_accuracy"] == pytest.approx(100 * np.mean([2 / 3, 1, 0]))
-  assert found["macro_f1"] == pytest.approx(100 * np.mean([2 / 3, 2 / 3, 0]))
-  assert "top5" not in found
-
-
-def test_guessing_names_the_most_frequent_class():
-  found = probe.guessing(np.array(["a", "b", "b"]), np.array(["a", "b", "b", "b"]))
-  assert found["always"] == "b"
-  assert found["accuracy"] == pytest.approx(75)
-  assert found["balanced_accuracy"] == pytest.approx(50)
+  logistic_regression.check(settings, Parts(fit=np.arange(9), validation=np.arange(0)))
 
 
 def test_one_class_is_refused():
   with pytest.raises(DataError, match=r"two classes or more; its training walks hold \['a'\]"):
     fit(np.zeros((3, 2, 2)), np.array(["a", "a", "a"]))
-
-
-def test_fingerprint_sees_the_least_change():
-  def tree():
-    return {"kernel": np.zeros((2, 3), np.float32), "stats": {"mean": np.zeros(3, np.float32)}}
-
-  changed = tree()
-  changed["stats"]["mean"][1] = 1e-30
-  assert probe.fingerprint(tree()) == probe.fingerprint(tree())
-  assert probe.fingerprint(changed) != probe.fingerprint(tree())
-
-
-def test_a_confusion_matrix_counts_true_by_predicted_in_the_order_of_numbers():
-  classes = np.array(["10", "2", "3"])
-  logits = np.eye(3, dtype=np.float32)[[0, 0, 1, 2, 2]]  # says 10, 10, 2, 3, 3
-  found = probe.confusion(logits, np.array(["10", "2", "2", "3", "10"]), classes)
-  assert found["classes"] == ["2", "3", "10"]
-  np.testing.assert_array_equal(found["true_by_predicted"], [[1, 0, 1], [0, 1, 0], [0, 1, 1]])
-  assert probe.confusion(logits[:1], np.array(["b"]), np.array(["a", "c", "d"]))["classes"] == ["a", "b", "c", "d"]

@@ -1,12 +1,28 @@
-"""Losses of supervised fine-tuning, per part: batch-all triplets on embeddings, and cross-entropy on class scores.
+"""Batch-all triplets on the embeddings of parts, as the recipes of FoundationGait (A5) and OpenGait have them."""
 
-As the recipes of FoundationGait (A5) and OpenGait have them; plain functions of arrays, in float32.
-"""
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
+from fgait_jax.objectives.base import Objective
 from fgait_jax.typing import Array, Float, Int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Triplet(Objective):
+  """`triplet` of the embeddings that are compared at test."""
+
+  identities = True
+
+  margin: float
+
+  def needs(self, key, config):
+    return [(self.margin >= 0, f"{key}.margin={self.margin} must be at least 0")]
+
+  def __call__(self, student, teacher, batch, state):
+    loss, active = triplet(student.embedding, batch["label"], margin=self.margin)
+    return loss, {"triplet": (loss, 1.0), "active_triplets": (active, 1.0)}, state
 
 
 def triplet(
@@ -33,21 +49,6 @@ def triplet(
   positives = jnp.sum(same, axis=1)
   triplets = jnp.sum((positives * (len(subject) - positives)).astype(jnp.float32))
   return loss, jnp.mean(count) / jnp.maximum(triplets, 1)
-
-
-def cross_entropy(
-  logits: Float[Array, "b p c"], label: Int[Array, "b"], *, scale: float, label_smoothing: float
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
-  """Loss in nats, mean over samples and parts, and the accuracy 0..1 of the class with the highest mean over parts.
-
-  `logits` (cosines) are multiplied by `scale`; the target has 1 - eps on the label plus eps / c everywhere, as torch's
-  cross-entropy smooths.
-  """
-  scores = jax.nn.log_softmax(scale * logits.astype(jnp.float32), axis=-1)
-  own = jnp.take_along_axis(scores, label[:, None, None], axis=-1)[..., 0]
-  loss = -jnp.mean((1 - label_smoothing) * own + label_smoothing * jnp.mean(scores, axis=-1))
-  hit = jnp.argmax(jnp.mean(logits.astype(jnp.float32), axis=1), axis=-1) == label
-  return loss, jnp.mean(hit.astype(jnp.float32))
 
 
 def _distances(x: Float[Array, "b p e"]) -> Float[Array, "p b b"]:

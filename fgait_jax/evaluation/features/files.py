@@ -1,0 +1,106 @@
+"""Embeddings in .npz files: the public format, and the cache of what was embedded before.
+
+An .npz keeps OpenGait's names: `embeddings` [N, C, P], `labels`, `types`, `views` [N], and by us `keys` and `identity`,
+JSON that says what made them.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.labels import Features, features_of
+from fgait_jax.paths import local_path
+
+_ARRAYS = ("embeddings", "labels", "types", "views")
+
+
+def save(path: str | os.PathLike, found: Features, *, identity: Mapping | None = None) -> None:
+  """Writes `found` in one move, so that no half file is ever read."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  half = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+  np.savez(half, embeddings=found.embeddings, labels=found.subjects, types=found.conditions, views=found.views,
+           keys=found.keys, identity=json.dumps(identity or {}, sort_keys=True))
+  half.replace(path)
+
+
+def load(path: str | os.PathLike) -> tuple[Features, dict]:
+  """`save`'s file, or one made by another tool, whose `keys` may be absent: checked features, and the identity they
+  were saved under ({} where another tool made the file).
+
+  Raises `DataError`, which names the file, unless it holds embeddings that can be compared (`Features.check`).
+  """
+  arrays = _read(path)
+  found = features_of(*(arrays[name] for name in _ARRAYS), origin=str(path))
+  found.check()
+  keys = arrays.get("keys", np.arange(len(found)))
+  if keys.shape != (len(found),):
+    raise DataError(f"{path}: keys have shape {keys.shape}; wanted one for each of {len(found)} rows, or none at all")
+  return dataclasses.replace(found, keys=keys.astype(np.str_)), _identity(arrays.get("identity"))
+
+
+def cached(folder: str | os.PathLike | None, identity: Mapping,
+           compute: Callable[[], Features]) -> tuple[Features, bool]:
+  """Features under `identity` (checkpoint, code, data, options: JSON values), and whether they were read rather than
+  computed.
+
+  A damaged or foreign file is computed again. `folder` None keeps nothing.
+  """
+  if folder is None:
+    return compute(), False
+  text = json.dumps(identity, sort_keys=True)
+  path = local_path(folder, "config.cache") / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
+  if path.is_file():
+    with contextlib.suppress(DataError):
+      found, stored = load(path)
+      if json.dumps(stored, sort_keys=True) == text:
+        return found, True
+  features = compute()
+  save(path, features, identity=identity)
+  return features, False
+
+
+def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+  """The arrays of an .npz file; raises `DataError` unless those of embeddings are among them."""
+  try:
+    with open(path, "rb") as stream:
+      if stream.read(2) != b"PK":  # numpy reads other formats too, and returns another type for each
+        raise ValueError("it is no .npz archive; numpy.savez writes one")
+    with np.load(path, allow_pickle=False) as file:
+      arrays = {name: _member(file, name) for name in file.files}
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+  if objects := [name for name in (*_ARRAYS, "keys") if name in arrays and arrays[name] is None]:
+    raise DataError(f"{path}: {', '.join(objects)} hold Python objects, which are pickles and never loaded; save text"
+                    " as numpy.asarray(labels, str), and embeddings as floats")
+  if missing := [name for name in _ARRAYS if name not in arrays]:
+    raise DataError(f"{path}: has no array {', '.join(missing)}; expected embeddings [N, C, P], labels, types and"
+                    f" views, found {', '.join(arrays) or 'none'}")
+  return arrays
+
+
+def _member(file: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
+  """An array of an open .npz, None where it holds Python objects."""
+  try:
+    return file[name]
+  except ValueError as error:
+    if "allow_pickle" not in str(error):
+      raise
+    return None
+
+
+def _identity(stored: np.ndarray | None) -> dict:
+  """What `save` wrote of the origin; {} of an array of that name that is not its."""
+  try:
+    found = json.loads(str(stored))
+  except ValueError:
+    return {}
+  return found if isinstance(found, dict) else {}

@@ -1,0 +1,91 @@
+"""The tasks of `run_eval.py`. Each file of tasks/ registers one; the program, the check before a result is replaced,
+comparisons and tests derive from what it says of itself."""
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable
+
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation import results
+from fgait_jax.training import configuration
+
+# Keys that change no figure of a result, or only how sure it is and what stands beside it.
+_FREE = ("baselines", "batch_frames", "bootstrap", "cache", "compilation_cache", "data_dir", "pictures",
+         "compare.resamples", "fine_tune.log_every", "fine_tune.prefetch", "fine_tune.threads", "fine_tune.workers")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+  """`run(config, out)` writes into the folder `out` and returns the files.
+
+  writes: name of the file it writes, with `{config.KEY}` for values of the configuration. sections: of the
+  configuration, those that it reads beside the keys that stand alone. checkpoint: it evaluates one. outcomes: its rows
+  hold what the probes of each subject came to, so that two of its results can be compared.
+  """
+
+  name: str
+  run: Callable[..., list[pathlib.Path]]
+  writes: str
+  sections: tuple[str, ...] = ()
+  checkpoint: bool = True
+  outcomes: bool = False
+
+  def path(self, config, out: pathlib.Path, **names: str) -> pathlib.Path:
+    """The file it writes into `out`; `names` are those in `writes` that the configuration does not tell."""
+    return out / self.writes.format(config=config, **names)
+
+
+TASKS: dict[str, Task] = {}
+
+
+def task(name: str, **facts) -> Callable:
+  """Registers the function below it as the `run` of the task `name`; `facts` are the other fields of `Task`."""
+
+  def add(run: Callable) -> Callable:
+    TASKS[name] = Task(name=name, run=run, **facts)
+    return run
+
+  return add
+
+
+def get(name: str) -> Task:
+  """The task of that name; raises `ConfigError` that names the nearest."""
+  if name not in TASKS:
+    nearest = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)[0]
+    raise ConfigError(f"config.task is {name!r}; did you mean {nearest!r}? Known: {', '.join(sorted(TASKS))}")
+  return TASKS[name]
+
+
+def claim(config, out: pathlib.Path, about: tuple[results.Checkpoint, results.Data] | None = None,
+          **names: str) -> pathlib.Path:
+  """Where the result of `config` goes, if it may be written there: nothing is, or a result of the same settings, which
+  it will replace. Raises `ConfigError` that names what is different in the result there.
+
+  `about` says which weights and which build of the data are evaluated. These are compared themselves, and not the
+  folder they came from: it may hold a later step by now, or have been moved.
+  """
+  chosen = get(config.task)
+  path = chosen.path(config, out, **names)
+  if not path.exists():
+    return path
+  try:
+    result = results.read(path)
+  except DataError as error:
+    raise ConfigError(f"{path} is there already and is no result ({error}); give another --out") from error
+  there, wanted = configuration.flat(result.config), configuration.flat(config)
+  sections, free = ("", *chosen.sections), _FREE if about is None else (*_FREE, "checkpoint")
+  read_by_task = [key for key in sorted(there.keys() & wanted.keys())
+                  if key not in free and key.rpartition(".")[0].partition(".")[0] in sections]
+  differing = [f"config.{key}: {there[key]!r} there, {wanted[key]!r} here" for key in read_by_task
+               if there[key] != wanted[key]]
+  if about is not None:
+    before = result.checkpoint.identity if result.checkpoint else None, result.data.content_hash
+    now = about[0].identity, about[1].content_hash
+    for what, old, new in zip(("weights (run, step, network)", "build of the data"), before, now, strict=True):
+      if old != new:
+        differing.append(f"{what}: {old} there, {new} here")
+  if differing:
+    raise ConfigError(f"{path} is there already, a result of other settings:\n  " + "\n  ".join(differing)
+                      + "\nGive another --out, or move it away.")
+  return path
