@@ -266,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("file", metavar="FILE.npz")
   given = parser.parse_args(arguments).file
   try:
-    preflight.settle()
+    preflight.configure_jax()
     lines = check(local_path(given, "the file"))
   except FgaitError as error:
     print(error, file=sys.stderr)

@@ -140,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:
-    preflight.settle()
+    preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
     checkpoint, platforms = local_path(options.checkpoint, "the checkpoint"), tuple(options.platforms.split(","))
     written = run(checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)

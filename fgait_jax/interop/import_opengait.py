@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:
-    preflight.settle()
+    preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
     print("\n".join(run(local_path(options.checkpoint, "the checkpoint"), out=out, network=options.network)))
   except FgaitError as error:

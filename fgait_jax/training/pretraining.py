@@ -34,7 +34,7 @@ def run(
   those of `config.data.sets`, and `devices` for all there are. Raises `ConfigError`, `DataError`, `CheckpointError`
   before the first step, and what `loop.run` raises.
   """
-  preflight.settle()
+  preflight.configure_jax()
   preflight.use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
