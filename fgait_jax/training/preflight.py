@@ -1,5 +1,5 @@
-"""What is checked and set before anything is computed: number types, devices, the cache of compiled programs, and folders that
-must be writable. What cannot work is refused in one line."""
+"""What is checked and set before anything is computed: number types, devices, the cache of compiled programs, and
+folders that must be writable. What cannot work is refused in one line."""
 
 import os
 import pathlib
