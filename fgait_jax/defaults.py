@@ -276,11 +276,12 @@ def rerank() -> ConfigDict:
 def linear_probe() -> ConfigDict:
   """The linear probe: multinomial logistic regression on frozen embeddings."""
   c = ConfigDict()
-  c.target = "subject"  # "subject", or the name of an attribute
+  c.target = "subject"  # "subject"; or "condition", "class" or the name of an attribute, learnt from other people
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
-  c.train_split = "train"  # of an attribute; it must hold other people than the split it is tested on
-  # L2 penalties that are tried: penalty / 2 * |weights|^2 is added to the mean cross-entropy (nats) of standardised
-  # embeddings. The best on held-out walks is chosen for each representation, and the probe fitted again on all walks.
+  c.train_split = "train"  # of other targets than "subject"; it must hold other people than the split it is tested on
+  # L2 penalties that are tried: penalty / 2 * |weights|^2 is added to the mean cross-entropy (nats) of embeddings that
+  # are scaled, as a whole, to unit variance. The best on held-out walks is chosen for each representation, and the
+  # probe fitted again on all walks.
   c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
   c.validation_fraction = 0.2  # held out: of each subject's walks (subject), of the training subjects (attribute)
   c.iterations = 1000  # of L-BFGS, at most

@@ -59,8 +59,7 @@ def stature_of(joints: Mapping[str, np.ndarray]) -> float:
 def _named(joints: Sequence[str]) -> dict[str, str]:
   """Plain name -> the file's name. Plain: without prefix ("mixamorig:", "Bip01 "), capitals and separators."""
   bare = {name: name.rpartition(":")[2] for name in joints}
-  below_root = list(bare.values())[1:]
-  prefix = os.path.commonprefix(below_root) if len(below_root) > 1 else ""
+  prefix = os.path.commonprefix(list(bare.values())[1:])  # the root may bear a name of its own
   return {re.sub(r"[^a-z0-9]", "", name.removeprefix(prefix).lower()): whole for whole, name in bare.items()}
 
 

@@ -21,6 +21,12 @@ def row_of(config, protocol: Protocol, name: str, title: str, found: Features, c
              cmc=scored["cmc"], per_view=scored.get("per_view", {}), details={"embeddings": scored["embeddings"]})
 
 
+def rows_of(config, protocol: Protocol, systems: list[tuple[str, str, Features]]) -> list[Row]:
+  """A row of each of `systems`, (name, title, features), then the same centred where `config.centre_by` asks for it."""
+  return [row_of(config, protocol, name, title, baselines.centred(found, how), centred=how)
+          for how in dict.fromkeys(("none", config.centre_by)) for name, title, found in systems]
+
+
 def chance_rows(config, protocol: Protocol, found: Features, centrings: Iterable[str]) -> list[Row]:
   """A row of guessing for each of `centrings`, under the same protocol."""
   draws = int(np.clip(_CHANCE_WALKS // len(found), 3, 20))

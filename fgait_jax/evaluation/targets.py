@@ -8,28 +8,23 @@ from fgait_jax.evaluation.metrics.classification import in_order
 from fgait_jax.evaluation.protocols.classify import Classify
 
 
-def labels_of(split, target: str, protocol) -> np.ndarray:
+def labels_of(split, target: str, protocol, *, section: str) -> np.ndarray:
   """The label of every walk as text, "" where it has none.
 
   `target` is "subject", "condition", "class" (what `protocol`, one of classes, reads off subject and condition) or an
-  attribute's name. Raises `ConfigError` for any other.
+  attribute's name. Raises `ConfigError`, which names `section` of the configuration, for any other.
   """
   if target in ("subject", "condition"):
     return (split.subjects if target == "subject" else split.conditions).astype(np.str_)
   if target == "class":
     if not isinstance(protocol, Classify):
-      raise ConfigError(f"config.fine_tune.target=class takes the classes of config.protocol, and {protocol.name} has"
+      raise ConfigError(f"config.{section}.target=class takes the classes of config.protocol, and {protocol.name} has"
                         " none; take scoliosis1k or d_gait, or name another target")
     return np.asarray(list(protocol.classes))[protocol.truth(Labels.of(split))]
   if target not in split.attributes:
-    raise ConfigError(f'config.fine_tune.target is {target!r}; {split.name} has "subject", "condition", "class" and the'
+    raise ConfigError(f'config.{section}.target is {target!r}; {split.name} has "subject", "condition", "class" and the'
                       f" attributes {sorted(split.attributes) or 'none'}")
-  return attribute_text(split.attributes[target])
-
-
-def attribute_text(values: np.ndarray) -> np.ndarray:
-  """Numbers [N] as text, "" for those that are not given (nan)."""
-  return np.array(["" if np.isnan(v) else f"{v:g}" for v in values], np.str_)
+  return np.array(["" if np.isnan(v) else f"{v:g}" for v in split.attributes[target]], np.str_)
 
 
 def classes_of(labels: np.ndarray, target: str, protocol) -> list[str]:

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 
-from data_prep import build, builder, datasets, partitions, shards
+from data_prep import build, builder, datasets, manifest, partitions, shards
 from data_prep.datasets.record import Record
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.opengait import OpenGaitSource
@@ -150,6 +150,9 @@ def test_a_matching_build_is_found_and_another_is_not_overwritten_unasked(tmp_pa
   shard.unlink()
   with pytest.raises(DataError, match="or it is damaged; --overwrite"):
     run(tmp_path, {"train": walks(["2"])})
+  shard.write_bytes(whole[:-1])
+  with pytest.raises(DataError, match="or it is damaged; --overwrite"):
+    run(tmp_path, {"train": walks(["2"])})
   shard.write_bytes(bytes(len(whole)))
   run(tmp_path, {"train": walks(["2"])}, overwrite=True)
   assert shard.read_bytes() == whole
@@ -195,6 +198,21 @@ def test_too_many_bad_walks_are_an_error_unless_allowed(tmp_path):
   }
   with pytest.raises(DataError, match="no walk of split test can be stored"):
     run(tmp_path / "b", {**splits, "test": [walk("9/nm/0", fail)]}, limit_dropped=1.0)
+
+
+def test_want_of_memory_is_no_fault_of_a_walk():
+  def read():
+    raise MemoryError
+
+  with pytest.raises(MemoryError):
+    shards.read_walk(walk("1/nm/0", read))
+
+
+def test_what_is_dropped_most_is_told_first():
+  dropped = [["torn", "a"], ["empty", "b"], ["dark", "c"], ["dark", "d"]]
+  found = manifest.count_dropped([{"dropped": dropped[:2]}, {"dropped": dropped[2:]}])
+  assert list(found) == ["dark", "empty", "torn"]
+  assert found["dark"] == {"count": 2, "examples": ["c", "d"]}
 
 
 def test_all_refused_frames_are_counted_and_some_are_named(tmp_path):

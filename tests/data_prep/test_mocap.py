@@ -70,6 +70,15 @@ def test_the_stature_reaches_beyond_the_last_joint():
   assert stature_of(joints) == stature == pytest.approx(1.68, abs=0.03)
 
 
+def test_the_ground_is_where_feet_are_set_down():
+  joints = body_joints(strider(), "a")
+  stature = pose_of(dict(joints), "a", "a")[0].height
+  for side in (0, 1):  # both in the air but for one frame in eight
+    joints[f"toe{side}"] = joints[f"toe{side}"].copy()
+    joints[f"toe{side}"][np.arange(len(joints["toe0"])) % 8 > 0, 2] += 0.2
+  assert pose_of(joints, "a", "a")[0].height == pytest.approx(stature, abs=1e-6)
+
+
 def test_shoulders_lie_below_the_markers_on_the_skin():
   recorded = body_joints(strider(), "a")
   person, pose = pose_of(recorded, "a", "a")
@@ -114,6 +123,24 @@ def test_files_that_are_no_motion_are_named(tmp_path):
   source = MocapSource(raw=tmp_path, partition={"train": ["07", "08"]})
   assert [walk.condition for walk in source.splits()["train"][:: len(source.views)]] == ["07_01", "walk"]
   assert source.unread() == ["07/07_02.c3d", "08/old/deep.bvh", "index.html"]
+
+
+def test_the_skeleton_is_of_the_motions_name_or_the_folders_or_the_only_one(tmp_path):
+  (tmp_path / "a").mkdir()
+
+  def skeleton(*names):
+    for file in (tmp_path / "a").iterdir():
+      file.unlink()
+    for name in ("walk.amc", *names):
+      (tmp_path / "a" / name).touch()
+    source = MocapSource(raw=tmp_path, partition=None)
+    unread = source.unread()
+    return next(name for name in names if f"a/{name}" not in unread) if len(unread) < len(names) else None
+
+  assert skeleton("a.asf", "b.asf", "Walk.ASF") == "Walk.ASF"
+  assert skeleton("b.asf", "a.asf") == "a.asf"
+  assert skeleton("b.asf") == "b.asf"
+  assert skeleton("b.asf", "c.asf") is None
 
 
 def test_sessions_of_one_person_bear_the_name_of_the_first(tmp_path):

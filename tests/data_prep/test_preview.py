@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from data_prep import build, preview
 from fgait_jax.data.schema import BUILDER_VERSION
@@ -17,7 +17,7 @@ def built(tmp_path_factory):
   for subject in ("11", "19", "20"):
     folder = out / "raw" / subject / "d1" / "p1-l"
     folder.mkdir(parents=True)
-    frames = np.zeros((7, 64, 64), np.uint8)
+    frames = np.zeros((5 if subject == "20" else 7, 64, 64), np.uint8)
     for time, frame in enumerate(frames):
       frame[10:60, 20 : 40 + time] = 255
     (folder / "walk.pkl").write_bytes(pickle.dumps(frames))
@@ -33,6 +33,9 @@ def test_pictures_show_the_walks(built, capsys):
   with Image.open(film) as moving:
     assert moving.n_frames == 7
     assert moving.size == (6 * 64, 64)
+    pictures = [np.asarray(each.convert("L")) for each in ImageSequence.Iterator(moving)]
+  widths = [[int((picture[30, left : left + 64] > 127).sum()) for picture in pictures] for left in (0, 64)]
+  assert widths == [[20, 21, 22, 23, 24, 25, 26], [20, 21, 22, 23, 24, 20, 21]]  # the shorter walk begins again
 
 
 def test_the_version_folder_and_strange_keys_are_fine_and_no_walks_are_not(built, capsys):

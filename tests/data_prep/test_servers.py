@@ -90,6 +90,14 @@ def test_probes_without_a_gallery_are_refused_while_building(name, walks, messag
   assert not (tmp_path / "out" / name).exists()
 
 
+def test_other_recordings_of_the_same_names_are_another_build(tmp_path, capsys):
+  write_pictures(tmp_path / "raw", FORMS["2023"])
+  built(tmp_path / "raw", tmp_path / "out")
+  (tmp_path / "raw/gallery/00000/001/0.png").write_bytes(cv2.imencode(".png", picture()[:, ::-1].copy() // 2)[1])
+  assert build.main(["hid", "--raw", str(tmp_path / "raw"), "--out", str(tmp_path / "out"), "--workers", "1"]) == 1
+  assert "holds another build of hid" in capsys.readouterr().err
+
+
 def test_a_small_trial_of_grew_builds_with_its_gallery(tmp_path):
   walks = ("test/gallery/00001/aa", "test/gallery/00002/bb", "test/probe/cc", "test/probe/dd")
   for walk in walks:

@@ -81,6 +81,16 @@ def test_acclaim_kinematics_by_hand(files):
   np.testing.assert_allclose(joints["shin"][1], [-1, 3, -2], atol=1e-12)
 
 
+def test_the_rate_and_unit_that_are_given_count_in_both_formats(files):
+  for read in (lambda **given: read_amc(files / "a.amc", files / "a.asf", **given),
+               lambda **given: read_bvh(files / "a.bvh", **given)):  # fmt: skip
+    usual, given = read(), read(rate=60.0, metre=2.0)
+    assert (given.rate, given.metre) == (60.0, 2.0)
+    for name, places in given.joints.items():
+      np.testing.assert_allclose(places, usual.joints[name] * 2.0 / usual.metre, atol=1e-9)
+  assert (read_amc(files / "a.amc", files / "a.asf").rate, read_bvh(files / "a.bvh").rate) == (120.0, 25.0)
+
+
 def test_acclaim_angles_in_radians_and_channels_in_another_order(files):
   expected = read_amc(files / "a.amc", files / "a.asf").joints
   turned = AMC.replace("90", f"{np.pi / 2:.12f}").replace(":FULLY-SPECIFIED", ":FULLY-SPECIFIED\n:RADIANS")
@@ -147,6 +157,7 @@ def test_resampling_keeps_straight_lines():
     ("a.asf", "length 0.0254", "length 0.0254\n angle gon", r"a\.asf: angles in 'gon'; expected deg or rad"),
     ("a.asf", "direction 0 -1 0\n    length 2", "length 2", r"a\.asf: a bone lacks direction"),
     ("a.amc", "thigh 90 0 0", "thigh nan 0 0", r"a\.amc: line 8 should be a number, found 'nan'"),
+    ("a.asf", "length 2", "length inf", r"a\.asf: length of thigh should be a number, found 'inf'"),
   ],
 )
 def test_errors_name_the_file_and_what_is_wrong(files, name, old, new, message):

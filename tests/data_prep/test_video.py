@@ -166,6 +166,16 @@ def test_a_stretch_may_miss_three_frames_and_not_four(lost, kept, tmp_path, walk
   assert written.kept == kept == len(list((tmp_path / "masks").glob("*.png")))
 
 
+@pytest.mark.parametrize("count", [30, 200])
+def test_the_scene_is_what_is_seen_behind_the_walker_over_the_whole_film(count):
+  scene = np.random.default_rng(0).integers(0, 200, (9, 60, 3)).astype(np.uint8)
+  frames = [scene.copy() for _ in range(count)]
+  for i, frame in enumerate(frames):  # there from the first frame on, and slow
+    left = 50 * i // count
+    frame[:, left : left + 10] = 255
+  np.testing.assert_array_equal(segmenters.median_picture(iter(frames), count), scene)
+
+
 def test_the_body_that_was_followed_is_followed_on():
   scene = np.zeros((4, 100, 200), bool)
   for number, mask in enumerate(scene):

@@ -29,14 +29,15 @@ def sized(**fields):
 
 def test_labels_of_every_kind():
   walks = sized(subjects=("N_1", "N_1", "D_2"), conditions=("a", "b", "a"), tall=np.array([1.0, np.nan, 0.5]))
-  assert targets.labels_of(walks, "subject", None).tolist() == ["N_1", "N_1", "D_2"]
-  assert targets.labels_of(walks, "condition", None).tolist() == ["a", "b", "a"]
-  assert targets.labels_of(walks, "tall", None).tolist() == ["1", "", "0.5"]
+  assert targets.labels_of(walks, "subject", None, section="fine_tune").tolist() == ["N_1", "N_1", "D_2"]
+  assert targets.labels_of(walks, "condition", None, section="fine_tune").tolist() == ["a", "b", "a"]
+  assert targets.labels_of(walks, "tall", None, section="fine_tune").tolist() == ["1", "", "0.5"]
   d_gait = protocols.get("d_gait")
-  assert targets.labels_of(walks, "class", d_gait).tolist() == ["healthy", "healthy", "depressed"]
+  assert targets.labels_of(walks, "class", d_gait, section="fine_tune").tolist() == ["healthy", "healthy", "depressed"]
   assert targets.classes_of(np.array(["healthy"]), "class", d_gait) == ["healthy", "depressed"]
   scoliosis = sized(subjects=("1", "2", "3"), conditions=("positive", "negative", "neutral"))
-  assert targets.labels_of(scoliosis, "class", protocols.get("scoliosis1k")).tolist() == scoliosis.conditions.tolist()
+  found = targets.labels_of(scoliosis, "class", protocols.get("scoliosis1k"), section="fine_tune")
+  assert found.tolist() == scoliosis.conditions.tolist()
 
 
 def test_classes_stand_in_the_order_of_numbers():
@@ -46,6 +47,6 @@ def test_classes_stand_in_the_order_of_numbers():
 
 def test_unknown_targets_are_named():
   with pytest.raises(ConfigError, match=r"target is 'sexx'; d/train has .* attributes \['sex'\]"):
-    targets.labels_of(sized(sex=np.zeros(4)), "sexx", None)
+    targets.labels_of(sized(sex=np.zeros(4)), "sexx", None, section="fine_tune")
   with pytest.raises(ConfigError, match="target=class takes the classes of config.protocol, and walkers has none"):
-    targets.labels_of(sized(), "class", protocols.get("walkers"))
+    targets.labels_of(sized(), "class", protocols.get("walkers"), section="fine_tune")

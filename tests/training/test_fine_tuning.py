@@ -144,6 +144,26 @@ def test_stopped_at_any_step_it_goes_on_as_if_never_stopped(fit, uninterrupted, 
   assert_same(fit(tmp_path)[0], uninterrupted)
 
 
+@pytest.mark.parametrize("at", [1, 3, 4, 6])
+def test_killed_it_goes_on_from_the_last_validation(fit, fitter_of, uninterrupted, tmp_path, monkeypatch, at):
+  fitter = fitter_of()
+  made = fitter.step
+
+  def killed(state, batch, number, *rest):
+    if number == at:
+      raise SystemExit("killed")  # nothing is saved
+    return made(state, batch, number, *rest)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(fitter, "step", killed)
+    with pytest.raises(SystemExit, match="killed"):
+      fit(tmp_path)
+  assert [step for step in kept(tmp_path) if step > at] == []
+  found, seen = fit(tmp_path)
+  assert seen == [step for step in SCORES if step > at // EVERY * EVERY]
+  assert_same(found, uninterrupted)
+
+
 @pytest.mark.parametrize("at", [2, 4, 7])
 def test_a_validation_that_is_left_is_done_after_the_restart(fit, uninterrupted, tmp_path, at):
   def stop(step):

@@ -91,8 +91,7 @@ class Protocol(abc.ABC):
     if (nameless := found.subjects == "").any():
       raise DataError(f"{found.origin}: {nameless.sum()} of {len(found)} labels are empty, the first in row"
                       f" {nameless.argmax()}; label every walk, or leave those without a subject out")
-    fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(Features)}
-    walks = Walks(**fields, enrolled=None if gallery is None else gallery.embeddings)
+    walks = Walks(**vars(found), enrolled=None if gallery is None else gallery.embeddings)
     settings = Settings(metric=check_metric(metric), resamples=bootstrap, seed=seed, budget_bytes=budget_bytes,
                         by_cell=by_cell, rerank=rerank or {})
     result = {

@@ -93,7 +93,8 @@ def _task(setup: Setup) -> Task:
   protocol = protocols.get(config.protocol)
   teacher = open_split(config.data_dir, config.dataset, settings.train_split)
   provenance.check_apart(teacher, setup.split, section="fine_tune")
-  labels, test_labels = (targets.labels_of(s, settings.target, protocol) for s in (teacher, setup.split))
+  labels, test_labels = (targets.labels_of(s, settings.target, protocol, section="fine_tune")
+                         for s in (teacher, setup.split))
   parts = keep_back_people(teacher.subjects.astype(np.str_), labels, target=settings.target, section="fine_tune",
                            fraction=settings.validation_fraction, seed=config.seed)
   people = len(np.unique(teacher.subjects[parts.fit]))
@@ -192,12 +193,7 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
     gei = setup.silhouettes_of()
     systems += [("zero_shot", "before fine-tuning", setup.embeddings_of(setup.trained, "before fine-tuning")),
                 ("row_bands", "row-band GEI", baselines.in_row_bands(gei)), ("raw_gei", "raw GEI", gei)]
-  rows = []
-  for centred in dict.fromkeys(("none", config.centre_by)):
-    for key, text, walks in systems:
-      walks = baselines.centred(walks, centred)
-      rows.append(scoring.row_of(config, protocol, key, text, walks, centred=centred))
-  return rows
+  return scoring.rows_of(config, protocol, systems)
 
 
 def _class_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[Row]:

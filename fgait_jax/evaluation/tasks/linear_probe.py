@@ -1,7 +1,7 @@
 """The linear-probe task: how much a softmax layer reads out of embeddings that stay as they are.
 
 Target "subject": the layer learns who walks from some conditions of the test subjects and is asked in the others.
-Another target is an attribute: it learns from the training split and is asked on the test split, other people.
+Another target, such as an attribute, it learns from the training split and is asked on the test split, other people.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from fgait_jax.evaluation.metrics import classification, statistics
 from fgait_jax.evaluation.registry import task
 from fgait_jax.evaluation.results import CHANCE, Condition, Row
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.evaluation.targets import attribute_text
+from fgait_jax.evaluation.targets import labels_of
 from fgait_jax.training import logistic_regression
 
 
@@ -153,21 +153,17 @@ def _fraction(config) -> float:
 
 
 def _by_split(setup: Setup) -> Layer:
-  config, split, target = setup.config, setup.split, setup.config.linear_probe.target
-  teacher = open_split(config.data_dir, config.dataset, config.linear_probe.train_split)
-  for side in (teacher, split):
-    if target not in side.attributes:
-      raise ConfigError(f'config.linear_probe.target is {target!r}; {side.name} has "subject" and the attributes'
-                        f" {sorted(side.attributes) or 'none'}")
+  config, split, settings = setup.config, setup.split, setup.config.linear_probe
+  teacher, target = open_split(config.data_dir, config.dataset, settings.train_split), settings.target
+  labels, asked = (labels_of(side, target, protocols.get(config.protocol), section="linear_probe")
+                   for side in (teacher, split))
   provenance.check_apart(teacher, split, section="linear_probe")
-  train = np.flatnonzero(~np.isnan(teacher.attributes[target]))
-  test = np.flatnonzero(~np.isnan(split.attributes[target]))
+  train, test = np.flatnonzero(labels != ""), np.flatnonzero(asked != "")
   if not len(train) or not len(test):
-    raise DataError(f"attribute {target!r} is given for {len(train)} walks of {teacher.name} and {len(test)} of"
-                    f" {split.name}; both are needed")
-  labels = attribute_text(teacher.attributes[target])
+    raise DataError(f"{target!r} is given for {len(train)} walks of {teacher.name} and {len(test)} of {split.name};"
+                    " both are needed")
   parts = keep_back_people(teacher.subjects.astype(np.str_), labels, target=target, fraction=_fraction(config),
                            seed=config.seed, section="linear_probe")
-  note = f"The layer learns {target} from the {config.linear_probe.train_split} split; no test subject is in it."
-  return Layer(train=train, train_labels=labels[train], tests={"all": test}, parts=parts, note=note,
-               labels=attribute_text(split.attributes[target]), train_split=teacher)
+  return Layer(train=train, train_labels=labels[train], tests={"all": test}, labels=asked, train_split=teacher,
+               parts=parts, note=f"The layer learns {target} from the {settings.train_split} split; no test subject is"
+               " in it.")

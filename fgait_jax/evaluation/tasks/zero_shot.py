@@ -19,10 +19,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   path = setup.claim()
   setup.trials(protocol)
   systems = _systems(setup)
-  rows = [scoring.row_of(config, protocol, *system) for system in systems]
-  if config.centre_by != "none":
-    rows += [scoring.row_of(config, protocol, name, title, baselines.centred(found, config.centre_by),
-                            centred=config.centre_by) for name, title, found in systems]
+  rows = scoring.rows_of(config, protocol, systems)
   if config.baselines:
     rows += scoring.chance_rows(config, protocol, systems[0][2], dict.fromkeys(row.centred for row in rows))
   figures = rows[0].figures
