@@ -31,7 +31,7 @@ def data() -> ConfigDict:
   c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
   c.sets = data_sets("walkers")  # what to pretrain on, by name: a `data_set` each, built in <dir>/<name>
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
-  c.mix = "per_batch"  # "per_batch": a batch holds sequences of one data set; "per_sequence": of any
+  c.mix = "per_batch"  # "per_batch": a batch holds one data set; "per_sequence": any. A queue holds all in both cases
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts
   c.clips = 2  # clips per sequence: the first for the teacher, the second for the student
   c.clip_frames = 16  # frames of a clip, drawn without replacement and kept in order ...
@@ -118,7 +118,7 @@ def discriminant() -> ConfigDict:
   """The linear discriminant that is fitted in closed form after the last step, if model.discriminant is above 0: the
   directions with the largest variance between groups (of positives) relative to that within groups."""
   c = ConfigDict()
-  # Data sets to fit it on, in equal parts, by name: a `discriminant_set` each. None: the run's batches after its last.
+  # Data sets to fit it on, in equal parts, by name: a `discriminant_set` each. None: batches after the run's last.
   c.sets = discriminant_sets("")
   c.walks = 4096  # clips to fit it on
   c.frames = 32  # consecutive frames of each
@@ -348,7 +348,7 @@ def fine_tune() -> ConfigDict:
   c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
   c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2
   c.optim = optim()
-  c.optim.weight_decay = 0.0  # as in the reference, which decays biases too where it decays at all
+  c.optim.weight_decay = 0.0  # if above 0, it applies to biases too, as in the reference
   # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
   c.optim.rules = (
     (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),  # a P3D network, as in the reference

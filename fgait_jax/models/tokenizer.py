@@ -56,8 +56,8 @@ class ConvTokenizer(nnx.Module):
   """Three convolutions within every frame (strides 2, 2 and (1, `merge_columns`)), then `patch_time` frames to a token.
 
   A token is the maximum over its frames' features plus a linear map of all of them in order: the first is what
-  set-based gait networks pool, the second sees motion. Batch normalisation follows each of these but the first
-  convolution (statistics over real frames in training, running ones in evaluation). With layer norms instead, what all
+  set-based gait networks pool, the second sees motion. Batch normalisation follows the second and third convolution and
+  the token (statistics over real frames in training, running ones in evaluation). With layer norms instead, what all
   silhouettes share soon dominated their differences, and short runs ended below the untrained network
   (docs/experiments.md). Frames that are not valid have no influence. A token's receptive field reaches a few pixels
   into its neighbours, so the pixels of masked tokens must be zeroed before this stem.

@@ -54,7 +54,7 @@ def test_what_cannot_work_is_refused(change, message):
 
 def test_every_data_set_must_have_the_subjects_of_a_batch():
   few = np.repeat(np.arange(3), 4)
-  with pytest.raises(ConfigError, match=r"a batch of 4 subjects is asked for, but there are \[7, 3\] of the data sets"):
+  with pytest.raises(ConfigError, match=r"a batch holds 4 subjects, but the data sets have \[7, 3\] to train on"):
     Mixture([len(SUBJECTS), len(few)], seed=0, batch_size=12, factors=(1.0, 1.0), exponent=1.0, mix="per_subject",
             subjects=[SUBJECTS, few], per_subject=3)
 
