@@ -1,4 +1,4 @@
-"""Milliseconds that augmenting a batch of clips takes on this machine's device, step by step.
+"""Milliseconds per augmentation of a batch of clips on this machine's device, for each step and whole recipes.
 
   python benchmarks/augment.py --clips 64 --frames 16
 """

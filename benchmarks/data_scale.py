@@ -3,8 +3,8 @@
   python benchmarks/data_scale.py --sequences 100000 --folder /tmp/many     builds it first, if it is not there
   python benchmarks/data_scale.py --index 2000000 --folder /tmp/many        an index of that many rows, no frames
 
-Walks are three white frames each: what is measured is everything that grows with their number. Times are of the
-processor, memory is what the process holds more than before.
+Walks are three white frames each, so that only costs that grow with their number are measured. Times are processor
+times; memory is the growth of the process's resident memory.
 """
 
 import argparse
@@ -46,8 +46,8 @@ def resident() -> float:
   return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-def told(what: str, work):
-  """The result of `work()`, after a line with what it took."""
+def measured(what: str, work):
+  """The result of `work()`; prints a line with its time and memory."""
   held, started = resident(), time.process_time()
   result = work()
   print(f"{what:40s} {time.process_time() - started:7.2f} s {resident() - held:7.0f} MB", flush=True)
@@ -58,14 +58,14 @@ def measure_pipeline(folder: pathlib.Path, sequences: int) -> None:
   record = own.named(f"many_{sequences}")
   if not (folder / record.name).is_dir():
     record = dataclasses.replace(record, source=lambda raw: Many(sequences), needs_raw=False)
-    told("built", lambda: builder.build(record, raw=None, out=folder, workers=1, limit_dropped=0.0))
-  split = told("opened", lambda: source.open_split(folder, record.name, "test"))
+    measured("built", lambda: builder.build(record, raw=None, out=folder, workers=1, limit_dropped=0.0))
+  split = measured("opened", lambda: source.open_split(folder, record.name, "test"))
   reading = {"threads": 2, "workers": 0, "prefetch": 4, "start": 0, "stop": 200}
   drawing = {"seed": 0, "factors": (1.0,), "exponent": 1 / 3, "mix": "per_batch"}
   clips = {"batch_size": 64, "clips": 2, "clip_frames": 16, "window_frames": 20}
   iterator = batches([split], **drawing, **clips, **reading)
-  told("first batch", lambda: next(iterator))
-  told("a hundred more", lambda: collections.deque((next(iterator) for _ in range(100)), maxlen=0))
+  measured("first batch", lambda: next(iterator))
+  measured("a hundred more", lambda: collections.deque((next(iterator) for _ in range(100)), maxlen=0))
 
 
 def measure_index(folder: pathlib.Path, rows: int) -> None:
@@ -78,12 +78,12 @@ def measure_index(folder: pathlib.Path, rows: int) -> None:
     texts = dict(zip(("subject", "condition", "view", "key"), (*labels, key), strict=True))
     np.savez_compressed(path, **texts, num_frames=np.full(rows, 90, np.int32), shard=(i * 512 // rows).astype(np.int32))
   print(f"{path}: {path.stat().st_size / 1e6:.1f} MB on disk")
-  lengths = told("lengths (all that a worker reads)", lambda: source._load_columns(path, "shard", "num_frames"))[1]
-  subjects = told("subjects", lambda: source._load_columns(path, "subject"))[0]
-  numbered = told("subjects numbered", lambda: np.unique(subjects, return_inverse=True))
-  texts = told("conditions, views and keys", lambda: source._load_columns(path, "condition", "view", "key"))
+  lengths = measured("lengths (all that a worker reads)", lambda: source._load_columns(path, "shard", "num_frames"))[1]
+  subjects = measured("subjects", lambda: source._load_columns(path, "subject"))[0]
+  numbered = measured("subjects numbered", lambda: np.unique(subjects, return_inverse=True))
+  texts = measured("conditions, views and keys", lambda: source._load_columns(path, "condition", "view", "key"))
   mixture = Mixture([rows], seed=0, batch_size=64, factors=(1.0,), exponent=1 / 3, mix="per_batch")
-  told("first epoch shuffled", lambda: mixture.batch(0, range(64)))
+  measured("first epoch shuffled", lambda: mixture.batch(0, range(64)))
   del lengths, numbered, texts
 
 

@@ -1,9 +1,9 @@
-"""Clips per second out of the input pipeline: read, unpacked and sampled, two clips of 16 frames from each sequence.
+"""Clips per second of the input pipeline: reading, unpacking, sampling; two clips of 16 frames from each sequence.
 
   python benchmarks/input_pipeline.py                                  90-frame sequences held packed in memory
   python benchmarks/input_pipeline.py --built built --name walkers     and a built data set
 
-Augmentation is no part of it: that happens on the device, see `benchmarks/augment.py`.
+Augmentation is not included: it runs on the device, see `benchmarks/augment.py`.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class PackedInMemory:
 
 
 def walker(num_frames: int, *, seed: int) -> np.ndarray:
-  """A head, a trunk and two swinging legs with grey edges, uint8 [num_frames, 64, 64, 1]: packs about as people do."""
+  """A head, a trunk and two swinging legs with grey edges, uint8 [num_frames, 64, 64, 1]; packs about as real walks."""
   phase = np.random.default_rng(seed).uniform(0, 2 * np.pi) + np.arange(num_frames)[:, None, None] * 0.25
   y, x = np.mgrid[:64, :64].astype(np.float32)
   head = 5 - np.hypot(x - 32, y - 6)

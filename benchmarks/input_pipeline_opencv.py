@@ -2,10 +2,10 @@
 
   python benchmarks/input_pipeline_opencv.py
 
-The counterpart of `benchmarks/input_pipeline.py`, for running both in turn: 90-frame sequences of 64x64, two clips of
-16 of 20 frames from each, cut to 44 columns and scaled to 0..1 in float32, with and without the six augmentations of
-FoundationGait's pretraining (arXiv 2512.00691) by its probabilities. Pickles lie in memory, so no disk is timed. Our
-pipeline leaves cutting, scaling and augmenting to the device: add `benchmarks/augment.py` to compare all of the work.
+The counterpart of `benchmarks/input_pipeline.py`; run both in turn. From 90-frame sequences of 64x64, two clips of 16
+of 20 frames each are cut to 44 columns and scaled to 0..1 in float32, with and without the six augmentations of
+FoundationGait's pretraining (arXiv 2512.00691) at its probabilities. Pickles are in memory, so no disk is timed. Our
+pipeline leaves cutting, scaling and augmenting to the device: add `benchmarks/augment.py` to compare all the work.
 """
 
 import argparse

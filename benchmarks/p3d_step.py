@@ -1,15 +1,15 @@
-"""Seconds per pretraining step of the P3D network with the reference's recipe, and what the convolutions cost.
+"""Seconds and memory per pretraining step of the P3D network with the reference's recipe.
 
   python benchmarks/p3d_step.py                                      1-1-1-1, 8 sequences x 16 frames, float32
   python benchmarks/p3d_step.py --variant 0.03b --batch 64 --dtype bfloat16 --remat full
   python benchmarks/p3d_step.py --convolution plain                  XLA's convolution and gradients instead
-  python benchmarks/p3d_step.py --variant 0.03b --batch 64 --dtype bfloat16 --steps 0      what is kept, no steps
+  python benchmarks/p3d_step.py --variant 0.03b --batch 64 --dtype bfloat16 --steps 0      memory for the gradient only
 
-One step is all of training: teacher forward on whole bodies, student forward and backward on strips (8, 4, 2, 1), SGD
-and the moving average; augmentation is off, data are random. The first steps, with compilation, are not counted.
+One step is a whole training step: teacher forward on whole bodies, student forward and backward on strips (8, 4, 2, 1),
+SGD and the moving average; augmentation is off, data are random. The first step, with compilation, is not counted.
 
-"kept for the gradient" counts what the student's forward pass hands to its backward pass as traced, before a compiler
-drops or adds anything: the same on every platform. Temporary memory is that of the program compiled for this machine,
+"kept for the gradient" counts what the student's forward pass saves for its backward pass as traced, before a compiler
+removes or adds anything: the same on every platform. Temporary memory is that of the program compiled for this machine,
 which on a CPU widens bfloat16 to float32.
 """
 
@@ -46,7 +46,7 @@ def plain_convolution() -> None:
 
 
 def kept_bytes(config, graph, state, batch) -> int:
-  """Bytes of activations, statistics and weights that the student's loss keeps for its gradient."""
+  """Bytes of activations, statistics and weights that the student's forward pass saves for its gradient."""
   def keep(params, stats, frames, valid):
     def predict(params):
       out = graph.merge(params, stats).pretrain(
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 def timed(train_step, state, batch, *, steps: int) -> dict[str, str]:
-  """What so many steps take, after one that does not count."""
+  """Times, memory and loss of `steps` steps, after a first one that is not counted."""
   start = time.perf_counter()
   compiled = train_step.lower(state, batch, np.int32(0)).compile()
   compiling = time.perf_counter() - start

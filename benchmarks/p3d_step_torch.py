@@ -1,4 +1,4 @@
-"""Seconds per pretraining step of the same P3D network in PyTorch's own layers: what `p3d_step.py` is held against.
+"""Seconds per pretraining step of the same P3D network in PyTorch's own layers, to compare `p3d_step.py` with.
 
   pip install -r requirements-interop.txt
   python benchmarks/p3d_step_torch.py                  1-1-1-1, 8 sequences x 16 frames, float32

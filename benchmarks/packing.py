@@ -1,9 +1,9 @@
-"""Packings of frames compared: bytes on disk, and sequences a second and core when 16 frames of 90 are wanted.
+"""Compares packings of frames: bytes on disk, and sequences a second and core when 16 of 90 frames are read.
 
   python benchmarks/packing.py --data_dir built --name kth --split train
 
-All are lossless and lie in array_record files of one record a group, as built data sets do. The sixteen frames come
-from a random window of twenty, as a clip's do. Times are of the processor, not of the clock, best of three rounds.
+All are lossless and stored in array_record files with one record per group, as in built data sets. The sixteen frames
+come from a random window of twenty, as those of a clip. Times are processor times, the best of three rounds.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def unpack_planes(packed, indices):
 
 
 def pack_pixels(frames):
-  """Runs of equal pixels down the columns, no longer than a byte can say."""
+  """Runs of equal pixels down the columns, of at most 255 pixels."""
   flat = np.ascontiguousarray(frames.transpose(0, 2, 1)).reshape(FRAMES, -1)
   start = np.ones(flat.shape, bool)
   np.not_equal(flat[:, 1:], flat[:, :-1], out=start[:, 1:])
@@ -131,7 +131,8 @@ def seconds(work):
 
 
 def measure(walks, compression, pack, unpack, folder):
-  """Bytes a sequence; sequences a second to pack, to read whole, and to read and unpack `WANTED` frames of."""
+  """Bytes per sequence; sequences per second to pack, to read without unpacking, and to read with `WANTED` frames
+  unpacked."""
   path = os.path.join(folder, "walks.array_record")
   packed = []
   pack_seconds = seconds(lambda: packed.append([pack(walk) for walk in walks]))

@@ -1,9 +1,9 @@
-"""How well a synthetic population stands for real people: Fisher's discriminant of mean silhouettes, learnt on it
-alone, applied to recordings of real people, with each ingredient of the crowd left out once. Nothing is trained.
+"""How well a synthetic population represents real people: Fisher's discriminant of mean silhouettes is fitted on it and
+applied to recordings of real people, with each ingredient of the crowd left out in turn. No network is trained.
 
 python benchmarks/population.py [--people 480] [--built built] [--real usf17 kth] [--only all bodies motion ...]
 
-Real data sets must be built (python -m data_prep.build usf17 --raw ...). None of their walks teaches anything.
+Real data sets must be built (python -m data_prep.build usf17 --raw ...); nothing is fitted on them.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def line(title: str, real: dict[str, Features], mapped) -> str:
 
 
 def populations(people: int) -> dict[str, list]:
-  """Walks by the name of what they are made of."""
+  """Name of the population -> its walks: walkers, the crowd, and the crowd without each ingredient."""
   whole = {"crowd": CrowdSource(subjects=people)}
   for field in dataclasses.fields(Ingredients):
     whole[f"without {field.name}"] = CrowdSource(
@@ -82,15 +82,15 @@ def main() -> None:
     split = open_split(options.built, name, "test")
     real[name] = baselines.mean_silhouettes(split, max_frames=720, mirror=transfer.TESTS[name])
   heads = [f"{name}{how}" for name in real for how in (" rank-1 (AUC)", " centred")]
-  print(f"{'learnt on':24}" + "".join(f"{head:>24}" for head in heads))
+  print(f"{'fitted on':24}" + "".join(f"{head:>24}" for head in heads))
   print(line("nothing (raw GEI)", real, lambda found: found), flush=True)
   with concurrent.futures.ProcessPoolExecutor() as pool:
     for name, walks in populations(options.people).items():
       if options.only and name not in options.only:
         continue
-      learnt = silhouettes(walks, pool)
-      basis = linear_maps.components(learnt.embeddings, most=400, seed=0)
-      mapped = linear_maps.discriminant(basis, learnt.subjects, shrinkage=SHRINKAGE)
+      training = silhouettes(walks, pool)
+      basis = linear_maps.components(training.embeddings, most=400, seed=0)
+      mapped = linear_maps.discriminant(basis, training.subjects, shrinkage=SHRINKAGE)
       print(line(name, real, mapped), flush=True)
 
 

@@ -1,11 +1,11 @@
-"""Seconds and peak memory of whole protocols on random embeddings, beside the floor of their matrix products.
+"""Seconds and peak memory of whole protocols on random embeddings, and the lower bound from their matrix products.
 
   python benchmarks/retrieval.py                         OU-MVLP at 14,420 and Gait3D at 6,369 embeddings of 256 x 16
   python benchmarks/retrieval.py --cases oumvlp_full     all 134,000 or so of OU-MVLP (minutes on two cores)
   python benchmarks/retrieval.py --cases million         a few probes against 1,000,000 x 31 x 256, streamed
 
-The floor is what this device takes for the inner products of the pairs alone, at the rate it reaches on one product of
-1024 x 256 by 256 x 1024, measured just before. "first" includes compilation; "ranking" is the best of the repeats,
+The lower bound ("floor") is the time for the inner products of all pairs at this device's rate for a product of 1024 x
+256 by 256 x 1024, which is measured just before. "first" includes compilation; "ranking" is the best of the repeats;
 "with statistics" adds a bootstrap of 1000 resamples.
 """
 
@@ -107,7 +107,7 @@ def measure_million() -> dict:
   gallery = np.lib.stride_tricks.as_strided(base, (50, *base.shape), (0, *base.strides))
   before, pieces = peak_memory(), []
   start = time.perf_counter()
-  for piece in gallery:  # a person with 32 GB would memory-map the file; ranks need all columns, nearest does not
+  for piece in gallery:  # as for a memory-mapped file: unlike ranks, the nearest do not need all columns at once
     pieces.append(retrieval.nearest(probe, piece, count=20, budget_bytes=1 << 30))
   return {
     "case": "nearest 20 of 1,000,000 x 256 x 31, 64 probes",
@@ -132,7 +132,7 @@ def main() -> None:
   table = Table(title=f"Protocols on {jax.device_count()} x {jax.devices()[0].device_kind}")
   for column in ("case", "first s", "ranking s", "processor s", "with statistics s", "floor s", "memory added MB"):
     table.add_column(column, justify="left" if column == "case" else "right")
-  context = multiprocessing.get_context("spawn")  # a process each: peak memory only ever rises
+  context = multiprocessing.get_context("spawn")  # a process per case, because a process's peak memory never falls
   for case in arguments.cases:
     queue = context.Queue()
     process = context.Process(target=measure, args=(case, arguments.repeats, queue))

@@ -1,10 +1,10 @@
-"""Seconds of the same rankings the usual way in PyTorch: what `retrieval.py` is held against.
+"""Seconds of the same rankings done the usual way in PyTorch, to compare `retrieval.py` with.
 
   pip install -r requirements-interop.txt
   python benchmarks/retrieval_torch.py
 
-Distances of a whole probe set to a whole gallery, part after part, then a sort of every row; across views, one pair of
-views after another (the nearest alone is looked for there). Neither intervals nor verification are computed.
+Distances of a whole probe set to a whole gallery, part by part, then a sort of every row; across views, one pair of
+views after another, with only the nearest neighbour. Neither intervals nor verification are computed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def across_views(embeddings, labels, types, views) -> float:
 
 
 def in_one_gallery(embeddings, labels, probes: int) -> tuple[float, float]:
-  """Rank-1 and mAP of the first `probes` rows in the others."""
+  """Rank-1 and mAP of the first `probes` rows as probes, with the others as gallery."""
   embeddings = torch.from_numpy(embeddings)
   order = distances(embeddings[:probes], embeddings[probes:]).numpy().argsort(1)
   matches = labels[probes:][order] == labels[:probes, None]

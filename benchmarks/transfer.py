@@ -1,9 +1,9 @@
-"""One row a checkpoint: recognition of people nobody trained on, synthetic and real, plain and centred.
+"""One row per checkpoint: recognition of people outside the training sets, synthetic and real, plain and centred.
 
 python benchmarks/transfer.py runs/first [runs/other ...] [--built built] [--learn crowd] [--walks 1920]
 
 Columns: walkers NM/BG/CL; USF A/B/C and the mean of D to G; KTH d4/d3/d2; rank-1 % and, in brackets, mean AUC %.
-`--learn` adds a row through Fisher's discriminant of the named set's training people, learnt on `--walks` of its walks.
+`--learn` adds a row with Fisher's discriminant applied, fitted on `--walks` training walks of the named data set.
 """
 
 import argparse
@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import Subset, spread
+from fgait_jax.data.subset import Subset, rows_of_whole_subjects
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines, extraction
 from fgait_jax.evaluation.labels import Features
@@ -45,30 +45,30 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("checkpoints", nargs="*")
   parser.add_argument("--built", default="built")
-  parser.add_argument("--learn", default="", help="data set whose training people teach a discriminant")
-  parser.add_argument("--walks", type=int, default=1920, help="walks it learns from")
+  parser.add_argument("--learn", default="", help="data set to fit a discriminant on")
+  parser.add_argument("--walks", type=int, default=1920, help="walks to fit it on")
   parser.add_argument("--test-walks", type=int, default=960, help="test walks of the walkers; 0 takes all")
   parser.add_argument("--embedding", default="prediction", help="prediction, projection or pooled")
   options = parser.parse_args()
   use_compilation_cache("~/.cache/fgait_jax")
   splits = {name: open_split(options.built, name, "test") for name in TESTS}
-  rows = spread(splits["walkers"].subjects, options.test_walks)
+  rows = rows_of_whole_subjects(splits["walkers"].subjects, options.test_walks)
   splits["walkers"] = Subset(splits["walkers"], rows, name="walkers/test")
-  teacher = None
+  fitted_on = None
   if options.learn:
-    teacher = open_split(options.built, options.learn, "train")
-    teacher = Subset(teacher, spread(teacher.subjects, options.walks), name=teacher.name)
+    split = open_split(options.built, options.learn, "train")
+    fitted_on = Subset(split, rows_of_whole_subjects(split.subjects, options.walks), name=split.name)
   heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
   print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
 
   def report(title: str, embed) -> None:
     found = {name: embed(split, mirror) for name, split, mirror in ((n, splits[n], TESTS[n]) for n in TESTS)}
     show(title, found)
-    if teacher is not None:
-      learnt = embed(teacher, ())
-      basis = linear_maps.components(learnt.embeddings, most=400, seed=0)
+    if fitted_on is not None:
+      training = embed(fitted_on, ())
+      basis = linear_maps.components(training.embeddings, most=400, seed=0)
       for shrinkage in (0.1, 0.3):
-        mapped = linear_maps.discriminant(basis, learnt.subjects, shrinkage=shrinkage)
+        mapped = linear_maps.discriminant(basis, training.subjects, shrinkage=shrinkage)
         show(f"{title} + LDA {shrinkage:g}", {name: mapped(walks) for name, walks in found.items()})
 
   def show(title: str, found: dict) -> None:

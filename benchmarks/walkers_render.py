@@ -1,4 +1,4 @@
-"""Renders synthetic walks on one core and prints frames a second and what the default data set takes.
+"""Renders synthetic walks on one core; prints frames a second and the time that the default data set takes.
 
 python benchmarks/walkers_render.py [--walks 96]
 """

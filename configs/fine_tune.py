@@ -1,4 +1,4 @@
-"""Supervised fine-tuning for recognition, beside the network before it and the GEI (docs/finetuning.md).
+"""Supervised fine-tuning for recognition, compared with the pretrained network and the GEI (docs/finetuning.md).
 
 python run_eval.py --config=configs/fine_tune.py --config.checkpoint=runs/first --out=runs/first/results
 
@@ -39,8 +39,8 @@ def kth(config):
 
 
 def _released(config, *, subjects: int, per_subject: int, steps: int, milestones: tuple, crops: tuple):
-  """What FoundationGait's recipes share (A5). They train on all identities for a fixed time: here a fifth of them first
-  chooses how long, and the network then learns from all."""
+  """What FoundationGait's recipes share (A5). They train on all identities for a fixed number of steps; here a fifth of
+  the identities first chooses that number, and the network is then trained on all."""
   c = config.fine_tune
   c.subjects, c.per_subject = subjects, per_subject
   c.clip_frames, c.window_frames = 30, 34
@@ -82,7 +82,8 @@ def ccgr_mini(config):
 
 
 def _gaitssb(config, *, subjects: int, per_subject: int, steps: int, early_rate: float):
-  """GaitSSB: triplets only, margin 0.3, running statistics kept, 30 frames. Its schedule is not known: a cosine."""
+  """GaitSSB: triplet loss only, margin 0.3, frozen running statistics, 30 frames. Its schedule is not published; ours
+  is a cosine."""
   c = config.fine_tune
   c.subjects, c.per_subject, c.steps = subjects, per_subject, steps
   c.clip_frames, c.window_frames = 30, 34

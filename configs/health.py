@@ -1,10 +1,10 @@
-"""Fine-tuning for health and attributes: scoliosis in three classes, depression, or what a data set's attributes say.
+"""Fine-tuning for health and attributes: scoliosis in three classes, depression, or an attribute of a data set.
 
 python run_eval.py --config=configs/health.py --config.checkpoint=runs/first --out=runs/first/results
 python run_eval.py --config=configs/health.py:scoliosis1k_112 --config.checkpoint=runs/reference --out=results
 
 variant              learns                          meant for                                         hours
-walkers              attribute sex of the walkers    2 CPU cores; stands in for the others             not measured
+walkers              attribute sex of the walkers    2 CPU cores; a substitute for the others          not measured
 scoliosis1k_112      positive, neutral, negative     accelerators; FoundationGait's recipe             not measured
   _114 _118 _1116    the same, fewer patients        accelerators                                      not measured
 d_gait               depressed or healthy            accelerators; no recipe is released: as above     not measured
@@ -34,8 +34,8 @@ def get_config(variant: str = "walkers"):
 
 
 def _released(c):
-  """FoundationGait's fine-tuning on Scoliosis1K (A5): cross-entropy only, no augmentation but strips. It starts from
-  the linear probe's head; here the head is new."""
+  """FoundationGait's fine-tuning on Scoliosis1K (A5): cross-entropy only, no augmentation but strips. The original
+  starts from the linear probe's head; here the head is new."""
   c.subjects, c.per_subject = 8, 8
   c.clip_frames, c.window_frames = 30, 34
   c.crop_list = (8, 4, 2, 1)

@@ -1,10 +1,10 @@
-"""Who are these? Names each probe's nearest gallery subjects, or nobody. No network, no accelerator needed.
+"""Open-set identification: names the nearest gallery subjects of each probe, or nobody. No network is run.
 
 python run_eval.py --config=configs/identify.py --config.probes=P/embeddings.npz --config.gallery=G/embeddings.npz \
   --config.validation=V/embeddings.npz --config.false_accept=0.01 --config.top_k=5 --out=DIR
 
-The files are those of configs/embed.py. Validation holds people who are not in the gallery; without it everyone is
-taken for somebody.
+The files are written by configs/embed.py. Validation holds people who are not in the gallery and sets the threshold;
+without it there is none, and every probe gets a name.
 """
 
 from fgait_jax import defaults

@@ -1,10 +1,10 @@
-"""Recognition after a linear map of frozen embeddings, learnt in closed form from the training split: PCA whitening,
-without labels, and the linear discriminant of its people. Minutes on two CPU cores, nothing is trained.
+"""Recognition after a linear map of frozen embeddings, fitted in closed form on the training split: PCA whitening,
+without labels, and the linear discriminant of its identities. Minutes on two CPU cores, no network is trained.
 
 python run_eval.py --config=configs/linear_maps.py --config.checkpoint=runs/first --out=runs/first/results
 
-Variants: walkers (the default), kth (learns from the synthetic walkers; --config.linear_maps.dataset=kth: from other
-people of KTH), and by name any protocol of a built data set of that name.
+Variants: walkers (the default), kth (fitted on the synthetic walkers, or with --config.linear_maps.dataset=kth on other
+people of KTH), and any other protocol whose data set is built.
 """
 
 from fgait_jax import defaults
@@ -14,7 +14,7 @@ def get_config(variant: str = "walkers"):
   config = defaults.evaluation()
   config.task = "linear_maps"
   config.dataset = config.protocol = variant
-  config.embedding = "pooled"  # before the heads of pretraining, which keep what its own task wanted
+  config.embedding = "pooled"  # before the heads, which are specialised on the pretraining task
   if variant == "kth":
     config.mirror_views = ("*-l",)
     config.linear_maps.dataset = "walkers"

@@ -1,9 +1,10 @@
-"""Logistic regression on the frozen network's embeddings, beside the same on the GEI. Minutes on two CPU cores.
+"""Logistic regression on the frozen network's embeddings, compared with the same on the GEI. Minutes on two CPU cores.
 
 python run_eval.py --config=configs/linear_probe.py --config.checkpoint=runs/first --out=runs/first/results
 
-By default it learns who walks from the protocol's gallery and is asked in the other conditions. For an attribute give
-its name, which is learnt from other people: --config.linear_probe.target=scoliosis --config.dataset=scoliosis1k
+By default the classes are the subjects: it is trained on the protocol's gallery and tested in the other conditions. An
+attribute is given by name, and is trained on other people: --config.linear_probe.target=scoliosis
+--config.dataset=scoliosis1k
 """
 
 from fgait_jax import defaults

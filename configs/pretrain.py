@@ -42,9 +42,9 @@ def test(config):
 
 
 def tiny(config):
-  """Short enough for two cores. Who a synthetic walker is need not be labelled: a walk's positive is any walk of the
-  person, from any view, and a queue makes up for small batches. The task is milder than the reference's: mostly whole
-  bodies, few hidden tokens, no mirrored clips, hardly any warps, a quicker teacher."""
+  """Short enough for two cores. The identities of synthetic walkers are known, so a walk's positive is any walk of the
+  same person, from any view; a queue adds negatives to small batches. The task is easier than the reference's: mostly
+  whole bodies, few masked tokens, no mirrored clips, hardly any warps, and a teacher that follows faster."""
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")

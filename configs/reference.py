@@ -32,7 +32,7 @@ def _recipe(config):
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
   config.model.discriminant = 0
-  config.data.mix = "per_batch"  # one data set a batch, p ~ (factor * sequences) ** (1/3)
+  config.data.mix = "per_batch"  # one data set per batch, p ~ (factor * sequences) ** (1/3)
   config.data.exponent = 1 / 3
   config.data.batch_size = 512
   config.data.clip_frames = 16
@@ -50,7 +50,7 @@ def _recipe(config):
   config.optim.momentum = 0.9
   config.optim.weight_decay = 5e-4
   config.optim.clip_norm = 0.0
-  config.optim.rules = ((r".*", 1.0, 1.0),)  # decay on every parameter, those of normalisation too
+  config.optim.rules = ((r".*", 1.0, 1.0),)  # weight decay on every parameter, those of normalisation too
   config.train.save_every = 2000
 
 

@@ -2,9 +2,9 @@
 
 python run_eval.py --config=configs/robustness.py --config.checkpoint=runs/first --out=runs/first/results
 
-Variants: walkers (the default, for two CPU cores: 2 of 5 severities, 24 frames of 288 walks), kth (all), and by name
-any protocol of a built data set of that name (all). Fewer types: '--config.robustness.types=("rain","occlusion")';
-the other side: --config.robustness.corrupt=gallery, or both.
+Variants: walkers (the default, for two CPU cores: 2 of 5 severities, 24 frames of 288 walks), kth (all), and any other
+protocol whose data set is built (all). Some types only: '--config.robustness.types=("rain","occlusion")'. Corrupt the
+gallery instead of the probes, or both: --config.robustness.corrupt=gallery, =both.
 """
 
 from fgait_jax import defaults

@@ -1,4 +1,4 @@
-"""Scores embeddings that any tool made, by a public protocol. No accelerator needed; seconds for most data sets.
+"""Scores the embeddings of any tool by a public protocol. No accelerator needed; seconds for most data sets.
 
   python run_eval.py --config=configs/score.py --config.embeddings=FILE.npz --config.protocol=casia_b --out=DIR
 

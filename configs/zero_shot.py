@@ -1,11 +1,10 @@
-"""Zero-shot recognition with a pretrained network, beside the baselines it must beat. Minutes on two CPU cores.
+"""Zero-shot recognition with a pretrained network, compared with its baselines. Minutes on two CPU cores.
 
 python run_eval.py --config=configs/zero_shot.py --config.checkpoint=runs/first --out=runs/first/results
 
-Variants: walkers (the embedded synthetic population, the default), kth (real people; gallery d1, probes d2, d3 and
-d4, walks to the left mirrored, also centred by condition), usf17 (real people outdoors, probes A to G, also centred by
-ground, shoe and camera), casia_b, and by name any protocol of a built data set of
-that name.
+Variants: walkers (the built-in synthetic population, the default), kth (real people; gallery d1, probes d2, d3 and d4;
+walks to the left are mirrored; also centred by condition), usf17 (real people outdoors, probes A to G; also centred by
+ground, shoe and camera), casia_b, and any other protocol whose data set is built.
 """
 
 from fgait_jax import defaults

@@ -1,4 +1,4 @@
-"""Values of the command lines' arguments, as all programs here read them."""
+"""Converters for argparse's `type=`, shared by the programs of `data_prep`."""
 
 import functools
 import math
@@ -9,8 +9,8 @@ from fgait_jax.paths import local_path
 
 
 def path(flag: str) -> Callable[[str], pathlib.Path]:
-  """Reads the value of `flag` as `local_path` does: no shell expands the ~ of "--out=~/x", and other stores are
-  refused, with a `ConfigError`."""
+  """The converter of `flag`'s value by `local_path`: expands a leading ~, which no shell does in "--out=~/x", and
+  raises `ConfigError` for stores such as gs://."""
   return functools.partial(local_path, name=flag)
 
 
@@ -22,7 +22,7 @@ def positive(text: str) -> float:
 
 
 def seed(text: str) -> int:
-  """A seed of NumPy's generators."""
+  """A seed of NumPy's generators: a whole number from 0."""
   if (value := int(text)) < 0:
     raise ValueError
   return value

@@ -1,4 +1,4 @@
-"""Shards written by an engine that runs Apache Beam, an optional extra (requirements-beam.txt).
+"""Writes shards with Apache Beam, an optional extra (requirements-beam.txt).
 
 One element of the pipeline is one shard, so the bytes are those of a build on one machine. Every worker must have this
 code, and must see --raw and --out under the same paths (a shared file system).
@@ -25,7 +25,7 @@ def run(jobs: Sequence[Job], *, runner: str, options: Sequence[str]) -> None:
     raise DataError(
       f"--runner {runner} needs Apache Beam ({error}); install it with: pip install -r requirements-beam.txt"
     ) from error
-  # The pipeline carries paths: a job of thousands of walks is more than engines take in one element.
+  # The elements are paths of pickled jobs: a job with thousands of walks is larger than engines allow an element.
   files = [job.path.with_name(f"{job.path.name}.job") for job in jobs]
   try:
     for file, job in zip(files, jobs, strict=True):
@@ -43,18 +43,18 @@ def run(jobs: Sequence[Job], *, runner: str, options: Sequence[str]) -> None:
       last_line = str(error).strip().rpartition("\n")[2]
       raise DataError(
         f"--runner {runner}: the pipeline failed ({type(error).__name__}: {last_line});"
-        f" {done} of {len(jobs)} shards are finished, the same command goes on from them"
+        f" {done} of {len(jobs)} shards are finished, the same command continues from them"
       ) from error
   finally:
     for file in files:
       file.unlink(missing_ok=True)
   if unfinished := [job.path.name for job in jobs if not job.report_path.is_file()]:
     raise DataError(
-      f"--runner {runner}: {len(unfinished)} of {len(jobs)} shards are not to be seen here after the pipeline"
+      f"--runner {runner}: {len(unfinished)} of {len(jobs)} shards are missing here after the pipeline"
       f" ({unfinished[0]}, ...); all workers must write to the same --out"
     )
 
 
 def write(file: str) -> None:
-  """Writes the shard whose job lies pickled in `file`; called by the engine's workers."""
+  """Writes the shard whose job is pickled in `file`; called by the engine's workers."""
   write_shard(pickle.loads(pathlib.Path(file).read_bytes()), lambda: None)

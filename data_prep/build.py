@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"error: {error}", file=sys.stderr)
     return 1
   except KeyboardInterrupt:
-    print("stopped; the same command goes on from the finished shards", file=sys.stderr)
+    print("stopped; the same command continues from the finished shards", file=sys.stderr)
     return 130
   for warning in built.warnings:
     print(f"warning: {warning}", file=sys.stderr)
@@ -77,7 +77,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
-  _add_choices(parser.add_argument_group("of your own walks and motion capture"))
+  _add_choices(parser.add_argument_group("for your own walks and motion capture"))
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
   parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -97,13 +97,13 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _add_choices(group: argparse._ArgumentGroup) -> None:
-  group.add_argument("--name", help="what `own` or `own_mocap` is to be called (default: so)")
+  group.add_argument("--name", help="the data set's name, for `own` and `own_mocap` (default: own, own_mocap)")
   group.add_argument(
     "--train-subjects", metavar="FILE_OR_SHARE",
     help="subjects of the split train: a text file with one a line, or a share such as 0.7 (default: none)",
   )  # fmt: skip
   group.add_argument(
-    "--population", metavar="NAME", help="data set that holds the same people, such as scoliosis1k (default: none does)"
+    "--population", metavar="NAME", help="data set that holds the same people, such as scoliosis1k (default: none)"
   )
   group.add_argument(
     "--modalities", help="of `own`: folders, or parts of pickles' names, that become channels, such as sil,parsing"
@@ -128,7 +128,7 @@ def _writer(args: argparse.Namespace) -> builder.Writer | None:
 
 @contextlib.contextmanager
 def _progress(console: Console, name: str) -> Iterator[builder.Progress]:
-  """A bar with rate and time left; where nobody watches a terminal, a line now and then."""
+  """A bar with rate and time left; plain lines where the output is not a terminal."""
   if not console.is_terminal:
     yield _Lines(name)
     return
@@ -151,16 +151,16 @@ class _Lines:
 
   def __init__(self, name: str):
     self._name = name
-    self._started = self._told = time.monotonic()
+    self._started = self._printed = time.monotonic()
     self._first = None
 
   def __call__(self, done: int, total: int) -> None:
-    if self._first is None:  # what an earlier build has left does not count for the rate
+    if self._first is None:  # walks that an earlier build has finished do not count for the rate
       self._first = done
     now = time.monotonic()
-    if now - self._told < 10:
+    if now - self._printed < 10:
       return
-    self._told = now
+    self._printed = now
     rate = (done - self._first) / (now - self._started)
     left = f"{(total - done) / rate:,.0f} s left" if rate else "no rate yet"
     print(f"{self._name}: {done:,} of {total:,} sequences, {rate:,.1f} sequences/s, {left}", flush=True)
@@ -182,9 +182,9 @@ def _print_summary(console: Console, built: builder.Built) -> None:
   if not manifest["dropped"]:
     console.print("dropped none")
   frames = sum(facts["frames"] for facts in manifest["splits"].values())
-  for what, more in (("refused", True), ("altered", False)):  # the altered ones are among the stored
+  for what, extra in (("refused", True), ("altered", False)):  # altered frames are stored, refused ones are extra
     for reason, facts in manifest[f"{what}_frames"].items():
-      counts = f"{facts['count']:,} frames of {frames + more * facts['count']:,} in the stored walks"
+      counts = f"{facts['count']:,} frames of {frames + extra * facts['count']:,} in the stored walks"
       console.print(f"{what} {counts}: {reason}, such as {facts['examples'][0]}", soft_wrap=True, markup=False)
   rate = sequences / max(built.seconds, 1e-9)
   console.print(f"{built.folder}: {built.seconds:.1f} s, {rate:,.1f} sequences/s", soft_wrap=True, highlight=False)

@@ -1,8 +1,8 @@
 """From a source to a finished data set: plan shards, write them in parallel, then index, metadata and manifest.
 
-Everything is written into a work folder beside the target and renamed at the end: what bears the version's name is
-whole. A killed build is continued by the next one from the shards that were finished, to the same bytes, whatever
-the number of workers. Shards are TFDS's array_record files; its own builders write them in one process only.
+Everything is written into a work folder beside the target, which is renamed at the end: a folder with the version's
+name is always complete. After a killed build, the next one keeps the finished shards and gives the same bytes with any
+number of workers. Shards are TFDS's array_record files; TFDS's own builders would write them in one process only.
 """
 
 import contextlib
@@ -38,16 +38,13 @@ Progress = Callable[[int, int], None]  # (walks done, walks in all), called a fe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Built:
-  """A data set on disk. `fresh` is False where a matching one was found.
-
-  `read_as` and `warnings` are for the user's eyes.
-  """
+  """A data set on disk. `fresh` is False where a matching one was found; `read_as` and `warnings` are to be printed."""
 
   folder: pathlib.Path
   manifest: dict
   fresh: bool
   seconds: float
-  read_as: str  # how the labels of one walk were read off its name, "" where they were not
+  read_as: str  # the labels of one walk and the file they were read from, "" where there are no files
   warnings: tuple[str, ...] = ()
 
 
@@ -78,9 +75,9 @@ def build(
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   walks = [walk for each in splits.values() for walk in each]
   warnings = (*_warnings(absent, unlisted, unread), *rates.warnings(walks))
-  told = {"read_as": _read_as(splits), "warnings": warnings}
+  notes = {"read_as": _read_as(splits), "warnings": warnings}
   if not overwrite and (found := _matching(folder, fingerprint, record)):
-    return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **told)
+    return Built(folder=folder, manifest=found, fresh=False, seconds=time.monotonic() - started, **notes)
   if folder.exists() and not overwrite:
     raise DataError(
       f"{folder} holds another build of {record.name}, from other recordings, choices or code, or it is damaged;"
@@ -100,11 +97,11 @@ def build(
     old = _set_aside(folder)
     os.replace(work, folder)
     shutil.rmtree(old, ignore_errors=True)
-  return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, **told)
+  return Built(folder=folder, manifest=manifest, fresh=True, seconds=time.monotonic() - started, **notes)
 
 
 def _set_aside(folder: pathlib.Path) -> pathlib.Path:
-  """Moves a build out of the way of the next one, if there is one; killed between, both lie beside, whole."""
+  """Moves an existing build aside and returns where to. If the process is killed now, both builds are still there."""
   old = folder.with_name(f".{folder.name}.old")
   shutil.rmtree(old, ignore_errors=True)
   if folder.exists():
@@ -128,7 +125,7 @@ def _open(record: Record, raw: pathlib.Path | None) -> Source:
 
 
 def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
-  """Raises `DataError` for no walks, a key used twice, or a subject in two splits."""
+  """Raises `DataError` for no walks, a name that is not UTF-8, a key used twice, or a subject in two splits."""
   if not splits:
     raise DataError(f"{where}: no walks found")
   texts = {text for walks in splits.values() for w in walks for text in (w.key, w.subject, w.condition, w.view)}
@@ -143,7 +140,7 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
   if shared:
     named = some(f"{subject} in {a} and {b}" for subject, (a, b) in sorted(shared.items()))
     raise DataError(
-      f"{where}: {len(shared)} subjects stand in two splits ({named}); no person may be in both: correct the partition"
+      f"{where}: {len(shared)} subjects are in two splits ({named}); no person may be in both: correct the partition"
     )
   twice = [key for key, count in Counter(w.key for walks in splits.values() for w in walks).items() if count > 1]
   if twice:
@@ -151,12 +148,12 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
 
 
 def _printable(name: str) -> str:
-  """`name` with what is no UTF-8 of a file's name replaced, so that it can be printed and stored."""
+  """`name` with the bytes that are not UTF-8 replaced, so that it can be printed and stored."""
   return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) -> dict[str, list[Job]]:
-  """The shards of every split, from the walks alone: consecutive walks, evenly many in each."""
+  """The shards of every split: consecutive walks, equally many in each. Depends on the walks alone."""
   attributes = tuple(sorted({a for walks in splits.values() for walk in walks for a in walk.attributes}))
   jobs = {}
   for split, walks in splits.items():
@@ -173,7 +170,7 @@ def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) 
 
 
 def _fingerprint(source: Source, splits: Mapping[str, Sequence[Walk]]) -> str:
-  """Of what would be built: the source's own word on its files or parameters, and every walk's names, in order."""
+  """SHA-256 of what would be built: the source's fingerprint (else its `repr`), and every walk's names, in order."""
   content = hashlib.sha256((source.fingerprint() if hasattr(source, "fingerprint") else repr(source)).encode())
   for split, walks in splits.items():
     for walk in walks:
@@ -183,7 +180,7 @@ def _fingerprint(source: Source, splits: Mapping[str, Sequence[Walk]]) -> str:
 
 
 def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> tuple[dict[str, list[str]], list[str]]:
-  """Subjects that the official partition lists and nobody found, by split; and subjects found that it does not list."""
+  """Subjects of the official partition that were not found, by split; and subjects found that it does not list."""
   if record.partition is None:
     return {}, []
   present = {split: {walk.subject for walk in walks} for split, walks in splits.items()}
@@ -203,14 +200,14 @@ def _read_as(splits: Mapping[str, Sequence[Walk]]) -> str:
 def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:
   lines = [f"{len(names)} subjects of the {s} partition are absent: {some(names)}" for s, names in absent.items()]
   if unlisted:
-    lines.append(f"{len(unlisted)} subjects stand in no split of the partition and are left out: {some(unlisted)}")
+    lines.append(f"{len(unlisted)} subjects are in no split of the partition and are left out: {some(unlisted)}")
   if unread:
     lines.append(f"{len(unread)} files belong to no walk by their names and are left out: {some(unread)}")
   return tuple(lines)
 
 
 def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | None:
-  """The manifest in `folder` if it is of the same recordings and people and every file it lists has its size."""
+  """The manifest in `folder`, if it is of the same recordings and people and every listed file has its listed size."""
   try:
     manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
     same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
@@ -224,7 +221,7 @@ def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | 
 
 @contextlib.contextmanager
 def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Path]:
-  """The folder in which to build, held by this process alone; kept as it is when the build ends early."""
+  """The folder in which to build, locked for this process; it stays when the build ends early."""
   work = folder.with_name(f".{folder.name}.building")
   work.parent.mkdir(parents=True, exist_ok=True)
   with open(folder.with_name(".lock"), "w") as lock:
@@ -233,8 +230,8 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     except OSError:
       raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
     plan_file = work / "plan.json"
-    wanted = json.dumps({"source_fingerprint": fingerprint, "code": _code()})
-    # Of other recordings or code, or killed before it began.
+    wanted = json.dumps({"source_fingerprint": fingerprint, "code": _code_hash()})
+    # Left by a build of other recordings or code, or by one that was killed before it began.
     if not plan_file.is_file() or plan_file.read_text() != wanted:
       shutil.rmtree(work, ignore_errors=True)
       work.mkdir()
@@ -242,8 +239,8 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
     yield work
 
 
-def _code() -> str:
-  """Changes with all code that decides what a shard holds: shards of two versions do not make one data set."""
+def _code_hash() -> str:
+  """Hash of all code that decides what a shard holds: one data set must not mix shards of two versions."""
   here = pathlib.Path(__file__).parent
   files = sorted([*here.rglob("*.py"), pathlib.Path(schema.__file__)])
   return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
@@ -278,8 +275,8 @@ def _run(jobs: Sequence[Job], *, workers: int, writer: Writer | None, progress: 
         future.result()
   except BrokenProcessPool as error:
     raise DataError(
-      "a worker process was killed from outside, mostly for want of memory; run the same command again to go on"
-      " from the finished shards, with fewer --workers"
+      "a worker process was killed from outside, most often because memory ran out; run the same command again to"
+      " continue from the finished shards, with fewer --workers"
     ) from error
   finally:
     pool.shutdown(cancel_futures=True)
@@ -291,7 +288,7 @@ _counter = None  # of walks done, in worker processes
 def _start_worker(counter) -> None:
   global _counter
   _counter = counter
-  signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches all; the parent alone speaks
+  signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the parent reports it
   threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
@@ -316,13 +313,13 @@ def _report(job: Job) -> dict:
 
 
 def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) -> None:
-  """Raises `DataError` beyond the allowed share, or for a split of which nothing is left."""
+  """Raises `DataError` where more than the share `limit` of walks is dropped, or all walks of a split."""
   dropped = manifests.count_dropped([report for each in reports.values() for report in each])
   count = sum(facts["count"] for facts in dropped.values())
   total = sum(len(job.walks) for each in jobs.values() for job in each)
   reasons = "; ".join(f"{facts['count']} {reason}, such as {facts['examples'][0]}" for reason, facts in dropped.items())
   if count > limit * total + 1e-6:  # 0.29 * 100 is a little less than 29
-    for split in jobs:  # they are read again next time: the trouble may have been passing
+    for split in jobs:  # the next build reads these shards again: the cause may have been temporary
       for job, report in zip(jobs[split], reports[split], strict=True):
         if report["dropped"]:
           job.report_path.unlink()

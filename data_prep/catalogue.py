@@ -1,4 +1,4 @@
-"""What there is to build, for a person to read: one line a data set, or all that is recorded about one."""
+"""Tables of the data sets that can be built: one line each, or all that is known about one."""
 
 from rich import box
 from rich.table import Table
@@ -23,7 +23,7 @@ def table() -> Table:
 
 
 def subjects(record: Record) -> tuple[int | None, int | None]:
-  """Subjects of training and test as the partition lists them; None where the recordings decide."""
+  """Numbers of training and test subjects as the partition lists them; None where the recordings decide."""
   if record.partition is None:
     return record.subjects
   listed = partitions.load(record.partition)
@@ -31,7 +31,7 @@ def subjects(record: Record) -> tuple[int | None, int | None]:
 
 
 def about(record: Record) -> Table:
-  """All that is recorded about one data set, a line a fact."""
+  """All that is known about one data set, one fact per line."""
   train, test = subjects(record)
   facts = {
     "name": record.name,

@@ -1,6 +1,6 @@
-"""What lies beside the shards: manifest, one index a split, and TFDS's own metadata. The same bytes for the same data.
+"""Writes the files beside the shards: manifest, one index per split, TFDS's metadata. Same data, same bytes.
 
-The manifest says what was stored, what was left out and why, and the hash by which runs name their data.
+The manifest says what was stored and what was left out and why, and holds the hash by which runs identify their data.
 """
 
 import collections
@@ -16,7 +16,7 @@ from data_prep.datasets.record import Record
 from data_prep.shards import EXAMPLES, TEXTS, Job, add_frames, features
 from fgait_jax.data import schema
 
-TFDS_FILES = ("dataset_info.json", "features.json")  # without which TFDS opens nothing
+TFDS_FILES = ("dataset_info.json", "features.json")  # TFDS opens nothing without them
 
 
 def count_dropped(reports: Sequence[Mapping]) -> dict[str, dict]:
@@ -49,7 +49,8 @@ def content_hash(digests: Mapping[str, Sequence[str]]) -> str:
 
 
 def write_index(folder: pathlib.Path, split: str, jobs: Sequence[Job], reports: Sequence[Mapping]) -> None:
-  """Writes index-<split>.npz: one row a sequence, in stored order, and the number of the shard that holds it."""
+  """Writes index-<split>.npz, one row per walk in stored order: TEXTS, `num_frames`, `shard` (the number of the shard
+  that holds it) and `attribute.<name>`."""
   rows = [row for report in reports for row in report["rows"]]
   names = jobs[0].attributes
   columns = {name: np.array([row[i] for row in rows], np.str_) for i, name in enumerate(TEXTS)}

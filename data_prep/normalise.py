@@ -1,4 +1,4 @@
-"""The frame normaliser where scripts that prepare data have always found it; it lives in `fgait_jax/data`."""
+"""Re-exports the frame normaliser of `fgait_jax/data` for scripts that prepare data."""
 
 from fgait_jax.data.normalise import FrameRefused, normalise, normalise_frame
 

@@ -1,4 +1,4 @@
-"""Random walks of a built data set as a contact sheet and a moving picture, to see at a glance whether it is right.
+"""Draws random walks of a built data set as a contact sheet and an animated GIF, to check them by eye.
 
   python -m data_prep.preview built/kth --out preview
 """
@@ -19,7 +19,7 @@ from fgait_jax.errors import DataError, FgaitError
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 
-GIF_MILLISECONDS = 40  # a picture: 25 a second
+GIF_MILLISECONDS = 40  # per frame: 25 frames a second
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,7 +45,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def preview(split: Split, out: pathlib.Path, *, walks: int, seed: int = 0, columns: int = 12) -> list[pathlib.Path]:
-  """Writes <name>-<split>.png, `columns` frames of each walk, and all walking as .gif; returns the paths."""
+  """Writes <name>-<split>.png with `columns` frames of each walk, and <name>-<split>.gif with all walks moving.
+
+  Returns both paths. Raises `DataError` for an empty split and for `walks` below 1.
+  """
   if len(split) == 0:
     raise DataError(f"{split.name}: the split is empty; there is nothing to show")
   if walks < 1:
@@ -65,7 +68,7 @@ def _draw_sheet(split: Split, rows: np.ndarray, columns: int, path: pathlib.Path
     count = int(split.num_frames[row])
     chosen = np.linspace(0, count - 1, columns).round().astype(int)
     strips.append(np.concatenate(list(_grey(split.frames(row, chosen))), axis=1))
-    labels.append(f"{split.keys[row]}  ({count} frames)".replace("$", r"\$"))  # or it is taken for a formula
+    labels.append(f"{split.keys[row]}  ({count} frames)".replace("$", r"\$"))  # Matplotlib reads $ as a formula
   height, width = strips[0].shape
   figure, axes = plt.subplots(figsize=(width / 72 + 3, len(rows) * height / 72 + 0.8), layout="constrained")
   axes.imshow(np.concatenate(strips), cmap="gray", vmin=0, vmax=255)
@@ -90,7 +93,7 @@ def _draw_film(split: Split, rows: np.ndarray, path: pathlib.Path, wide: int = 6
 
 
 def _grey(frames: np.ndarray) -> np.ndarray:
-  """uint8 [time, 64, 64] of [time, 64, 64 or 44, channel]: the strongest channel, on the full canvas."""
+  """The maximum over channels on the full canvas: uint8 [time, 64, 64 or 44, channel] to uint8 [time, 64, 64]."""
   return to_canvas(frames).max(axis=-1)
 
 

@@ -1,7 +1,7 @@
-"""Which pixels of a video's frames are the walker: two segmenters, and the choice of one body among what moves.
+"""Segments the walker in a video's frames: two segmenters, and the choice of one body in each mask.
 
-`pose` is MediaPipe's pose model (an optional extra, its weights lie inside the package): any camera, any background.
-`background` needs nothing but OpenCV and a camera that stands still: what differs from the median picture moves.
+`pose` is MediaPipe's pose model (an optional extra; the package contains its weights), for any camera and background.
+`background` needs only OpenCV, and a camera that stands still: its mask is what differs from the median frame.
 """
 
 import contextlib
@@ -12,9 +12,9 @@ import numpy as np
 
 from fgait_jax.errors import DataError
 
-LEAST_SHARE = 0.002  # of a picture's pixels; less is no walker
-_SAMPLED = 48  # pictures the median is taken of
-_CONTRAST = 25  # of 255; less is the sensor's noise
+LEAST_SHARE = 0.002  # of a frame's pixels; a smaller body is no walker
+_SAMPLED = 48  # frames of which the median is taken
+_CONTRAST = 25  # of 255; a smaller difference is the sensor's noise
 
 
 def background_masks(frames: Iterable[np.ndarray], background: np.ndarray) -> Iterator[np.ndarray]:
@@ -22,20 +22,23 @@ def background_masks(frames: Iterable[np.ndarray], background: np.ndarray) -> It
   square = np.ones((3, 3), np.uint8)
   for frame in frames:
     differs = cv2.absdiff(frame, background).max(axis=2)
-    # Otsu's threshold finds the walker's contrast; where nothing moves it would find noise.
+    # Otsu's threshold separates the walker from the background. In an empty frame it would separate noise.
     threshold = max(cv2.threshold(differs, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)[0] / 2, _CONTRAST)
     mask = cv2.morphologyEx((differs > threshold).astype(np.uint8), cv2.MORPH_OPEN, square)
     yield cv2.morphologyEx(mask, cv2.MORPH_CLOSE, square).astype(bool)
 
 
 def median_picture(frames: Iterable[np.ndarray], count: int) -> np.ndarray:
-  """The median of some of `count` frames: the scene without whoever passes through it."""
+  """The median of some of `count` frames, uint8 [height, width, 3]: the scene without the people who pass."""
   wanted = set(np.linspace(0, count - 1, min(_SAMPLED, count)).astype(int).tolist())
   return np.median([frame for i, frame in enumerate(frames) if i in wanted], axis=0).astype(np.uint8)
 
 
 def pose_masks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-  """Masks bool [height, width] of the person that MediaPipe's pose model follows; empty where it sees none."""
+  """Masks bool [height, width] of the person that MediaPipe's pose model tracks; all False where it sees none.
+
+  Raises `DataError` without MediaPipe.
+  """
   try:
     from mediapipe.python.solutions.pose import Pose
   except ImportError as error:
@@ -49,8 +52,11 @@ def pose_masks(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
       yield np.zeros(frame.shape[:2], bool) if found is None else found > 0.5
 
 
-def follow(masks: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
-  """The one body in each mask, bool [height, width], or None: the largest at first, then the one that overlaps it."""
+def track_body(masks: Iterable[np.ndarray]) -> Iterator[np.ndarray | None]:
+  """The walker in each mask, bool [height, width], or None where there is no body of LEAST_SHARE.
+
+  Of several bodies it takes the one that overlaps the previous frame's walker most; at first, the largest.
+  """
   last = None
   for mask in masks:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

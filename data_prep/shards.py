@@ -1,7 +1,7 @@
-"""One shard of walks: read, checked, packed and written by one process, whole or not at all.
+"""Writes one shard of walks in one process: reads, checks and packs them. The file appears whole or not at all.
 
-A shard is the unit of parallel work and of restart: what is in it depends on the walks alone, never on who writes it.
-Beside a finished shard lies its report (rows, digests, refusals), from which index and manifest are put together.
+A shard is the unit of parallel work and of restart: its content depends on its walks alone, not on the writing process.
+Beside it lies its report (rows, digests, refusals); index and manifest are made from the reports.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from data_prep.sources.base import Dropped, Reading, Walk
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
-WRITER_OPTIONS = "group_size:1"  # random access pays for one record; compressed by zstd, array_record's default
+WRITER_OPTIONS = "group_size:1"  # random access decompresses one record only (zstd, array_record's default)
 TEXTS = ("subject", "condition", "view", "key")  # of a walk, in the order of index and reports
-EXAMPLES = 20  # walks or frames named for each reason to leave them out; all are counted
+EXAMPLES = 20  # walks or frames named per reason for leaving them out; all are counted
 MAX_SHARDS = 512  # of a split: two million walks are then some 4,000 walks and 150 MB a shard
 MIN_WALKS = 128  # of a shard: a small data set still keeps several cores busy, and files do not get too many
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-  """A shard to be written to `path`. `attributes` are the data set's, in order; a walk without one stores nan."""
+  """A shard to be written to `path`. `attributes` are all names of the data set; a walk without one stores nan."""
 
   path: pathlib.Path
   dataset: str
@@ -43,7 +43,7 @@ class Job:
 
 
 def features(attributes: Sequence[str]) -> tfds.features.FeaturesDict:
-  """The one schema of all data sets; `attributes` names the float32 scalars that this one has."""
+  """TFDS's schema, the same for all data sets; `attributes` names the float32 scalars that this one has."""
   text, number = tfds.features.Text(), np.int32
   tree = {
     "frames": tfds.features.Tensor(shape=(None,), dtype=np.uint8, encoding="bytes"),
@@ -56,12 +56,15 @@ def features(attributes: Sequence[str]) -> tfds.features.FeaturesDict:
 
 
 def num_shards(walks: int) -> int:
-  """Shards of a split of that many walks; known before any of them is read."""
+  """Number of shards of a split of `walks` walks."""
   return -(-walks // max(MIN_WALKS, -(-walks // MAX_SHARDS)))
 
 
 def read_walk(walk: Walk) -> Reading:
-  """Frames as [time, height, width, channel]. Whatever goes wrong comes out as `Dropped` with a countable reason."""
+  """Reads frames, uint8 [time, height, width, channel].
+
+  Raises `Dropped` for any failure but `MemoryError`; failures are counted by its reason.
+  """
   try:
     reading = walk.read()
     if not isinstance(reading, Reading):
@@ -80,20 +83,22 @@ def read_walk(walk: Walk) -> Reading:
 
 
 def digest(texts: Sequence[str], attributes: Mapping[str, float], frames: np.ndarray) -> str:
-  """What of a walk the content hash covers: `texts` (TEXTS in order), attributes as stored, shape and frames."""
+  """SHA-256 of a walk for the content hash: `texts` (in the order of TEXTS), attributes as stored, shape and frames."""
   present = sorted((name, float(np.float32(value))) for name, value in attributes.items() if not np.isnan(value))
   names = [*texts, present, frames.shape]
   return hashlib.sha256(json.dumps(names).encode() + np.ascontiguousarray(frames).tobytes()).hexdigest()
 
 
 def write_shard(job: Job, progress: Callable[[], None]) -> None:
-  """Writes shard and report; an interrupted call leaves no report, and is then done again from the start. Raises
-  `DataError` where the shard cannot be written."""
+  """Writes shard and report. An interrupted call leaves no report, so the next build writes the shard again.
+
+  `progress` is called after each walk. Raises `DataError` where the shard cannot be written.
+  """
   try:
     _write_shard(job, progress)
-  except RuntimeError as error:  # array_record's word for a full disk
+  except RuntimeError as error:  # array_record raises it for a full disk
     raise DataError(
-      f"{job.path} cannot be written ({error}); once it can, the same command goes on from the finished shards"
+      f"{job.path} cannot be written ({error}); once it can, the same command continues from the finished shards"
     ) from error
 
 
@@ -114,7 +119,7 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
           for reason, names in found.items():
             add_frames(total, reason, len(names), [_frame(walk.key, name) for name in names[:EXAMPLES]])
         example = connector.encode_example(_example(job, walk, frames))
-        # Not `serialize_example`: its map fields come in another order in every process.
+        # `serialize_example` would write its map fields in another order in every process.
         writer.write(serializer.get_tf_example(example).SerializeToString(deterministic=True))
         texts = [getattr(walk, name) for name in TEXTS]
         values = [float(walk.attributes.get(name, np.nan)) for name in job.attributes]
@@ -125,14 +130,14 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
   report = {"rows": rows, "dropped": dropped, "refused": refused, "altered": altered}
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   os.replace(unfinished, job.path)
-  _write_whole(job.report_path, json.dumps(report, ensure_ascii=False))
+  _write_atomically(job.report_path, json.dumps(report, ensure_ascii=False))
 
 
 def add_frames(total: dict[str, dict], reason: str, count: int, examples: Sequence[str]) -> None:
-  """Adds to `total`, reason -> {count, examples}, `count` frames that `reason` tells of, and names the first of all."""
-  told = total.setdefault(reason, {"count": 0, "examples": []})
-  told["count"] += count
-  told["examples"] += examples[: EXAMPLES - len(told["examples"])]
+  """Adds `count` frames of `reason` to `total`, reason -> {count, examples}; keeps the first EXAMPLES names."""
+  entry = total.setdefault(reason, {"count": 0, "examples": []})
+  entry["count"] += count
+  entry["examples"] += examples[: EXAMPLES - len(entry["examples"])]
 
 
 def _frame(key: str, name: str | int) -> str:
@@ -157,7 +162,7 @@ def hash_file(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_whole(path: pathlib.Path, text: str) -> None:
+def _write_atomically(path: pathlib.Path, text: str) -> None:
   unfinished = path.with_name(f"{path.name}.unfinished")
   unfinished.write_text(text, encoding="utf-8")
   os.replace(unfinished, path)

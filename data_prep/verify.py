@@ -60,7 +60,10 @@ def find(folder: pathlib.Path) -> pathlib.Path:
 
 
 def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = None) -> tuple[dict, list[str]]:
-  """The manifest of `folder` and all that contradicts it, one sentence each, naming the file."""
+  """The manifest of `folder`, and one sentence per contradiction to it, naming the file.
+
+  Raises `DataError` where the manifest cannot be read.
+  """
   try:
     manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
     shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
@@ -104,7 +107,7 @@ def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
   try:
     with np.load(path, allow_pickle=False) as file:
       return dict(file)
-  except Exception:  # its hash has told already that it is damaged
+  except Exception:  # the comparison of hashes has reported the damage
     return None
 
 
@@ -115,14 +118,14 @@ def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
   for _, facts in sorted(manifest["shards"].items()):
     expected[facts["split"]].append(facts["sequences"])
   try:
-    told = {s["name"]: [int(n) for n in s["shardLengths"]] for s in json.loads(path.read_text())["splits"]}
+    counted = {s["name"]: [int(n) for n in s["shardLengths"]] for s in json.loads(path.read_text())["splits"]}
   except (OSError, ValueError, KeyError) as error:
     return [f"{path} cannot be read: {error!r}"]
-  return [] if told == expected else [f"{path} counts walks by shard as {told}, the manifest as {expected}"]
+  return [] if counted == expected else [f"{path} counts walks by shard as {counted}, the manifest as {expected}"]
 
 
 def _check_partition(folder: pathlib.Path, name: str, index: Mapping[str, Mapping | None]) -> list[str]:
-  """No subject in two splits, and each in the split where the official partition has it today."""
+  """Problems of the splits: a subject in two of them, or not in the split of today's official partition."""
   record = datasets.RECORDS.get(name)
   found = {subject for columns in index.values() if columns for subject in columns["subject"].tolist()}
   official = partitions.load_for(record.partition, found) if record and record.partition else {}
@@ -131,7 +134,7 @@ def _check_partition(folder: pathlib.Path, name: str, index: Mapping[str, Mappin
   for split, columns in index.items():
     for subject in sorted(set(columns["subject"].tolist())) if columns else ():
       if (other := seen.setdefault(subject, split)) != split:
-        problems.append(f"{folder}: subject {subject} stands in {other} and in {split}")
+        problems.append(f"{folder}: subject {subject} is in both {other} and {split}")
       elif official and split_of.get(subject) != split:
         problems.append(
           f"{folder}: subject {subject} is stored in {split}, the partition {record.partition} has it in"
@@ -157,7 +160,7 @@ def _check_shards(tasks: Sequence[tuple], *, workers: int, console: Console | No
 
 
 def _check_shard(path: pathlib.Path, facts: Mapping, index: Mapping | None) -> tuple[list[str], list[str]]:
-  """What is wrong with one shard, and the digests of its walks. A shard of other bytes is not read any further."""
+  """The problems of one shard, and the digests of its walks. A shard whose bytes differ is not read further."""
   if problem := _compare_file(path, facts):
     return [problem], []
   if not facts["sequences"]:

@@ -1,13 +1,13 @@
-"""Your own videos, one walker each, as masks that the data set `own` is built from.
+"""Turns your own videos, one walker each, into masks from which the data set `own` is built.
 
   python -m data_prep.video walk.mp4 --out masks
   python -m data_prep.video videos --out masks --segmenter background
   python -m data_prep.build own --raw masks --out built --name ward_3
 
 A folder is searched for <id>/<type>/<view>.mp4 (or .avi, .mov, .mkv); a video that lies less deep has the type or view
-"00". Of each video the longest stretch is kept in which a body is seen whole. Masks that are there already are left
-alone, so the same command goes on after a stop. Beside the masks lies video.json: the film's name, its frames and its
-rate, by which the build brings fast films to the usual rate.
+"00". Of each video the longest stretch in which a body is seen whole is kept. Existing masks are kept too, so the same
+command continues after a stop. Beside the masks, video.json holds the video's name, number of frames and frame rate;
+the build reads the rate to bring fast videos to the usual one.
 """
 
 import argparse
@@ -30,14 +30,14 @@ from fgait_jax.errors import DataError, FgaitError
 
 ENDINGS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 LEAST_FRAMES = 10  # of a stretch; a fraction of a step is no walk
-_GAP = 3  # frames that a stretch may miss
-_HOLE = 250  # frames in a row that cannot be decoded; after more the film is taken to have ended
+_GAP = 3  # frames in a row that may be missing inside a stretch
+_HOLE = 250  # undecodable frames in a row; after more the video is taken to have ended
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Written:
-  """What became of a video: masks in `folder`, `kept` of `frames` frames that could be decoded; of `lost` more its
-  header tells; `rate` is the video's own, 0 if unknown."""
+  """The masks of one video in `folder`: `kept` of its `frames` decodable frames. `lost` frames, which the header
+  announces, cannot be decoded; `rate` is in frames a second, 0 if unknown."""
 
   folder: pathlib.Path
   frames: int
@@ -63,7 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     found = find(args.videos)
     for file, folder in track(found, description="videos", disable=not sys.stdout.isatty()):
       if (args.out / folder).is_dir():
-        print(f"{args.out / folder}: there already, left as it is; remove it to make the masks of {file} again")
+        print(f"{args.out / folder}: exists already and is kept; remove it to make the masks of {file} again")
         continue
       try:
         written = write_masks(file, args.out / folder, segmenter=args.segmenter)
@@ -74,9 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         continue
       if written.lost:
-        whole = written.frames + written.lost
-        print(f"warning: {file}: {written.lost} of {whole} frames that its header tells of cannot be decoded; it is"
-              " damaged or cut short", file=sys.stderr)  # fmt: skip
+        announced = written.frames + written.lost
+        print(f"warning: {file}: {written.lost} of the {announced} frames that its header announces cannot be decoded;"
+              " it is damaged or cut short", file=sys.stderr)  # fmt: skip
       rate = f"{written.rate:g} frames a second" if written.rate else "unknown frame rate"
       print(f"{written.folder}: {written.kept} of {written.frames} frames of {file}, {rate}")
   except FgaitError as error:
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def find(videos: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
-  """Videos in order, each with its <id>/<type>/<view>; raises `DataError` where there are none, or two for one."""
+  """Videos in order, each with its <id>/<type>/<view>; raises `DataError` for no videos, or two for the same folder."""
   if videos.is_file():
     return [(videos, pathlib.Path(videos.stem, "00", "00"))]
   if not videos.is_dir():
@@ -114,7 +114,7 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
   """
   if folder.exists():
     raise DataError(f"{folder} exists already; remove it to make the masks of {file} again")
-  count, (told, rate) = sum(1 for _ in read(file)), _header(file)
+  count, (announced, rate) = sum(1 for _ in read(file)), _header(file)
   if not count:
     raise DataError(f"{file}: not a readable video: it has no frame that can be decoded")
   if segmenter == "pose":
@@ -126,16 +126,16 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
   unfinished.mkdir(parents=True)
   try:
     boxes = {}
-    for number, body in enumerate(segmenters.follow(masks)):
+    for number, body in enumerate(segmenters.track_body(masks)):
       edges = () if body is None else (body[:, 0], body[:, -1], body[-1])
-      if edges and not any(edge.any() for edge in edges):  # there a body is cut off; heads may touch the top
+      if edges and not any(edge.any() for edge in edges):  # there a body is cut off; a head may touch the top
         boxes[number] = np.ptp(np.flatnonzero(body.any(1))) + 1, np.ptp(np.flatnonzero(body.any(0))) + 1
         (unfinished / f"{number:06d}.png").write_bytes(cv2.imencode(".png", body.astype(np.uint8) * 255)[1].tobytes())
     kept = _longest_stretch(sorted(boxes))
     _check_walker(file, count, [boxes[number] for number in kept])
     for number in boxes.keys() - set(kept):
       (unfinished / f"{number:06d}.png").unlink()
-    facts = {"video": file.name, "decoded_frames": count, "lost_frames": max(0, told - count), "frame_rate": rate}
+    facts = {"video": file.name, "decoded_frames": count, "lost_frames": max(0, announced - count), "frame_rate": rate}
     (unfinished / FACTS).write_text(json.dumps(facts) + "\n", encoding="utf-8")
     os.replace(unfinished, folder)
   finally:
@@ -144,17 +144,20 @@ def write_masks(file: pathlib.Path, folder: pathlib.Path, *, segmenter: str) -> 
 
 
 def read(file: pathlib.Path) -> Iterator[np.ndarray]:
-  """Frames uint8 [height, width, 3], blue first; those that cannot be decoded are left out, those after them not."""
+  """Frames uint8 [height, width, 3], in BGR order; single frames that cannot be decoded are skipped.
+
+  Raises `DataError` where there is no such file.
+  """
   if not file.is_file():
     raise DataError(f"{file}: no such video")
-  told, _ = _header(file)
+  announced, _ = _header(file)
   video, place, failed = cv2.VideoCapture(os.fspath(file)), 0, 0
   try:
     while failed <= _HOLE:
       good, picture = video.read()
       if good:
         yield picture
-      elif place >= told:  # its end, or nobody knows how many frames there are
+      elif place >= announced:  # the end, or the header does not say how many frames there are
         return
       place, failed = place + 1, 0 if good else failed + 1
   finally:
@@ -162,7 +165,7 @@ def read(file: pathlib.Path) -> Iterator[np.ndarray]:
 
 
 def _header(file: pathlib.Path) -> tuple[int, float]:
-  """Number and rate of the frames that the file itself tells of, 0 where it does not."""
+  """Number of frames, and frames a second, according to the file's header; 0 where it does not say."""
   video = cv2.VideoCapture(os.fspath(file))
   count, rate = (video.get(what) for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
   video.release()
@@ -177,7 +180,7 @@ def _longest_stretch(numbers: list[int]) -> list[int]:
 
 
 def _check_walker(file: pathlib.Path, count: int, boxes: list[tuple[int, int]]) -> None:
-  """Raises `DataError` unless what was followed is there for long enough and upright."""
+  """Raises `DataError` unless the tracked body, with a (height, width) per frame, is seen long enough and upright."""
   if len(boxes) < LEAST_FRAMES:
     raise DataError(
       f"{file}: no walking person seen: the longest stretch with a whole body has {len(boxes)} of {count} frames,"

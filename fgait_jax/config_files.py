@@ -14,8 +14,8 @@ SHIPPED = pathlib.Path(fgait_jax.__file__).parent / "configs"
 
 
 def locate(argument: str) -> str:
-  """"path/to/file.py:variant" as it is, or with the package's own file for a "configs/NAME.py" that the current folder
-  lacks; raises `ConfigError` with the known names."""
+  """`argument`, "path/to/file.py:variant", with a path that exists: as given, or for "configs/NAME.py" the package's
+  own file where the current folder has none. Raises `ConfigError` with the known names."""
   path, colon, variant = argument.partition(":")
   if pathlib.Path(path).is_file():
     return argument

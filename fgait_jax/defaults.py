@@ -1,6 +1,6 @@
-"""Every key of every configuration, with its unit and meaning. Variants in this folder only change values.
+"""Every key of every configuration, with its unit, meaning and default. Files in configs/ only change values.
 
-Nothing is read with a default anywhere else: a key that is not here does not exist, and the returned trees are locked.
+No code has further defaults: a key that is not here does not exist, and the returned trees are locked.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def pretrain() -> ConfigDict:
   config.optim = optim()
   config.mesh = mesh()
   config.train = train()
-  config.evals = evals("walkers")  # what is evaluated while training goes on, by name: a `training_eval` each
+  config.evals = evals("walkers")  # evaluations during training, by name: a `training_eval` each
   return config.lock()
 
 
@@ -31,7 +31,7 @@ def data() -> ConfigDict:
   c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
   c.sets = data_sets("walkers")  # what to pretrain on, by name: a `data_set` each, built in <dir>/<name>
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
-  c.mix = "per_batch"  # "per_batch": a batch holds one data set, "per_sequence": any; a queue holds all of them
+  c.mix = "per_batch"  # "per_batch": a batch holds sequences of one data set; "per_sequence": of any
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts
   c.clips = 2  # clips per sequence: the first for the teacher, the second for the student
   c.clip_frames = 16  # frames of a clip, drawn without replacement and kept in order ...
@@ -46,8 +46,8 @@ def data_set() -> ConfigDict:
   """An entry of `data.sets`."""
   c = ConfigDict()
   c.factor = 1.0  # multiplies the set's size before the exponent (reference: GaitLU-1M 0.1)
-  # Where a walk's second clip comes from: "sequence", the same recording, no label used; "walk", any view of the same
-  # subject and condition; "subject", any walk of the person, as is known of synthetic people.
+  # Where a walk's second clip comes from: "sequence", the same recording (no label is used); "walk", any view of the
+  # same subject and condition; "subject", any walk of the same person (uses identities, as known of synthetic people).
   c.positives = "sequence"
   c.split = "train"  # TFDS slices such as "train[:10%]" are understood
   return c
@@ -67,7 +67,7 @@ def augment() -> ConfigDict:
   c.dilate = 0.2  # probability of dilating a band of rows
   c.blur = 0.2  # probability of blurring and binarising a band of rows
   c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
-  c.holes = 0.0  # probability of losing squares of the body, as segmenters do; not in the reference's recipe
+  c.holes = 0.0  # probability of holes in the body, as segmenters leave them; not in the reference's recipe
   c.width = 44  # columns kept of 64, from the middle
   return c
 
@@ -81,8 +81,8 @@ def model() -> ConfigDict:
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # first layers: "conv", or for the transformer "tubelet" (a linear tokenizer, for comparison)
   c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
-  c.body_heads = 8  # projections that see all 31 parts at once, beside one of each part; the reference has 0
-  c.discriminant = 0  # directions of the linear map that ends the network (section discriminant); 0: none
+  c.body_heads = 8  # projections of all 31 parts together, beside the projection of each part; the reference has 0
+  c.discriminant = 0  # output features of the network's last linear map (section discriminant); 0: none
   return c
 
 
@@ -90,7 +90,7 @@ def student() -> ConfigDict:
   """What the student sees of its clip."""
   c = ConfigDict()
   c.crop_list = (8, 4, 2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows
-  c.masked_fraction = 0.5  # share of tokens that are hidden; 0 hides none, and objectives.reconstruction needs some
+  c.masked_fraction = 0.5  # share of tokens that are masked; 0 masks none, objectives.reconstruction needs some
   return c
 
 
@@ -108,19 +108,19 @@ def objectives() -> ConfigDict:
   c.contrastive.weight = 1.0  # times InfoNCE of each part, nats
   c.contrastive.temperature = 1 / 16  # cosine similarities are divided by it
   c.contrastive.label_smoothing = 0.1  # of the targets
-  c.contrastive.queue = 0  # past projections of the teacher beside the batch's, a multiple of data.batch_size; 0: none
+  c.contrastive.queue = 0  # past projections of the teacher to compare with, a multiple of data.batch_size; 0: none
   c.reconstruction = ConfigDict()
-  c.reconstruction.weight = 1.0  # times binary cross-entropy of what was hidden from the student, nats per pixel
+  c.reconstruction.weight = 1.0  # times binary cross-entropy on the masked tubelets, nats per pixel
   return c
 
 
 def discriminant() -> ConfigDict:
-  """The linear map learnt in closed form after the last step, where model.discriminant asks for one: the directions in
-  which groups (who may be each other's positive) differ most against the clips of a group."""
+  """The linear discriminant that is fitted in closed form after the last step, if model.discriminant is above 0: the
+  directions with the largest variance between groups (of positives) relative to that within groups."""
   c = ConfigDict()
-  # What teaches it, in equal parts, by name: a `discriminant_set` each. None: the batches that would follow the last.
+  # Data sets to fit it on, in equal parts, by name: a `discriminant_set` each. None: the run's batches after its last.
   c.sets = discriminant_sets("")
-  c.walks = 4096  # clips that teach it
+  c.walks = 4096  # clips to fit it on
   c.frames = 32  # consecutive frames of each
   c.components = 400  # principal components it begins with
   c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
@@ -147,7 +147,7 @@ def optim() -> ConfigDict:
   c.warmup_steps = 20  # linear from 0
   c.schedule = "cosine"  # "cosine", or "step": multiply by `step_factor` at each of `step_at`
   c.step_at = ()  # steps at which the step schedule drops
-  c.step_factor = 0.1  # what each drop multiplies the rate by
+  c.step_factor = 0.1  # factor of the rate at each drop
   c.momentum = 0.9  # SGD momentum
   c.beta1 = 0.9  # AdamW
   c.beta2 = 0.95  # AdamW
@@ -164,15 +164,15 @@ def optim() -> ConfigDict:
 def mesh() -> ConfigDict:
   c = ConfigDict()
   c.data = -1  # devices along the batch; -1 takes all that are left
-  c.fsdp = 1  # devices over which parameters, their optimizer state and the batch are cut
-  c.tensor = 1  # devices over which heads and hidden features are cut
+  c.fsdp = 1  # devices over which parameters, their optimizer state and the batch are sharded
+  c.tensor = 1  # devices over which heads and hidden features are sharded
   return c
 
 
 def train() -> ConfigDict:
   c = ConfigDict()
   c.steps = 1000  # length of the run, and of its schedules
-  c.start_from = ""  # run, or one of its checkpoints, whose weights a new --workdir begins with; "": from nothing
+  c.start_from = ""  # run, or one of its checkpoints, whose weights initialise a new --workdir; "": random weights
   c.stop_at = -1  # stop (and save) at this step without changing the schedules; -1 runs to the end
   c.log_every = 10  # steps between metric lines
   c.save_every = 500  # steps between checkpoints
@@ -185,7 +185,7 @@ def train() -> ConfigDict:
 def training_eval(name: str) -> ConfigDict:
   """The entry `name` of `evals`; its metrics are logged as <name>/..."""
   c = ConfigDict()
-  c.task = "zero_shot"  # what is done; "zero_shot", retrieval, is all that training can do
+  c.task = "zero_shot"  # "zero_shot" (retrieval) is the only task that runs during training
   c.dataset = name  # built in data.dir
   c.split = "test"  # split of it
   c.protocol = name  # see fgait_jax/evaluation/protocols
@@ -204,8 +204,8 @@ def evals(text: str) -> ConfigDict:
 
 
 def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:
-  """The mapping that "name:field:field,..." stands for: of each name what `new` gives, with the `fields` that are
-  written; an empty one keeps its default. Raises `ValueError` saying what is wrong."""
+  """Parses "name:field:field,..." to a mapping: each name gets the entry `new(name)` with the given `fields` set; an
+  empty field keeps its default. Raises `ValueError` saying what is wrong."""
   form = "name" + "".join(f"[:{field}" for field in fields) + "]" * len(fields)
   mapping = ConfigDict()
   for item in text.split(",") if text.strip() else ():
@@ -232,7 +232,7 @@ def evaluation() -> ConfigDict:
   c.seed = 0  # of bootstraps, probes and drawn examples
   c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
   c.network = "teacher"  # "teacher" or "student"
-  # "prediction", "projection", "pooled", "discriminant", "recognition" (of a fine-tuned head); "": the last learnt.
+  # "prediction", "projection", "pooled", "discriminant", "recognition" (a fine-tuned head's); "": the one fitted last.
   c.embedding = ""
   c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
@@ -247,7 +247,7 @@ def evaluation() -> ConfigDict:
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
-  c.bootstrap = 1000  # resamples of subjects behind every confidence interval; 0 gives none
+  c.bootstrap = 1000  # bootstrap resamples (of subjects) for confidence intervals; 0: no intervals
   c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.linear_probe = linear_probe()
@@ -256,10 +256,10 @@ def evaluation() -> ConfigDict:
   c.compare = compare()
   c.linear_maps = linear_maps()
   c.rerank = rerank()
-  c.probes = ""  # task "identify": .npz of the walks to be named, as task "embed" writes it
+  c.probes = ""  # task "identify": .npz of the walks to identify, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
   c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
-  c.false_accept = 0.01  # share of strangers' walks that the threshold lets be taken for somebody in the gallery
+  c.false_accept = 0.01  # share of unknown people's walks that the threshold accepts as somebody in the gallery
   c.top_k = 5  # gallery subjects named for each probe
   return c.lock()
 
@@ -279,25 +279,27 @@ def linear_probe() -> ConfigDict:
   c.target = "subject"  # "subject"; or "condition", "class" or the name of an attribute, learnt from other people
   c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
   c.train_split = "train"  # of other targets than "subject"; it must hold other people than the split it is tested on
-  # Half of each times the squared norm of the weights is added to the mean cross-entropy (nats) of walks of unit
-  # variance. Each representation takes the best on what is kept back, then learns from all.
+  # L2 penalties that are tried: penalty / 2 * |weights|^2 is added to the mean cross-entropy (nats) of embeddings that
+  # are scaled, as a whole, to unit variance. The best on held-out walks is chosen for each representation, and the
+  # probe fitted again on all walks.
   c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-  c.validation_fraction = 0.2  # kept back: of each subject's walks, of an attribute's training subjects
+  c.validation_fraction = 0.2  # held out: of each subject's walks (subject), of the training subjects (attribute)
   c.iterations = 1000  # of L-BFGS, at most
   return c
 
 
 def linear_maps() -> ConfigDict:
-  """Linear maps of frozen embeddings, learnt in closed form; see fgait_jax/training/linear_maps.py."""
+  """Linear maps of frozen embeddings, fitted in closed form; see fgait_jax/training/linear_maps.py."""
   c = ConfigDict()
-  c.dataset = ""  # data set that is learnt from; "" takes the one that is evaluated
+  c.dataset = ""  # data set to fit on; "" takes the one that is evaluated
   c.train_split = "train"  # must hold other people than the split that is evaluated
-  c.max_sequences = 0  # walks learnt from, of whole subjects spread evenly over the split; 0 takes all
+  c.max_sequences = 0  # walks to fit on, of whole subjects spread evenly over the split; 0 takes all
   c.components = 800  # principal components that either map begins with; at most half as many as walks
   c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
-  c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance, from which validation identities choose
-  c.validation_fraction = 0.2  # of the training identities; the map that is tested learns from these too
-  c.validate_across = "view"  # a walk meets none of its own person in the same "view", "condition"; or "protocol"
+  c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance; validation identities choose among them
+  c.validation_fraction = 0.2  # of the training identities; the map that is tested is fitted on these too
+  # A walk is not compared with its person's walks of the same "view" or "condition"; "protocol": as the protocol says.
+  c.validate_across = "view"
   return c
 
 
@@ -306,11 +308,11 @@ def fine_tune() -> ConfigDict:
   c = ConfigDict()
   c.target = "subject"  # "subject", "condition", "class" (those of the protocol), or the name of an attribute
   c.train_split = "train"  # must hold other people than the split that is evaluated
-  c.validation_fraction = 0.2  # of its identities: choose rate and step, and teach nothing; 0 keeps the last step
+  c.validation_fraction = 0.2  # of its identities, held out to choose rate and step; 0 keeps the last step
   c.validate_every = 50  # steps between validations
-  # subject: a walk meets no walk of its own person in the same "view" or "condition", or whom the "protocol" lets meet
+  # subject: a walk is not compared with its person's walks of the same "view" or "condition"; "protocol": as that says
   c.validate_across = "view"
-  c.patience = 0  # validations without a better one after which a run stops; 0 runs to the end
+  c.patience = 0  # validations without improvement after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried
   c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
@@ -325,7 +327,7 @@ def fine_tune() -> ConfigDict:
   c.per_subject = 4  # K, sequences of each, over all devices
   c.clip_frames = 16  # frames of a clip, as in pretraining
   c.window_frames = 20  # consecutive frames it is drawn from
-  c.crop_list = (2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows. Tests see bodies
+  c.crop_list = (2, 1)  # as student.crop_list; in evaluation, bodies are not cut
   c.objectives = ConfigDict()  # the loss is the sum of weight x loss; a weight of 0 turns one off
   c.objectives.triplet = ConfigDict()
   c.objectives.triplet.weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
@@ -336,7 +338,7 @@ def fine_tune() -> ConfigDict:
   c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
-  # A layer learns at this factor to the number of layers above it: blocks of a transformer, stages of a P3D network.
+  # A layer's rate is multiplied by this to the power of the layers above it: transformer blocks, P3D stages.
   c.layer_decay = 1.0
   c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
   c.threads = 4  # reader threads a host (or a worker)
@@ -346,7 +348,7 @@ def fine_tune() -> ConfigDict:
   c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
   c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2
   c.optim = optim()
-  c.optim.weight_decay = 0.0  # what decays, decays whole, biases too, as in the reference
+  c.optim.weight_decay = 0.0  # as in the reference, which decays biases too where it decays at all
   # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
   c.optim.rules = (
     (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),  # a P3D network, as in the reference
@@ -376,5 +378,5 @@ def compare() -> ConfigDict:
   c.second = ""  # result file, or folder of results
   c.first_row = "model"  # row of the first's tables: "model", "untrained", "raw_gei", ...
   c.second_row = "model"
-  c.resamples = 10000  # of subjects, behind the interval and the permutation test
+  c.resamples = 10000  # of subjects, for the interval and the permutation test
   return c

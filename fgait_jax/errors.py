@@ -1,4 +1,4 @@
-"""Errors a user can mend. Each says what came, what was expected, and which file or key to change.
+"""Errors that a user can correct. Each says what was found, what was expected, and which file or key to change.
 
 The programs print these as one message and exit 1; anything else is a bug and keeps its traceback.
 """
@@ -17,7 +17,7 @@ class DataError(FgaitError):
 
 
 class CheckpointError(FgaitError):
-  """A checkpoint that is missing, partial, or of another model; names the folder."""
+  """A checkpoint that is missing, incomplete or of another model; names the folder."""
 
 
 class NonFiniteLoss(FgaitError):

@@ -1,4 +1,4 @@
-"""Array types and the one-letter legend of axes, said once for every signature.
+"""Array types, and the one-letter names of axes in all signatures.
 
   b  batch (sequences or clips)     t  time (frames)          h w  pixels, top to bottom, left to right
   k  clips per sequence             n  tokens                 c    channels of the input (1 for silhouettes)

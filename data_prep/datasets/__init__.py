@@ -16,7 +16,7 @@ RECORDS: dict[str, Record] = {
   )
 }  # fmt: skip
 
-# What a build may choose: the functions' keywords are the command line's flags.
+# Data sets with options of their own: the functions' keywords are the command line's flags.
 CHOICES: dict[str, Callable[..., Record]] = {
   "own": own.named, "own_mocap": own_mocap.named, "cmu_mocap": cmu_mocap.read_as,
 }  # fmt: skip
@@ -32,9 +32,9 @@ def get(name: str) -> Record:
 
 
 def choose(name: str, choices: Mapping[str, object]) -> Record:
-  """The record of data set `name` as `choices` (flag without dashes -> value) make it.
+  """The record of data set `name` with `choices` (flag without dashes -> value) applied.
 
-  Raises `DataError` for a flag that this data set does not take, saying whose it is.
+  Raises `DataError` for a flag that this data set does not take, naming those that do.
   """
   record = get(name)
   takes = {each: inspect.signature(function).parameters for each, function in CHOICES.items()}
@@ -46,6 +46,6 @@ def choose(name: str, choices: Mapping[str, object]) -> Record:
     return record
   if choices.get("name", name) in RECORDS.keys() - {name}:
     raise DataError(f"--name {choices['name']}: a public data set is called so; choose another name")
-  if population := choices.get("population"):  # the four Scoliosis1K partitions stand for one
+  if population := choices.get("population"):  # the four Scoliosis1K records share one
     choices = {**choices, "population": RECORDS[population].population if population in RECORDS else population}
   return CHOICES[name](**choices)

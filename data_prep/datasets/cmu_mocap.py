@@ -13,7 +13,6 @@ from data_prep.sources.mocap import MocapSource
 SAME_PERSON = {"38": "07", "39": "08", "10": "06"}
 
 
-
 def _source(raw: pathlib.Path, **reading) -> MocapSource:
   return MocapSource(raw=raw, partition=partitions.load("cmu_mocap"), same_person=SAME_PERSON, **reading)
 
@@ -37,7 +36,7 @@ RECORD = Record(
 
 
 def read_as(*, unit: str | None = None, up: str | None = None, frame_rate: float | None = None) -> Record:
-  """The record of the recordings in another unit or with another axis up (see `own_mocap.reading_of`)."""
+  """The record with another unit, another axis up or another frame rate (see `own_mocap.reading_of`)."""
   reading = reading_of(unit=unit, up=up, frame_rate=frame_rate)
   source = functools.partial(_source, **reading)
   return dataclasses.replace(RECORD, source=source, choices=chosen(unit=unit, up=up, frame_rate=frame_rate))

@@ -1,4 +1,4 @@
-"""The embedded training population: synthetic people, each walk of whom has nothing but the person in common."""
+"""The synthetic training population, made by this code: the walks of one person share nothing but the person."""
 
 import dataclasses
 

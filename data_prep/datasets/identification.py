@@ -24,6 +24,17 @@ def public(name: str, *, layout: str, partition: str = "", reading: dict | None 
   )  # fmt: skip
 
 
+_CCGR = {
+  "homepage": "https://github.com/ShinanZou/CCGR",
+  "licence": ON_REQUEST,
+  "citation": "Zou, Fan, Xiong, Shen, Yu, Tang. Cross-covariate gait recognition: a benchmark. AAAI 2024.",
+  "layout": "<id>/<covariate>/<view>/*.png",
+  "reading": {"pickles": "*sil*.pkl"},
+  "conditions": {},
+  "frame_rate": None,
+}
+
+
 def _open(partition: str, reading: dict, raw) -> Source:
   listed = partitions.load(partition)
   if PROBE not in listed.get("test", ()):
@@ -116,29 +127,17 @@ RECORDS = (
   public(
     "ccgr",
     title="CCGR: 970 subjects, 33 views, 53 covariates",
-    homepage="https://github.com/ShinanZou/CCGR",
     obtain="on request",
-    licence=ON_REQUEST,
-    citation="Zou, Fan, Xiong, Shen, Yu, Tang. Cross-covariate gait recognition: a benchmark. AAAI 2024.",
-    layout="<id>/<covariate>/<view>/*.png",
-    reading={"pickles": "*sil*.pkl"},
-    conditions={},
-    frame_rate=None,
     protocol="ccgr",
+    **_CCGR,
   ),
   public(
     "ccgr_mini",
     title="CCGR-MINI: one walk per subject and covariate of CCGR",
-    homepage="https://github.com/ShinanZou/CCGR",
     obtain="CCGR_MINI_SIL_PAR_POSE, on request",
-    licence=ON_REQUEST,
-    citation="Zou, Fan, Xiong, Shen, Yu, Tang. Cross-covariate gait recognition: a benchmark. AAAI 2024.",
-    layout="<id>/<covariate>/<view>/*.png",
-    reading={"pickles": "*sil*.pkl"},
-    conditions={},
-    frame_rate=None,
     protocol="ccgr_mini",
     population="ccgr",
+    **_CCGR,
   ),
   public(
     "sustech1k",

@@ -1,6 +1,6 @@
 """Anybody's own walks in folders of id/type/view: masks, cut silhouettes, or pickles of either.
 
-All are for testing, or the subjects that the command line chooses are for training.
+All walks are for testing, except those of the subjects that the command line chooses for training.
 """
 
 import codecs
@@ -24,7 +24,7 @@ from fgait_jax.paths import local_path
 
 SEED = 0  # of drawing training subjects by a share
 
-# Folders that are called so hold pictures; they are nobody's view.
+# Usual names of folders that hold pictures; such a name is not a view.
 _PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jpg)s?([_-]aligned)?", re.IGNORECASE)
 
 
@@ -32,7 +32,7 @@ _PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jp
 class OwnSource:
   """The walks of `source`; all are "test" but those of the subjects that `train_subjects` chooses (see `partition`).
 
-  `frame_rate` is that of recordings that do not say theirs, in frames a second; see `data_prep.sources.rates`.
+  `frame_rate`, in frames a second, is for recordings that do not state theirs; 0 if unknown. See `sources/rates.py`.
   """
 
   source: Source
@@ -55,12 +55,12 @@ class OwnSource:
     return self.source.unread()
 
   def fingerprint(self) -> str:
-    """The recordings' own, and their rate; the builder adds every walk's split."""
+    """The source's fingerprint and the frame rate; the builder adds every walk's split."""
     return self.source.fingerprint() + (f" {self.frame_rate:g}" if self.frame_rate else "")
 
 
 def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[str, list[str]]:
-  """`subjects` as "train" and "test". `chosen` is a share of them, or a text file of those that train, one a line.
+  """Splits `subjects` into "train" and "test". `chosen` is the share that trains, or a text file of them, one a line.
 
   The same share of the same names draws the same subjects. Raises `DataError` naming --train-subjects and `where`.
   """
@@ -81,7 +81,7 @@ def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[s
 
 
 def _share(chosen: str) -> float | None:
-  """The share that `chosen` is, None for a file's name."""
+  """`chosen` as a number, None where it is a file's name."""
   try:
     share = float(chosen)
   except ValueError:
@@ -106,7 +106,8 @@ def _listed(file: pathlib.Path, names: Sequence[str], *, where: pathlib.Path) ->
 
 
 def _check_depth(walks: Sequence[Walk], *, where: pathlib.Path) -> None:
-  """Raises `DataError` where the pictures of one person lie in a folder below their view's, or so it looks."""
+  """Raises `DataError` where all walks have the same view and it is named like a folder of pictures: the files seem to
+  lie one folder too deep. Such a layout is accepted where `where` is the folder of the subjects itself."""
   views = {walk.view for walk in walks}
   if not walks or len(views) > 1 or not _PICTURES.fullmatch(walks[0].view):
     return
@@ -156,10 +157,13 @@ def named(
   name: str = RECORD.name, *, modalities: str = "", train_subjects: str | None = None, population: str = "",
   frame_rate: float = 0.0,
 ) -> Record:
-  """The record of own walks that are to be called `name`, with the channels of `modalities` (folders, or parts of
-  pickles' names, separated by commas) and the training subjects that `train_subjects` chooses (see `partition`).
-  `population` is that of the data set whose people these are under another name (see `Record`); "" means people of no
-  other data set. `frame_rate` is that of recordings that do not say theirs, 0 if unknown."""
+  """The record of own walks with the name `name`.
+
+  `modalities` names the folders, or parts of pickles' names, that become channels, separated by commas.
+  `train_subjects` chooses the training subjects (see `partition`). `population` names a data set that holds the same
+  people (see `Record`), "" if none does. `frame_rate` is for recordings that do not state theirs, 0 if unknown.
+  Raises `DataError` naming the flag.
+  """
   check_names(name, population)
   kinds = tuple(modalities.split(",")) if modalities else ()
   if "" in kinds or len(set(kinds)) < len(kinds):
@@ -170,14 +174,14 @@ def named(
 
 
 def check_names(name: str, population: str) -> None:
-  """Raises `DataError` for what cannot name a data set or, unless it is "", its population."""
+  """Raises `DataError` for a `name` or `population` that cannot name a data set; the latter may be ""."""
   for flag, word in (("--name", name), ("--population", population or name)):
     if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
       raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
 
 
 def choice_of(train_subjects: str | None) -> dict[str, str | int]:
-  """What the manifest says of the training subjects' choice."""
+  """How the training subjects were chosen, for the manifest."""
   if train_subjects is None:
     return {}
   if _share(train_subjects) is not None:

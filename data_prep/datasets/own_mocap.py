@@ -1,6 +1,6 @@
 """Anybody's own motion capture: recorded walks, rendered as silhouettes from seven views.
 
-All are for testing, or the subjects that the command line chooses are for training.
+All walks are for testing, except those of the subjects that the command line chooses for training.
 """
 
 import dataclasses
@@ -40,8 +40,8 @@ def named(
   name: str = RECORD.name, *, train_subjects: str | None = None, population: str = "", unit: str | None = None,
   up: str | None = None, frame_rate: float | None = None,
 ) -> Record:
-  """The record of own motion capture that is to be called `name`: `train_subjects` and `population` as of `own.named`,
-  the others as of `reading_of`."""
+  """The record of own motion capture with the name `name`. `train_subjects` and `population` are those of `own.named`,
+  the others those of `reading_of`."""
   own.check_names(name, population)
   reading = reading_of(unit=unit, up=up, frame_rate=frame_rate)
   source = functools.partial(_source, train_subjects=train_subjects, **reading)
@@ -50,8 +50,8 @@ def named(
 
 
 def reading_of(*, unit: str | None, up: str | None, frame_rate: float | None) -> dict:
-  """How `MocapSource` is to read: `unit` a name of UNITS or metres, `up` one of UP, `frame_rate` in frames a second
-  where the files do not say it (AMC) or say it wrongly. Raises `DataError` naming the flag."""
+  """Keywords of `MocapSource`. `unit` is a name of UNITS or a length in metres, `up` one of UP; `frame_rate`, in frames
+  a second, is for files that do not state it (AMC) or state it wrongly. Raises `DataError` naming the flag."""
   reading = {}
   if unit is not None:
     reading["unit"] = UNITS[unit] if unit in UNITS else _metres(unit)

@@ -1,4 +1,4 @@
-"""What is said once about each public data set."""
+"""The facts that are recorded about each data set that can be built."""
 
 import dataclasses
 import pathlib
@@ -22,7 +22,7 @@ class Record:
   obtain: str  # what a person must do to get it
   licence: str  # and terms of consent
   citation: str
-  kind: str  # one of KINDS: what reports must say about the walkers
+  kind: str  # one of KINDS; reports state it beside every result
   source: Callable[[pathlib.Path | None], Source]
   layout: str  # of the raw folder
   partition: str | None  # name in data_prep.partitions; None where the source makes its own splits
@@ -42,5 +42,5 @@ class Record:
 
 
 def chosen(**choices: str | int | float | None) -> dict[str, str | int | float]:
-  """Those of `choices` that were made, for a record's `choices`."""
+  """`choices` without those that were not made (None), for a record's `choices`."""
   return {name: value for name, value in choices.items() if value is not None}

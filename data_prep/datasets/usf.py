@@ -14,7 +14,7 @@ RECORD = Record(
   " and analysis. TPAMI 27(2), 2005; Lu, Plataniotis, Venetsanopoulos. MPCA: multilinear principal component analysis"
   " of tensor objects. IEEE TNN 19(1), 2008.",
   kind="real",
-  source=lambda raw: recordings(raw, partition=None),  # every person tests: nobody of it may train
+  source=lambda raw: recordings(raw, partition=None),  # all persons are for testing, none for training
   layout="<person>/<ga|gb|ca|cb>/<r|l>/*.png, or OpenGait's <id>/<type>/<view>/*.pkl",
   partition=None,
   conditions={

@@ -1,4 +1,4 @@
-"""The embedded default: synthetic walkers, rendered from parameters, with nothing to download."""
+"""The default data set: synthetic walkers, rendered from parameters by this code, with nothing to download."""
 
 from data_prep.datasets.record import Record
 from data_prep.sources.base import Source

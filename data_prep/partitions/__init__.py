@@ -1,8 +1,8 @@
 """Official identity partitions, as data: which subjects of a public data set train and which test.
 
-`official.json` holds each list in runs: "001-074" is 74 identities, "00001-10305/2" every second one, a bare word
-is itself. Facts of the data sets' authors, as OpenGait distributes them; `kth` and `cmu_mocap` are this project's
-own splits.
+`official.json` writes each list in runs: "001-074" is 74 identities, "00001-10305/2" every second one, any other word
+is one identity. The lists are those of the data sets' authors, as OpenGait distributes them; `kth` and `cmu_mocap` are
+this project's own splits.
 """
 
 import functools
@@ -13,8 +13,7 @@ from collections.abc import Collection
 
 from fgait_jax.errors import DataError
 
-# Test identities, in the same runs, of editions after the listed one. HID has had other people since 2023, and none to
-# train on.
+# Test identities of later editions, written as runs too. HID has had other people since 2023, and none to train on.
 _LATER = {"hid": "00000-00858 probe"}
 _RUN = re.compile(r"(?P<prefix>\D*)(?P<first>\d+)(?P<suffix>\D*)-(?P=prefix)(?P<last>\d+)(?P=suffix)(/(?P<step>\d+))?")
 
@@ -44,14 +43,15 @@ def names() -> tuple[str, ...]:
 
 
 def load(name: str) -> dict[str, tuple[str, ...]]:
-  """Split name -> identities of data set `name`; no identity stands in two splits."""
+  """Split name -> identities of data set `name`; no identity is in two splits. Raises `DataError` for others."""
   if name not in _official():
     raise DataError(f"no partition is known for {name!r}; known: {', '.join(names())}")
   return {split: expand(runs) for split, runs in _official()[name].items()}
 
 
 def load_for(name: str, found: Collection[str]) -> dict[str, tuple[str, ...]]:
-  """The partition of that edition of data set `name` whose identities were `found`; `load(name)` where it has only one.
+  """The partition of the edition of data set `name` to which the identities `found` belong; of the only one if there
+  is one.
 
   Raises `DataError` where people of two editions were found.
   """
@@ -61,6 +61,6 @@ def load_for(name: str, found: Collection[str]) -> dict[str, tuple[str, ...]]:
   of_old, of_later = sorted((old - set(later)) & set(found)), sorted((set(later) - old) & set(found))
   if of_old and of_later:
     raise DataError(
-      f"people of two editions of {name} lie together, such as {of_old[0]} and {of_later[0]}; build each by itself"
+      f"people of two editions of {name} lie together, such as {of_old[0]} and {of_later[0]}; build each edition alone"
     )
   return {"test": later} if of_later else listed

@@ -1,4 +1,4 @@
-"""What a reader of raw recordings gives the builder: a list of walks, each read only when its turn comes."""
+"""The interface of readers of raw recordings to the builder: a list of walks, each read only when it is stored."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +23,8 @@ class Dropped(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]; which were `refused` for which reason, and which of
-  those kept were `altered` in what way, by file name or number."""
+  """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]. `refused` maps a reason to the frames left out for
+  it, `altered` a change to the kept frames that have it; both name frames by file name or number."""
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
@@ -35,8 +35,8 @@ class Reading:
 class Walk:
   """One walk that can be read. `read()` returns a `Reading`, or its frames alone, or raises `Dropped`.
 
-  `file` is the name that its labels were read off, "" where they come from elsewhere. `rate` is that of the recording,
-  frames a second, 0 where it is unknown or the data set's own.
+  `file` is the file name from which the labels were read, "" where they come from elsewhere. `rate` is the recording's,
+  in frames a second, 0 where it is unknown or that of the whole data set.
   `read` must pickle (a `functools.partial` of a module-level function), because worker processes call it.
   """
 
@@ -58,7 +58,7 @@ class Source(Protocol):
 
 
 def with_bodies(frames: np.ndarray, where: str) -> Reading:
-  """The frames that show anything; `Dropped` where none does."""
+  """The frames that are not black; the others are refused. Raises `Dropped` where all are black."""
   shows = frames.any(axis=tuple(range(1, frames.ndim)))
   if not shows.any():
     raise Dropped("no usable frame", f"{where}: all {len(frames)} frames are black")
@@ -84,13 +84,13 @@ def by_split(
   if walks and not any(found.values()):
     subjects = some(sorted({walk.subject for walk in walks}))
     raise DataError(
-      f"{where}: none of its ids ({subjects}) stands in the partition ({some(sorted(split_of))}); walks of your own are"
+      f"{where}: none of its ids ({subjects}) is in the partition ({some(sorted(split_of))}); walks of your own are"
       " the data set own (masks) or own_mocap (motion capture)"
     )
   return found
 
 
 def some(names: Iterable[str], count: int = 10) -> str:
-  """The first of `names` as a phrase, and how many there are where that is not all."""
+  """The first `count` of `names` as a phrase, with their number where there are more."""
   names = list(names)
   return ", ".join(names[:count]) + (f", ... ({len(names)} in all)" if len(names) > count else "")

@@ -1,9 +1,9 @@
 """The crowd: synthetic people to train on, each walk with a camera, a segmenter, a speed and often clothes of its own.
 
-`walkers` films few people many times by fixed cameras, as a laboratory does, and is what networks are tested on. What
-carries over to real recordings is learnt from the opposite: many people, few walks each, and nothing but the person in
-common between two of them (docs/experiments.md). A walk's frames are a pure function of (seed, subject, number) and of
-the choices of `CrowdSource`.
+`walkers` films few people many times by fixed cameras, as a laboratory does; networks are tested on it. Networks that
+are to work on real recordings learn better from the opposite: many people, few walks each, and two walks of a person
+that share nothing but the person (docs/experiments.md). A walk's frames are a pure function of (seed, subject, number)
+and of the fields of `CrowdSource`.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 SHARES = (0.55, 0.25, 0.2)  # of walks in normal clothes, with a bag, in a coat
-FRAME_RATES = (18.0, 30.0)  # pictures per second; each recording lies between
+FRAME_RATES = (18.0, 30.0)  # frames per second; each recording's is drawn between
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ingredients:
-  """What makes the crowd as varied as the world; each can be left out to see what it is worth
-  (benchmarks/population.py). Without any of them a walk is one of the walkers'."""
+  """Sources of the crowd's variety. benchmarks/population.py measures each by leaving it out; without all of them a
+  walk is made as in `walkers`."""
 
   bodies: bool = True  # of ANSUR II's covariance; else as the walkers'
   motion: bool = True  # joint curves that differ as measured, step length and cadence of the measured fit
@@ -53,7 +53,7 @@ def draw_manner(person: Subject, name: str, *, seed: int, measured: bool) -> Gai
   rng = generator(seed, "pace", name)
   speed = SPEED * float(around_one(rng, SPEED_SPREADS[0]))
   step = step_length(person, speed, rng.normal(0, STEP_SPREADS[0]))
-  # A step is as long as the legs' swing makes it; see `kinematics.walk`.
+  # `kinematics.walk` derives the length of a step from the swing of the legs.
   swing = step / (2 * (person.thigh + person.shank))
   hip = gait.curves["hip"].copy()
   hip[:, 1] *= swing / np.abs(hip[:, 1]).mean()
@@ -108,7 +108,7 @@ def _segmenter(rng, use: Ingredients, camera: Camera, subject: str, number: int,
 
 
 def place_of(*, seed: int, subject: str, number: int, cameras: bool) -> tuple[str, str]:
-  """(condition, view) of a walk: what is worn, and the camera's azimuth to a degree."""
+  """(condition, view) of a walk: the clothes and load, and the camera's azimuth in whole degrees."""
   rng = generator(seed, "crowd place", subject, str(number))
   kind = KINDS[int(np.searchsorted(np.cumsum(SHARES), rng.random()))]
   view = rng.integers(0, 181) if cameras else 30 * rng.integers(0, 6)
@@ -117,7 +117,7 @@ def place_of(*, seed: int, subject: str, number: int, cameras: bool) -> tuple[st
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrowdSource:
-  """`walks` walks of each of `subjects` people, all in the split train, of `frames` (least, most) pictures each."""
+  """`walks` walks of each of `subjects` people, all in the split train, of `frames` (least, most) frames each."""
 
   subjects: int = 960
   walks: int = 8

@@ -1,6 +1,6 @@
-"""Folders (or archives) of mask images, one image a frame, in the layouts that public data sets are handed out in.
+"""Folders (or archives) of mask images, one image per frame, in the layouts in which public data sets are distributed.
 
-A layout is a pattern over file names that tells subject, condition and view; frames of a walk are its files in the
+A layout is a pattern over file names that gives subject, condition and view. The frames of a walk are its files in the
 order of their names, numbers by value.
 """
 
@@ -22,7 +22,7 @@ IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Where names tell the labels: `pattern` has named groups, `subject`, `condition` and `view` are filled from them."""
+  """How file names give the labels: `subject`, `condition` and `view` are filled from the named groups of `pattern`."""
 
   example: str
   pattern: str
@@ -72,7 +72,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 class ImageSource:
   """Walks found in a tree of images by `layout`, split by `partition` (split -> identities; None: all are "test").
 
-  `frames` is one of PREPARATIONS; `tree` is what `open_tree(raw)` gives, where that is at hand already.
+  `frames` is one of PREPARATIONS; `tree` is the result of `open_tree(raw)`, if the caller has it already.
   """
 
   def __init__(
@@ -95,19 +95,19 @@ class ImageSource:
     return {subject for subject, _, _ in self._grouped}
 
   def unread(self) -> list[str]:
-    """Files that fit the layout's pattern nowhere, and so belong to no walk."""
+    """Files that do not fit the layout's pattern and so belong to no walk."""
     read = {name for names in self._grouped.values() for name in (*names, _facts(names[0]))}
     return [name for name in self._tree if name not in read]
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with how the images are read."""
-    # Before a "1" was said here, own masks were not made binary and CASIA-E's were all resized.
+    # "1" is the second version of these readings: in the first, own masks kept grey values and CASIA-E's were resized.
     changed = ("1",) if self.frames in ("own", "casia_e") else ()
     return fingerprint(self.raw, self.layout, self.frames, *changed)
 
   @functools.cached_property
   def _grouped(self) -> dict[tuple[str, str, str], list[str]]:
-    """Names of every (subject, condition, view), in their order."""
+    """File names, in order, by (subject, condition, view)."""
     layouts = [(layout, re.compile(layout.pattern, re.IGNORECASE)) for layout in LAYOUTS[self.layout]]
     groups, roots = defaultdict(list), {}
     for name in self._tree:
@@ -115,7 +115,7 @@ class ImageSource:
         if (match := pattern.fullmatch(name)) and is_frame(name):
           found = match.groupdict()
           labels = tuple(text.format(**found) for text in (layout.subject, layout.condition, layout.view))
-          # Other folders tell labels by their own names; <id>/<type>/<view> is the same anywhere.
+          # The names of other layouts' folders are specific; <id>/<type>/<view> fits any three folders.
           check_root(roots, "all" if self.layout == "id/type/view" else labels, found["root"], name, raw=self.raw)
           groups[labels].append(name)
           break

@@ -1,4 +1,4 @@
-"""A body's joints in a skeleton of any maker: found by their names, set upright, and checked for a human stature."""
+"""Finds a body's joints in any maker's skeleton by their names, turns them upright and checks the stature."""
 
 import os
 import re
@@ -14,8 +14,8 @@ _ACCLAIM = {
   "hip": ("hipjoint",), "knee": ("femur",), "ankle": ("tibia",), "toe": ("toes",), "shoulder": ("clavicle",),
   "elbow": ("humerus",), "wrist": ("radius",), "hand": ("hand",),
 }  # fmt: skip
-# Everybody else's are where a bone begins. The first name found is taken: a "shoulder" is the collar bone where there
-# is an "arm", and a "foot" the toes where there is an "ankle" (SMPL).
+# In other formats a joint is where its bone begins. The first name found is taken: a "shoulder" is the collar bone
+# where there is an "arm", and a "foot" is the toes where there is an "ankle" (SMPL).
 _OTHERS = {
   "hip": ("upleg", "upperleg", "thigh", "hip"),
   "knee": ("leg", "lowerleg", "shin", "calf", "knee"),
@@ -36,10 +36,10 @@ SKULL = 0.93  # of stature: the last bone ends in the middle of the skull (Drill
 
 
 def body_joints(motion: Motion, where: str, *, up: str = "y") -> dict[str, np.ndarray]:
-  """The joints a body is put on, "hip0" (left) to "hand1" and "skull", [time, 3] in metres, z up.
+  """The joints on which a body is built, "hip0" (left) to "hand1" and "skull", each [time, 3] in metres, z up.
 
-  `up` is the motion's axis that points up. Raises `Dropped` for a skeleton that lacks a joint, lies or stands on its
-  head, or has no human stature; it says which flag sets it right.
+  `up` is the motion's axis that points up. Raises `Dropped` for a skeleton that lacks a joint, is not upright, or has
+  no human stature; the message names the flag that corrects it.
   """
   found = {slot: motion.joints[name] for slot, name in _slots(list(motion.joints), where).items()}
   _check_upright(found, where, up=up)
@@ -51,13 +51,13 @@ def body_joints(motion: Motion, where: str, *, up: str = "y") -> dict[str, np.nd
 
 
 def stature_of(joints: Mapping[str, np.ndarray]) -> float:
-  """Metres of the person whose joints, z up, these are."""
+  """The person's stature in metres; `joints` [time, 3] have z up."""
   sole = np.minimum(joints["toe0"][:, 2], joints["toe1"][:, 2])
   return float(np.percentile(joints["skull"][:, 2] - sole, 90)) / SKULL
 
 
 def _named(joints: Sequence[str]) -> dict[str, str]:
-  """Plain name -> the file's own: without the maker's prefix ("mixamorig:", "Bip01 "), capitals and separators."""
+  """Plain name -> the file's name. Plain: without prefix ("mixamorig:", "Bip01 "), capitals and separators."""
   bare = {name: name.rpartition(":")[2] for name in joints}
   prefix = os.path.commonprefix(list(bare.values())[1:])  # the root may bear a name of its own
   return {re.sub(r"[^a-z0-9]", "", name.removeprefix(prefix).lower()): whole for whole, name in bare.items()}
@@ -101,9 +101,9 @@ def _check_stature(stature: float, where: str, *, metre: float) -> None:
   low, high = STATURES
   if low <= stature <= high:
     return
-  told = f"{where}: {stature:.3g} m tall if a unit of the file is {metre:.3g} m"
+  message = f"{where}: {stature:.3g} m tall if a unit of the file is {metre:.3g} m"
   usual = {name: stature / metre * other for name, other in UNITS.items()}
   likely = min(usual, key=lambda name: abs(np.log(usual[name] / 1.7)))
   if low <= usual[likely] <= high:
-    told += f"; it seems to be {likely} ({usual[likely]:.2f} m tall), which --unit={likely} sets"
-  raise Dropped("no human stature", f"{told}; expected {low:g} to {high:g} m")
+    message += f"; it seems to be {likely} ({usual[likely]:.2f} m tall), which --unit={likely} sets"
+  raise Dropped("no human stature", f"{message}; expected {low:g} to {high:g} m")

@@ -1,7 +1,7 @@
-"""Picture files as frames: what is a mask, which way round it is, and how each data set's pretreatment makes a frame.
+"""Reads mask images as frames: checks that an image is a mask and not inverted, and prepares a frame from it.
 
-The pretreatment of public data sets is kept bit for bit. One's own masks come from anywhere: there what is half bright
-or brighter is the body, and how many pictures had other values than 0 and 255 is counted.
+Public data sets are prepared bit for bit as their official scripts do. Own masks may come from anywhere: their pixels
+from 128 upwards are the body, and the frames that had values other than 0 and 255 are counted.
 """
 
 import dataclasses
@@ -29,8 +29,8 @@ _COPY = re.compile(r"(?P<original>.+?)(?: - [^\d\W]+(?: \(\d+\))?| copy(?: \d+)?
 class Preparation:
   """How the masks of a data set become frames.
 
-  `frame` makes one of uint8 [height, width]; `own` says that they are anybody's, and made binary first unless they are
-  frames already; walks of fewer than `least` pictures are dropped, as the data set's own script does.
+  `frame` makes a frame from a mask uint8 [height, width]. `own` marks masks of unknown origin, which are made binary
+  first unless they are frames already. Walks of fewer than `least` masks are dropped, as the official script does.
   """
 
   frame: Callable[[np.ndarray], np.ndarray]
@@ -59,8 +59,8 @@ def _own(mask: np.ndarray) -> np.ndarray:
 PREPARATIONS: Mapping[str, Preparation] = {
   "official": Preparation(frame=normalise_frame),
   "area": Preparation(frame=functools.partial(normalise_frame, min_sum=-1, interpolation=cv2.INTER_AREA)),  # CCPG
-  "resize": Preparation(frame=_resized),  # SUSTech1K, HID: cropped by their makers
-  "casia_e": Preparation(frame=_resized_unless_high, least=6),  # cropped by its makers too
+  "resize": Preparation(frame=_resized),  # SUSTech1K, HID: distributed already cropped
+  "casia_e": Preparation(frame=_resized_unless_high, least=6),  # distributed already cropped
   "cut": Preparation(frame=_cut),  # GREW: already 64 rows of 64 or 44 columns
   "own": Preparation(frame=_own, own=True),  # any mask; one of 64 rows and 44 columns is cut already
 }
@@ -77,10 +77,10 @@ def open_image(content: bytes) -> np.ndarray:
 
 
 def decode(content: bytes, *, own: bool = False) -> np.ndarray:
-  """An image file's mask, uint8 [height, width]. Raises `FrameRefused` for what is no mask.
+  """An image file's mask, uint8 [height, width]. Raises `FrameRefused` for an image that is no mask.
 
-  Colours become grey as the official scripts read them; of `own` masks by the strongest channel, since there a colour,
-  or the palette of a label picture, stands for the body.
+  Colours become grey as in the official scripts. In `own` masks a colour, or the palette of a label image, may stand
+  for the body, so the strongest channel is taken.
   """
   image = open_image(content)
   if image.ndim == 3 and image.shape[2] in (2, 4) and np.ptp(image[..., -1]):
@@ -99,8 +99,8 @@ def decode(content: bytes, *, own: bool = False) -> np.ndarray:
 
 
 def made_binary(mask: np.ndarray) -> np.ndarray:
-  """`mask` with values 0 and 255 alone. A frame that is scaled already keeps the grey edges that scaling made: one of
-  64 rows and 44 columns, or of 64 rows and columns with a body from the first row to the last."""
+  """`mask` with the values 0 and 255 only. A mask that is scaled already keeps its grey edges: one of 64 x 44 pixels or
+  of 64 x 64 with a body from first to last row."""
   light = mask >= LIGHT
   scaled = mask.shape == (SIZE, SIZE) and light[0].any() and light[-1].any()
   if scaled or mask.shape == (SIZE, min(WIDTHS)):
@@ -109,8 +109,8 @@ def made_binary(mask: np.ndarray) -> np.ndarray:
 
 
 def looks_inverted(masks: np.ndarray) -> np.ndarray:
-  """Of each mask [..., height, width], whether white lies around and black within: a border that is three quarters
-  body, and more so than the picture is."""
+  """Whether each mask [..., height, width] seems to be black on white, bool [...]: more than three quarters of its
+  border is white, and a larger share of the border than of the whole mask."""
   light = masks >= LIGHT
   sides = light[..., 0, :], light[..., -1, :], light[..., 1:-1, 0], light[..., 1:-1, -1]
   border = np.concatenate(sides, axis=-1).mean(axis=-1)
@@ -120,7 +120,7 @@ def looks_inverted(masks: np.ndarray) -> np.ndarray:
 def check_background(inverted: Sequence[bool], where: str) -> None:
   """Raises `Dropped` where most frames of a walk look `inverted`.
 
-  A body cut on all four sides may look so with a gap between its legs, but it walks: most of its frames do not.
+  A tightly cropped body with a gap between its legs may look inverted too, but not in most frames of a walk.
   """
   if 2 * np.sum(inverted) > len(inverted):
     count = f"in {np.sum(inverted)} of {len(inverted)} frames"
@@ -128,7 +128,11 @@ def check_background(inverted: Sequence[bool], where: str) -> None:
 
 
 def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, frames: str, where: str) -> Reading:
-  """All usable frames of a walk, which were refused and which altered; `Dropped` where none is left or sizes differ."""
+  """The usable frames of a walk, prepared as PREPARATIONS[frames], uint8 [time, 64, 64 or 44].
+
+  `readers` give the bytes of the files `names`. Raises `Dropped`, naming `where`, for too few or no usable frames,
+  inverted masks and frames of different sizes.
+  """
   preparation = PREPARATIONS[frames]
   if len(names) < preparation.least:
     raise Dropped(f"fewer than {preparation.least} frames", f"{where}: {len(names)}; its official script leaves it out")
@@ -158,11 +162,11 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
 
 
 def _original(name: str, files: Mapping[str, Callable]) -> str | None:
-  """The file beside `name` of which its name says that it is a copy, if there is one."""
+  """The file of which `name` is a copy according to its name; None where there is none."""
   match = _COPY.fullmatch(name)
   return f"{match['original']}{match['ending']}" if match and f"{match['original']}{match['ending']}" in files else None
 
 
 def is_frame(name: str) -> bool:
-  """Whether a picture's name is that of a frame; energy images (gei.png) lie beside frames in some data sets."""
+  """Whether an image's name is that of a frame; some data sets have energy images (gei.png) beside the frames."""
   return not re.fullmatch(r"(.*[-_ ])?gei", pathlib.PurePosixPath(name).stem, re.I)

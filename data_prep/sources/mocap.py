@@ -1,7 +1,7 @@
-"""Motion capture as silhouettes: recorded joints, a body put on them, filmed from any views.
+"""Renders motion capture as silhouettes: a body is built on the recorded joints and filmed from any view.
 
-The motion is real, the silhouettes are rendered. Girths, which motion capture does not record, are drawn for each
-subject once; lengths come from the recording.
+The motion is real, the silhouettes are rendered. Lengths come from the recording; girths, which motion capture does
+not record, are drawn once per subject.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 VIEWS = ("000", "030", "060", "090", "120", "150", "180")
-RATE = 25.0  # pictures per second
-MIN_TRAVEL = 1.0  # metres; less is no walk from which a direction could be read
+RATE = 25.0  # frames per second
+MIN_TRAVEL = 1.0  # metres; a shorter way has no reliable direction
 SEED = 0  # of girths, clothes and cameras
 
 
 def _rotated(joints: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-  """The same with the way gone along +x, the ground at 0, and the middle of the way at the origin."""
+  """`joints` turned and moved: the walk goes along +x, the ground is at z = 0, the walk's middle at the origin."""
   middle = (joints["hip0"] + joints["hip1"]) / 2
   way = middle[-1] - middle[0]
   if np.hypot(*way[:2]) < MIN_TRAVEL:
@@ -45,13 +45,13 @@ def _rotated(joints: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarr
 
 
 def _turn(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-  """Angle about z of what lies between two paired joints; 0 faces +x."""
+  """The direction that two paired joints face, as an angle about z [time]; 0 is +x."""
   across = left - right
   return np.arctan2(-across[:, 0], across[:, 1])
 
 
 def pose_of(joints: Mapping[str, np.ndarray], subject: str, where: str) -> tuple[Subject, Pose]:
-  """The recorded subject, as long as the recording says, and its pose in every frame; `joints` as of `body_joints`."""
+  """The subject, with the recording's lengths, and its pose in every frame; `joints` are those of `body_joints`."""
   joints = _rotated(joints, where)
   height = float(np.percentile(joints["skull"][:, 2], 90)) / SKULL
   for side in (0, 1):  # markers lie on the skin above the joint
@@ -103,12 +103,12 @@ class Trial:
 
 @functools.lru_cache(maxsize=4)
 def _resampled(trial: Trial) -> Motion:
-  """One trial at `RATE`; its views are read one after the other."""
+  """The trial's motion at `RATE`; cached because the views of a trial are read one after the other."""
   return trial.read(*trial.files, metre=trial.metre, rate=trial.rate).resampled(RATE)
 
 
 def read_walk(trial: Trial, subject: str, condition: str, view: str, where: str, *, up: str = "y") -> Reading:
-  """Normalised frames of a recorded walk from one view, uint8 [time, 64, 64]; `up` as of `body_joints`."""
+  """Normalised frames of a recorded walk from one view, uint8 [time, 64, 64]; `up` is that of `body_joints`."""
   try:
     motion = _resampled(trial)
   except DataError as error:
@@ -131,9 +131,9 @@ class MocapSource:
   """Walks of `<raw>/<id>/*.bvh`, or `<raw>/<id>/*.amc` with the skeleton `.asf` of the same name, of the folder's, or
   the only one there.
 
-  Subjects are split by `partition` (None: all are "test"). `same_person` maps a folder to the one recorded earlier of
-  the same person, so that both bear one subject's name. `unit` and `rate`, in metres and frames a second, override what
-  the files say or are taken to be; `up` is their axis that points up.
+  Subjects are split by `partition` (None: all are "test"). `same_person` maps a folder to an earlier folder of the same
+  person, whose name both get. `unit` (metres) and `rate` (frames a second) override the values that the files state, or
+  the defaults where they state none; `up` is the files' axis that points up.
   """
 
   raw: str | pathlib.Path
@@ -203,7 +203,7 @@ class MocapSource:
 
 
 def _skeleton(motion: pathlib.Path, beside: Sequence[pathlib.Path]) -> pathlib.Path:
-  """The .asf of an .amc; a name that is not there, which reading will tell, where it is not clear which."""
+  """The .asf of an .amc. Where none fits, a file that does not exist: reading it raises the error."""
   skeletons = {file.stem.lower(): file for file in beside if file.suffix.lower() == ".asf"}
   for name in (motion.stem.lower(), motion.parent.name.lower()):
     if name in skeletons:

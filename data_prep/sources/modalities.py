@@ -1,8 +1,8 @@
-"""Several kinds of picture of the same walk (silhouette, parsing, depth, ...), stacked as the channels of one frame.
+"""Several kinds of image of the same walk (silhouette, parsing, depth, ...), stacked as the channels of one frame.
 
-Two layouts: <id>/<type>/<view>/<modality>/*.png, and <modality>/<id>/<type>/<view>/*.png. Pictures of one frame bear
-one name. All must be cut to 64 rows of 64 or 44 columns already: scaling would mix the labels of a parsing, and two
-pictures cut each by itself would no longer lie on each other.
+Two layouts: <id>/<type>/<view>/<modality>/*.png, and <modality>/<id>/<type>/<view>/*.png. The images of one frame have
+the same name. All must be cut to 64 rows of 64 or 44 columns already: scaling would mix the labels of a parsing, and
+images that are cut separately would no longer be aligned.
 """
 
 import functools
@@ -57,7 +57,7 @@ class ModalitySource:
     return {subject for subject, _, _ in self._grouped}
 
   def unread(self) -> list[str]:
-    """Files that lie in no modality's folder of a walk, and so belong to none."""
+    """Files that lie in no folder of a modality and so belong to no walk."""
     read = {name for frames in self._grouped.values() for names in frames.values() for name in names.values()}
     return [name for name in self._tree if name not in read]
 
@@ -71,7 +71,7 @@ class ModalitySource:
 
   @functools.cached_property
   def _grouped(self) -> dict[tuple[str, str, str], dict[str, dict[str, str]]]:
-    """(subject, condition, view) -> frame -> modality -> name of the picture's file."""
+    """(subject, condition, view) -> frame -> modality -> name of the image file."""
     known = "|".join(map(re.escape, self.modalities))
     patterns = [
       re.compile(rf"(?P<root>(?:.*/)?){folders}/{IMAGE}", re.IGNORECASE)
@@ -99,7 +99,11 @@ class ModalitySource:
 def read_walk(
   frames: Mapping[str, Mapping[str, Callable[[], bytes]]], modalities: Sequence[str], *, where: str
 ) -> Reading:
-  """Frames of which every modality is there and readable, uint8 [time, 64, 64 or 44, channel], and the refused."""
+  """The frames that have a readable image of every modality, uint8 [time, 64, 64 or 44, channel].
+
+  `frames` maps frame -> modality -> reader of the image's bytes. Raises `Dropped`, naming `where`, for no usable frame
+  and frames of different sizes.
+  """
   kept, refused = [], defaultdict(list)
   for name, readers in frames.items():
     try:

@@ -1,7 +1,7 @@
 """OpenGait's layout: <root>/<id>/<type>/<view>/<name>.pkl, one pickled uint8 array of a walk's frames.
 
-What OpenGait's own pretreatment writes for every data set it knows: silhouettes [frames, 64, 64 or 44], or maps of
-several channels, last or right after the frames. Width 44 is taken as already cut; silhouettes of 128 rows are halved.
+OpenGait's pretreatment writes it for every data set it knows: silhouettes [time, 64, 64 or 44], or maps of several
+channels, on the last axis or right after time. Width 44 counts as already cut; silhouettes of 128 rows are halved.
 """
 
 import dataclasses
@@ -22,16 +22,16 @@ from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
 LAYOUT = "<id>/<type>/<view>/<name>.pkl"
-MAX_CHANNELS = 16  # more is a mistake about axes: 64 rows would pass for channels
+MAX_CHANNELS = 16  # a longer axis is not one of channels but of rows or columns
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OpenGaitSource:
-  """Walks of `root` (a folder or archive) whose id stands in `partition` (split name -> ids; None: all are "test").
+  """Walks of `root` (a folder or archive) whose id is in `partition` (split name -> ids; None: all are "test").
 
-  `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl"). Of several
-  patterns each names one pickle of every folder, and their channels are stacked in this order. A folder that all walks
-  lie in, as in an archive, may stand before the id. `tree` is what `open_tree(root)` gives, where that is at hand.
+  `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl"). A tuple of
+  patterns takes one pickle each from every folder and stacks their channels in this order. One folder, such as an
+  archive's, may enclose all ids. `tree` is the result of `open_tree(root)`, if the caller has it already.
   """
 
   root: str | pathlib.Path
@@ -53,7 +53,7 @@ class OpenGaitSource:
     return {name.removeprefix(self._prefix).split("/")[0] for name in self._files}
 
   def unread(self) -> list[str]:
-    """Files that bear no name of the pattern, and so belong to no walk."""
+    """Files whose names do not match `pickles` and so belong to no walk."""
     return [name for name in self._tree if name not in self._files]
 
   def fingerprint(self) -> str:
@@ -84,7 +84,7 @@ class OpenGaitSource:
 
   @functools.cached_property
   def _prefix(self) -> str:
-    """The folders that stand before the id of every walk, such as an archive's own; "" where there are none."""
+    """The folders that enclose the ids of all walks, such as an archive's own; "" where there are none."""
     heads = {tuple(name.split("/")[:-4]) for name in self._files}
     return "".join(f"{folder}/" for folder in heads.pop()) if len(heads) == 1 else ""
 
@@ -118,7 +118,7 @@ def read_walk(
 
 
 def halved(frames: np.ndarray) -> np.ndarray:
-  """Silhouettes uint8 [time, 128, 128 or 88], as of HID, at half the size (cubic); others as they are."""
+  """Silhouettes uint8 [time, 128, 128 or 88], such as HID's, at half the size (cubic); other arrays unchanged."""
   if frames.dtype != np.uint8 or frames.shape[1:] not in {(2 * HEIGHT, 2 * width) for width in WIDTHS}:
     return frames
   size = frames.shape[2] // 2, HEIGHT
@@ -151,7 +151,7 @@ def channels_last(frames: np.ndarray, where: str) -> np.ndarray:
 
 
 def stack_channels(stack: Sequence[np.ndarray], names: Sequence[str]) -> np.ndarray:
-  """Frames of several modalities as the channels of one; `Dropped` unless all have one number and size of frames."""
+  """The modalities in `stack` as channels of one array; `Dropped` unless numbers and sizes of frames are equal."""
   if len({frames.shape[:3] for frames in stack}) > 1:
     shapes = ", ".join(f"{name} {frames.shape[:3]}" for name, frames in zip(names, stack, strict=True))
     raise Dropped("modalities do not fit each other", f"{shapes}: [frames, height, width] must be equal")

@@ -1,7 +1,7 @@
-"""Reads numpy arrays out of pickles without running what a pickle says.
+"""Reads numpy arrays from pickles without running foreign code.
 
-A pickle is a program. This reader lets it name numpy's array builders, of numpy 1 and 2, and nothing else, and even
-those are our own stand-ins: a downloaded file can make an array or be refused, never act.
+A pickle is a program. This reader lets it name only numpy's array builders (of numpy 1 and 2), and calls functions of
+this module in their place: a downloaded file can make an array or is refused; it can do nothing else.
 """
 
 import io
@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.sources.base import Dropped
 
-_ARRAY = "numpy.ndarray"  # stands for the class, which pickles only name
+_ARRAY = "numpy.ndarray"  # pickles only name the class, so its name replaces it
 _DTYPE = re.compile(r"[<>|=]?[biufc]\d{1,2}|\?")
 
 
@@ -31,7 +31,7 @@ def _frombuffer(data, dtype, shape, order, *axes) -> np.ndarray:
 def _dtype(code, *_) -> np.dtype:
   if not isinstance(code, str) or not _DTYPE.fullmatch(code):
     raise pickle.UnpicklingError(f"dtype {code!r}, expected a number type")
-  return np.dtype(code, False, True)  # a copy: the pickle goes on to set its byte order
+  return np.dtype(code, False, True)  # a copy, because the pickle sets its byte order next
 
 
 def _encode(text, encoding) -> bytes:  # how protocol 2 writes bytes
@@ -47,7 +47,7 @@ _BUILDERS = {
 
 
 class ForeignObject(pickle.UnpicklingError):
-  """A pickle that names something else than numpy's array builders."""
+  """A pickle that names anything but numpy's array builders."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -57,7 +57,7 @@ class _Unpickler(pickle.Unpickler):
     if full not in _BUILDERS:
       raise ForeignObject(full)
     builder = _BUILDERS[full]
-    return lambda *args: builder(*args)  # a fresh one, so that no pickle can change what the next one gets
+    return lambda *args: builder(*args)  # a new function each time: a pickle could set attributes on a shared one
 
 
 def load_array(data: bytes, where: str) -> np.ndarray:

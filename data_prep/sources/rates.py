@@ -1,7 +1,7 @@
-"""Frame rates of one's own recordings: walks of very fast films are brought to the rate of the public data sets.
+"""Frame rates of own recordings: walks recorded at high rates are brought to the rate of the public data sets.
 
-A network that learnt at 25 frames a second takes a walk at 120 for another, slower person's. Frames are picked, never
-made: a film that is too slow is stored as it is, and said to be.
+To a network trained at 25 frames a second, a walk at 120 looks like that of another, slower person. Frames are picked,
+never interpolated: a recording at a low rate is stored as it is, with a warning.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import numpy as np
 from data_prep.sources.base import Reading, Walk
 from fgait_jax.errors import DataError
 
-FACTS = "video.json"  # beside masks: what data_prep.video knows of the film they are of
+FACTS = "video.json"  # beside masks: facts about their video, written by data_prep.video
 RATE = 25.0  # frames a second, to which faster recordings are brought
 USUAL = (20.0, 32.0)  # frames a second that are left as they are; public data sets have 25 to 30
 
@@ -25,13 +25,13 @@ def read_facts(read: Callable[[], bytes], where: str) -> float:
   try:
     return float(json.loads(read())["frame_rate"])
   except (OSError, ValueError, TypeError, KeyError) as error:
-    told = f"{where}: not as data_prep.video writes it ({error!r}); remove it or make the masks anew"
-    raise DataError(told) from error
+    message = f"{where}: not as data_prep.video writes it ({error!r}); remove it or make the masks again"
+    raise DataError(message) from error
 
 
 def picked(count: int, rate: float) -> np.ndarray:
-  """Which of `count` frames at `rate` are nearest to `RATE` frames a second; all where `rate` is unknown or not higher
-  than usual."""
+  """Numbers, int [n], of those of `count` frames at `rate` that give `RATE` frames a second; all where `rate` is
+  unknown (0) or not above USUAL."""
   if rate <= USUAL[1]:
     return np.arange(count)
   return np.unique(np.round(np.arange(0, count, rate / RATE)).astype(int).clip(0, count - 1))
@@ -51,21 +51,21 @@ def _read(read: Callable[[], np.ndarray | Reading], rate: float) -> Reading:
 
 
 def summary(walks: Sequence[Walk]) -> dict[str, int]:
-  """Recorded rate, as text -> walks, of those whose rate is known."""
+  """Recorded rate, as text -> number of walks; walks of unknown rate are left out."""
   return {f"{rate:g}": count for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items())}
 
 
 def warnings(walks: Sequence[Walk]) -> list[str]:
-  """What to tell of walks at unusual rates, a line a rate."""
+  """Warnings about walks at unusual rates, one line per rate."""
   low, high = USUAL
-  told = []
+  lines = []
   for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items()):
     example = next(walk.key for walk in walks if walk.rate == rate)
     if rate > high:
-      told.append(f"{count} walks recorded at {rate:g} frames a second are stored at {RATE:g}, such as {example}")
+      lines.append(f"{count} walks recorded at {rate:g} frames a second are stored at {RATE:g}, such as {example}")
     elif rate < low:
-      told.append(
+      lines.append(
         f"{count} walks recorded at {rate:g} frames a second are stored as they are, such as {example}: public data"
         f" sets have {RATE:g} to 30, the same walk seems {RATE / rate:.1f} times as fast"
       )
-  return told
+  return lines

@@ -1,4 +1,4 @@
-"""Recordings of a public data set in whichever form they are at hand: OpenGait's pickles, or images as handed out."""
+"""Opens recordings of a public data set in either form: OpenGait's pickles, or images as distributed."""
 
 import pathlib
 import re
@@ -14,7 +14,7 @@ def recordings(
   raw: str | pathlib.Path, *, partition: Mapping[str, Sequence[str]] | None, pickles: str | tuple[str, ...] = "*.pkl",
   layout: str = "id/type/view", frames: str = "official",
 ) -> Source:
-  """The source that fits what lies in `raw`: pickles of `id/type/view/*.pkl`, or images; whichever are more.
+  """The source that fits the files in `raw`: pickles `id/type/view/*.pkl`, or images; whichever are more.
 
   `pickles` selects one file where a folder holds several; `layout` and `frames` are `ImageSource`'s.
   """
@@ -25,6 +25,6 @@ def recordings(
 
 
 def holds_pickles(tree: Tree) -> bool:
-  """A single pickle beside pictures, or the other way round, does not make the recordings."""
+  """Whether there are more pickles than images: a few stray files of the other kind do not matter."""
   pickled = sum(name.lower().endswith(".pkl") for name in tree)
   return pickled > sum(re.search(IMAGE, name, re.IGNORECASE) is not None for name in tree)

@@ -1,4 +1,4 @@
-"""Competitions whose server keeps the probes' identities to itself: a gallery of people, and nameless walks to name."""
+"""Competitions whose server keeps the probes' identities secret: a gallery of known people, and walks to identify."""
 
 import dataclasses
 import pathlib
@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from data_prep.sources.base import Source, Walk, by_split, some
 from fgait_jax.errors import DataError
 
-PROBE = "probe"  # the subject of all nameless walks; their view is the video that the server asks about
+PROBE = "probe"  # the subject of all walks to identify; their view is the video's name on the server
 
 
 @dataclasses.dataclass(frozen=True)
 class ServerSource:
   """The walks of `source`, split by `partition` (split name -> identities, one of them PROBE).
 
-  Where all probes bear one view, and so each a type of its own, as OpenGait's pretreatment of HID leaves them, the type
-  is the video, and becomes the view.
+  OpenGait's pretreatment of HID gives all probes one view, and each its own type: then the type names the video and
+  becomes the view.
   """
 
   source: Source
@@ -44,7 +44,7 @@ class ServerSource:
     return self.source.unread()
 
   def fingerprint(self) -> str:
-    """The recordings' own; the builder adds every walk's names."""
+    """The source's fingerprint; the builder adds every walk's names."""
     return self.source.fingerprint()
 
 

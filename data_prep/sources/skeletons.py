@@ -1,6 +1,6 @@
 """Motion capture files to joint positions: Acclaim (ASF skeleton, AMC motion) and BioVision (BVH).
 
-Only forward kinematics: what a joint is called and where it is, frame by frame. Bodies are put on by the renderer.
+Forward kinematics only: the joints' names, and their positions in every frame. The renderer adds the body.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ _ROOT_CHANNELS = ("tx", "ty", "tz", "rx", "ry", "rz")
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-  """Joint name -> float64 [time, 3] in metres, in the file's own axes; `rate` in frames per second; `metre`, what one
-  unit of the file was taken for."""
+  """Joint name -> float64 [time, 3] in metres, in the file's own axes; `rate` in frames per second; `metre` is the
+  assumed length of one unit of the file."""
 
   joints: dict[str, np.ndarray]
   rate: float
@@ -63,7 +63,7 @@ class Skeleton:
 
 def _number(text: str, path: pathlib.Path, what: str) -> float:
   try:
-    if math.isfinite(number := float(text.replace(",", "."))):  # some programs write numbers as their country does
+    if math.isfinite(number := float(text.replace(",", "."))):  # some programs write a decimal comma
       return number
   except ValueError:
     pass
@@ -71,7 +71,7 @@ def _number(text: str, path: pathlib.Path, what: str) -> float:
 
 
 def read_asf(path: str | pathlib.Path, *, metre: float | None = None) -> Skeleton:
-  """An Acclaim skeleton; `metre` overrides the length that the file gives its unit."""
+  """Reads an Acclaim skeleton; `metre` overrides the file's unit. Raises `DataError` naming the file and the fault."""
   path = pathlib.Path(path)
   text = re.sub(r"#.*", "", path.read_text(errors="replace"))
   sections = {name.lower(): body for name, body in re.findall(r"^:(\w+)(.*?)(?=^:|\Z)", text, re.M | re.S)}
@@ -145,7 +145,7 @@ def _parents_first(parents: dict[str, str], bones: dict, path: pathlib.Path) -> 
 def read_amc(
   path: str | pathlib.Path, asf: str | pathlib.Path, *, metre: float | None = None, rate: float | None = None
 ) -> Motion:
-  """Joint positions of an Acclaim motion; every bone's joint is its far end, and "root" the pelvis.
+  """Joint positions of an Acclaim motion; the joint of a bone is its far end, and "root" is the pelvis.
 
   `rate` is the motion's in frames per second, `ASF_RATE` where None; `metre` is that of `read_asf`.
   """

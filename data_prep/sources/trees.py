@@ -1,8 +1,7 @@
 """Raw recordings as one tree of named files, whether they lie in a folder, a zip, a tar, or archives inside a folder.
 
 Nothing is unpacked to disk. Names are relative, with forward slashes; a name that climbs out of its archive is refused.
-Hidden files (a part of the name begins with a dot, or is a folder that systems keep for themselves, such as __MACOSX or
-@eaDir) are nobody's recordings and are not seen.
+Hidden files are ignored: a part of their name begins with a dot, or is a system folder such as __MACOSX or @eaDir.
 """
 
 import functools
@@ -33,7 +32,7 @@ def _zip(path: str) -> zipfile.ZipFile:
 
 @functools.lru_cache(maxsize=1)
 def _tar_bytes(path: str) -> bytes:
-  """A compressed tar has no random access: it is held decompressed while its walks are read, one archive a worker."""
+  """A compressed tar has no random access: each worker keeps one archive decompressed while it reads its walks."""
   return gzip.decompress(pathlib.Path(path).read_bytes())
 
 
@@ -50,7 +49,7 @@ def _read_zip(path: str, name: str) -> bytes:
 
 @functools.cache
 def _is_gzip(path: str) -> bool:
-  """By content: archives are named as their makers please."""
+  """Decided by content: the names of archives are not reliable."""
   with open(path, "rb") as file:
     return file.read(2) == b"\x1f\x8b"
 
@@ -83,7 +82,7 @@ def _tar_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
         else:
           continue
         yield info.name, functools.partial(_read_tar, path, *places[info.name])
-      # tarfile takes a damaged header for the end; the end is a block of zeros, and then a gzip's checksum.
+      # tarfile takes a damaged header for the end. A true end is a block of zeros; reading on checks gzip's checksum.
       archive.fileobj.seek(archive.offset)
       if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise DataError(f"{path}: damaged or cut short at byte {archive.offset}; download it again")
@@ -132,7 +131,7 @@ def files_below(path: pathlib.Path) -> list[pathlib.Path]:
     for file in (pathlib.Path(folder, name) for name in names if not _is_hidden(name)):
       if not file.is_file():
         if file.is_symlink():
-          raise DataError(f"{file} is a link that leads nowhere; mend or remove it")
+          raise DataError(f"{file} is a link that leads nowhere; repair or remove it")
         continue
       found.append(file)
   return sorted(found)
@@ -150,8 +149,9 @@ def natural(name: str) -> list[str | int]:
 def open_tree(path: str | pathlib.Path) -> Tree:
   """Every file below `path` (a folder or an archive), name -> reader of its bytes, in sorted order.
 
-  An archive inside a folder stands for the folder that holds it: `raw/001.tar.gz` with member `001/nm-01/...` gives
-  `001/nm-01/...`. Readers pickle, so that worker processes can call them. Two files of one name are an error.
+  The members of an archive appear in the folder that holds it: `raw/001.tar.gz` with member `001/nm-01/...` gives
+  `001/nm-01/...`. Readers pickle, so that worker processes can call them. Raises `DataError` for two files of the same
+  name and for archives that cannot be read.
   """
   path = pathlib.Path(path)
   if not path.exists():

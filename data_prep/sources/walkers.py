@@ -25,7 +25,7 @@ from fgait_jax.data.normalise import normalise
 from fgait_jax.errors import DataError
 
 VIEWS = ("000", "030", "060", "090", "120", "150")
-FRAME_RATES = (25.0, 30.0)  # pictures per second; each recording lies between
+FRAME_RATES = (25.0, 30.0)  # frames per second; each recording's is drawn between
 
 
 def render_walk(
@@ -67,10 +67,10 @@ def render_walk(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WalkersSource:
-  """Walks of `subjects` training and `test_subjects` further people.
+  """Walks of `subjects` people to train on and of `test_subjects` others to test on.
 
-  `normal`, `bag` and `coat` are walks of each condition, `frames` the least and most frames of one. The default takes
-  about a minute on two cores; a smaller one of the same shape is what tests use.
+  `normal`, `bag` and `coat` are the numbers of walks in each condition, `frames` the least and most frames of a walk.
+  The default takes about a minute on two cores; tests use a smaller one of the same shape.
   """
 
   subjects: int = 120

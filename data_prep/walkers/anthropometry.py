@@ -1,7 +1,7 @@
-"""Who walks: stature, limb proportions, girths and hair of a subject.
+"""Draws the build of a subject: stature, limb proportions, girths and hair.
 
-Segment lengths are fractions of stature after Drillis and Contini (Body Segment Parameters, 1966), statures roughly
-those of European adults; spreads of 3 to 6 % (lengths) and 8 to 12 % (girths) are chosen to be of the published order.
+Segment lengths are fractions of stature after Drillis and Contini (Body Segment Parameters, 1966); statures are roughly
+those of European adults; spreads of 3 to 6 % (lengths) and 8 to 12 % (girths) have the published order of magnitude.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from data_prep.walkers.randomness import around_one, generator
 
 # Trunk sections from crotch to neck: height above the hip joints as a fraction of the hip-to-shoulder length.
 SECTIONS = np.array([-0.17, 0.0, 0.2, 0.42, 0.72, 0.9, 1.0, 1.07])
-# Half-widths and half-depths of those sections and how far before the spine they lie, in statures: women, men.
+# Half-widths and half-depths of those sections (women, men), and how far they lie before the spine, in statures.
 HALF_WIDTHS = np.array(
   [[0.070, 0.104, 0.094, 0.076, 0.084, 0.082, 0.052, 0.032], [0.066, 0.096, 0.090, 0.082, 0.092, 0.092, 0.058, 0.036]]
 )

@@ -13,7 +13,7 @@ SKIRT_STEPS = 5  # ellipses of the garment below the hips
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Capsules:
-  """Hulls of two balls: centres [solid, time, 3], radii [solid], metres. `names` say which a segmenter may lose."""
+  """Convex hulls of two balls: centres [solid, time, 3] and radii [solid] in metres, `names` of the body parts."""
 
   names: tuple[str, ...]
   starts: np.ndarray
@@ -42,7 +42,7 @@ class Solids:
 
 
 def build_body(subject: Subject, outfit: Outfit, pose: Pose) -> Solids:
-  """The dressed body of every frame."""
+  """The solids of the dressed body in every frame of `pose`."""
   return Solids(
     capsules=_limbs(subject, outfit, pose),
     stacks=(_trunk(subject, outfit, pose), _skirt(subject, outfit, pose)),
@@ -112,7 +112,7 @@ def _skirt(subject: Subject, outfit: Outfit, pose: Pose) -> Stack:
   share = down[..., 0] / max(outfit.skirt, 1e-6)  # 1 at the hem
   radius = np.interp(down[..., 0], (0, 0.45, 1), subject.thigh_radii) + outfit.trousers + outfit.flare * share
   hips = np.array([subject.depths[1], subject.widths[1]]) + outfit.top
-  # Cloth hangs from the hips and gives way to the legs: between the hips' own size and what the legs push out.
+  # Cloth hangs from the hips, and the legs push it out: the larger of both sizes counts.
   hang = 1 - 0.25 * down[..., 0]
   legs_depth, legs_width = spread[..., 0] + radius, spread[..., 1] + radius
   return Stack(

@@ -1,4 +1,4 @@
-"""Where they are filmed from: a camera per view, fixed in the room, while the walker passes through the origin.
+"""Cameras: one per view, fixed in the room, while the walker passes through the origin.
 
 View names are azimuths in degrees as in CASIA-B: `000` from the front, `090` from the side, `180` from behind.
 """
@@ -44,7 +44,7 @@ class Camera:
 
 
 def azimuth_of(view: str) -> float:
-  """Degrees of a view's name; raises `DataError` on anything but three digits below 360."""
+  """The azimuth in degrees that a view's name states; raises `DataError` on anything but three digits below 360."""
   if not re.fullmatch(r"\d{3}", view) or int(view) >= 360:
     raise DataError(f"view {view!r} of the walkers is not an azimuth of three digits, 000 (front) to 359")
   return float(int(view))

@@ -1,6 +1,6 @@
-"""What they wear and carry: a condition's outfit as thicknesses in metres and factors, and the bag.
+"""Clothes and load: a condition's outfit as thicknesses in metres and factors, and the bag.
 
-Conditions are named like CASIA-B's: `nm-01` normal clothes, `bg-01` with a bag, `cl-01` a coat. Every subject has an
+Conditions are named like CASIA-B's: `nm-01` normal clothes, `bg-01` with a bag, `cl-01` a coat. Every subject has its
 own wardrobe; the same clothes fit a little differently in every walk.
 """
 
@@ -49,9 +49,9 @@ def kind_of(condition: str) -> str:
 
 
 def dress(subject: Subject, condition: str, *, seed: int, other_day: bool = False) -> Outfit:
-  """What the subject wears in `condition`: the wardrobe by (subject, kind), its fit by (subject, condition).
+  """What the subject wears in `condition`: clothes are drawn by (subject, kind), their fit by (subject, condition).
 
-  On an `other_day` the clothes of this condition are new ones.
+  With `other_day`, this condition has clothes of its own. Raises `DataError` for an unknown condition.
   """
   kind = kind_of(condition)
   wardrobe = generator(seed, "wardrobe", subject.name, *([condition] if other_day else []))

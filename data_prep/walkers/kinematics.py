@@ -1,4 +1,4 @@
-"""How they walk: joint angles as Fourier series of the gait phase, and the joints' places that follow from them.
+"""Kinematics of a walk: joint angles as Fourier series of the gait phase, and the joint positions they give.
 
 Axes: x the walking direction, y to the walker's left, z up; metres, radians, seconds. Average curves are normal adult
 gait (after Winter, The Biomechanics and Motor Control of Human Gait, 1991), read off at a few phases. A subject
@@ -66,7 +66,7 @@ AS_MEASURED = np.array([1.5, 1.4, 1.9, 2.2, 1.6, 1.4])
 
 
 def draw_gait(subject: Subject, *, seed: int, spread: np.ndarray | None = None) -> Gait:
-  """The subject's own gait; the same in all walks. `spread` [HARMONICS + 1] multiplies how curves differ by person."""
+  """The subject's gait, the same in all walks. `spread` [HARMONICS + 1] scales the differences between persons."""
   spread = np.ones(HARMONICS + 1) if spread is None else spread
   rng = generator(seed, "gait", subject.name)
   uneven = rng.gamma(1.5, 0.4)  # most walk nearly evenly, some do not
@@ -119,9 +119,10 @@ def _complex_normal(rng: np.random.Generator, size: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pose:
-  """Places of the joints over a walk, each [time, 3], relative to where the body stands; turns about z [time].
+  """Positions of the joints over a walk, each [time, 3], relative to the body's position; turns about z [time].
 
-  Names of paired joints end in 0 (left) or 1 (right). `travelled` [time] is the way gone along x, 0 in the middle.
+  Names of paired joints end in 0 (left) or 1 (right). `travelled` [time] is the distance covered along x, 0 in the
+  middle of the walk.
   """
 
   joints: dict[str, np.ndarray]
@@ -135,8 +136,8 @@ def walk(
   subject: Subject, gait: Gait, *, rng: np.random.Generator, frames: int, rate: float, carrying: tuple[float, float],
   tempo: tuple[float, float] | None = None,
 ) -> Pose:
-  """One walk of `frames` pictures at `rate` per second. `carrying` multiplies the swing of the left and right arm,
-  `tempo` cadence and step length; without it, a walk is a little quicker or slower than the person's own pace."""
+  """One walk of `frames` frames at `rate` per second. `carrying` scales the swing of the left and right arm, `tempo`
+  cadence and step length; without `tempo`, the walk's pace varies a little about the person's own."""
   pace = around_one(rng, 0.06)
   length = pace * around_one(rng, 0.03)
   pace, length = tempo or (pace, length)
@@ -181,7 +182,7 @@ def walk(
 
 
 def turned(pose: Pose, angle: np.ndarray) -> Pose:
-  """The walk with the body turned to the left by `angle` [time] radians about where it stands."""
+  """The walk with the body turned to the left by `angle` [time] radians about its own position."""
   cosine, sine = np.cos(angle), np.sin(angle)
 
   def rotated(vectors: np.ndarray) -> np.ndarray:

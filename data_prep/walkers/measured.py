@@ -1,6 +1,6 @@
-"""Bodies and steps of the crowd, as measured: ANSUR II's 34 body measures together, and step length by speed.
+"""Bodies and steps of the crowd from measurements: ANSUR II's 34 body measures, and step length as a function of speed.
 
-Where `anthropometry` draws every length by itself, all measures of a body are drawn at once here from the covariance of
+`anthropometry` draws every length independently; here all measures of a body are drawn jointly, from the covariance of
 6,068 measured persons (log-normal per sex), so that long arms go with long legs and waists with hips. Step lengths
 follow a fit to 43 walkers at up to eight speeds (Fukuchi, Fukuchi, Duarte, PeerJ 2018, CC BY 4.0).
 """
@@ -93,12 +93,12 @@ def draw_body(name: str, *, seed: int) -> Subject:
 
 
 def step_length(subject: Subject, speed: float, deviation: float) -> float:
-  """Metres of a step at `speed` in m/s; `deviation` is the person's own, of the logarithm."""
+  """Length of a step in metres at `speed` in m/s; `deviation` is the person's, added to the logarithm."""
   return subject.height * float(np.exp(STEP[0] + STEP[1] * np.log(speed) + STEP[2] * (1 - subject.sex) + deviation))
 
 
 def draw_tempo(rng: np.random.Generator) -> tuple[float, float]:
-  """(cadence, step length) of one walk as factors of the person's own: another speed, met by both."""
+  """(cadence, step length) of one walk as factors of the person's own; their product is the factor of the speed."""
   speed = around_one(rng, SPEED_SPREADS[1])
   length = float(speed ** STEP[1] * around_one(rng, STEP_SPREADS[1]))
   return float(speed / length), length

@@ -1,7 +1,7 @@
-"""What a segmenter makes of a body: ragged and biased edges, holes, lost feet and hands, specks.
+"""Errors of segmentation: ragged and biased edges, holes, lost feet and hands, specks.
 
-A camera's segmenter has a standing bias, every recording has its own besides, and every frame its accidents: two views
-of one walk share the motion and not the errors.
+Every camera has a constant bias, every recording adds one, and every frame has random errors: two views of one walk
+share the motion but not the errors.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import numpy as np
 
 from data_prep.walkers.randomness import around_one, generator
 
-FIELD = 384  # pixels of a side of the noise pictures
+FIELD = 384  # pixels of a side of the noise images
 FIELDS = 4
 
 
@@ -34,7 +34,7 @@ class Segmenter:
 
 
 def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segmenter:
-  """The camera's standing bias and what this recording adds."""
+  """The segmenter of one recording: the camera's constant bias, and what the recording adds."""
   camera, own = generator(seed, "segmenter", view), generator(seed, "segmenter", view, *recording)
   ragged, holes, specks, hand, foot = np.split(around_one(camera, 0.3, 5) * around_one(own, 0.3, 5), 5)
   return Segmenter(
@@ -50,8 +50,8 @@ def draw_segmenter(view: str, recording: tuple[str, ...], *, seed: int) -> Segme
 
 
 def draw_any_segmenter(rng: np.random.Generator, *, pixels: float) -> Segmenter:
-  """Any segmenter there is: from a modern network's smooth masks to background subtraction outdoors, for a body of
-  `pixels` in height. Quality is drawn first, and what comes of it differs again from walk to walk."""
+  """A segmenter of any quality, from a modern network's smooth masks to background subtraction outdoors, for a body of
+  `pixels` in height. The overall quality is drawn first, then the strength of each error."""
   rough = rng.beta(1.0, 1.3)
   strength = rough * rng.uniform(0.3, 1.0, 8)
   widest = max(1, int(pixels / 14))
@@ -71,7 +71,7 @@ def draw_any_segmenter(rng: np.random.Generator, *, pixels: float) -> Segmenter:
 
 @functools.cache
 def _fields() -> np.ndarray:
-  """Smooth noise of unit deviation [FIELDS, FIELD, FIELD], the same for all: only places in it are drawn."""
+  """Smooth noise of unit deviation [FIELDS, FIELD, FIELD], the same for all frames, which draw windows of it."""
   rng = generator(0, "noise fields")
   fields = np.stack([
     cv2.GaussianBlur(rng.standard_normal((FIELD, FIELD)).astype(np.float32), (0, 0), sigma) for sigma in (1.5, 2, 3, 4)
@@ -90,9 +90,9 @@ def lost_parts(segmenter: Segmenter, names: tuple[str, ...], frames: int, rng: n
 
 
 def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Generator) -> Iterator[np.ndarray]:
-  """Binary masks uint8 [height, width] of one recording as the segmenter hands them out, binary again.
+  """Yields binary masks uint8 [height, width] of one recording with the segmenter's errors, binary again.
 
-  Draws in the spots into the masks it is given.
+  Changes the given masks in place.
   """
   # A positive bias thickens: background is at 0, body at 255, and the edge lies where their mixture passes the middle.
   limits = 127.5 - segmenter.bias - segmenter.ragged * _fields()[rng.integers(FIELDS)]
@@ -152,7 +152,7 @@ def _add_streak(mask: np.ndarray, rng: np.random.Generator) -> None:
 
 
 def _lose_piece(mask: np.ndarray, rng: np.random.Generator) -> None:
-  """A piece of head, arms or trunk that looks like what is behind it."""
+  """Removes a piece of head, arms or trunk, as where it looks like the background."""
   left, top, width, height = cv2.boundingRect(mask)
   centre = int(left + width * rng.uniform(0.2, 0.8)), int(top + height * rng.uniform(0.0, 0.6))
   axes = max(1, int(height * rng.uniform(0.02, 0.08))), max(1, int(height * rng.uniform(0.02, 0.12)))

@@ -1,4 +1,4 @@
-"""Random generators named by what they are for, so that drawing one thing never moves another."""
+"""Random generators named by their purpose, so that a further draw for one purpose changes no other."""
 
 import zlib
 

@@ -1,7 +1,7 @@
-"""Masks of solids. Outlines of all frames are computed at once in NumPy; OpenCV fills them frame by frame.
+"""Renders masks of solids: NumPy computes the outlines of all frames at once, OpenCV fills them frame by frame.
 
-Masks are binary at a camera's resolution, about twice that of normalised frames, and so get their grey edges where
-real ones do: when the body is scaled to 64 rows.
+Masks are binary at the camera's resolution, about twice that of normalised frames. So they get grey edges as real ones
+do: when the body is scaled to 64 rows.
 """
 
 from collections.abc import Iterator

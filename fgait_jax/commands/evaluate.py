@@ -50,7 +50,7 @@ def main(_):
     from fgait_jax.training import preflight
     from fgait_jax.training.session import Stopped
 
-    preflight.settle()
+    preflight.configure_jax()
     preflight.use_compilation_cache(CONFIG.value.compilation_cache)
     try:
       written = program.run(CONFIG.value, OUT.value)

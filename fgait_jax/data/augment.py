@@ -2,8 +2,8 @@
 
 The six steps of FoundationGait (arXiv 2512.00691; DA4GaitSSB in its code): affine and perspective warp, cut to the
 model's width and scale to 0..1, flip, dilation and blur of a band of rows; plus the rotation of its fine-tuning recipe;
-plus holes, which are ours (see `holes`). One draw per clip serves all its frames and channels. Drawing (`draw`) and
-doing (`apply`) are separate, so that doing is tested against OpenCV for given parameters.
+plus holes, which are our addition (see `holes`). All frames and channels of a clip share one draw. Drawing parameters
+(`draw`) is separate from applying them (`apply`), so that `apply` can be tested against OpenCV.
 
 Ways we differ: a 44-wide source is warped on its 64-wide canvas, where the reference warps the 44 columns; the rotation
 turns about the middle of the cut frame, where the reference swaps x and y and turns about (32, 22), and its result is
@@ -29,7 +29,7 @@ FIRST_ROWS = (9, 20)  # the band of rows starts at one of these, both included .
 END_ROWS = (39, 50)  # ... and ends before one of these
 THRESHOLD = 0.2  # above it a blurred pixel is body
 
-# Uniform numbers a clip's draw takes, by what they are for.
+# How many uniform numbers the draw of a clip takes, by purpose.
 _COLUMNS = {
   "chances": 6,
   "affine": 12,
@@ -44,7 +44,7 @@ _ENDS = tuple(itertools.accumulate(_COLUMNS.values()))[:-1]
 
 @flax.struct.dataclass
 class AugmentParameters:
-  """What is done to each clip. A step that is None is left out of the program; the others hold a value for every clip,
+  """The augmentation of each clip. A step that is None is left out of the program; the others hold a value per clip,
   neutral where the step was not drawn. Matrices map output to input pixels, see `warps`."""
 
   affine: Float[Array, "b 3 3"] | None = None
@@ -71,9 +71,9 @@ def augment(
   holes: float,
   width: int,
 ) -> Float[Array, "b t 64 width c"]:
-  """Clips as the model sees them in training: each step done to each clip with the probability given.
+  """Clips as the model sees them in training: each step is applied to each clip with its probability.
 
-  Probabilities are Python floats: a step of probability 0 costs nothing. With all at 0 the result is `prepare`'s.
+  Probabilities are Python floats: a step of probability 0 costs nothing. With all at 0 the result equals `prepare`'s.
   Raises `ConfigError` for a probability outside 0..1 and a width that does not leave equal margins.
   """
   parameters = draw(
@@ -112,8 +112,8 @@ def draw(
   holes: float = 0.0,
   width: int = 44,
 ) -> AugmentParameters:
-  """Parameters for `clips` clips of `frames` frames, each step drawn by itself; turning one step on or off changes no
-  other's draw."""
+  """Parameters for `clips` clips of `frames` frames. Steps are drawn independently: turning one on or off changes no
+  other. Raises `ConfigError` for a probability outside 0..1."""
   names = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
   steps = dict(zip(names, (affine, perspective, flip, dilate, blur, rotate), strict=True))
   if bad := {f"augment.{name}": p for name, p in {**steps, "holes": holes}.items() if not 0 <= p <= 1}:
@@ -146,9 +146,9 @@ def apply(
 ) -> Float[Array, "b t 64 width c"]:
   """Clips changed as `parameters` say, cut to the middle `width` columns and scaled to 0..1.
 
-  Affine and perspective are two samplings, not one by the product of their matrices: what the first moves off the
-  canvas must not come back by the second. Everything up to the blur works on grey levels, as bytes, which is exact
-  because cutting, flipping and dilating commute with the scaling.
+  Affine and perspective warps sample separately, not once by the product of their matrices: pixels that the first moves
+  off the canvas must not come back by the second. All steps before the blur work on grey levels as bytes, which is
+  exact because cutting, flipping and dilating commute with the scaling.
   """
   p = parameters
   first, end = _columns(width)
@@ -180,10 +180,10 @@ def apply(
 
 
 def _if_any(drawn: Bool[Array, "b"], step, otherwise, frames: Array) -> Array:
-  """`step` where at least one clip of the batch drew it.
+  """`step` if at least one clip of the batch drew it, else `otherwise`.
 
-  The branch is also a wall for the compiler: without it XLA on CPU fuses each warp into whatever reads its pixels and
-  samples every one of them again for each reader, 20 times in all; it drops `lax.optimization_barrier` before it fuses.
+  The branch also stops XLA on CPU from fusing each warp into the operations that read its pixels, which would sample
+  every pixel again for each of them, 20 times in all. `lax.optimization_barrier` is dropped before the fusion.
   """
   return jax.lax.cond(jnp.any(drawn), step, otherwise, frames)
 
@@ -193,7 +193,7 @@ def _moved(matrices: Float[Array, "b 3 3"]) -> Bool[Array, "b"]:
 
 
 def _affine(number: Float[Array, "b 12"]) -> Float[Array, "b 3 3"]:
-  """Three corners of the canvas move inwards, by themselves before and after the warp."""
+  """Maps a triangle to a triangle: both are three corners of the canvas, moved inwards independently."""
   inwards = jnp.floor(number * SHIFT).reshape(-1, 2, 3, 2)
   corners = jnp.array([(0.0, 0.0), (SIZE, 0.0), (0.0, SIZE)])
   signs = jnp.array([(1.0, 1.0), (-1.0, 1.0), (1.0, -1.0)])
@@ -202,7 +202,7 @@ def _affine(number: Float[Array, "b 12"]) -> Float[Array, "b 3 3"]:
 
 
 def _perspective(number: Float[Array, "b 4"]) -> Float[Array, "b 3 3"]:
-  """The four corners move inwards along the top and bottom edge; what lies between spreads over the canvas."""
+  """The four corners move inwards along the top and bottom edge; their trapezoid is stretched over the canvas."""
   inwards = jnp.floor(number * SHIFT)
   return warps.trapezoid_to_canvas(inwards[:, :2], SIZE - SHIFT + inwards[:, 2:], size=SIZE)
 
@@ -223,7 +223,7 @@ def _columns(width: int) -> tuple[int, int]:
 
 
 def _scale(frames: Array) -> Array:
-  """A product, as compilers make of the quotient anyway: the same bits inside and outside of jit. 255 becomes 1."""
+  """0..255 to 0..1. A product and not a quotient, which jit turns into a product: the same bits inside and outside."""
   return frames.astype(jnp.float32) * jnp.float32(1 / 255)
 
 

@@ -1,4 +1,4 @@
-"""Which frames of a sequence make a clip. NumPy only: this runs in reader threads and worker processes."""
+"""Chooses the frames of a clip. NumPy only: this runs in reader threads and worker processes."""
 
 import numpy as np
 
@@ -6,16 +6,16 @@ import numpy as np
 def sample_clip(rng: np.random.Generator, num_frames: int, *, clip_frames: int, window_frames: int) -> np.ndarray:
   """Frame numbers int64 [clip_frames] of one random clip, in walking order.
 
-  A sequence shorter than the window is repeated whole until it is not; a window of consecutive frames starts uniformly
-  at random; `clip_frames` of its frames are drawn without replacement and kept in order. FoundationGait's rule with 16
-  of 20 ("fixed_ordered"): four frames in twenty are skipped at random places.
+  A sequence shorter than the window is repeated as a whole until it is long enough; a window of consecutive frames
+  starts uniformly at random; `clip_frames` of its frames are drawn without replacement and kept in order. With 16 of 20
+  this is FoundationGait's rule ("fixed_ordered"): four frames in twenty are skipped at random places.
   """
   noise = rng.random((1, draws_per_clip(window_frames)))
   return sample_clips(noise, np.array([num_frames]), clip_frames=clip_frames)[0]
 
 
 def draws_per_clip(window_frames: int) -> int:
-  """Uniform numbers one clip uses: one for the window's place, one for each of its frames."""
+  """How many uniform numbers one clip uses: one for the window's start, one for each frame of the window."""
   return window_frames + 1
 
 
@@ -35,6 +35,6 @@ def sample_clips(noise: np.ndarray, num_frames: np.ndarray, *, clip_frames: int)
 
 
 def spaced(num_frames: int, *, stride: int) -> np.ndarray:
-  """All frame numbers of a whole sequence, int64 [num_frames], those `stride` apart next to each other: 0, 4, 8, ..,
-  1, 5, 9, ... So a network sees neighbours as far apart as in the clips it was trained on, and every frame once."""
+  """All frame numbers of a sequence, int64 [num_frames], ordered so that neighbours are `stride` apart: 0, 4, 8, ..,
+  1, 5, 9, ... A network then sees neighbours as far apart as in its training clips, and every frame once."""
   return np.concatenate([np.arange(first, num_frames, stride) for first in range(min(stride, num_frames))])

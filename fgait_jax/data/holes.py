@@ -1,7 +1,8 @@
-"""Parts of the body that a segmenter loses, on the device: what noise, rain, snow, darkness and coarse pictures leave.
+"""Random holes in silhouettes, on the device: as a segmenter leaves them in noise, rain, snow, darkness or low
+resolution.
 
-Not part of the reference's recipe. Squares of one side a clip are lost by chance, anew in every frame or the same ones
-throughout. Deliberately coarser than the corruptions that `evaluation.corruption` draws: those are for testing.
+Not part of the reference's recipe. A clip loses squares of one size, other ones in every frame or the same throughout.
+Deliberately coarser than the corruptions of `evaluation/features/corruption.py`, which are for testing.
 """
 
 import jax
@@ -17,11 +18,11 @@ STILL = 0.5  # share of clips that lose the same squares in every frame
 def draw_holes(
   key: PRNGKeyArray, shape: tuple[int, int, int, int], *, probability: float
 ) -> Bool[Array, "b t h w 1"]:
-  """True where clips of `shape` [b, t, h, w] lose a pixel; nowhere in a clip that is spared."""
+  """True where clips of `shape` [b, t, h, w] lose a pixel. A clip has holes with the given probability."""
   clips, _, height, width = shape
   of_clip, of_square = jax.random.split(key)
   done, share, side, still = jnp.moveaxis(jax.random.uniform(of_clip, (clips, 4)), 1, 0)[..., None, None, None]
-  levels = jax.random.bits(of_square, shape, jnp.uint8)  # a byte a square is fine enough
+  levels = jax.random.bits(of_square, shape, jnp.uint8)  # one random byte per square is precise enough
   levels = jnp.where(still < STILL, levels[:, :1], levels)
   field = levels
   for number, size in enumerate(SIDES[1:], start=1):

@@ -1,4 +1,4 @@
-"""Which sequences batch n holds: shuffled epochs of each data set, mixed in given shares. Numbers only, no frames."""
+"""The sampler: which sequences batch n holds. Shuffled epochs of each data set, mixed in given shares; rows only."""
 
 import dataclasses
 import functools
@@ -27,8 +27,8 @@ def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: f
 class Interleave:
   """A random order of data sets with exact shares: draw m -> (data set, how often it was drawn before).
 
-  Every run of `_BLOCK` draws holds each data set its share of times, to within one, in an order shuffled by the seed
-  and the run's number. There is no state: any draw can be looked up by its number.
+  In every block of `_BLOCK` draws each data set has its share of the draws, to within one; the order is shuffled by the
+  seed and the block's number. There is no state: any draw can be looked up by its number.
   """
 
   shares: tuple[float, ...]
@@ -58,13 +58,16 @@ def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray
 class Mixture:
   """Rows of every batch of a run: a pure function of the arguments and the batch's number.
 
-  Each data set is reshuffled every epoch. `mix` "per_batch": a batch holds sequences of one data set, all different; an
-  epoch is as many whole batches as the data set gives and the rest of its sequences wait for the next shuffle. A data
-  set smaller than a batch is repeated within it (`copies`). "per_sequence": every place of a batch draws its data set
-  by itself, and only where an epoch ends within a batch can a sequence come twice. "per_subject": a batch holds
-  batch_size / per_subject subjects of one data set, drawn without replacement, and `per_subject` sequences of each,
-  drawn without replacement where the subject has as many, in shuffled places (P x K of triplet losses). There are no
-  epochs. `subjects` numbers each data set's subjects by row; only this mix asks for it.
+  `mix` is one of
+    "per_batch": a batch holds sequences of one data set, all different. An epoch is the whole batches that the data set
+      fills; the remaining sequences wait for the next shuffle. A data set smaller than a batch is repeated within it
+      (`copies`).
+    "per_sequence": every place of a batch draws its data set independently. A sequence can occur twice only where an
+      epoch ends within the batch.
+    "per_subject": a batch holds batch_size / per_subject subjects of one data set, drawn without replacement, and
+      `per_subject` sequences of each, drawn without replacement if the subject has as many, in shuffled order (P x K
+      of triplet losses). There are no epochs. Only this mix needs `subjects`: by data set, each row's subject.
+  In the first two, each data set is reshuffled every epoch.
 
   Raises `ConfigError` for arguments that cannot work and `DataError` for an empty data set.
   """
@@ -103,10 +106,10 @@ class Mixture:
       _check_subjects([len(rows) for rows in self._rows_of], batch_size=batch_size, per_subject=per_subject)
 
   def copies(self) -> list[float]:
-    """Of each data set, how often a batch that draws from it holds each sequence, on average; above 1 it must repeat.
+    """For each data set, how often a batch that draws from it holds each sequence, on average; above 1 it must repeat.
 
-    Copies of a sequence are of one group and so no negatives of each other, but they leave fewer negatives. Batches of
-    "per_subject" repeat sequences of one subject only, by design, and count as 0.
+    Copies of a sequence are in one group and so not each other's negatives, but a batch then has fewer negatives.
+    "per_subject" repeats only sequences of one subject, by design, and counts as 0.
     """
     if self._mix == "per_subject":
       return [0.0] * len(self._sizes)
@@ -114,7 +117,7 @@ class Mixture:
     return [float(share * self._batch_size / size) for share, size in zip(shares, self._sizes, strict=True)]
 
   def batch(self, number: int, places: range) -> tuple[np.ndarray, np.ndarray]:
-    """(position of the data set int32, row in it int64) of the given places of batch `number`."""
+    """(number of the data set int32, row in it int64), each [len(places)], of the given places of batch `number`."""
     places = np.arange(places.start, places.stop)
     if self._mix == "per_batch":
       dataset, earlier = self._interleave[number]
@@ -138,7 +141,7 @@ class Mixture:
     return rng.permutation(np.concatenate(rows)).astype(np.int64)
 
   def _rows(self, dataset: int, draws: np.ndarray) -> np.ndarray:
-    """Rows that a data set's endless shuffle holds at `draws`."""
+    """Rows at the positions `draws` of a data set's endless shuffle, the concatenation of all its epochs."""
     epochs, places = np.divmod(draws, self._sizes[dataset])
     rows = np.empty(len(draws), np.int64)
     for epoch in np.unique(epochs):
@@ -148,8 +151,8 @@ class Mixture:
   def _order(self, dataset: int, epoch: int) -> np.ndarray:
     """The shuffled rows of one epoch.
 
-    The newest odd and even epoch of a data set are kept: reader threads may be on both sides of an epoch's end. Grain's
-    own index shuffle keeps nothing, but took 250 us for a row of a data set of 113 and 14 us for one of 10,000.
+    The newest odd and the newest even epoch of a data set are cached: reader threads may be on both sides of an epoch's
+    end. Grain's index shuffle needs no cache, but took 250 us for a row of a data set of 113, 14 us for one of 10,000.
     """
     kept, order = self._epochs.get((dataset, epoch % 2), (-1, None))
     if kept != epoch:
@@ -159,7 +162,7 @@ class Mixture:
     return order
 
   def _first(self, dataset: int, earlier: int) -> int:
-    """Where in its endless shuffle a data set stands after `earlier` of its batches."""
+    """The position in a data set's endless shuffle after `earlier` of its batches."""
     size = self._sizes[dataset]
     whole = size // self._batch_size
     if not whole:
@@ -182,6 +185,6 @@ def _check_subjects(counts: Sequence[int], *, batch_size: int, per_subject: int)
     )
   if not counts or min(counts) < batch_size // per_subject:
     raise ConfigError(
-      f"a batch of {batch_size // per_subject} subjects is asked for, but there are {list(counts)} of the data sets to"
-      " learn from; choose fewer (config.fine_tune.subjects)"
+      f"a batch holds {batch_size // per_subject} subjects, but the data sets have {list(counts)} to train on; choose"
+      " fewer (config.fine_tune.subjects)"
     )

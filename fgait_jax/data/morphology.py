@@ -1,7 +1,7 @@
 """Dilation and blur inside a band of rows, on the device, with a different band and element for every clip.
 
-As `cv2.dilate` and `cv2.GaussianBlur` on a copy of the band's rows: nothing outside the band is seen. Bands hold at
-least two rows and end within the frame.
+Equal to `cv2.dilate` and `cv2.GaussianBlur` on a copy of the band's rows: pixels outside the band have no influence.
+Bands hold at least two rows and end within the frame.
 """
 
 import jax.numpy as jnp

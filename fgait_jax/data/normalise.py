@@ -1,7 +1,7 @@
-"""Raw mask to normalised frame, as OpenGait's pretreatment does it, with every refusal named.
+"""Normalises raw masks to frames as OpenGait's pretreatment does, and gives a reason for every mask it refuses.
 
-A frame is cropped to the body's rows, scaled to 64 rows keeping its proportions (bicubic) and centred on the column
-that halves its mass. Bit for bit the official result; what the official script would crash on is a reason here.
+A mask is cropped to the body's rows, scaled to 64 rows keeping its proportions (bicubic) and centred on the column that
+halves its mass. Results are bit for bit the official ones; where the official script would crash, the mask is refused.
 """
 
 from collections import defaultdict
@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 
 SIZE = 64  # rows and columns of a normalised frame
-MIN_SUM = 10_000  # a frame whose pixel sum (0..255 each) is at most this shows no walker: under forty body pixels
+MIN_SUM = 10_000  # sum of pixels (0..255) up to which a mask shows no walker: under forty body pixels
 
 
 class FrameRefused(Exception):
-  """A frame that shows no usable body; its message is the reason that manifests count by."""
+  """A mask that shows no usable body; manifests count refused frames by its message."""
 
 
 def normalise_frame(

@@ -1,7 +1,7 @@
 """Batches of clips from built data sets: read and sampled on the host, as uint8. Never augments, never uses JAX.
 
-Batch n is a pure function of the arguments and n: the same for any number of reader threads, worker processes and
-hosts and from any first step, so a run resumes by asking for the batches it has not seen and no iterator is saved.
+Batch n is a pure function of the arguments and n, whatever the number of reader threads, worker processes and hosts and
+whatever the first step. So a run resumes by asking for the batches it has not seen; no iterator state is saved.
 """
 
 import dataclasses
@@ -21,8 +21,8 @@ from fgait_jax.data.source import Split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 
 POSITIVES = ("sequence", "walk", "subject")
-_HELD = 4  # batches of a worker beside those its threads read: in its hand, in the queue, and two received
-_WORDS = 4  # 64-bit numbers Philox gives for one step of its counter
+_HELD = 4  # batches a worker holds beyond those its threads read: one to be sent, one in the queue, two received
+_WORDS = 4  # 64-bit numbers that Philox gives per step of its counter
 
 
 def batches(
@@ -48,25 +48,25 @@ def batches(
 ) -> Iterator[dict[str, np.ndarray]]:
   """Batches number `start` to `stop` - 1 of this host, in order; `Mixture` says which sequences they hold.
 
-  `batch_size` sequences make the global batch; a host gets an equal run of its places, so that the hosts' batches one
-  after the other are the batch of a single host (here b = batch_size / process_count). Each batch is a dict of
+  `batch_size` sequences make the global batch. Each host gets an equal, consecutive part of it, so that the hosts'
+  batches one after the other are the batch of a single host; b = batch_size / process_count. Each batch is a dict of
     frames   uint8 [b, clips, clip_frames, 64, 64, c]; a 44-wide source lies in columns 10..53
     valid    bool [b, clips, clip_frames]; all True, since short sequences are tiled
     subject  int32 [b]; numbered through all splits, equal only for one subject of one data set
     dataset  int32 [b]; position in `splits`
-    index    int64 [b]; row in that split of the sequence that the first clip is of
-    positive int64 [b]; row of the sequence that all other clips are of
+    index    int64 [b]; row in that split of the first clip's sequence
+    positive int64 [b]; row in that split of the other clips' sequence
     group    int32 [b]; equal only for sequences that may be each other's positive
-  `positives` says, for each split, where the other clips come from: "sequence", the same one (nothing but the recording
-  is known); "walk", any of its subject and condition (another camera's view of the same walk); "subject", any of its
-  subject (identities are known, as they are of synthetic people). Without it, the same sequence everywhere.
-  `per_subject` sequences of each subject make a batch of mix "per_subject"; no other mix looks at it.
-  `prefetch` batches at most are read ahead of the one given last, whether done, being read or on their way; of them,
-  `threads` are read at a time in this process, or in each of `workers` processes (0: none). Sending a
-  worker's batches takes four of them; only what its share of `prefetch` leaves beyond is read in its threads.
+  `positives` says, for each split, from which sequences the other clips come: "sequence", the same one (no label is
+  used); "walk", any of the same subject and condition (another camera's view of the same walk); "subject", any of the
+  same subject. Empty means "sequence" for all splits.
+  `per_subject` is the number of sequences per subject in a batch of mix "per_subject"; other mixes ignore it.
+  At most `prefetch` batches are read ahead of the one returned last, finished or not. `threads` batches are read at a
+  time, in this process or in each of `workers` processes (0: none). Of its share of `prefetch`, a worker needs four
+  batches for sending; its threads read the rest.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
-  A data set smaller than its part of a batch is warned of, where there are clips to be compared.
+  Prints a warning for a data set smaller than its part of a batch, if `clips` > 1.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
   `ConfigError` at once for arguments that cannot work, and `DataError` naming data set and key while iterating.
   """
@@ -93,7 +93,7 @@ def batches(
     subjects=subjects,
     per_subject=per_subject,
   )
-  if clips > 1 and process_index == 0:  # a single clip has nothing to be told from
+  if clips > 1 and process_index == 0:  # with a single clip nothing is contrasted
     _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
   local = batch_size // process_count
   read = ReadBatch(
@@ -107,14 +107,13 @@ def batches(
     clip_frames=clip_frames,
     window_frames=window_frames,
   )
-  # The range begins at the step before anything is prefetched: grain's own iterator state is of no use across
-  # numbers of workers.
+  # The range starts at the first step: grain's own iterator state cannot be restored with another number of workers.
   dataset = grain.MapDataset.range(start, stop).map(read)
   ahead = prefetch // workers - _HELD if workers else prefetch
   dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead))
   if workers:
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-    dataset = dataset.mp_prefetch(options, worker_init_fn=_leave_signals_to_the_program)
+    dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_signals)
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # grain refuses to start processes in a program that has no flags
   return _closing(dataset)
@@ -122,7 +121,7 @@ def batches(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ReadBatch:
-  """Batch number -> the host's batch. What travels to worker processes."""
+  """Batch number -> the host's batch. It is pickled and sent to worker processes."""
 
   splits: tuple[Split, ...]
   subjects: tuple[np.ndarray, ...]  # of each split, int32 by row
@@ -136,7 +135,7 @@ class ReadBatch:
 
   def __call__(self, number: int) -> dict[str, np.ndarray]:
     dataset, index = self.mixture.batch(int(number), self.places)
-    positive = self._partners(int(number), dataset, index)
+    positive = self._positive_rows(int(number), dataset, index)
     first, others = [list(zip(dataset.tolist(), rows.tolist(), strict=True)) for rows in (index, positive)]
     lengths = [[self.splits[d].num_frames[i] for d, i in rows] for rows in (first, others)]
     num_frames = np.array([lengths[0], *lengths[1:] * (self.clips - 1)], np.int64).T
@@ -151,20 +150,20 @@ class ReadBatch:
       "group": np.array([self.groups[d].first + self.groups[d].number(i) for d, i in first], np.int32),
     }
 
-  def _partners(self, number: int, dataset: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """The row of each place's positive, from a random number that belongs to (seed, batch, place)."""
+  def _positive_rows(self, number: int, dataset: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """The row of each place's positive, drawn by a random number of (seed, batch, place)."""
     rng = np.random.default_rng((self.seed, zlib.crc32(b"positives"), number))
-    draws = rng.random(self.places.stop)[self.places.start :]  # earlier places are other hosts'
+    draws = rng.random(self.places.stop)[self.places.start :]  # earlier places belong to other hosts
     rows = zip(dataset.tolist(), index.tolist(), draws.tolist(), strict=True)
     return np.array([self.groups[d].member(i, draw) for d, i, draw in rows], np.int64)
 
   def _choose(self, number: int, num_frames: np.ndarray) -> np.ndarray:
-    """Frame numbers [b, clips, clip_frames] of sequences of `num_frames` [b, clips]: random numbers that belong to
-    (seed, batch, place) choose them."""
+    """Frame numbers [b, clips, clip_frames] of sequences of `num_frames` [b, clips], drawn by random numbers of (seed,
+    batch, place)."""
     needed = self.clips * clip_rules.draws_per_clip(self.window_frames)
     steps = -(-needed // _WORDS)
     key = np.random.SeedSequence((self.seed, zlib.crc32(b"clips"), number)).generate_state(2, np.uint64)
-    # Philox counts: place p of the global batch owns steps p * steps and on, whichever host reads it.
+    # Philox is counter-based: place p of the global batch starts at count p * steps, whichever host reads it.
     generator = np.random.Generator(np.random.Philox(key=key).advance(self.places.start * steps))
     noise = generator.random((len(num_frames), steps * _WORDS))[:, :needed]
     noise = noise.reshape(len(num_frames), self.clips, -1)
@@ -190,7 +189,7 @@ class ReadBatch:
     return batch.reshape(*chosen.shape, *batch.shape[2:])
 
   def _clips(self, one: tuple[int, int], other: tuple[int, int], chosen: np.ndarray) -> np.ndarray:
-    """All clips of a place one after the other; a sequence is read once, however many clips it gives."""
+    """The frames of all clips of a place, [clips * clip_frames, ...]; each sequence is read once."""
     split = self.splits[one[0]]
     if one == other:
       return _frames(split, one[1], chosen.reshape(-1))
@@ -199,18 +198,18 @@ class ReadBatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Groups:
-  """The rows of a split that may be each other's positives. `first` keeps numbers of different splits apart."""
+  """The rows of a split that may be each other's positives. `first` is the offset of the split's group numbers."""
 
   first: int
-  of_row: np.ndarray | None  # group of each row; None where every row is its own
-  rows: np.ndarray | None = None  # by group
-  ends: np.ndarray | None = None
+  of_row: np.ndarray | None  # group of each row; None where every row is a group of its own
+  rows: np.ndarray | None = None  # sorted by group
+  ends: np.ndarray | None = None  # of each group in `rows`
 
   def number(self, row: int) -> int:
     return row if self.of_row is None else int(self.of_row[row])
 
   def member(self, row: int, draw: float) -> int:
-    """The member of the row's group that `draw` in [0, 1) stands for."""
+    """The member of the row's group that `draw`, uniform in [0, 1), selects."""
     if self.of_row is None:
       return row
     group = self.of_row[row]
@@ -265,8 +264,8 @@ def _closing(dataset: grain.IterDataset) -> Iterator[dict[str, np.ndarray]]:
     iterator.close()
 
 
-def _leave_signals_to_the_program(worker: int, workers: int) -> None:
-  """Ctrl-C, a scheduler and a time limit signal every process of a program: it may still want batches to end well.
+def _ignore_signals(worker: int, workers: int) -> None:
+  """Ctrl-C, a scheduler and a time limit signal every process of a program, which may need further batches to finish.
 
   Closing the iterator ends a worker by other means.
   """
@@ -280,7 +279,7 @@ def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_s
     if times > 1:
       print(
         f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
-        f" holds each {times:.1f} times on average and so has fewer different ones to tell apart; choose a smaller"
+        f" repeats each {times:.1f} times on average and so has fewer negatives; choose a smaller"
         " config.data.batch_size, or record more walks",
         file=sys.stderr,
       )

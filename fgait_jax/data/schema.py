@@ -1,6 +1,6 @@
-"""The data contract: what one stored walk is, how its frames are packed, what lies beside the shards.
+"""The data contract: what one stored walk is, how its frames are packed, which files lie beside the shards.
 
-NumPy only: `data_prep` writes by this page and `fgait_jax.data` reads by it.
+NumPy only: `data_prep` writes by this module and `fgait_jax.data` reads by it.
 """
 
 import dataclasses
@@ -14,18 +14,18 @@ HEIGHT = 64  # pixels; every stored frame is this high
 WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
-_WORD = 4  # pixels of a row that are packed as one
-_LONGEST_RUN = 255  # of equal words in a pack
+_WORD = 4  # neighbouring pixels of a row that make one word of the packed form
+_LONGEST_RUN = 255  # equal words that one byte counts
 
 
 def index_name(split: str) -> str:
-  """File of a split's rows beside the shards: who, how, from where, how long, without touching a frame."""
+  """Name of the file of a split's labels and lengths, which lies beside the shards and can be read without frames."""
   return f"index-{split}.npz"
 
 
 def population_of(manifest: Mapping) -> str:
-  """Whose people a built data set holds: within one population equal identities are one person, whatever the data sets'
-  names. Manifests of builds before this was recorded stand for themselves."""
+  """The population of a built data set: data sets of the same population that share an identity hold the same person.
+  A manifest without the key is a population of its own."""
   return manifest.get("population", manifest["name"])
 
 
@@ -34,7 +34,7 @@ class Sequence:
   """One walk of one subject in one condition seen from one view.
 
   `frames` is uint8 [time, 64, 64 or 44, channel], 0 background, 255 body, grey edges kept. `key` is unique and stable
-  within its data set. `attributes` are numbers that labels of other tasks are made of (scoliosis class, sex, ...).
+  within its data set. `attributes` are numbers from which labels of other tasks are made (scoliosis class, sex, ...).
   """
 
   frames: np.ndarray
@@ -63,7 +63,7 @@ def check_frames(frames: np.ndarray, where: str) -> np.ndarray:
 
 
 def to_canvas(frames: np.ndarray) -> np.ndarray:
-  """Frames at width 64: a 44-wide source is set back into columns 10..53, from which the model's cut takes it whole."""
+  """Frames [..., 64, 64, channel]: 44-wide ones are put into columns 10..53, those that the model's cut keeps."""
   missing = WIDTHS[0] - frames.shape[-2]
   if not missing:
     return frames
@@ -71,13 +71,13 @@ def to_canvas(frames: np.ndarray) -> np.ndarray:
 
 
 def pack_frames(frames: np.ndarray) -> np.ndarray:
-  """Frames [time, height, width, channel] as flat uint8, lossless; `unpack_frames` takes out any of them.
+  """Packs frames uint8 [time, height, width, channel] losslessly into flat uint8; `unpack_frames` reads any of them.
 
-  Runs of equal words down the columns, where a body is longest; a word is four neighbouring pixels of a row, since
-  words cost no more to expand than pixels. Columns that never show anything are left out. Little-endian uint32 ends of
-  the frames' runs [time], first column of words and their number; then all words; then all lengths, as bytes. The
-  shards' own zstd does the rest; chosen by `benchmarks/packing.py` over plain frames, per-frame deflate, bit planes and
-  runs of pixels.
+  Run-length encoding of words down the columns, the direction in which a body is longest. A word is four neighbouring
+  pixels of a row, which cost no more to expand than one. Empty columns at both sides are left out. Layout, little
+  endian: the end of each frame's runs, uint32 [time]; first column of words and number of columns, uint32; all words,
+  uint32; all run lengths, uint8. The shards' zstd compresses further. `benchmarks/packing.py` compares this with plain
+  frames, per-frame deflate, bit planes and runs of pixels.
   """
   time, _, width, _ = frames.shape
   if width % _WORD:
@@ -104,10 +104,10 @@ def unpack_frames(
   channels: int,
   indices: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Frames `indices` (all where None; repeats allowed) of a pack, uint8 [time, height, width, channel].
+  """Frames `indices` (all where None; repeats allowed) of packed frames, uint8 [time, height, width, channel].
 
-  Costs what the frames asked for cost, whatever lies between. With several channels the result is a transposed view.
-  Raises `DataError` where `packed` is not such frames.
+  The cost depends only on the frames asked for. With several channels the result is a transposed view. Raises
+  `DataError` where `packed` does not hold frames of this shape, `IndexError` for a frame beyond the last.
   """
   packed = np.frombuffer(packed, np.uint8)
   header = 4 * (num_frames + 2)
@@ -121,14 +121,14 @@ def unpack_frames(
     raise IndexError(f"frames {min(indices)} to {max(indices)} are asked of a sequence of {num_frames}")
   middle = header + ends[-1] * _WORD
   words, lengths = packed[header:middle].view("<u4"), packed[middle:]
-  stretches, previous = [], -1  # frames that follow each other are one stretch of runs
+  stretches, previous = [], -1  # consecutive frames are one stretch of runs
   for i in indices:
     if stretches and i == previous + 1:
       stretches[-1][1] = ends[i]
     else:
       stretches.append([ends[i - 1] if i else 0, ends[i]])
     previous = i
-  lengths = np.concatenate([lengths[begin:end] for begin, end in stretches]).astype(np.intp)  # as `repeat` likes it
+  lengths = np.concatenate([lengths[begin:end] for begin, end in stretches]).astype(np.intp)  # the type `repeat` needs
   words = np.concatenate([words[begin:end] for begin, end in stretches])
   frames = np.zeros((len(indices), channels, height, width // _WORD), words.dtype)
   try:

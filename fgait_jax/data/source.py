@@ -1,6 +1,6 @@
-"""Built data sets, read back: any frame of any sequence, and who walks in it, without TensorFlow.
+"""Reads built data sets without TensorFlow: any frames of any sequence, and its labels.
 
-Readers open when first used, are safe in threads, and travel to worker processes as a few paths.
+Readers open their files when first used, are safe in threads, and pickle as a few paths.
 """
 
 import json
@@ -26,8 +26,7 @@ class Split:
 
   `subjects`, `conditions`, `views`, `keys` are arrays of str and `num_frames` is int32, all of length len(self);
   `attributes` maps a name to float32, nan where a sequence lacks it. `manifest` is the data set's, as a dict.
-  Columns of the index are read when first used. A pickled split leaves them and open files behind and finds them again
-  where it is used.
+  Columns of the index are read when first used. Pickling leaves them and open files out; they are read again on use.
   """
 
   def __init__(self, *, name: str, instructions: list, folder: pathlib.Path, manifest: dict):
@@ -42,7 +41,7 @@ class Split:
     return {**self.__dict__, "_columns": {}}
 
   def _column(self, name: str) -> np.ndarray:
-    """A column of the index, read when first asked for: a worker process needs lengths, not two million keys."""
+    """A column of the index, read on first use: a worker process needs the lengths but not two million keys."""
     if name not in self._columns:
       self._columns[name] = _read_column(self._folder, self._instructions, name)
     return self._columns[name]
@@ -150,7 +149,8 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
     info = tfds.builder_from_directory(folder).info
   except Exception as error:  # TFDS fails in many ways where a file of its own is missing or damaged
     raise DataError(
-      f"{folder}: TFDS cannot read its own files there ({error}); python -m data_prep.verify {folder.parent} tells more"
+      f"{folder}: TFDS cannot read its own files there ({error}); for details:"
+      f" python -m data_prep.verify {folder.parent}"
     ) from error
   try:
     instructions = list(info.splits[split].file_instructions)
@@ -168,7 +168,7 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
 
 
 def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndarray:
-  """What column `name` of the index says of the rows that `instructions` read, in their order."""
+  """The values of the index's column `name` in the rows that `instructions` read, in their order."""
   whole: dict[str, tuple[np.ndarray, np.ndarray]] = {}
   parts = []
   for instruction in instructions:

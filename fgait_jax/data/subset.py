@@ -1,4 +1,4 @@
-"""Some rows of a split: which, and as a split of their own. Reads nothing itself."""
+"""Part of a split as a split of its own, and the choice of its rows."""
 
 import functools
 
@@ -50,11 +50,11 @@ class Subset:
     return self._split.frames(int(self._rows[i]), indices)
 
 
-def spread(subjects: np.ndarray, most: int) -> np.ndarray:
-  """Rows of at most `most` sequences (0: all): of whole subjects, as many as fit, spread evenly over their sorted
-  names.
+def rows_of_whole_subjects(subjects: np.ndarray, most: int) -> np.ndarray:
+  """Rows, int64 [n], of as many whole subjects as fit into `most` sequences (0: all), evenly spaced in sorted order.
 
-  Half a subject's walks would make its retrieval another task. Where not even two subjects fit, rows are spread evenly.
+  `subjects` [sequences] are each row's. Subjects stay whole because retrieval with half of a subject's walks is another
+  task. Where not even two subjects fit, `most` evenly spaced rows are taken.
   """
   if not most or most >= len(subjects):
     return np.arange(len(subjects))

@@ -1,8 +1,8 @@
 """Geometric warps of silhouette clips as 3x3 matrices, on the device: building the matrices and sampling by them.
 
-Every matrix here maps an *output* pixel (x, y, 1) to the *input* position it shows, the inverse of what OpenCV's
-`getAffineTransform` and its kin return. Pixels are sampled at their centres' integer coordinates, bilinear, zero
-outside, and rounded to grey levels, as `cv2.warpAffine` and `cv2.warpPerspective` do on uint8.
+Every matrix here maps an *output* pixel (x, y, 1) to the *input* position it shows: the inverse of the matrices that
+OpenCV's `getAffineTransform` and `getPerspectiveTransform` return. Pixel centres have integer coordinates; sampling is
+bilinear, zero outside, and rounds to grey levels, as `cv2.warpAffine` and `cv2.warpPerspective` do on uint8.
 """
 
 import jax
@@ -53,7 +53,7 @@ def warp(
 ) -> UInt8[Array, "b t h q c"]:
   """Frames sampled bilinearly at `matrix` @ (x, y, 1), zero outside the input, rounded to the nearest grey level.
 
-  `columns` (first, end) computes only these columns of the output. Positions and weights are found once per clip and
+  `columns` (first, end) computes only these columns of the output. Positions and weights are computed once per clip and
   used for all its frames and channels; the identity matrix returns the frames unchanged.
   """
   columns = columns or (0, frames.shape[-2])
@@ -64,7 +64,7 @@ def _warp_clip(frames: UInt8[Array, "t h w c"], matrix: Float[Array, "3 3"], *, 
   time, height, width, channels = frames.shape
   y, x = jnp.mgrid[:height, columns[0] : columns[1]].astype(jnp.float32).reshape(2, -1)
   depth = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2]
-  # One pixel outside lies a border of zeros: whatever is further out may as well be there.
+  # The border of zeros is one pixel wide, so positions further out are moved onto it.
   x, y = (
     jnp.clip((row[0] * x + row[1] * y + row[2]) / depth, -1.0, size)
     for row, size in ((matrix[0], width), (matrix[1], height))
@@ -72,7 +72,7 @@ def _warp_clip(frames: UInt8[Array, "t h w c"], matrix: Float[Array, "3 3"], *, 
   left, top = jnp.minimum(jnp.floor(x), width - 1.0), jnp.minimum(jnp.floor(y), height - 1.0)
   across, down = (x - left)[:, None], (y - top)[:, None]
   position = (top.astype(jnp.int32) + 1) * (width + 1) + left.astype(jnp.int32) + 1
-  # The four neighbours of a position travel as the bytes of one word: one gather instead of four.
+  # The four neighbours of a position are packed as the bytes of one word: one gather instead of four.
   words = _neighbourhoods(frames).reshape(time, -1, channels).at[:, position].get(mode="promise_in_bounds")
   grey = [((words >> shift) & 255).astype(jnp.float32) for shift in (0, 8, 16, 24)]
   upper = grey[0] + (grey[1] - grey[0]) * across
@@ -93,7 +93,7 @@ def _homogeneous(points: Float[Array, "*b 3 2"]) -> Float[Array, "*b 3 3"]:
 
 
 def _inverse(m: Float[Array, "*b 3 3"]) -> Float[Array, "*b 3 3"]:
-  """By cofactors: exact to rounding for 3x3, and element-wise where a batched solver would be a library call."""
+  """By cofactors: exact to rounding for 3x3, and element-wise, where a batched solver would call a library."""
   a, b, c = m[..., 0, :], m[..., 1, :], m[..., 2, :]
   cofactors = jnp.stack([jnp.cross(b, c), jnp.cross(c, a), jnp.cross(a, b)], axis=-1)
   return cofactors / jnp.sum(a * jnp.cross(b, c), axis=-1)[..., None, None]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import spread
+from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import extraction
@@ -64,7 +64,7 @@ def zero_shot(name: str, config) -> ZeroShot:
   except DataError as error:
     raise DataError(f"{error} (asked for by {key}.dataset, to evaluate while training; name others with"
                     f" --config.evals=NAME,NAME,... or set {key}.every=0)") from error
-  rows = spread(split.subjects, settings.max_sequences)
+  rows = rows_of_whole_subjects(split.subjects, settings.max_sequences)
   trials_of(protocol, Labels.of(split, rows))
   return ZeroShot(
     name=name, split=split, rows=rows, protocol=protocol, every=settings.every, last=config.train.steps,

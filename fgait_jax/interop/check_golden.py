@@ -1,9 +1,10 @@
-"""Holds the P3D network and its training step against recorded arrays of the official module.
+"""Compares the P3D network and its training step with recorded arrays of the official module.
 
   python -m fgait_jax.interop.check_golden FILE.npz
 
-The file names its architecture in `meta`; arrays are in torch layout. Every recorded array is recomputed by the pieces
-that train (network, loss, optimizer, moving average), one line each; exit status 1 if any is beyond its tolerance.
+The file describes its architecture in `meta`; arrays are in torch layout. Every recorded array is recomputed with the
+code that trains (network, loss, optimizer, moving average) and gives one line; the exit status is 1 if any error is
+beyond its tolerance.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from fgait_jax.training.optimizers import make_optimizer
 from fgait_jax.training.state import Graph, stats_of
 from fgait_jax.training.step import ema_rate
 
-# Of each array's largest magnitude, float32. The first prefix that fits counts.
+# Largest error by prefix of the name, relative to the array's largest magnitude. The first prefix that fits counts.
 TOLERANCES = {"eval/": 1e-4, "train/loss": 1e-5, "train/": 1e-4, "grad/": 1e-3, "student": 1e-5, "teacher": 1e-5}
 OWN = "end to end: "
 _META = ("layers", "channels", "bins", "crops", "lr", "weight_decay", "momentum", "logit_scale", "label_smoothing",
@@ -57,7 +58,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-  """A recorded file. `weights` is the state dict teacher and student start from; views are [b t h w c]."""
+  """A recorded file. `weights` is the initial state dict of teacher and student; views are [b t h w c]."""
 
   meta: dict
   weights: dict[str, np.ndarray]
@@ -67,7 +68,7 @@ class Golden:
 
 
 def load(path: pathlib.Path) -> Golden:
-  """Raises `DataError` naming what the file lacks."""
+  """Reads a recorded file; raises `DataError` naming what it lacks."""
   try:
     with np.load(path, allow_pickle=False) as file:
       arrays = {name: file[name] for name in file.files}
@@ -113,16 +114,16 @@ def _to_torch(x: jax.Array) -> np.ndarray:
 
 
 def _encode_parts(encoder: P3D, frames: jax.Array, crop_list: tuple[int, ...]) -> parts.FeatureMap:
-  """`P3D.encode_parts` in the official order: groups are runs of the batch, their first halves aligned."""
+  """`P3D.encode_parts` in the official order: groups are consecutive samples, and the first half of each is aligned."""
   b, count = frames.shape[0], len(crop_list)
-  # [group, half, member] of the official batch, to the order of models/crops.py: by member, then half, then group.
+  # From the official order (group, half, member) to that of models/crops.py (member, half, group).
   order = np.arange(b).reshape(count, 2, -1).transpose(2, 1, 0).reshape(-1)
   found = encoder.encode_parts(frames[order], jnp.ones((b, frames.shape[1]), bool), crop_list=crop_list)
   return jax.tree.map(lambda x: x[np.argsort(order)], found)
 
 
 def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
-  """Every stage of the forward pass with running statistics, and crops with the first and last sequence recorded."""
+  """(name, array) of each stage of the forward pass in evaluation mode, and of crops of the first and last sequence."""
   @jax.jit
   def run(params, stats, frames):
     network = graph.merge(params, stats)
@@ -147,7 +148,7 @@ def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Itera
 
 
 def _updates_per_crop(golden: Golden) -> int:
-  """How often the recording updated student statistics a crop: 2 where it recomputed activations in backward."""
+  """How often the recording updated student statistics per crop: 2 if it recomputed activations in backward."""
   name = "layer0.forward_block.1.num_batches_tracked"
   after = golden.recorded.get(f"student_after_step/{name}")
   if after is None or name not in golden.weights:
@@ -156,10 +157,10 @@ def _updates_per_crop(golden: Golden) -> int:
 
 
 def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterator[tuple[str, np.ndarray]]:
-  """One step from equal teacher and student: values, loss, gradients, parameters and statistics after it.
+  """(name, array) of one step from equal teacher and student: values, loss, gradients, and the state after it.
 
-  Parameters after the step are made twice: of the recorded gradients, which holds optimizer and moving average to their
-  own tolerance, and (under `OWN`) of ours, whose error may be what is allowed to gradients.
+  Parameters after the step are computed twice: from the recorded gradients, to check optimizer and moving average to
+  their own tolerance, and (prefix `OWN`) from our gradients, within the tolerance of gradients.
   """
   meta = golden.meta
   crops = tuple(meta["crops"])
@@ -220,19 +221,19 @@ def _updated(golden: Golden, params: dict, gradients: dict, mark: str) -> Iterat
 
 
 def check(path: pathlib.Path) -> list[Line]:
-  """One line for every array of the file, in its order; an array nothing computes has an infinite error."""
+  """One line for every array of the file, in its order; an array that is not recomputed has an infinite error."""
   golden = load(path)
   graph, params, stats = build(golden)
   with jax.default_matmul_precision("highest"):  # GPU and TPU round the factors of float32 products by default
     computed = dict(evaluation(golden, graph, params, stats)) | dict(training(golden, graph, params, stats))
-  # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise, 1e-8 where
-  # others are 1: an error of float32's resolution of the largest gradient passes in any array.
+  # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise: 1e-8 where others are 1.
+  # So any gradient may differ by float32's resolution of the largest gradient.
   gradients = [np.max(np.abs(v), initial=0.0) for k, v in golden.recorded.items() if k.startswith("grad/")]
   noise = np.finfo(np.float32).eps * max(gradients, default=0.0) / TOLERANCES["grad/"]
   lines = []
   for name, expected in golden.recorded.items():
     if name.endswith("num_batches_tracked"):
-      continue  # a count of calls, which we do not keep; it only says how often statistics were updated
+      continue  # a count of calls, which we do not store; see `_updates_per_crop`
     tolerance = next((t for prefix, t in TOLERANCES.items() if name.startswith(prefix)), 0.0)
     floor = noise if name.startswith("grad/") else 0.0
     lines.append(Line(name, _relative_error(computed.get(name), expected, floor), tolerance))
@@ -241,7 +242,8 @@ def check(path: pathlib.Path) -> list[Line]:
 
 
 def _end_to_end(golden: Golden, name: str, ours: np.ndarray) -> Line:
-  """A stepped parameter by our own gradient; to 1e-5 adds what an error of 1e-3 in the gradient makes of the step."""
+  """A parameter after a step with our gradient. Its tolerance is the usual one plus the effect on the step of an error
+  in the gradient of the size allowed there."""
   who, parameter = name.removeprefix(OWN).split("_after_step/")
   expected = golden.recorded[f"{who}_after_step/{parameter}"]
   gradient = golden.recorded.get(f"grad/{parameter}", ours)
@@ -260,11 +262,11 @@ def _relative_error(ours: np.ndarray | None, expected: np.ndarray, floor: float)
 
 
 def main(arguments: list[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(description="Holds the P3D network against recorded arrays of the official module.")
+  parser = argparse.ArgumentParser(description="Compares the P3D network with recorded arrays of the official module.")
   parser.add_argument("file", metavar="FILE.npz")
   given = parser.parse_args(arguments).file
   try:
-    preflight.settle()
+    preflight.configure_jax()
     lines = check(local_path(given, "the file"))
   except FgaitError as error:
     print(error, file=sys.stderr)

@@ -1,11 +1,11 @@
-"""Weights and networks for use without this code base.
+"""Exports weights and networks for use without this code base.
 
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format safetensors   parameters and statistics by our paths
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under the released names (P3D)
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax           frames -> embedding, weights inside
 
-The last needs only jax and flatbuffers to run (`load.py` beside it): any number of sequences and frames, on any of the
-platforms named.
+The last needs only jax and flatbuffers to run (`load.py` is written beside it). It takes any number of sequences and
+frames, on any of the chosen platforms.
 """
 
 import argparse
@@ -59,17 +59,20 @@ if __name__ == "__main__":
 
 
 def embedding_function(pretrained: Pretrained):
-  """(frames uint8 [b t 64 64 c], valid bool [b t]) -> what evaluation compares [b p e], running statistics, weights
-  inside: what was learnt last (`Pretrained.embedding`), each part at unit length but for `recognition`."""
+  """The function (frames uint8 [b t 64 64 c], valid bool [b t]) -> float32 [b p e] with the weights inside.
+
+  It returns the embedding that evaluation compares, `Pretrained.embedding`, in evaluation mode: each part at unit
+  length, except for `recognition`.
+  """
   params, stats = jax.tree.map(np.asarray, (pretrained.params, pretrained.stats))
-  learnt = pretrained.embedding
+  embedding = pretrained.embedding
 
   def embed(frames, valid):
     network = pretrained.graph.merge(params, stats)
     network.eval()
     found = network.embed(prepare(frames, width=pretrained.config.augment.width), valid)
-    values = getattr(found, learnt).astype(jnp.float32)
-    if learnt == "recognition":
+    values = getattr(found, embedding).astype(jnp.float32)
+    if embedding == "recognition":
       return values
     return values / jnp.maximum(jnp.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
@@ -135,9 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:
-    preflight.settle()
+    preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
     checkpoint, platforms = local_path(options.checkpoint, "the checkpoint"), tuple(options.platforms.split(","))
     written = run(checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)

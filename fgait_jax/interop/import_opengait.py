@@ -1,5 +1,5 @@
-"""Turns a checkpoint of OpenGait into one of ours: every evaluation runs on it, and `config.train.start_from` trains it
-further.
+"""Converts a checkpoint of OpenGait into one of ours, for every evaluation and, by `config.train.start_from`, for
+further training.
 
   python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student]
 
@@ -39,7 +39,7 @@ _FINE_TUNE = ("FCs.", "BNNecks.")  # heads of fine-tuned checkpoints; our fine-t
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """What the shapes of a state dict say of the network."""
+  """The network's sizes, as inferred from the shapes of a state dict."""
 
   layers: tuple[int, int, int, int]
   channels: tuple[int, int, int, int]
@@ -48,7 +48,7 @@ class Architecture:
 
 
 def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The state dict of a file, float32, without the prefixes that training in parallel puts before every key; raises
+  """The state dict of a file, float32, without the prefixes that parallel training adds to every key. Raises
   `CheckpointError` where it cannot be read as weights only."""
   if not path.is_file():
     raise CheckpointError(f"{path} is no file")
@@ -81,15 +81,16 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:
-  """(which, its state dict without prefix, keys left aside on purpose).
+  """(name of the network, its state dict without prefix, keys left out on purpose).
 
-  A pretraining checkpoint holds teacher and student: the teacher is taken unless `network` says otherwise. Keys of the
-  other network and of fine-tuning heads are left aside; a state dict without prefixes is taken whole.
+  A pretraining checkpoint holds teacher and student: the teacher is taken unless `network` is "student". Keys of the
+  other network and of fine-tuning heads are left out; a state dict without prefixes is taken whole. Raises
+  `CheckpointError` where `network` is not there.
   """
   found = [which for which, prefix in _PREFIXES.items() if any(k.startswith(prefix) for k in state)]
   if not found:
     if network is not None:
-      raise CheckpointError(f"no key begins with {_PREFIXES[network]!r}; leave --network away for this checkpoint")
+      raise CheckpointError(f"no key begins with {_PREFIXES[network]!r}; leave out --network for this checkpoint")
     aside = [k for k in state if k.startswith(_FINE_TUNE)]
     return "network", {k: v for k, v in state.items() if k not in aside}, aside
   network = network or found[0]
@@ -103,7 +104,7 @@ def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict
 
 
 def infer(state: dict[str, np.ndarray]) -> Architecture:
-  """Layers and channels from keys and shapes; raises `CheckpointError` naming the key it looked for."""
+  """The architecture from keys and shapes; raises `CheckpointError` naming the key that is missing."""
   def shape(name: str) -> tuple[int, ...]:
     if name not in state:
       raise CheckpointError(f"the state dict lacks {name}: is this a P3D network of OpenGait (DeepGaitV2)?")
@@ -120,7 +121,7 @@ def infer(state: dict[str, np.ndarray]) -> Architecture:
 
 
 def create(architecture: Architecture) -> GaitNetwork:
-  """The network of that architecture, freshly drawn; call it under `nnx.eval_shape` for shapes only."""
+  """A network of that architecture with random weights; call it under `nnx.eval_shape` for shapes only."""
   rngs = nnx.Rngs(0)
   encoder = P3D(
     layers=architecture.layers, channels=architecture.channels, in_channels=architecture.in_channels, rngs=rngs
@@ -129,7 +130,8 @@ def create(architecture: Architecture) -> GaitNetwork:
 
 
 def convert(state: dict[str, np.ndarray]) -> tuple[Architecture, dict, dict]:
-  """(architecture, parameters, statistics) of one network's state dict; raises listing every key that does not fit."""
+  """(architecture, parameters, statistics) of one network's state dict; raises `CheckpointError` listing every key that
+  does not fit."""
   architecture = infer(state)
   _, params, stats = nnx.split(nnx.eval_shape(lambda: create(architecture)), nnx.Param, nnx.BatchStat)
   params, stats = (names.import_tree(state, nnx.to_pure_dict(tree)) for tree in (params, stats))
@@ -144,7 +146,10 @@ def convert(state: dict[str, np.ndarray]) -> tuple[Architecture, dict, dict]:
 
 
 def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *, out: pathlib.Path, step: int, source):
-  """Our checkpoint of {"teacher": (params, stats), "student": ...} at `step`, with a fresh optimizer state."""
+  """Writes {"teacher": (params, stats), "student": ...} as our checkpoint at `step`, with a new optimizer state.
+
+  Returns its configuration. Raises `CheckpointError` where `out` holds a checkpoint already.
+  """
   variant = variant_of(architecture.layers, architecture.channels)
   if architecture.embed_features != architecture.channels[-1]:
     raise CheckpointError(
@@ -167,7 +172,8 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
 
 
 def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
-  """Converts `path`; returns lines that say what was done. Teacher and student are both kept where both are there."""
+  """Converts `path` and returns lines that describe the result. Without `network`, teacher and student are both kept if
+  both are there."""
   state = read_state(path)
   both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
   wanted = ("teacher", "student") if both else (network,)
@@ -188,14 +194,14 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
 
 
 def main(arguments: list[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(description="Turns a checkpoint of OpenGait into one of ours.")
+  parser = argparse.ArgumentParser(description="Converts a checkpoint of OpenGait into one of ours.")
   parser.add_argument("checkpoint")
   parser.add_argument("--out", required=True, help="folder of the new checkpoint")
   parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
   options = parser.parse_args(arguments)
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:
-    preflight.settle()
+    preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
     print("\n".join(run(local_path(options.checkpoint, "the checkpoint"), out=out, network=options.network)))
   except FgaitError as error:

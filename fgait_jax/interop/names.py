@@ -1,7 +1,7 @@
-"""Names of the released network's state dict and of ours, and the change of layout between them.
+"""Maps names and array layouts between the released network's state dict and our parameters.
 
-A state dict here is a mapping from torch names without `teacher_backbone.` to numpy arrays in torch layout. Ours is two
-nested dictionaries of arrays, parameters and running statistics, whose blocks after a stage's first are stacked.
+A state dict here is a mapping from torch names without `teacher_backbone.` to numpy arrays in torch layout. Our side is
+two nested dictionaries of arrays, parameters and running statistics; all blocks of a stage but the first are stacked.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# Our layer inside a block -> torch's. Blocks within frames (stage 1) and P3D blocks name theirs differently.
+# Our layer inside a block -> torch's. Blocks within frames (stage 1) and P3D blocks have different names.
 _FRAME_BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
 _P3D_BLOCK = {
   "conv1": "conv1.forward_block.0", "norm1": "conv1.forward_block.1",
@@ -24,14 +24,14 @@ _HEAD = {"fc1": "0.fc_bin", "norm1/norm": "1.bn1d", "fc2": "3.fc_bin", "norm2/no
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-  """One array of ours: torch's name, with `{}` for the number of the block where `stacked`."""
+  """Torch's name for one of our arrays, with `{}` for the number of the block where `stacked`."""
 
   torch: str
   stacked: bool
 
 
 def leaf(path: str) -> Leaf:
-  """The torch side of one "/"-joined path of ours, such as "encoder/stage2/rest/conv1/kernel"."""
+  """Torch's name for one of our paths, such as "encoder/stage2/rest/conv1/kernel"; raises `KeyError` for others."""
   parent, name = path.rsplit("/", 1)
   if match := re.fullmatch(r"encoder/stem(_norm)?", parent):
     layer = f"layer0.forward_block.{1 if match[1] else 0}"
@@ -93,7 +93,7 @@ def unflatten(leaves: dict[str, object]) -> dict:
 
 
 def torch_names(path: str, shape: tuple[int, ...]) -> list[str]:
-  """All torch names behind one of our arrays, in the order of its stack."""
+  """The torch names of one of our arrays: one for each block of a stack, in its order."""
   place = leaf(path)
   return [place.torch.format(i + 1) for i in range(shape[0])] if place.stacked else [place.torch]
 
@@ -111,7 +111,7 @@ def export_tree(tree: dict) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-  """What reading a state dict gave. The lists name torch keys; `values` is complete only when they are empty."""
+  """The result of reading a state dict. The lists name torch keys; `values` is complete only when both are empty."""
 
   values: dict
   missing: list[str]
@@ -120,7 +120,7 @@ class Import:
 
 
 def import_tree(state: dict[str, np.ndarray], abstract: dict) -> Import:
-  """Fills a tree of our shapes from a torch state dict; what is missing or misshapen is listed, never made up."""
+  """Fills a tree of our shapes from a torch state dict; missing and misshapen arrays are listed and left out."""
   values, missing, misshapen, used = {}, [], [], set()
   for path, want in flatten(abstract).items():
     names = torch_names(path, want.shape)

@@ -1,10 +1,10 @@
-"""A batch of frames as chunks whose intermediate results stay in a CPU's caches."""
+"""Splits a batch of frames into chunks whose intermediate results fit into a CPU's caches."""
 
 from fgait_jax.typing import Array, Float
 
 
 def split(x: Float[Array, "n h w c"], *, pixels: int) -> Float[Array, "k f h w c"]:
-  """As many frames a chunk as make `pixels` at most (one frame at least) and divide the batch."""
+  """Equal chunks, as large as possible with at most `pixels` pixels each (but at least one frame)."""
   n, h, w, _ = x.shape
   frames = max(f for f in range(1, n + 1) if n % f == 0 and (f == 1 or f * h * w <= pixels))
   return x.reshape(n // frames, frames, *x.shape[1:])

@@ -1,8 +1,8 @@
 """Three convolutions of frames: within each, along time, and pointwise; none has a bias.
 
-Held in the layout [b t h w c]. XLA's own convolution is slow on CPU where a kernel spans time and space at once, and in
-the gradient of the weights. So time is convolved apart from space; on CPU, in float32, wide kernels go by Winograd's
-products, or by matrix products over patches at stride two. Elsewhere all is plain.
+The layout is [b t h w c]. XLA's own convolution is slow on CPU where a kernel spans time and space at once, and in the
+gradient of the weights. So time and space are convolved separately; on CPU, in float32, wide kernels use Winograd's
+algorithm, or at stride two matrix products over patches. All other cases use XLA's convolution.
 """
 
 import functools
@@ -16,13 +16,13 @@ from jax.ad_checkpoint import checkpoint_name
 from fgait_jax.kernels import patches, products, winograd
 from fgait_jax.typing import Array, Float
 
-SAVED = "convolution"  # name of every convolution's output, for rematerialisation that keeps those
-_WIDE = 32  # channels in and out from which the fast paths pay for their transforms, and for their compilation
+SAVED = "convolution"  # name of every convolution's output, for rematerialisation that saves those
+_WIDE = 32  # input and output channels from which the fast paths repay their transforms and their compilation
 
 
 def plain(x: Float[Array, "n h w c"], kernel: Float[Array, "i j c d"], *, stride: int = 1) -> Array:
-  """XLA's cross-correlation with half a window of zeros around, in the dtype of `x`, on any platform: what the others
-  are tested against."""
+  """XLA's cross-correlation with half a window of zeros around, in the dtype of `x`, on any platform. The fast paths
+  are tested against it."""
   padding = [(window // 2, window // 2) for window in kernel.shape[:2]]
   return jax.lax.conv_general_dilated(
     x, kernel.astype(x.dtype), (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -32,9 +32,9 @@ def plain(x: Float[Array, "n h w c"], kernel: Float[Array, "i j c d"], *, stride
 def plain_kernel_gradient(
   x: Float[Array, "n h w c"], gradient: Float[Array, "n i j d"], *, shape: tuple[int, ...], stride: int, dtype
 ) -> Float[Array, "i j c d"]:
-  """The gradient of `plain` by a kernel of such a shape: the convolution of `x` with the gradient, summed over samples.
+  """The gradient of `plain` by a kernel of `shape`: the convolution of `x` with the gradient, summed over samples.
 
-  It leaves in `dtype`, float32 also where the operands are bfloat16; jax's own leaves in theirs (`kernels.products`).
+  Its dtype is `dtype`, float32 even where the operands are bfloat16; jax's own has theirs (see `kernels.products`).
   """
   padding = []
   for size, window, count in zip(x.shape[1:3], shape[:2], gradient.shape[1:3], strict=True):
@@ -49,7 +49,7 @@ def plain_kernel_gradient(
 def frame_convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"], *, stride: int = 1) -> Array:
   """3 x 3 over every frame with one pixel of zeros around it, as torch's `padding=1` (also at stride 2).
 
-  In the dtype of `x`; the gradient by `kernel` is in the kernel's own, so the kernel comes as it is kept.
+  Computed in the dtype of `x`; the gradient by `kernel` has the kernel's dtype, so pass the stored kernel uncast.
   """
   return _convolution(x, kernel, stride)
 
@@ -63,8 +63,8 @@ def time_convolution(x: Float[Array, "b t h w c"], kernel: Float[Array, "3 c d"]
 
 def _fast(x, kernel, stride: int):
   """The module that convolves faster than XLA on CPU, or None."""
-  counted = all(isinstance(size, int) for size in x.shape)  # an export with symbolic sizes cannot cut chunks
-  if not counted or min(kernel.shape[2:]) < _WIDE or not x.dtype == kernel.dtype == jnp.float32:
+  concrete = all(isinstance(size, int) for size in x.shape)  # an export with symbolic sizes cannot cut chunks
+  if not concrete or min(kernel.shape[2:]) < _WIDE or not x.dtype == kernel.dtype == jnp.float32:
     return None
   return winograd if stride == 1 else patches
 

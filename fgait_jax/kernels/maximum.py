@@ -1,8 +1,9 @@
 """The maximum over an axis, whose gradient goes to one position: the first that is highest, as torch's `max(dim)`.
 
-jax's own gradient is (x == max) / count(x == max), for which XLA may compute x anew and round otherwise: then nothing
-is equal (0 / 0), or mask and count differ, on one device as on many (jax-ml/jax#40564 is the same of `jnp.maximum`).
-Frames of a silhouette tie at most positions, and what lies below got gradients wrong by a third, or not numbers.
+jax's own gradient is (x == max) / count(x == max), for which XLA may recompute x and round it differently. Then no
+entry is equal (0 / 0), or mask and count disagree, on one device and on many (jax-ml/jax#40564 is the same for
+`jnp.maximum`). Frames of a silhouette are equal at most positions; the layers below got gradients that were wrong by a
+third, or NaN.
 """
 
 import functools

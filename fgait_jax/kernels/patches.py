@@ -1,7 +1,7 @@
 """3 x 3 convolution at stride two, one pixel of zeros around, as matrix products over patches; float32 on CPU.
 
-A few frames at a time: the patches of one chunk stay in cache; all patches of a batch at once would be nine times the
-activations.
+A few frames at a time, so that the patches of a chunk stay in cache; all patches of a batch would be nine times as
+large as its activations.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from fgait_jax.kernels import chunks
 from fgait_jax.typing import Array, Float
 
-_PIXELS = 1408  # of the output, a chunk
+_PIXELS = 1408  # of the output, per chunk
 
 # Input rows 2r and 2r + 1 as (tap, output row less r) of the outputs that read them; the same for columns.
 _READERS = ((1, 0),), ((2, 0), (0, 1))
@@ -38,7 +38,7 @@ def gradients(
   def one(g):
     g = jnp.pad(g, ((0, 0), (0, 1), (0, 1), (0, 0)))
 
-    def pixel(rows, columns):  # one of the four under every output, by a product of its own
+    def pixel(rows, columns):  # the gradient of one of the four input pixels per output, by one matrix product
       taps = [(*row, *column) for row in rows for column in columns]
       read = jnp.concatenate([g[:, i : i + high, j : j + wide] for _, i, _, j in taps], axis=-1)
       weights = jnp.concatenate([kernel[y, x].T for y, _, x, _ in taps])

@@ -1,7 +1,8 @@
 """Products with weights, whose gradients by the weights are float32 whatever the activations are.
 
-The gradient of a weight is a sum over all entries of a batch, and over devices. In bfloat16 a product is accumulated in
-float32 but rounded as it leaves, before devices are summed; here it leaves in float32. In float32 nothing differs.
+The gradient of a weight is a sum over all entries of a batch, and over devices. A product of bfloat16 arrays is
+accumulated in float32, but its result is rounded to bfloat16 before the sum over devices; here it stays float32. With
+float32 arrays nothing differs.
 """
 
 import functools
@@ -16,7 +17,7 @@ from fgait_jax.typing import Array, Float
 def einsum(equation: str, x: Float[Array, "..."], kernel: Float[Array, "..."]) -> Float[Array, "..."]:
   """`jnp.einsum` in the dtype of `x`, as is the gradient by `x`; the gradient by `kernel` has the kernel's dtype.
 
-  Every letter of `equation` stands in two of its three terms, as in "nd,de->ne".
+  Every letter of `equation` must occur in two of its three terms, as in "nd,de->ne".
   """
   return jnp.einsum(equation, x, kernel.astype(x.dtype))
 

@@ -1,7 +1,7 @@
-"""Low-rank updates (LoRA, Hu et al., arXiv 2106.09685) on trees of parameters: kernel + scale A B. No model knows.
+"""Low-rank updates (LoRA, Hu et al., arXiv 2106.09685) on trees of parameters: kernel + scale A B. Models are unaware.
 
 Parameters are flat here: {"encoder/blocks/mlp/up/kernel": array, ...}. The update of a kernel is two more entries,
-"lora/<kernel>/a" and "lora/<kernel>/b". B starts at zero, so the network starts as it was.
+"lora/<kernel>/a" and "lora/<kernel>/b". B starts at zero, so the network starts unchanged.
 """
 
 import math
@@ -25,10 +25,11 @@ def create(
 ) -> dict[str, Array]:
   """Updates of every parameter that `table` names: A normal with variance 1 / inputs, B zero; `params` may be shapes.
 
-  A row of `table` is (pattern over the parameter's path, axes of the window it slides): a kernel is [stack .., window
-  .., in, out], and its update has one rank-r product for each place in the stack, from all inputs of the window.
+  A row of `table` is (pattern over the parameter's path, number of window axes of a convolution, else 0). A kernel is
+  [stack .., window .., in, out]; its update has one product of rank `rank` per stacked layer, from all inputs of the
+  window.
 
-  Raises `ConfigError` for a rank below 1, a parameter that two rows match, or where there is none to update.
+  Raises `ConfigError` for a rank below 1, a parameter that two rows match, or no parameter to update.
   """
   if rank < 1:
     raise ConfigError(f"config.fine_tune.rank={rank} must be at least 1")
@@ -49,7 +50,7 @@ def create(
 
 
 def merge(params: Mapping[str, Array], *, scale: float) -> dict[str, Array]:
-  """`params` with all updates among them added to their kernels and gone: the tree of the network itself."""
+  """Adds the updates in `params` to their kernels and drops them: the result is the tree of the network itself."""
   merged = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
   for name in [name for name in params if name.startswith(PREFIX) and name.endswith("/a")]:
     kernel = name.removeprefix(PREFIX).removesuffix("/a")

@@ -1,6 +1,6 @@
-"""All backbones by name, the network of one, and the tables of its parameters.
+"""All backbones by name, the network built on one, and the tables of its parameters.
 
-A table holds the rows of one backbone and of what stands on it. `tests/golden/parameters.txt` lists all sizes.
+A table joins the rows of the backbone and of the modules on top of it. `tests/golden/parameters.txt` lists all sizes.
 """
 
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
   temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, rngs: nnx.Rngs,
 ) -> GaitNetwork:
-  """The network `variant` of backbone `name`; arguments as the keys of `fgait_jax/defaults.py: model`.
+  """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults.py`.
 
   Raises `ConfigError` naming the known values for an unknown one.
   """
@@ -47,7 +47,7 @@ def create_network(
 
 
 def sharding(backbone: Backbone) -> rules.Table:
-  """Rows of all parameters of a network on `backbone`, whatever fine-tuning adds: of each, exactly one."""
+  """Rows of all parameters of a network on `backbone`, those that fine-tuning adds included: exactly one for each."""
   return (
     *rules.VECTORS, *rules.under("encoder", backbone.sharding), *network.SHARDING, *recognition.SHARDING,
     *prompts.SHARDING, *adapters.SHARDING,

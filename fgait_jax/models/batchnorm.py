@@ -1,9 +1,9 @@
 """Batch normalisation that ignores padding and keeps torch's running statistics.
 
-Differs from `flax.nnx.BatchNorm` in what the reference needs: entries can be declared not valid, and the running
+Differs from `flax.nnx.BatchNorm` in what the reference needs: entries can be marked as not valid, and the running
 variance is the unbiased one (N / (N - 1)), as torch stores it. Under `jax.jit` with a sharded batch the statistics are
-those of the global batch, because the sums over the batch axis are. For its gradient it keeps its input in the input's
-own dtype, and one mean and deviation a channel; differentiated by jax it would keep float32 copies of the input.
+those of the global batch, because the sums over the batch axis are. For the gradient it saves its input in the input's
+own dtype, and a mean and deviation per channel; jax's own differentiation would save float32 copies of the input.
 """
 
 import functools
@@ -60,8 +60,8 @@ def _affine(x, scale, bias, mean, inverse):
 def _normalise(x, scale, bias, valid, shift, epsilon: float):
   """(normalised `x`, mean, unbiased variance), of which the last two pass no gradient.
 
-  Moments are taken about `shift`, the running mean: about zero a mean far from it would cost the variance its digits,
-  and about the batch's own mean the second moment could only be summed over devices after the first.
+  Moments are taken about `shift`, the running mean. About zero, the variance would lose precision where the mean is
+  large; about the batch's own mean, the second moment could be summed over devices only after the first.
   """
   return _forward(x, scale, bias, valid, shift, epsilon)[0]
 
@@ -90,7 +90,7 @@ _normalise.defvjp(_forward, _backward)
 
 
 def _weights(x: Array, valid: Array | None) -> tuple[Array, Array]:
-  """One for what counts and zero for the rest, in the axes of `x`, and how many entries a channel count."""
+  """Weights, 1 where valid and else 0, that broadcast to `x`, and the number of valid entries per channel."""
   entries = x.size // x.shape[-1]
   if valid is None:
     return jnp.float32(1), jnp.float32(entries)
@@ -99,7 +99,7 @@ def _weights(x: Array, valid: Array | None) -> tuple[Array, Array]:
 
 
 def _sums(one: Float[Array, "n *lead d"], other: Float[Array, "n *lead d"]) -> Float[Array, "2 d"]:
-  """Both summed over all axes but the last: within samples, which no device shares, and then over samples at once, so
-  that devices meet once and not twice."""
+  """Both arrays summed over all axes but the last. Each sample is summed first, which needs no communication; then both
+  sums over samples are one, so that devices communicate once and not twice."""
   within = jnp.stack([jnp.sum(x, axis=tuple(range(1, x.ndim - 1))) for x in (one, other)])
   return jnp.sum(within, axis=1)

@@ -21,10 +21,10 @@ SHARDING = (
 )
 LOW_RANK = ((r"(attention/(query|key|value|out)|mlp/(up|down))/kernel", 0),)
 
-UNROLLED = 2  # layers of a stack that is written out: a loop's gradient copies what it keeps, a fifth of its time
+UNROLLED = 2  # stacks of up to so many layers are unrolled: a scan copies what its gradient saves, a fifth of its time
 POLICIES = {
-  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # keeps products with weights
-  "full": jax.checkpoint_policies.nothing_saveable,  # keeps the inputs of blocks
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,  # saves products with weights
+  "full": jax.checkpoint_policies.nothing_saveable,  # saves the inputs of blocks only
 }
 
 
@@ -44,7 +44,7 @@ class Linear(nnx.Module):
 
 
 class LayerNorm(nnx.Module):
-  """Layer norm over the last axis: of one position only, so nothing passes between positions, frames or samples."""
+  """Layer norm over the last axis; positions, frames and samples do not affect each other."""
 
   def __init__(self, features: int, *, epsilon: float = 1e-5):
     self.scale = nnx.Param(jnp.ones(features))
@@ -55,7 +55,7 @@ class LayerNorm(nnx.Module):
     return _layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
 
 
-@functools.partial(jax.checkpoint, static_argnums=3)  # keeps `x` as it is, not in float32, centred and normalised
+@functools.partial(jax.checkpoint, static_argnums=3)  # saves `x` in its dtype, not float32 intermediates
 def _layer_norm(x, scale, bias, epsilon: float):
   y = x.astype(jnp.float32)
   y = y - jnp.mean(y, axis=-1, keepdims=True)
@@ -111,7 +111,8 @@ def create_blocks(
 ) -> Block:
   """`layers` blocks as one module whose parameters have a leading axis of layers; `hidden` defaults to 4 x width.
 
-  Branches end small, by 1 / sqrt(2 layers) (GPT-2), so that an untrained network passes on what its stem gives.
+  The last kernel of each residual branch is drawn smaller, by 1 / sqrt(2 layers) (GPT-2), so that an untrained network
+  passes on the output of its stem.
   """
   gain = (2 * layers) ** -0.5
   create = nnx.vmap(
@@ -123,7 +124,7 @@ def create_blocks(
 def run_blocks(
   blocks: Block, x: Float[Array, "b n d"], present: Bool[Array, "b n"], *, remat: str = "none"
 ) -> Float[Array, "b n d"]:
-  """Runs stacked blocks by a scan, so that compile time does not grow with depth; very short stacks without."""
+  """Runs stacked blocks by a scan, so that compile time does not grow with depth; very short stacks are unrolled."""
   def run(block, x, present):
     return block(x, present)
 

@@ -1,10 +1,10 @@
-"""The student's crops: a batch in groups, each group in horizontal strips of its own number (FoundationGait A2).
+"""The student's crops: a batch in groups, and each group in a number of horizontal strips (FoundationGait A2).
 
 Of G groups, group i holds samples i, i + G, i + 2 G and so on. Its even members are cut into P aligned strips of rows,
 its odd members into P + 1 strips shifted by half a strip, whose rows beyond the body are padding; with P = 1 nothing is
-cut. The reference takes runs of the batch instead, which is the same but for the order. In this order a device that
-holds a run of the batch holds its share of every group, so cutting and stitching move nothing between devices where the
-batch is a multiple of 2 G times their number.
+cut. The groups of the reference are consecutive samples; only the order differs. In our order, a device with
+consecutive samples holds its share of every group, so cutting and stitching move nothing between devices if the batch
+is a multiple of 2 G times their number.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ def check_batch(
   batch: int, crop_list: tuple[int, ...], *, asked: str = "", crops_key: str = "config.student.crop_list",
   devices: int = 1,
 ) -> None:
-  """Raises `ConfigError` unless a batch divides over `devices` and into the groups of a crop list, and those into
-  halves where any is cut. `asked` says where the batch comes from, if not from config.data.batch_size."""
+  """Raises `ConfigError` unless a batch divides over `devices` and into the groups of a crop list, and the groups into
+  halves if any is cut. `asked` names the batch in the message, "" for config.data.batch_size."""
   crop_list = tuple(crop_list)
   if not crop_list or any(parts not in PARTS for parts in crop_list):
     raise ConfigError(f"{crops_key}={crop_list}: each must be a number of strips, 1, 2, 4 or 8")
@@ -56,9 +56,8 @@ def merge(groups: list) -> Array:
 
 @dataclasses.dataclass(frozen=True)
 class Strips:
-  """How one group is cut: into `parts` strips of rows, which lie on axis 2. Two samples, an even and an odd one, give
-  `2 parts + 1` strips that follow each other, each sample's from top to bottom; with one part a group stays as it is.
-  """
+  """Cuts a group into `parts` strips of rows (axis 2). Two samples, an even and an odd one, give `2 parts + 1`
+  consecutive strips, each sample's from top to bottom; with one part a group stays as it is."""
 
   parts: int
 
@@ -82,7 +81,7 @@ class Strips:
     return merge([_stitch(x[:, : self.parts]), _stitch(x[:, self.parts :])[:, :, margin:-margin]])
 
   def repeat(self, x: Array) -> Array:
-    """[n ...] -> [strips ...]: what holds of a sample, for each of its strips."""
+    """[n ...] -> [strips ...]: the values of a sample, repeated for each of its strips."""
     if self.parts == 1:
       return x
     aligned, shifted = split(x, 2)
@@ -91,7 +90,7 @@ class Strips:
     )
 
   def fold_rows(self, table: Float[Array, "r d"], *, samples: int) -> Float[Array, "strips r/parts d"]:
-    """The rows of a table as the strips of so many samples see them."""
+    """The rows of `table` that each strip of `samples` samples covers; zeros where a strip is padding."""
     return self.fold(jnp.broadcast_to(table, (samples, 1, *table.shape)))[:, 0]
 
 

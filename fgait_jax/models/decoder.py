@@ -1,4 +1,4 @@
-"""The light decoder of masked modelling: from the features of visible tokens to the pixels of all."""
+"""The light decoder of masked modelling: predicts the pixels of all tokens from the features of the visible ones."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -20,7 +20,7 @@ SHARDING = (
 
 
 class Decoder(nnx.Module):
-  """A few narrow blocks over the whole grid of a window: strips that were encoded apart meet only here.
+  """A few narrow blocks over the whole grid of a window: only here do tokens of different strips attend to each other.
 
   Args:
     features: of the encoder. pixels: numbers in a patch, each of which gets a logit.

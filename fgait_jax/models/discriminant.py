@@ -1,6 +1,6 @@
-"""The last linear map of a network: all parts of a walk as one vector, seen along the directions that tell people
-apart. Its numbers are not trained by gradients; they are solved for at the end of pretraining
-(training/discriminant.py), and so are statistics, not parameters.
+"""The last linear map of a network: projects all parts of a walk, as one vector, onto the directions that separate
+people. It is fitted in closed form at the end of pretraining (training/discriminant.py), not trained by gradients, so
+its arrays are statistics, not parameters.
 """
 
 import jax.numpy as jnp
@@ -10,13 +10,13 @@ from fgait_jax.models.heads import unit
 from fgait_jax.typing import Array, Float
 
 
-def learnt(stats) -> bool:
-  """Whether a network's running statistics hold a discriminant that was solved for."""
+def is_fitted(stats) -> bool:
+  """Whether a network's running statistics hold a fitted discriminant."""
   return "discriminant" in stats and bool(jnp.any(stats["discriminant"]["kernel"]))
 
 
 class Discriminant(nnx.Module):
-  """(x - mean) @ kernel of pooled parts at unit length, at unit length again; all zero until it is learnt."""
+  """unit((x - mean) @ kernel), where x is all pooled parts, each at unit length; zero until it is fitted."""
 
   def __init__(self, parts: int, features_in: int, features_out: int):
     self.mean = nnx.BatchStat(jnp.zeros(parts * features_in))

@@ -1,4 +1,4 @@
-"""What a backbone gives: an encoder with this interface, and one record that says all that others must know of it.
+"""The interface of a backbone: an encoder's methods, and one record of all that other modules need to know of it.
 
 A backbone is one file of this folder; its record, `BACKBONE`, is listed in `models/backbones.py`, and no other file
 names its parameters. Patterns in a record are matched against whole "/"-joined paths within the encoder, such as
@@ -21,7 +21,7 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 class Encoder(Protocol):
   """Frames, in 0..1, to a grid of features with 16 rows. `features` counts the channels of the grid.
 
-  What comes out of a frame that is not valid is not `present`, and no frame that is valid depends on it.
+  Features of frames that are not valid are not `present`, and features of valid frames do not depend on them.
   """
 
   features: int
@@ -32,12 +32,12 @@ class Encoder(Protocol):
   def encode_parts(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...]
   ) -> FeatureMap:
-    """The batch in groups, group i in `crop_list[i]` strips of rows that do not see each other (`models.crops`). Raises
-    `ConfigError` where the groups do not divide the batch."""
+    """The batch in groups, group i in `crop_list[i]` strips of rows that are encoded independently (`models.crops`).
+    Raises `ConfigError` where the groups do not divide the batch."""
 
 
 class MaskingEncoder(Encoder, Protocol):
-  """An encoder that can leave tokens out: of a backbone with a decoder. n = s r q tokens, in this order."""
+  """An encoder that can leave tokens out, of a backbone with a decoder. Tokens n = s r q, in this order."""
 
   def choose_visible(
     self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
@@ -100,10 +100,10 @@ class Backbone:
     sharding: (pattern, logical axes of `parallel/rules.py`), one row for each parameter but biases and scales.
     low_rank: (pattern, axes of its window), the kernels that low-rank updates adapt (`models/adapters.py`).
     depth: (pattern, stacked), groups of layers from input to output, for layer-wise rates; where `stacked`, the leading
-      axis of the parameters counts layers. What is in no group learns at full rate.
+      axis of the parameters counts layers. A parameter in no group has the full rate.
 
-  Weight decay goes by names (`config.optim.rules`): parameters are called kernel, bias, scale, or after a position or
-  token.
+  Weight decay depends on the names of parameters (`config.optim.rules`): kernel, bias, scale, or one that contains
+  "position" or "token".
   """
 
   name: str
@@ -119,11 +119,11 @@ class Backbone:
 
   @property
   def masks(self) -> bool:
-    """Whether tokens can be left out."""
+    """Whether the encoder can leave tokens out, a `MaskingEncoder`."""
     return self.decoder is not None
 
   def size(self, variant: str) -> Size:
-    """The size of that name, or written out; raises `ConfigError` naming the known ones."""
+    """The size named, or written out, by `variant`; raises `ConfigError` naming the known ones."""
     if variant in self.sizes:
       return self.sizes[variant]
     if self.parse is not None:

@@ -1,4 +1,4 @@
-"""Per-part heads: one linear layer a part, with batch normalisation over (part, channel) pairs.
+"""Per-part heads: one linear layer per part, with batch normalisation over (part, channel) pairs.
 
 The projector and predictor of the reference (`FC-BN-ReLU-FC-BN` and `FC-BN-ReLU-FC`), shared by all encoders.
 """
@@ -22,10 +22,10 @@ LOW_RANK = ((r"(fc\d|body/(reduce|mix))/kernel", 0),)
 class PartLinear(nnx.Module):
   """One bias-free linear layer per part (SeparateFCs of OpenGait).
 
-  `fans` says over what the xavier bound is taken. "part": each part is a layer of its own, sqrt(6 / (in + out)).
-  "tensor": as the reference, whose torch call takes the stack of parts for one convolution, sqrt(6 / (in*out +
-  parts*out)), about sixteen times smaller; batch normalisation hides that from the forward pass, but not from Adam,
-  whose steps do not shrink with the weights. "zero": starts at zero.
+  `fans` chooses the Xavier bound. "part": each part is a layer of its own, sqrt(6 / (in + out)). "tensor": that of the
+  reference, whose torch call treats the stack of parts as one convolution, sqrt(6 / (in*out + parts*out)), about
+  sixteen times smaller. Batch normalisation hides that from the forward pass but not from Adam, whose steps do not
+  shrink with the weights. "zero": zeros.
   """
 
   def __init__(
@@ -44,7 +44,7 @@ class PartLinear(nnx.Module):
 
 
 class PartNorm(nnx.Module):
-  """Batch normalisation of every (part, channel) pair by itself (ParallelBN1d of OpenGait)."""
+  """Batch normalisation of every (part, channel) pair separately (ParallelBN1d of OpenGait)."""
 
   def __init__(self, parts: int, features: int, *, rngs: nnx.Rngs):
     self.norm = BatchNorm(parts * features, scale_std=0.02, rngs=rngs)
@@ -54,9 +54,9 @@ class PartNorm(nnx.Module):
 
 
 class BodyHeads(nnx.Module):
-  """Views of the whole body: every part reduced, all as one vector, normalised, and a linear map to each head.
+  """Projections of the whole body: reduces every part, normalises all parts as one vector, and maps it to each head.
 
-  A part's own layers cannot weigh it against the others; these can, and learn several times faster in short runs
+  A part's own layers cannot weight it against the others. These heads can, and learn several times faster in short runs
   (docs/experiments.md). Not in the reference.
   """
 
@@ -78,10 +78,11 @@ class BodyHeads(nnx.Module):
 class PartMLP(nnx.Module):
   """FC, normalisation, ReLU, FC; `final_norm` adds a last normalisation (projector) or leaves it off (predictor).
 
-  `body_heads` puts as many views of all parts together behind the parts (`BodyHeads`); `parts` counts what comes out.
+  `body_heads` outputs of `BodyHeads` follow the parts; the attribute `parts` counts all outputs.
 
-  `start` says how it begins: "reference" as the published heads; "part" with xavier weights of every part; "identity"
-  as its own input, to which it learns what to add (not in the reference; needs as many features out as in).
+  `start` is the initialisation: "reference" as in the published heads; "part" with Xavier weights for every part;
+  "identity": the output is the input plus a branch that starts at zero (not in the reference; needs as many features
+  out as in).
   """
 
   def __init__(
@@ -108,4 +109,4 @@ class PartMLP(nnx.Module):
 def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
   """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
   squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality
+  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # `maximum`'s gradient compares for equality

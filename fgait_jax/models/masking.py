@@ -1,4 +1,4 @@
-"""Masked encoding: which tokens of each strip are seen, and taking them out and putting them back."""
+"""Masked encoding: draws the visible tokens of each strip, gathers them, and scatters their features back."""
 
 import jax
 import jax.numpy as jnp
@@ -6,25 +6,25 @@ import jax.numpy as jnp
 from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray
 
 
-def kept(tokens: int, *, masked_fraction: float) -> int:
-  """How many of so many tokens are seen: the masked share is rounded down, so at least one token is."""
+def num_visible(tokens: int, *, masked_fraction: float) -> int:
+  """How many of `tokens` tokens are visible: the masked share is rounded down, and at least one token is visible."""
   return tokens - min(int(masked_fraction * tokens + 1e-6), tokens - 1) if tokens else 0
 
 
 def choose_visible(
   key: PRNGKeyArray, valid: Bool[Array, "n s r q"], *, masked_fraction: float
 ) -> Bool[Array, "n s r q"]:
-  """Draws the tokens the encoder sees: of each of n strips, `kept` of its valid tokens, the same share everywhere.
+  """Draws the tokens that the encoder sees: `num_visible` of the valid tokens of each of n strips.
 
-  One random slot of every (row, column) position is chosen first, as far as the number allows, so that temporal
-  pooling finds each position somewhere; the rest are drawn evenly. Padding is never chosen.
+  First one random slot of every (row, column) position, as far as the number allows, so that temporal pooling finds
+  most positions; the rest uniformly. Padding is never chosen.
   """
   noise = jax.random.uniform(key, valid.shape)
   first = valid & (noise == jnp.min(jnp.where(valid, noise, 2.0), axis=1, keepdims=True))
   score = jnp.where(valid, noise + ~first, jnp.inf).reshape(len(valid), -1)
   here = valid.reshape(score.shape)
   rank = jnp.argsort(jnp.argsort(score, axis=1), axis=1)
-  budgets = jnp.array([kept(n, masked_fraction=masked_fraction) for n in range(here.shape[1] + 1)])
+  budgets = jnp.array([num_visible(n, masked_fraction=masked_fraction) for n in range(here.shape[1] + 1)])
   chosen = here & (rank < budgets[jnp.sum(here, axis=1)][:, None])
   return chosen.reshape(valid.shape)
 
@@ -41,8 +41,8 @@ def gather(x: Float[Array, "b n d"], order: Int[Array, "b n"], place: Int[Array,
 
 
 def scatter(x: Float[Array, "b k d"], order: Int[Array, "b n"], place: Int[Array, "b n"]) -> Array:
-  """The inverse of `gather`, zero for tokens that were not taken. Its transpose, too: each is the other's gradient,
-  so that neither direction runs a scatter, which is slow on every platform."""
+  """The inverse of `gather`, zero for tokens that were not taken. Each is the other's transpose and so its gradient:
+  no direction runs XLA's scatter, which is slow on every platform."""
   return _scatter(x, order[:, : x.shape[1]], place)
 
 

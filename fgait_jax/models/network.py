@@ -29,11 +29,11 @@ SHARDING = (
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-  """A sequence, part by part. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
+  """The embeddings of a sequence. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
 
-  p counts 31 parts of the body, and behind them the heads that see all of it, where there are any (`pooled` has none).
-  `discriminant`, where there is one, is a linear map of all of `pooled`, learnt at the end of pretraining.
-  `recognition`, of a network that was fine-tuned to tell people apart, is what its head compares, not normalised.
+  p counts the 31 parts of the body, followed by the body heads if there are any (not in `pooled`). `discriminant` is a
+  linear map of all of `pooled`, fitted at the end of pretraining. `recognition` is the embedding of a network that was
+  fine-tuned on identities, not normalised.
   """
 
   pooled: Float[Array, "b 31 d"]
@@ -46,7 +46,8 @@ class Embedding:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class PretrainOutput:
-  """What the student gives. `logits` and `targets` are None where nothing is masked; `masked` says where loss is."""
+  """The student's outputs. `masked` marks the tokens of the reconstruction loss, `logits` and `targets` are the pixels
+  of all tokens; all three are None where nothing is masked."""
 
   prediction: Float[Array, "b p e"]
   projection: Float[Array, "b p e"]
@@ -61,11 +62,11 @@ class GaitNetwork(nnx.Module):
   Args:
     embed_features: channels of a part's embedding, and of the hidden layers of both heads.
     decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
-    heads: "reference", as published; "identity": usual weights, and a predictor that starts as the identity, so that
-      the student begins near its teacher and short runs learn (`PartMLP`).
+    heads: initialisation: "reference", as published; "identity": Xavier weights for every part, and a predictor that
+      starts as the identity, so that the student begins near its teacher and short runs learn (`PartMLP`).
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
-    body_heads: further projections that see all parts at once; they stand behind the 31 parts wherever parts do.
-    discriminant: directions of the linear map that ends the network (`Discriminant`); 0: without one.
+    body_heads: further projections of all parts together; they follow the 31 parts wherever parts are listed.
+    discriminant: output features of the last linear map (`Discriminant`); 0: without one.
   """
 
   def __init__(
@@ -84,7 +85,7 @@ class GaitNetwork(nnx.Module):
     )
     self.decoder = decoder
     self.discriminant = nnx.data(Discriminant(NUM_PARTS, encoder.features, discriminant) if discriminant else None)
-    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head that tells people apart.
+    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities.
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
@@ -97,9 +98,9 @@ class GaitNetwork(nnx.Module):
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
     masked_fraction: float, key: PRNGKeyArray,
   ) -> PretrainOutput:
-    """The student's view: group by group in strips of rows, `masked_fraction` of the tokens hidden.
+    """The student's forward pass: groups of the batch in strips of rows, with `masked_fraction` of the tokens masked.
 
-    With a fraction of 0 nothing is hidden and the decoder is not run. Raises `ConfigError` where the groups do not
+    With a fraction of 0 nothing is masked and the decoder is not run. Raises `ConfigError` where the groups do not
     divide the batch, or where the encoder cannot leave tokens out.
     """
     crop_list = tuple(crop_list)

@@ -1,6 +1,6 @@
 """The P3D network of FoundationGait (arXiv 2512.00691), the convolutional reference beside the transformer.
 
-Exact to the released network in float32, held so by `python -m fgait_jax.interop.check_golden`. One addition: frames
+Equal to the released network in float32 (`python -m fgait_jax.interop.check_golden` checks it). One addition: frames
 that pad a short sequence are zeroed before every convolution in time, so that padding never reaches a real frame.
 """
 
@@ -38,8 +38,8 @@ SIZES = {
 
 
 def sizes(variant: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-  """(layers, channels) of a variant: a name of `SIZES`, or the layers written out as "1-4-4-1", with other channels
-  than 64-128-256-512 after an @, as in "1-1-1-1@8-8-16-16". Raises `ConfigError`."""
+  """(layers, channels) of a variant: a name of `SIZES`, or layers such as "1-4-4-1", followed by @ and channels if
+  these are not 64-128-256-512, as in "1-1-1-1@8-8-16-16". Raises `ConfigError`."""
   if variant in SIZES:
     return SIZES[variant]
   four = r"\d+-\d+-\d+-\d+"
@@ -81,7 +81,7 @@ class FrameBlock(nnx.Module):
 
 
 class P3DBlock(nnx.Module):
-  """Residual block whose convolution in time is itself a residual after the first convolution within frames."""
+  """Residual block: convolution within frames, residual convolution in time, convolution within frames."""
 
   def __init__(self, features_in: int, features: int, *, stride: int = 1, dtype=jnp.float32, rngs: nnx.Rngs):
     make = functools.partial(BatchNorm, features, scale_std=0.02, rngs=rngs)
@@ -97,7 +97,7 @@ class P3DBlock(nnx.Module):
 
   def __call__(self, x: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t i j d"]:
     a = jax.nn.relu(self.norm1(self.conv1(x), valid=valid))
-    a = jnp.where(valid[:, :, None, None, None], a, 0)  # what torch's zero padding gives a sequence that ends here
+    a = jnp.where(valid[:, :, None, None, None], a, 0)  # as torch's zero padding at the end of a sequence
     a = jax.nn.relu(a + self.temporal_norm(self.temporal(a), valid=valid))
     a = self.norm2(self.conv2(a), valid=valid)
     if self.shortcut is not None:
@@ -129,7 +129,7 @@ class Stage(nnx.Module):
 
 
 class P3D(nnx.Module):
-  """Encoder: a stem and four stages; rows and columns shrink by four, frames stay.
+  """Encoder: a stem and four stages; rows and columns are reduced by four, frames are kept.
 
   Args:
     layers: blocks of each stage; the first stage works within frames only.
@@ -172,7 +172,7 @@ class P3D(nnx.Module):
   ) -> FeatureMap:
     """The batch in groups and strips of rows (`models.crops`); raises `ConfigError` where they do not divide it.
 
-    Strips are encoded as images of their own (zeros around each, one call of every normalisation a group), then
+    Strips are encoded as separate images (zeros around each; every normalisation is called once per group), then
     stitched.
     """
     crops.check_batch(frames.shape[0], crop_list)

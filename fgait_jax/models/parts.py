@@ -30,14 +30,15 @@ def temporal_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool
 
 
 def temporal_mean(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
-  """Mean over the present slots of each position, likewise: what one bad frame spoils, the others outweigh."""
+  """Mean over the present slots of each position; zero, and not present, where there is none. One bad frame matters
+  less than in the maximum."""
   count = jnp.sum(feature_map.present, axis=1)
   total = jnp.sum(jnp.where(feature_map.present[..., None], feature_map.features, 0), axis=1, dtype=jnp.float32)
   return (total / jnp.maximum(count, 1)[..., None]).astype(feature_map.features.dtype), count > 0
 
 
 def temporal_mean_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
-  """The sum of both, as parts sum them over space."""
+  """The sum of mean and maximum over time, as `part_pool` takes over space."""
   mean, present = temporal_mean(feature_map)
   return mean + temporal_max(feature_map)[0], present
 

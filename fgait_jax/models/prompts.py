@@ -1,4 +1,4 @@
-"""Visual prompts: what is learned stands beside the network's input, and the network stays as it is.
+"""Visual prompts: learned additions to the network's input; the network's own parameters stay unchanged.
 
 Tokens for a transformer (Jia et al., arXiv 2203.12119, shallow), a border of pixels for any encoder (Bahng et al.,
 arXiv 2203.17274).
@@ -16,7 +16,7 @@ SHARDING = ((r"encoder/prompt_tokens|border/prompt_pixels", ()),)
 
 
 class PixelBorder(nnx.Module):
-  """Adds a learned picture to every frame, zero at the start and within the border at all times."""
+  """Adds a learned border of `width` pixels to every frame; starts at zero and never changes the pixels inside it."""
 
   def __init__(self, frame: tuple[int, int, int], *, width: int):
     self.prompt_pixels = nnx.Param(jnp.zeros(frame))

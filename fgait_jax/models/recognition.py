@@ -1,7 +1,7 @@
 """A pretrained encoder and projector under a new head: the network of supervised fine-tuning (FoundationGait A5).
 
-Identities: projection, unit length, a linear layer per part to the embedding that is compared at test, and a neck of
-class scores that only training sees. Classes: all parts of the projection as one vector under one neck.
+Identities: projection, unit length, a linear layer per part to the embedding that evaluation compares, and a neck of
+class scores for training only. Classes: all parts of the projection as one vector under one neck.
 """
 
 import dataclasses
@@ -15,15 +15,15 @@ from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import pool
 from fgait_jax.typing import Array, Bool, Float
 
-# Rows of the heads; those of a network's own parts are elsewhere.
+# Rows of the heads; those of the encoder and projector are in `backbones.sharding`.
 SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/neck/classes/kernel", ("whole", "embed", "whole")))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-  """What the network gives; None for what was not asked for. For classes `embedding` is the unit projection of all
-  parts, [b 1 p*e]."""
+  """The network's outputs; None for those not asked for. For classes `embedding` is the unit projection of all parts,
+  [b 1 p*e]."""
 
   embedding: Float[Array, "b p e"] | None
   logits: Float[Array, "b p classes"] | None  # cosines
@@ -86,8 +86,8 @@ class Recognizer(nnx.Module):
   def __call__(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...] = ()
   ) -> Recognition:
-    """`frames` in 0..1. A crop list cuts the batch into groups seen in strips, as in pretraining; () sees bodies
-    whole, as at test."""
+    """`frames` in 0..1. A crop list cuts the batch into groups of strips, as in pretraining; with () bodies are whole,
+    as in evaluation."""
     if self.border is not None:
       frames = self.border(frames)
     if crop_list:

@@ -1,8 +1,8 @@
 """Frames to a grid of tokens: [b t h w c] -> [b s r q d]; a token is `patch_time` frames x 4 rows x `patch_columns`.
 
-Both tokenizers work on each slot by itself, and take any number of pixel rows that divides by four (a strip of the
-body as well as all of it). `patchify` and `unpatchify` cut pixels into the same grid. Columns are padded alike on both
-sides, so that narrow and wide inputs keep the middle of the body in the middle of the grid.
+Both tokenizers process each slot independently, and take any number of pixel rows that divides by four (a strip of the
+body or all of it). `patchify` and `unpatchify` cut pixels into the same grid. Columns are padded equally on both sides,
+so that the middle of the body is in the middle of the grid, whatever the width.
 """
 
 import math
@@ -19,7 +19,7 @@ from fgait_jax.models.blocks import Linear
 from fgait_jax.typing import Array, Bool, Float
 
 PATCH_ROWS = 4  # pixel rows of a token: 64 rows give the 16 of part pooling
-POSITION_SCALE = 0.2  # of fixed positions, beside tokens of unit variance: what is seen outweighs where
+POSITION_SCALE = 0.2  # amplitude of fixed positions: small against tokens, which have unit variance
 
 
 class FrameConvolution(nnx.Module):
@@ -55,12 +55,12 @@ class ColumnMerge(nnx.Module):
 class ConvTokenizer(nnx.Module):
   """Three convolutions within every frame (strides 2, 2 and (1, `merge_columns`)), then `patch_time` frames to a token.
 
-  A token is the maximum over its frames of their features plus a linear map of all of them in order: the first is what
-  set-based gait networks pool, the second sees motion. Batch normalisation follows each but the first (statistics over
-  real frames in training, running ones in evaluation): with layer norms in its place, what all silhouettes share soon
-  drowned what differs, and short runs fell below the untrained network (docs/experiments.md). Frames that are not valid
-  take no part. A token's receptive field reaches a few pixels into its neighbours: who hides tokens must hide their
-  pixels from the stem as well.
+  A token is the maximum over its frames' features plus a linear map of all of them in order: the first is what
+  set-based gait networks pool, the second sees motion. Batch normalisation follows each of these but the first
+  convolution (statistics over real frames in training, running ones in evaluation). With layer norms instead, what all
+  silhouettes share soon dominated their differences, and short runs ended below the untrained network
+  (docs/experiments.md). Frames that are not valid have no influence. A token's receptive field reaches a few pixels
+  into its neighbours, so the pixels of masked tokens must be zeroed before this stem.
   """
 
   def __init__(
@@ -84,7 +84,7 @@ class ConvTokenizer(nnx.Module):
     x = jax.nn.relu(self.norm2(self.conv2(x), valid=real))
     x = jax.nn.relu(self.norm3(self.conv3(x), valid=real))
     x = x.reshape(b, -1, self.patch_time, *x.shape[1:])  # [b s f r q d]
-    x = jnp.where(valid.reshape(b, -1, self.patch_time, 1, 1, 1), x, 0)  # zero never wins over ReLU's outputs
+    x = jnp.where(valid.reshape(b, -1, self.patch_time, 1, 1, 1), x, 0)  # zero is never above a ReLU's output
     together = jnp.moveaxis(x, 2, 4).reshape(*x.shape[:2], *x.shape[3:5], -1)
     slots = jnp.any(valid.reshape(b, -1, self.patch_time), axis=2)
     return self.norm(maximum(x, 2) + self.merge(together), valid=slots)
@@ -131,7 +131,7 @@ def unpatchify(
 
 
 def sincos(positions: Float[Array, "n"], features: int) -> Float[Array, "n d"]:
-  """Sines and cosines of positions, wavelengths from 2 pi to 2 pi x 1,000 in a geometric row; times POSITION_SCALE."""
+  """Sines and cosines of positions, wavelengths in a geometric series from 2 pi to 2000 pi; times POSITION_SCALE."""
   count = -(-features // 2)
   rates = 1000.0 ** -(jnp.arange(count) / max(count - 1, 1))
   angles = positions[:, None] * rates
@@ -144,7 +144,7 @@ def time_positions(slots: int, *, patch_time: int, features: int) -> Float[Array
 
 
 def column_positions(columns: int, *, patch_columns: int, features: int) -> Float[Array, "q d"]:
-  """Fixed positions of columns, in four pixels from the middle of the frame, whatever its width."""
+  """Fixed positions of columns, in units of four pixels from the middle of the frame, whatever its width."""
   return sincos((jnp.arange(columns) - (columns - 1) / 2) * (patch_columns / 4), features)
 
 

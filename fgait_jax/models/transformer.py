@@ -5,7 +5,7 @@ a training clip is one window; temporal pooling then spans all windows. Frames t
 one: they are zeroed before the stem and their slots have no weight in attention.
 
 Masked encoding drops masked tokens before the blocks (MAE). The convolutional stem sees a little beyond a token's own
-pixels; so that nothing of a masked patch reaches a visible token, the pixels of masked patches are zeroed before it.
+pixels; the pixels of masked tokens are zeroed before it, so that nothing of them reaches a visible token.
 """
 
 import jax
@@ -35,7 +35,7 @@ class GaitTransformer(nnx.Module):
     merge_columns: a token is 4 rows x 4 * merge_columns columns.
     window_frames: frames that attend to each other.
     stem: "conv" or "tubelet"; `stem_channels` are those of the first two convolutions.
-    remat: "none", "dots" (keeps products with weights) or "full" (keeps inputs of blocks).
+    remat: "none", "dots" (saves products with weights) or "full" (saves only the inputs of blocks).
   """
 
   def __init__(
@@ -81,9 +81,9 @@ class GaitTransformer(nnx.Module):
     return self.patch_time * tokens.PATCH_ROWS * self.patch_columns * self.channels
 
   def grid(self, t: int, w: int) -> tuple[int, int, int]:
-    """(slots, rows, columns) of `t` frames of width `w`; beyond one window, slots are those of whole windows."""
-    counted = isinstance(t, int)  # an export with symbolic time always takes whole windows
-    unit = self.patch_time if counted and t <= self.window_frames else self.window_frames
+    """(slots, rows, columns) of `t` frames of width `w`; beyond one window, `t` is rounded up to whole windows."""
+    concrete = isinstance(t, int)  # an export with symbolic time always takes whole windows
+    unit = self.patch_time if concrete and t <= self.window_frames else self.window_frames
     return -(-t // unit) * unit // self.patch_time, ROWS, -(-w // self.patch_columns)
 
   def num_tokens(self, t: int, w: int) -> int:
@@ -103,8 +103,8 @@ class GaitTransformer(nnx.Module):
     """The batch in groups and strips of rows (`models.crops`): tokens attend within their own strip, and see only its
     pixels.
 
-    `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens are kept. With a
-    fraction of 0 all tokens are carried along and those not visible have no weight: the same result, only slower.
+    `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens enter the blocks.
+    With a fraction of 0 all tokens enter, and those not visible have no weight: the same result, only slower.
     Raises `ConfigError` where the groups do not divide the batch.
     """
     crops.check_batch(frames.shape[0], crop_list)
@@ -123,7 +123,7 @@ class GaitTransformer(nnx.Module):
     self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
     width: int = 44,
   ) -> Bool[Array, "b n"]:
-    """Draws what the student sees: in every strip the same share of its valid tokens (see `masking.choose_visible`)."""
+    """Draws the visible tokens: in every strip the same share of its valid tokens (see `masking.choose_visible`)."""
     crops.check_batch(valid.shape[0], crop_list)
     if not 0 <= masked_fraction < 1:
       raise ConfigError(f"student.masked_fraction={masked_fraction} is not within 0 and 1")
@@ -166,8 +166,8 @@ class GaitTransformer(nnx.Module):
     return tokens.pad_columns(frames, self.patch_columns), jnp.pad(valid, ((0, 0), (0, missing)))
 
   def _slots(self, valid: Bool[Array, "b t"]) -> Bool[Array, "b s"]:
-    """Which slots count: those whose frames are all real, as in every clip of training. A slot of which a part is
-    padding gives a token that no training has seen; it counts only where the clip has nothing else."""
+    """Which slots are valid: those whose frames are all real, as in every training clip. A slot that is partly padding
+    gives a token unlike those of training; it is valid only where the clip has no whole slot."""
     b, t = valid.shape
     missing = self.grid(t, 1)[0] * self.patch_time - t
     valid = jnp.pad(valid, ((0, 0), (0, missing))).reshape(b, -1, self.patch_time)
@@ -175,7 +175,7 @@ class GaitTransformer(nnx.Module):
     return jnp.where(jnp.any(whole, axis=1, keepdims=True), whole, part)
 
   def _windows(self, x: Array, slots: int) -> Array:
-    """[n t ...], t frames or slots of a sequence of so many slots -> [n * windows, t / windows, ...]."""
+    """[n t ...], t frames or slots of a sequence of `slots` slots -> [n * windows, t / windows, ...]."""
     windows = max(slots // self.window_slots, 1)
     return x.reshape(-1, x.shape[1] // windows, *x.shape[2:])
 
@@ -193,7 +193,7 @@ class GaitTransformer(nnx.Module):
       self._windows(x, s) for x in (strips.fold(frames), strips.repeat(valid), strips.fold(present))
     )
     x = self._tokenize(pieces, real)
-    rows = self.row_position[...][None]  # of uncut bodies one for all: in an export nobody knows how many there are
+    rows = self.row_position[...][None]  # uncut bodies share one: their number is symbolic in an export
     if parts > 1:
       rows = strips.fold_rows(rows[0], samples=b)
       rows = jnp.repeat(rows, len(pieces) // len(rows), axis=0)  # the same in every window
@@ -222,7 +222,7 @@ class GaitTransformer(nnx.Module):
       if masked_fraction:
         raise ValueError("prompts are for fine-tuning, where nothing is masked")
       return self._attend_prompted(x, present).reshape(shape)
-    count = masking.kept(x.shape[1], masked_fraction=masked_fraction)
+    count = masking.num_visible(x.shape[1], masked_fraction=masked_fraction)
     if count == x.shape[1]:
       x = run_blocks(self.blocks, x, present, remat=self.remat)
     else:

@@ -19,8 +19,8 @@ from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding, m
 def initialize(*, distributed: bool = False, coordinator: str = "", processes: int = 0, process: int = -1) -> None:
   """Joins the processes of a run; must come before anything touches a device.
 
-  `distributed` alone lets jax find the others (SLURM, Open MPI, cloud TPUs); `coordinator` ("host:port" of process 0),
-  `processes` and `process` (0-based) say it by hand, and must then all be given. Without any, one process is the run.
+  `distributed` lets jax find the other processes (SLURM, Open MPI, cloud TPUs). Otherwise `coordinator` ("host:port" of
+  process 0), `processes` and `process` (0-based) are all given, or none for a run of one process.
   Raises `ConfigError` where the processes cannot be joined.
   """
   by_hand = (bool(coordinator), processes > 0, process >= 0)
@@ -40,10 +40,10 @@ def initialize(*, distributed: bool = False, coordinator: str = "", processes: i
 def _join(flags: str, *given) -> None:
   try:
     jax.distributed.initialize(*given)
-  except Exception as error:  # whatever a launcher's variables make of it
+  except Exception as error:  # a launcher's variables can make jax raise anything
     reason = str(error).strip().split("\n")[0] or repr(error)
     set_here = sorted({name.split("_")[0] for name in os.environ if name.startswith(("SLURM_", "OMPI_"))})
-    about = f"; of a launcher's variables some of {', '.join(set_here)} are set, not all" if set_here else ""
+    about = f"; some variables of {', '.join(set_here)} are set, but not all that are needed" if set_here else ""
     raise ConfigError(
       f"{flags}: the processes of the run cannot be joined ({reason}){about}. Start every process with srun or mpirun,"
       " or on a cloud TPU; or give each --coordinator=host:port --processes=N --process=0..N-1; or leave"
@@ -52,12 +52,12 @@ def _join(flags: str, *given) -> None:
 
 
 def _wait_for(coordinator: str, *, seconds: float = 300.0, pause: float = 1.0) -> None:
-  """Returns once something answers at `coordinator`: jax ends the program without a word to the user if nothing does.
-  Raises `ConfigError` for an address that is none, and after `seconds`."""
+  """Returns once something answers at `coordinator`; if nothing did, jax would end the program without an explanation.
+  Raises `ConfigError` for a malformed address, and after `seconds`."""
   host, _, port = coordinator.rpartition(":")
   if not host or not port.isdigit():
     raise ConfigError(f"--coordinator={coordinator}: expected host:port of process 0, such as host0:1234")
-  end, said = time.monotonic() + seconds, False
+  end, printed = time.monotonic() + seconds, False
   while True:
     try:
       socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
@@ -65,35 +65,35 @@ def _wait_for(coordinator: str, *, seconds: float = 300.0, pause: float = 1.0) -
     except OSError as error:
       if time.monotonic() > end:
         raise ConfigError(
-          f"--coordinator={coordinator}: nobody answers there ({error}) after {seconds:.0f} seconds; start --process=0"
+          f"--coordinator={coordinator}: nothing answers there ({error}) after {seconds:.0f} seconds; start --process=0"
           " on that host, or correct the address"
         ) from error
-      if not said:
+      if not printed:
         print(f"waiting for --process=0 to answer at --coordinator={coordinator} ({error}), for {seconds:.0f} seconds",
               file=sys.stderr, flush=True)
-      said = True
+      printed = True
       time.sleep(pause)
 
 
 def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-  """The global batch, cut over (data, fsdp), of the rows each process holds (process order is row order)."""
+  """The global batch, sharded over (data, fsdp), from the rows of each process, in the order of the processes."""
   sharding = batch_sharding(mesh)
   return {name: jax.make_array_from_process_local_data(sharding, array) for name, array in batch.items()}
 
 
 def cut_rows(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
-  """A global array of a host array that every process has in full, or at least its `own_rows` of."""
+  """A global array from a host array of its shape, of which every process needs only its `own_rows`."""
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
 def own_rows(count: int, mesh: Mesh) -> np.ndarray:
-  """Which of `count` rows cut over (data, fsdp) lie on devices of this process, in order."""
+  """Which of `count` rows, sharded over (data, fsdp), lie on devices of this process, in order."""
   places = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()
   return np.unique(np.concatenate([np.arange(count)[index] for index in places]))
 
 
 def is_first() -> bool:
-  """Whether this process is the one that writes what need be written once."""
+  """Whether this process is the one that writes files and console lines."""
   return jax.process_index() == 0
 
 
@@ -103,7 +103,7 @@ def any_process(flag: bool) -> bool:
 
 
 def any_process_later(flag: bool) -> jax.Array:
-  """What `any_process` says, as an array that need not be waited for; all processes must call it together."""
+  """The result of `any_process` as an array, without waiting for it; all processes must call it together."""
   mesh = make_mesh()
   flags = np.full(jax.local_device_count(), flag)
   return _any(jax.make_array_from_process_local_data(batch_sharding(mesh), flags), mesh)
@@ -124,15 +124,18 @@ def agree(text: str) -> str:
   return bytes(multihost_utils.broadcast_one_to_all(said)).decode()
 
 
-def first_word(text: str) -> str:
-  """What the first process says that says anything, on every process, cut to 2,000 bytes; all must call it together."""
+def first_message(text: str) -> str:
+  """The `text` of the first process whose text is not "", on every process, cut to 2,000 bytes.
+
+  All processes must call it together.
+  """
   if jax.process_count() == 1:
     return text
-  said = np.zeros(2000, np.uint8)
-  encoded = text.encode()[: said.size]
-  said[: len(encoded)] = np.frombuffer(encoded, np.uint8)
-  words = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in multihost_utils.process_allgather(said)]
-  return next((word for word in words if word), "")
+  message = np.zeros(2000, np.uint8)
+  encoded = text.encode()[: message.size]
+  message[: len(encoded)] = np.frombuffer(encoded, np.uint8)
+  texts = [bytes(row).rstrip(b"\0").decode(errors="ignore") for row in multihost_utils.process_allgather(message)]
+  return next((text for text in texts if text), "")
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -149,7 +152,7 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
 
 
 def _check_process_order(batch_size: int, mesh: Mesh) -> None:
-  """A process must hold the rows it read: those of its own turn, and no others."""
+  """Raises `ConfigError` unless the mesh gives every process exactly the rows that it reads."""
   rows = batch_size // jax.process_count()
   for device, (index, *_) in batch_sharding(mesh).devices_indices_map((batch_size,)).items():
     start, stop, _ = index.indices(batch_size)

@@ -1,8 +1,8 @@
-"""The device mesh: three named axes, and how a batch lies on them.
+"""The device mesh: three named axes, and the sharding of a batch over them.
 
-  data    copies of the model; the batch is cut over them
-  fsdp    parameters and optimizer state are cut over them, and so is the batch
-  tensor  hidden features of wide layers are cut over them; the batch is not
+  data    copies of the model; shards the batch
+  fsdp    shards parameters and optimizer state, and the batch too
+  tensor  shards the hidden features of wide layers, not the batch
 """
 
 import math
@@ -43,7 +43,7 @@ def make_mesh(*, data: int = -1, fsdp: int = 1, tensor: int = 1, devices: Sequen
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-  """Cuts the first axis of an array over (data, fsdp)."""
+  """Shards the first axis of an array over (data, fsdp)."""
   return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
 
 
@@ -53,5 +53,5 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_divisor(mesh: Mesh) -> int:
-  """What a batch must divide by."""
+  """The number that must divide a batch."""
   return math.prod(mesh.shape[name] for name in BATCH_AXES)

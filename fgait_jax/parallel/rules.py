@@ -1,9 +1,9 @@
-"""How every parameter is cut: a table from its path to logical axes, one from logical axes to mesh axes.
+"""Sharding rules: one table from a parameter's path to logical axes, one from logical axes to mesh axes.
 
-Every parameter must match exactly one row, and every cut axis must divide: anything else is an error, never a silent
-replication. What cannot or need not be cut (biases, norms, positions, the first and last layers) says so in its row.
-Rows stand beside the modules whose parameters they name; `models/backbones.py` joins them.
-Axes are named from the last one backwards, so that a stack of layers with a leading axis needs no row of its own.
+Every parameter must match exactly one row, and every sharded axis must divide: anything else is an error, never a
+silent replication. Parameters that are not sharded (biases, norms, positions, first and last layers) have rows too.
+Rows are defined beside the modules whose parameters they name; `models/backbones.py` joins them.
+Axes are named from the last one backwards, so that stacked layers, which have a leading axis, need no further row.
 """
 
 import re
@@ -15,20 +15,20 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.parallel.mesh import replicated
 
 LOGICAL = {
-  "whole": None,  # never cut
+  "whole": None,  # never sharded
   "embed": "fsdp",  # features between blocks, and inputs of convolutions
   "heads": "tensor",  # attention heads, or heads and their features in one axis
   "hidden": "tensor",  # inner features of an MLP, and outputs of convolutions
 }
 
-# (pattern over the whole "/"-joined path, logical names of the last axes): the rows stand beside the modules they cut.
+# (pattern over the whole "/"-joined path, logical names of the last axes)
 Table = tuple[tuple[str, tuple[str, ...]], ...]
 
-VECTORS: Table = ((r"(.*/)?(bias|scale)", ()),)  # of any module: small
+VECTORS: Table = ((r"(.*/)?(bias|scale)", ()),)  # small vectors of any module
 
 
 def under(prefix: str, rows: tuple) -> tuple:
-  """The rows (pattern, ..) of a module, as who holds it under the pattern `prefix` sees them."""
+  """The rows (pattern, ..) of a module for its parent, which holds it at a path that matches `prefix`."""
   return tuple((f"{prefix}/(?:{pattern})", *rest) for pattern, *rest in rows)
 
 
@@ -47,7 +47,7 @@ def match(name: str, *, table: Table) -> tuple[str, ...]:
 
 
 def partition_spec(name: str, shape: tuple[int, ...], mesh: Mesh, *, table: Table) -> PartitionSpec:
-  """How `name` of `shape` lies on `mesh`; raises `ConfigError` for an axis that does not divide."""
+  """The spec of parameter `name` on `mesh`; raises `ConfigError` for an axis that does not divide."""
   axes = match(name, table=table)
   if len(axes) > len(shape):
     raise ConfigError(f"parameter {name} of shape {shape} has fewer axes than its sharding row {axes}")
@@ -75,11 +75,11 @@ def shardings(params, mesh: Mesh, *, table: Table):
 
 
 def unsharded(params, mesh: Mesh, *, table: Table):
-  """The same parameters inside a jitted program, whole along `fsdp` and cut along `tensor` as ever.
+  """The same parameters inside a jitted program, gathered over `fsdp` and still sharded over `tensor`.
 
-  What computes with parameters takes these. Left cut along `fsdp`, whose devices hold other walks of the batch, they
-  would have the compiler join the walks and cut every product along its inputs: sums of activations would travel
-  instead of weights. Gradients with respect to the parameters given come back cut as those are.
+  Computations use these. With parameters sharded over `fsdp`, over which the batch is sharded too, the compiler would
+  gather the batch instead and split every product along its inputs: devices would exchange activations and not weights.
+  Gradients with respect to `params` are sharded as those are.
   """
   def of(path, leaf):
     spec = partition_spec(path_name(path), leaf.shape, mesh, table=table)
@@ -90,10 +90,8 @@ def unsharded(params, mesh: Mesh, *, table: Table):
 
 
 def optimizer_shardings(tree, params, params_shardings, mesh: Mesh):
-  """Shardings of an optimizer's state: a leaf whose path ends in a parameter's path, and has its shape, lies as that.
-
-  Everything else must be a scalar (a step count) and is replicated.
-  """
+  """Shardings of an optimizer's state `tree`: a leaf whose path ends in a parameter's path, and which has its shape, is
+  sharded like it. Every other leaf must be a scalar (a step count) and is replicated; else raises `ConfigError`."""
   def names(path):
     return tuple(path_name((entry,)) for entry in path)
 

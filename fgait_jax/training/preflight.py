@@ -1,5 +1,5 @@
-"""What is settled before anything is computed: number types, devices, the cache of compiled programs, and folders that
-must be writable. What cannot work is refused in one line."""
+"""What is checked and set before anything is computed: number types, devices, the cache of compiled programs, and
+folders that must be writable. What cannot work is refused in one line."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.paths import local_path
 
 
-def settle() -> None:
+def configure_jax() -> None:
   """Number types and devices: call before the first array of a program, and after `parallel.hosts.initialize`. Raises
   `ConfigError` where jax has no devices to compute on."""
   if jax.config.jax_enable_x64:

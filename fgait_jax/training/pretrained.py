@@ -58,7 +58,7 @@ class Pretrained:
       return "recognition"
     if self.fine_tune:  # which leaves the predictor behind
       return "projection"
-    return "discriminant" if discriminant.learnt(self.stats) else "prediction"
+    return "discriminant" if discriminant.is_fitted(self.stats) else "prediction"
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

@@ -14,7 +14,7 @@ from fgait_jax.data.pipeline import batches as open_batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
-from fgait_jax.models.discriminant import learnt
+from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.training import checkpoints, configuration, discriminant, loop, preflight
 from fgait_jax.training import state as states
@@ -34,7 +34,7 @@ def run(
   those of `config.data.sets`, and `devices` for all there are. Raises `ConfigError`, `DataError`, `CheckpointError`
   before the first step, and what `loop.run` raises.
   """
-  preflight.settle()
+  preflight.configure_jax()
   preflight.use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
@@ -118,7 +118,7 @@ class Pretraining:
 
   def is_whole(self, state) -> bool:
     """Whether no discriminant is asked for, or it is learnt."""
-    return not self.config.model.discriminant or learnt(state["teacher"]["stats"])
+    return not self.config.model.discriminant or is_fitted(state["teacher"]["stats"])
 
   def close(self, state, saved: checkpoints.Checkpoints, asked: Stop, display: Display) -> bool:
     """Learns the discriminant. Raises `DataError` where it cannot be learnt, with the state saved as it was."""

@@ -86,7 +86,7 @@ class Reading:
   def words(self) -> str:
     """What went wrong, in the words of the first process for which something has; all must call it together."""
     error = self.error
-    return hosts.first_word("" if error is None else str(error) if isinstance(error, FgaitError) else repr(error))
+    return hosts.first_message("" if error is None else str(error) if isinstance(error, FgaitError) else repr(error))
 
 
 class Clock:

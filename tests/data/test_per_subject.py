@@ -45,7 +45,7 @@ def test_places_are_shuffled_and_any_share_is_that_of_the_whole():
 @pytest.mark.parametrize("change, message", [
   ({"per_subject": 0}, "per_subject is 0; it must be positive"),
   ({"per_subject": 5}, "per_subject is 5; it must be positive and divide the batch of 12"),
-  ({"per_subject": 1}, r"a batch of 12 subjects is asked for, but there are \[7\] .*config.fine_tune.subjects"),
+  ({"per_subject": 1}, r"a batch holds 12 subjects, but the data sets have \[7\] .*config.fine_tune.subjects"),
 ])
 def test_what_cannot_work_is_refused(change, message):
   with pytest.raises(ConfigError, match=message):

@@ -216,7 +216,7 @@ def test_a_data_set_smaller_than_a_batch_is_warned_of_once(memory_split, capsys)
   splits = [memory_split("long/train", (9,) * 30), memory_split("mine/train", (9,) * 4)]
   read(splits)
   (line,) = capsys.readouterr().err.splitlines()
-  assert line.startswith("warning: mine/train has 4 sequences, fewer than its part of a batch of 6, which holds each")
+  assert line.startswith("warning: mine/train has 4 sequences, fewer than its part of a batch of 6, which repeats each")
   assert "1.5 times on average" in line
   assert "choose a smaller config.data.batch_size" in line
   read(splits, process_index=1, process_count=2)

@@ -247,7 +247,7 @@ def test_a_reader_that_fails_drops_its_walk_and_no_more(error, reason):
 
 
 def test_splits_that_share_a_subject_or_a_key_are_refused(tmp_path):
-  with pytest.raises(DataError, match="1 subjects stand in two splits .2 in train and test.*correct the partition"):
+  with pytest.raises(DataError, match="1 subjects are in two splits .2 in train and test.*correct the partition"):
     run(tmp_path, {"train": walks(["1", "2"]), "test": walks(["2"], count=1)})
   with pytest.raises(DataError, match="1 keys are used by several walks .1/nm/000"):
     run(tmp_path, {"train": [*walks(["1"]), walk("1/nm/000")]})
@@ -300,7 +300,7 @@ def test_an_interrupted_build_by_other_code_is_begun_anew(tmp_path, small_shards
   monkeypatch.undo()
   written = []
   monkeypatch.setattr(builder, "write_shard", lambda job, told: written.append(job) or shards.write_shard(job, told))
-  monkeypatch.setattr(builder, "_code", lambda: "newer")
+  monkeypatch.setattr(builder, "_code_hash", lambda: "newer")
   monkeypatch.setattr(shards, "MIN_WALKS", 2)
   run(tmp_path, {"train": walks(["1", "2"])})
   assert len(written) == 2
@@ -314,7 +314,7 @@ def test_absent_and_unlisted_subjects_are_named(tmp_path, raw, monkeypatch):
   assert built.manifest["absent_subjects"] == {"test": ["100", "101"]}
   assert built.manifest["subjects_outside_partition"] == ["007"]
   assert built.warnings[0] == "2 subjects of the test partition are absent: 100, 101"
-  assert built.warnings[1].startswith("1 subjects stand in no split")
+  assert built.warnings[1].startswith("1 subjects are in no split")
 
 
 def test_a_build_under_way_is_not_disturbed(tmp_path):

@@ -123,7 +123,7 @@ def test_another_layout_says_what_was_expected_and_found(tmp_path):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
   with pytest.raises(DataError, match=r"no walks found: expected <id>.*found 002/nm/0/sils.pkl, kth/001"):
     OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*.npy").splits()
-  with pytest.raises(DataError, match=r"none of its ids \(001\) stands in the partition \(a\)"):
+  with pytest.raises(DataError, match=r"none of its ids \(001\) is in the partition \(a\)"):
     OpenGaitSource(root=tmp_path / "kth", partition={"train": ["a"]}).splits()
   (tmp_path / "empty").mkdir()
   with pytest.raises(DataError, match="empty: no walks found.*found nothing"):

@@ -81,7 +81,7 @@ def test_one_bad_film_does_not_stop_the_others(tmp_path, walk, capsys):
   assert "1 of 2 videos gave no walk" in told.err
   assert (tmp_path / "masks" / "a" / "00" / "00" / "000005.png").is_file()
   assert video.main([str(tmp_path / "videos" / "a.avi"), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 0
-  assert "masks/a/00/00: there already, left as it is; remove it to make" in capsys.readouterr().out
+  assert "masks/a/00/00: exists already and is kept; remove it to make" in capsys.readouterr().out
 
 
 def test_places_where_videos_are_not(tmp_path, capsys):
@@ -140,13 +140,13 @@ def test_a_damaged_frame_is_counted_and_what_follows_it_is_read(tmp_path, walk, 
   file.write_bytes(whole[:begin] + bytes(1500) + whole[begin + 1500 :])
   assert video.main([str(file), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 0
   told = capsys.readouterr()
-  assert f"warning: {file}: 1 of 45 frames that its header tells of cannot be decoded; it is damaged or cut" in told.err
+  assert f"warning: {file}: 1 of the 45 frames that its header announces cannot be decoded; it is damaged" in told.err
   assert "29 of 44 frames" in told.out
   facts = json.loads((tmp_path / "masks" / "a" / "00" / "00" / "video.json").read_text())
   assert facts == {"video": "a.avi", "decoded_frames": 44, "lost_frames": 1, "frame_rate": 25.0}
   file.write_bytes(whole[: places[30]])
   assert video.main([str(file), "--out", str(tmp_path / "cut"), *BACKGROUND]) == 0
-  assert "of 45 frames that its header tells of cannot be decoded" in capsys.readouterr().err
+  assert "of the 45 frames that its header announces cannot be decoded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("rate", [8, 120])
@@ -195,11 +195,11 @@ def test_the_body_that_was_followed_is_followed_on():
   walker = scene.copy()
   scene[1:3, 5:95, 120:180] = True  # somebody larger passes behind
   scene[2, 20:80, :100] = False  # and the walker is hidden for a moment
-  found = list(segmenters.follow(scene))
+  found = list(segmenters.track_body(scene))
   np.testing.assert_array_equal(found[:2], walker[:2])
   assert found[2][50, 150]  # whoever is there
   np.testing.assert_array_equal(found[3], walker[3])
-  assert list(segmenters.follow(np.zeros((2, 9, 9), bool))) == [None, None]
+  assert list(segmenters.track_body(np.zeros((2, 9, 9), bool))) == [None, None]
 
 
 def test_hidden_films_are_not_seen(tmp_path, walk):

@@ -18,7 +18,7 @@ def test_every_strip_and_position_is_seen_in_its_share(parts, fraction):
   folded = masking.choose_visible(jax.random.key(1), here, masked_fraction=fraction)
   assert not (folded & ~here).any()
   seen, there = (np.asarray(x).reshape(len(x), -1).sum(1) for x in (folded, here))
-  np.testing.assert_array_equal(seen, [masking.kept(int(n), masked_fraction=fraction) for n in there])
+  np.testing.assert_array_equal(seen, [masking.num_visible(int(n), masked_fraction=fraction) for n in there])
   visible = strips.unfold(folded)
   assert visible[1:].any(axis=1).all(), "a position is seen in no slot although the number allows it"
   other = masking.choose_visible(jax.random.key(2), here, masked_fraction=fraction)

@@ -36,7 +36,7 @@ def test_a_launcher_that_says_half_of_it_is_answered_in_one_line(monkeypatch, er
 
   monkeypatch.setattr(jax.distributed, "initialize", join)
   monkeypatch.setenv("SLURM_JOB_ID", "77")
-  with pytest.raises(ConfigError, match="^--distributed: .* some of SLURM are set.*--coordinator=host:port") as raised:
+  with pytest.raises(ConfigError, match="^--distributed: .* variables of SLURM are.*--coordinator=host:port") as raised:
     hosts.initialize(distributed=True)
   assert "\n" not in str(raised.value)
 
@@ -47,7 +47,7 @@ def test_a_coordinator_that_does_not_answer_is_named(capsys):
   with socket.socket() as taken:  # bound, but listening to nobody
     taken.bind(("127.0.0.1", 0))
     address = f"127.0.0.1:{taken.getsockname()[1]}"
-    with pytest.raises(ConfigError, match=f"--coordinator={address}: nobody answers there .*start --process=0"):
+    with pytest.raises(ConfigError, match=f"--coordinator={address}: nothing answers there .*start --process=0"):
       hosts._wait_for(address, seconds=0.0, pause=0.0)
     with pytest.raises(ConfigError):
       hosts._wait_for(address, seconds=0.05, pause=0.01)
@@ -55,8 +55,8 @@ def test_a_coordinator_that_does_not_answer_is_named(capsys):
 
 
 def test_what_one_process_says_is_said():
-  assert hosts.first_word("walk 3 is torn") == "walk 3 is torn"
-  assert hosts.first_word("") == ""
+  assert hosts.first_message("walk 3 is torn") == "walk 3 is torn"
+  assert hosts.first_message("") == ""
 
 
 def test_rows_of_a_process_are_those_on_its_devices():

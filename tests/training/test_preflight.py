@@ -25,12 +25,12 @@ def no_cache():
 def test_float64_is_turned_off_and_said(capsys):
   jax.config.update("jax_enable_x64", True)
   try:
-    preflight.settle()
+    preflight.configure_jax()
     assert jnp.asarray(np.zeros(1)).dtype == jnp.float32
   finally:
     jax.config.update("jax_enable_x64", False)
   assert "note: JAX_ENABLE_X64 is set, but parameters and checkpoints are float32 here" in capsys.readouterr().err
-  preflight.settle()
+  preflight.configure_jax()
   assert not capsys.readouterr().err
 
 
@@ -43,7 +43,7 @@ def test_devices_that_are_not_there_are_refused(monkeypatch, error, reason):
   monkeypatch.setattr(jax, "devices", devices)
   monkeypatch.setenv("JAX_PLATFORMS", "tpu")
   with pytest.raises(ConfigError) as raised:
-    preflight.settle()
+    preflight.configure_jax()
   assert f"JAX_PLATFORMS='tpu': jax finds no such device ({reason}). Unset it" in str(raised.value)
   assert "\n" not in str(raised.value)
 

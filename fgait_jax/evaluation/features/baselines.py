@@ -13,7 +13,7 @@ import numpy as np
 
 from fgait_jax.data.schema import WIDTHS
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import spread
+from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.features.extraction import progress_bar, read_walk, with_embeddings
 from fgait_jax.evaluation.labels import Features, Labels
@@ -70,7 +70,7 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
       split = open_split(data_dir, name, sets[name].split)
     except DataError:
       return None
-    rows = spread(split.subjects, closing.walks // len(names))
+    rows = rows_of_whole_subjects(split.subjects, closing.walks // len(names))
     title = f"mean silhouettes of {split.name}"
     learnt.append(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
   rows = np.concatenate([found.embeddings for found in learnt])

@@ -23,7 +23,7 @@ from fgait_jax.data.clips import spaced
 from fgait_jax.data.schema import to_canvas
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Features, Labels
-from fgait_jax.parallel.hosts import first_word, own_rows
+from fgait_jax.parallel.hosts import first_message, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
@@ -151,7 +151,7 @@ class _Reader:
 
   def check(self) -> None:
     """Raises `DataError` where a process could not read something; all must call it together."""
-    if error := first_word(self.error):
+    if error := first_message(self.error):
       raise DataError(f"{self.split.name}: walks cannot be read: {error}")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from fgait_jax.data.held_out import Parts, keep_back_people
 from fgait_jax.data.source import open_split
-from fgait_jax.data.subset import Subset, spread
+from fgait_jax.data.subset import Subset, rows_of_whole_subjects
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import columns, protocols, provenance, results, scoring, validation
 from fgait_jax.evaluation.features import files
@@ -83,7 +83,7 @@ def _teacher(setup: Setup):
   provenance.check_apart(teacher, setup.split, section=SECTION)
   if settings.max_sequences < 0:
     raise ConfigError(f"config.linear_maps.max_sequences={settings.max_sequences} must be 0 or more")
-  rows = spread(teacher.subjects, settings.max_sequences)
+  rows = rows_of_whole_subjects(teacher.subjects, settings.max_sequences)
   # Its name is part of what embeddings are cached under.
   return teacher if len(rows) == len(teacher) else Subset(teacher, rows, name=f"{teacher.name} ({len(rows)} walks)")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fgait_jax.data.subset import spread
+from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import columns, protocols, results, scoring
 from fgait_jax.evaluation.columns import Column
@@ -34,7 +34,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
     raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
                       " silhouettes, one channel")
-  rows = spread(setup.split.subjects, config.robustness.max_sequences)
+  rows = rows_of_whole_subjects(setup.split.subjects, config.robustness.max_sequences)
   changed = _changed(setup, protocol, rows)
 
   def corrupted(kind: str, severity: int):
