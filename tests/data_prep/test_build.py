@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 import pickle
 import shutil
 
@@ -206,6 +207,13 @@ def test_want_of_memory_is_no_fault_of_a_walk():
 
   with pytest.raises(MemoryError):
     shards.read_walk(walk("1/nm/0", read))
+
+
+def test_a_build_takes_the_cores_that_it_is_given(monkeypatch):
+  monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7})
+  assert builder.usable_cores() == 3
+  monkeypatch.delattr(os, "sched_getaffinity")  # as on macOS
+  assert builder.usable_cores() == os.cpu_count()
 
 
 def test_what_is_dropped_most_is_told_first():

@@ -176,6 +176,18 @@ def test_the_scene_is_what_is_seen_behind_the_walker_over_the_whole_film(count):
   np.testing.assert_array_equal(segmenters.median_picture(iter(frames), count), scene)
 
 
+def test_small_holes_and_specks_are_the_sensors():
+  scene = np.full((60, 80, 3), 90, np.uint8)
+  picture = scene.copy()
+  picture[10:50, 30:50] = 200
+  body = picture[..., 0] == 200
+  picture[25, 40] = 90  # a hole of one pixel in the body, and a speck beside it
+  picture[5, 5] = 200
+  masks = list(segmenters.background_masks([picture, scene], scene))
+  np.testing.assert_array_equal(masks[0], body)
+  assert not masks[1].any()
+
+
 def test_the_body_that_was_followed_is_followed_on():
   scene = np.zeros((4, 100, 200), bool)
   for number, mask in enumerate(scene):
