@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -37,7 +38,7 @@ def checkpoint(request, tmp_path_factory):
     config.student.masked_fraction = 0.0
     config.model.body_heads = 0
   folder = tmp_path_factory.mktemp(request.param)
-  _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
+  _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
   with Checkpoints(folder, keep=1) as checkpoints:
     checkpoints.save(0, state, new_meta(config, {}, {}))
   return folder
@@ -99,7 +100,7 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
 def test_heads_that_the_released_network_lacks_are_not_exported_under_its_names(tmp_path, capsys):
   config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
   config.model.body_heads = 2
-  _, state, _ = states.create(config, make_mesh(data=-1, fsdp=1, tensor=1))
+  _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
   with Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(0, state, new_meta(config, {}, {}))
   assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1

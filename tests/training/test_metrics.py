@@ -25,14 +25,14 @@ def test_a_restart_drops_the_lines_that_come_again(tmp_path):
   with (tmp_path / "metrics.jsonl").open("a") as file:
     file.write('{"step": 5, "ki')  # a crash
   with Writer(tmp_path, start=2) as writer:
-    assert writer.evaluated
+    assert writer.evaluations == [{"step": 2, "rank1": 0.5}]
     writer.write(3, "train", {"loss": float("nan")})
-  with Writer(tmp_path, start=3) as writer:
-    assert not writer.evaluated
   lines = read_lines(tmp_path)
   assert [(line["step"], line["kind"]) for line in lines] == [(1, "train"), (2, "train"), (2, "evaluate"), (3, "train")]
   assert lines[-1]["loss"] is None
   assert [json.loads(text)["step"] for text in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2, 2, 3]
+  with Writer(tmp_path, start=1) as writer:
+    assert writer.evaluations == []
 
 
 def test_event_files_hold_the_scalars(tmp_path):
