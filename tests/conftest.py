@@ -21,3 +21,11 @@ def shared_data() -> pathlib.Path:
   if not SHARED.is_dir():
     pytest.skip(f"no recordings beside the checkout ({SHARED.name} of the sibling folder)")
   return SHARED
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+  """Most of XLA's optimisations off, where compiling takes most of the time."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)

@@ -11,6 +11,7 @@ import pytest
 from fgait_jax.errors import DataError
 from fgait_jax.interop import check_golden
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "p3d_tiny.npz"
 
 

@@ -57,12 +57,10 @@ RECORD = Backbone(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered():
+def registered(quick_compilation):
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(backbones.BACKBONES, RECORD.name, RECORD)
-    jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def configure(**changes):

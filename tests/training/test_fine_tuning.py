@@ -18,15 +18,9 @@ from fgait_jax.training.metrics import read_lines
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.session import Stopped
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 STEPS, EVERY = 7, 2  # validations at 2, 4, 6 and the last
 SCORES = {2: 10.0, 4: 30.0, 6: 30.0, 7: 20.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 def config_of(**values):

@@ -17,15 +17,9 @@ from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.pretrained import Pretrained
 
 RULES = defaults.fine_tune().optim.rules
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 OFF = dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0) | {"width": 44}
 OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "clip_norm": 0.0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 def network(variant) -> Pretrained:

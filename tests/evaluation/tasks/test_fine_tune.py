@@ -20,6 +20,7 @@ from fgait_jax.training import checkpoints, fine_tuning, state
 from fgait_jax.training.session import Stopped
 from tests.evaluation.conftest import content
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
 
@@ -48,13 +49,6 @@ class Walks:
     body = np.abs(np.arange(64) - 31 - (i % 3))[None] < widths[:, None]
     walk = np.repeat(255 * body[None, ..., None].astype(np.uint8), FRAMES, axis=0)
     return walk if indices is None else walk[indices]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture(scope="module")
