@@ -1,7 +1,6 @@
 """Console tables, made from result files alone (results.py): sections of conditions, rows of methods, columns of
 figures."""
 
-import os
 from collections.abc import Iterable
 
 from rich.console import Console, Group
@@ -21,11 +20,10 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
 
 
-def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) -> None:
-  """Prints the tables of result files, at most 110 columns wide."""
+def show(found: Iterable[Result], *, console: Console | None = None) -> None:
+  """Prints the tables of results, at most 110 columns wide."""
   console = console or Console(width=WIDTH)
-  for path in paths:
-    result = results.read(path)
+  for result in found:
     for centring in layout.centrings(result):
       console.print(table(result, centring))
     if result.matches:

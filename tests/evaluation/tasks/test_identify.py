@@ -72,7 +72,7 @@ def test_probes_beyond_the_threshold_are_unknown(tmp_path):
   assert len(lines) == 8
   assert (lines[1]["probe"], lines[1]["answer"], lines[1]["rank"], lines[1]["subject"]) == ("k0", "a", "2", "b")
   stream = io.StringIO()
-  tables.show([paths[0]], console=Console(file=stream, width=110))
+  tables.show([results.read(paths[0])], console=Console(file=stream, width=110))
   assert "k2 (x, nm, 000)" in stream.getvalue()
   assert "unknown" in stream.getvalue()
 
