@@ -133,6 +133,7 @@ class Figures:
   ci: dict[str, list[float | None]] = _optional(dict)
   by_subject: BySubject | None = None
   confusion: Confusion | None = None
+  identical_probes: list[str] = _optional(list)
   values: dict[str, Any] = _rest()
 
   def __post_init__(self):

@@ -108,9 +108,9 @@ def cautions(result: Result) -> list[str]:
                  " found, and rank-1 says nothing.")
   elif data.subjects == 1:
     found.append("Caution: all walks are of one person.")
-  if twins := {name: found.values for name, found in figures.items() if found.number("identical")}:
-    counts = ", ".join(f"{values['identical']} in {name}" for name, values in twins.items())
-    first = next(iter(twins.values()))["identical_probes"]
+  if twins := {name: found for name, found in figures.items() if found.number("identical")}:
+    counts = ", ".join(f"{found.values['identical']} in {name}" for name, found in twins.items())
+    first = next(iter(twins.values())).identical_probes
     found.append(f"Caution: probes whose very embedding is in the gallery: {counts}; {', '.join(first[:3])}"
                  f"{', ...' if len(first) > 3 else ''}. Walks that were copied find themselves.")
   if data.one_frame:

@@ -135,6 +135,10 @@ def test_missing_and_foreign_files_are_named(results_folder, tmp_path):
   (lambda r: r["rows"][0]["figures"]["CL"]["by_subject"].update(trials=[1]), "columns of different lengths"),
   (lambda r: r["data"].update(walks="many"), "data.walks: expected int, found 'many'"),
   (lambda r: r["columns"][0].update(digits=None), "columns[0].digits: expected int, found None"),
+  (lambda r: r["rows"][0]["figures"]["NM"].update(identical=1, identical_probes=[3]),
+   "figures.NM.identical_probes[0]: expected str, found 3"),
+  (lambda r: r["columns"][0].update(digits=-1), "columns[0]: better 'higher' and -1 digits"),
+  (lambda r: r["columns"][0].update(better="more"), "columns[0]: better 'more' and 1 digits"),
   (lambda r: r.pop("conditions"), "result: no 'conditions'"),
   (lambda r: r["rows"][0].update(robustness={"fog": [1, 2]}), "rows hold robustness at [2] severities, 0 are named"),
 ])
