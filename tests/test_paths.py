@@ -10,7 +10,7 @@ from data_prep.datasets import own
 from fgait_jax import defaults
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import program, results
+from fgait_jax.evaluation import program
 from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.report import page, sources
 from fgait_jax.evaluation.tasks import identify, score
@@ -37,8 +37,7 @@ def identification(path):
   pytest.param(lambda: files.cached(REMOTE, {}, lambda: None), id="cache"),
   pytest.param(lambda: score.score(REMOTE, protocol="own"), id="embeddings"),
   pytest.param(lambda: identify.run(identification(REMOTE), pathlib.Path("results")), id="probes"),
-  pytest.param(lambda: results.find(REMOTE), id="results"),
-  pytest.param(lambda: sources.read(REMOTE), id="report-of"),
+  pytest.param(lambda: sources.read(REMOTE, flag="--report"), id="report-of"),
   pytest.param(lambda: own.partition(REMOTE, {"a", "b"}, where=pathlib.Path("masks")), id="train-subjects"),
 ])
 def test_other_stores_are_refused_everywhere(use, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import fgait_jax
 
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-PAGES = sorted(ROOT.glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 APACHE_2 = "cfc7749b96f63bd31c3c42b5c471bf756814053e847c10f3eb003417bc523d30"  # of apache.org/licenses/LICENSE-2.0.txt
 
 
@@ -45,10 +45,27 @@ def test_the_changelog_ends_at_the_version_of_the_code():
     datetime.date.fromisoformat(date)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page: pathlib.Path) -> set[str]:
+  """The headings of a page as links name them."""
+  titles = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+  return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_links_to_is_there(page):
-  links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-  assert [link for link in links if not (ROOT / link).exists()] == []
+  missing = []
+  for link in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text()):
+    path, _, anchor = link.partition("#")
+    target = page.parent / path if path else page
+    if not target.exists() or (anchor and anchor not in anchors(target)):
+      missing.append(link)
+  assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_tests_and_benchmarks_that_a_page_runs_are_there(page):
+  named = re.findall(r"(?:pytest|python) ((?:tests|benchmarks)/[\w/.]+)", page.read_text())
+  assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def copied() -> list[str]:

@@ -48,8 +48,10 @@ def test_tables_are_shown_again_from_result_files_alone(tmp_path):
     data=results.Data(name="walkers", split="test", kind="synthetic", walks=2, subjects=2, content_hash="d"),
     conditions=[results.Condition(name="CL", title="CL")], columns=[columns.ACCURACY],
     rows=[results.Row(name="model", title="tiny", figures=results.figures_of({"CL": figures}))]))
+  (tmp_path / "old.json").write_text('{"format": 1}')
   done = run(f"--show={tmp_path}")
   assert done.returncode == 0, done.stderr
+  assert "passed over: old.json: not a result file of format 2 (found 1)" in done.stdout
   assert "50.0" in done.stdout
   assert "accuracy %" in done.stdout
 

@@ -31,12 +31,15 @@ REPORT = flags.DEFINE_multi_string("report", None, "folder of results to report 
 
 def main(_):
   from fgait_jax.evaluation import results  # late: importing takes seconds, and a wrong flag should not
-  from fgait_jax.evaluation.report import tables  # late: importing takes seconds, and a wrong flag should not
+  from fgait_jax.evaluation.report import sources, tables
 
   logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
   try:
     if SHOW.value is not None:
-      tables.show(results.find(SHOW.value))
+      source = sources.read(SHOW.value, flag="--show")
+      tables.show(shown.result for shown in source.results)
+      for name, reason in source.passed_over:
+        print(f"passed over: {name}: {reason}")
       return
     if REPORT.value:
       from fgait_jax.evaluation.report import page
@@ -56,9 +59,9 @@ def main(_):
       written = program.run(CONFIG.value, OUT.value)
     except Stopped:  # by a signal, in fine-tuning; it has said how to go on
       return
-    found = [path for path in written if path.suffix == ".json"]
-    tables.show(found)
-    pictures = [path.parent / name for path in found for name in results.read(path).pictures]
+    found = {path: results.read(path) for path in written if path.suffix == ".json"}
+    tables.show(found.values())
+    pictures = [path.parent / name for path, result in found.items() for name in result.pictures]
     print("written:", *written, *pictures, sep="\n  ")
   except FgaitError as error:
     sys.exit(f"error: {error}")

@@ -49,11 +49,11 @@ class AugmentParameters:
 
   affine: Float[Array, "b 3 3"] | None = None
   perspective: Float[Array, "b 3 3"] | None = None
-  flip: Bool[Array, "b"] | None = None
+  flip: Bool[Array, " b"] | None = None
   rotate: Float[Array, "b 3 3"] | None = None  # in pixels of the cut frame
-  dilate: Int[Array, "b"] | None = None  # index into morphology.ELEMENTS, or NO_ELEMENT
+  dilate: Int[Array, " b"] | None = None  # index into morphology.ELEMENTS, or NO_ELEMENT
   dilate_rows: Int[Array, "b 2"] | None = None
-  blur: Bool[Array, "b"] | None = None
+  blur: Bool[Array, " b"] | None = None
   blur_rows: Int[Array, "b 2"] | None = None
   holes: Bool[Array, "b t 64 width 1"] | None = None
 
@@ -179,7 +179,7 @@ def apply(
   return scaled
 
 
-def _if_any(drawn: Bool[Array, "b"], step, otherwise, frames: Array) -> Array:
+def _if_any(drawn: Bool[Array, " b"], step, otherwise, frames: Array) -> Array:
   """`step` if at least one clip of the batch drew it, else `otherwise`.
 
   The branch also stops XLA on CPU from fusing each warp into the operations that read its pixels, which would sample
@@ -188,7 +188,7 @@ def _if_any(drawn: Bool[Array, "b"], step, otherwise, frames: Array) -> Array:
   return jax.lax.cond(jnp.any(drawn), step, otherwise, frames)
 
 
-def _moved(matrices: Float[Array, "b 3 3"]) -> Bool[Array, "b"]:
+def _moved(matrices: Float[Array, "b 3 3"]) -> Bool[Array, " b"]:
   return jnp.any(matrices != jnp.eye(3)[None], axis=(1, 2))
 
 

@@ -37,7 +37,7 @@ def in_band(rows: Int[Array, "b 2"], height: int) -> Bool[Array, "b 1 h 1 1"]:
 
 
 def dilate(
-  frames: UInt8[Array, "b t h w c"], element: Int[Array, "b"], rows: Int[Array, "b 2"]
+  frames: UInt8[Array, "b t h w c"], element: Int[Array, " b"], rows: Int[Array, "b 2"]
 ) -> UInt8[Array, "b t h w c"]:
   """Greatest grey level under `ELEMENTS[element]`, within rows first..end-1 of each clip."""
   height, width = frames.shape[2:4]

@@ -14,6 +14,10 @@ class Column:
   better: str = "higher"
   digits: int = 1
 
+  def __post_init__(self):
+    if self.better not in ("higher", "lower", "") or self.digits < 0:
+      raise ValueError(f"better {self.better!r} and {self.digits} digits; expected higher, lower or '', and 0 or more")
+
 
 RANK1 = Column(key="rank1", title="rank-1 %", interval=True)
 RANK5 = Column(key="rank5", title="rank-5 %")

@@ -32,7 +32,7 @@ def seen_by(network: Pretrained, config, split) -> Pretraining:
     else:
       learnt_from(learned["sets"])
   if network.embedding == "discriminant" and network.config.discriminant.sets:
-    learnt_from(network.config.discriminant.sets, "its discriminant ")
+    learnt_from(network.config.discriminant.sets, "given a discriminant fitted ")
   stages = _fine_tuning_stages(network.fine_tune)
   label_use += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in stages]
   splits += [part for _, name, part in stages if name == config.dataset]
@@ -71,9 +71,12 @@ def fingerprint(*trees) -> str:
 
 
 def _label_use(sets) -> str:
-  """Which labels formed positive pairs, such as "with subject labels of walkers"."""
-  used = [f"{taught['positives']} labels of {name}" for name, taught in sets.items()
-          if taught["positives"] != "sequence"]
+  """Which labels were used, such as "with subject labels of walkers and crowd"."""
+  names: dict[str, list[str]] = {}
+  for name, taught in sets.items():
+    names.setdefault(taught["positives"], []).append(name)
+  names.pop("sequence", None)  # both clips of one sequence: no label
+  used = [f"{kind} labels of {' and '.join(named)}" for kind, named in names.items()]
   return f"with {' and '.join(used)}" if used else "without labels"
 
 

@@ -20,7 +20,6 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.metrics.pairing import BySubject
 from fgait_jax.evaluation.plain import REST, decoded, encoded, plain
-from fgait_jax.paths import local_path
 
 FORMAT = 2
 MODEL, CHANCE = "model", "chance"  # names of rows
@@ -134,6 +133,7 @@ class Figures:
   ci: dict[str, list[float | None]] = _optional(dict)
   by_subject: BySubject | None = None
   confusion: Confusion | None = None
+  identical_probes: list[str] = _optional(list)
   values: dict[str, Any] = _rest()
 
   def __post_init__(self):
@@ -285,17 +285,6 @@ def seen_of(identity: dict, *, origin: str) -> Pretraining:
     raise DataError(f"{origin}: {error}; embed the walks again") from error
 
 
-def find(folder: str | os.PathLike) -> list[pathlib.Path]:
-  """The result files of a folder (other JSON is passed over), or the one file named; `DataError` if there is none."""
-  folder = local_path(folder, "the results")
-  if folder.is_file():
-    return [folder]
-  found = [path for path in sorted(folder.glob("*.json")) if _is_result(path)]
-  if not found:
-    raise DataError(f"{folder}: no result files; run_eval.py --config=... --out={folder} writes them")
-  return found
-
-
 def versions() -> dict[str, str]:
   """Of Python, the code and the libraries that compute, and the devices they ran on."""
   found = {"python": platform.python_version(), "devices": f"{jax.device_count()} x {jax.devices()[0].device_kind}"}
@@ -305,14 +294,6 @@ def versions() -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
       found[name] = "not installed as a package"
   return found
-
-
-def _is_result(path: pathlib.Path) -> bool:
-  try:
-    read(path)
-  except DataError:
-    return False
-  return True
 
 
 def _check_size(table: list[list], rows: int, columns: int) -> None:

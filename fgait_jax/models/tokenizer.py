@@ -130,7 +130,7 @@ def unpatchify(
   return x.transpose(0, 1, 4, 2, 5, 3, 6, 7).reshape(b, s * patch_time, r * PATCH_ROWS, q * patch_columns, -1)
 
 
-def sincos(positions: Float[Array, "n"], features: int) -> Float[Array, "n d"]:
+def sincos(positions: Float[Array, " n"], features: int) -> Float[Array, "n d"]:
   """Sines and cosines of positions, wavelengths in a geometric series from 2 pi to 2000 pi; times POSITION_SCALE."""
   count = -(-features // 2)
   rates = 1000.0 ** -(jnp.arange(count) / max(count - 1, 1))

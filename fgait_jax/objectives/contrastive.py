@@ -57,7 +57,7 @@ class Contrastive(Objective):
 
 def part_info_nce(
   prediction: Float[Array, "b p e"], projection: Float[Array, "m p e"], *, temperature: float, label_smoothing: float,
-  group: Int[Array, "m"] | None = None,
+  group: Int[Array, " m"] | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Loss in nats and accuracy in 0..1, means over samples and parts, in float32.
 

@@ -30,7 +30,7 @@ class CrossEntropy(Objective):
 
 
 def cross_entropy(
-  logits: Float[Array, "b p c"], label: Int[Array, "b"], *, scale: float, label_smoothing: float
+  logits: Float[Array, "b p c"], label: Int[Array, " b"], *, scale: float, label_smoothing: float
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Loss in nats, mean over samples and parts, and the accuracy 0..1 of the class with the highest mean over parts.
 

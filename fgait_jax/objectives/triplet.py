@@ -26,7 +26,7 @@ class Triplet(Objective):
 
 
 def triplet(
-  embedding: Float[Array, "b p e"], subject: Int[Array, "b"], *, margin: float
+  embedding: Float[Array, "b p e"], subject: Int[Array, " b"], *, margin: float
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
   """Batch-all triplet loss (Hermans et al., arXiv 1703.07737) and the share 0..1 of triplets that are not yet zero.
 

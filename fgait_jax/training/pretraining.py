@@ -198,4 +198,4 @@ def blank(config) -> dict[str, np.ndarray]:
 
 def label_use(positives: str) -> str:
   """Which labels of a data set pretraining uses, given its `positives`."""
-  return "without labels" if positives == "sequence" else f"told the {positives} of each"
+  return "without labels" if positives == "sequence" else f"with {positives} labels"

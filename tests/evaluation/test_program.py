@@ -306,6 +306,18 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   assert kth.evaluated_data_among_them == kth.evaluated_split_among_them == bool(network)
 
 
+def test_the_labels_behind_a_discriminant_are_told(world, monkeypatch):
+  trained = world[0][True]
+  monkeypatch.setattr(Network, "embedding", "discriminant")
+  with trained.config.unlocked():
+    trained.config.data.sets.walkers.positives = "subject"
+    trained.config.discriminant.sets = defaults.discriminant_sets("crowd:subject:train,walkers:subject:train")
+  seen = provenance.seen_by(trained, config_of(), Walks())
+  assert seen.datasets == ["walkers (train)", "crowd (train)"]
+  assert seen.label_use == ("with subject labels of walkers, then given a discriminant fitted with subject labels of"
+                            " crowd and walkers")
+
+
 def test_people_of_another_data_set_of_the_population_are_counted(world):
   """Pretrained on one partition of Scoliosis1K, tested on another: the name of the data set has not been seen, its
   people have."""

@@ -80,19 +80,13 @@ def test_the_section_of_a_task_counts(tmp_path, task, key):
     registry.claim(config_of(task=task, **{key: 7}), tmp_path)
 
 
-def test_other_files_are_refused_by_name_and_passed_over_in_a_folder(tmp_path):
+def test_other_files_are_refused_by_name(tmp_path):
   (tmp_path / "a.json").write_text("{")
   (tmp_path / "b.json").write_text(json.dumps({"format": 99}))
   with pytest.raises(DataError, match=r"a\.json: not a readable result file"):
     results.read(tmp_path / "a.json")
   with pytest.raises(DataError, match=r"b\.json: not a result file of format 2 \(found 99\)"):
     results.read(tmp_path / "b.json")
-  with pytest.raises(DataError, match="no result files; run_eval.py"):
-    results.find(tmp_path)
-  with pytest.raises(DataError, match="absent"):
-    results.find(tmp_path / "absent")
-  results.write(tmp_path / "c.json", RESULT)
-  assert [p.name for p in results.find(tmp_path)] == ["c.json"]
 
 
 def test_a_result_of_another_layout_is_not_written(tmp_path):

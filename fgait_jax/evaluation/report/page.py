@@ -30,7 +30,8 @@ def write(folders: list[str], out: str | pathlib.Path | None) -> list[pathlib.Pa
     raise ConfigError(f"--out={out} is a folder; --report writes one file there, give --out=FILE.html")
   if len(folders) > len(_LABELS):
     raise ConfigError(f"--report was given {len(folders)} times; one folder, or two to compare")
-  read = [sources.read(folder, label=_LABELS[n] if len(folders) > 1 else "") for n, folder in enumerate(folders)]
+  labels = _LABELS if len(folders) > 1 else ("",)
+  read = [sources.read(folder, flag="--report", label=label) for folder, label in zip(folders, labels, strict=False)]
   out.parent.mkdir(parents=True, exist_ok=True)
   out.write_text(render(read), encoding="utf-8")
   return [out, *export.write(out, [(s.label or s.folder.name, shown.result) for s in read for shown in s.results])]
@@ -64,7 +65,8 @@ def _head(source: Source) -> dict:
     "data": list({(r.data.name, r.data.split): r.data for r in found}.values()),
     "seen": {r.data.name for r in found if r.pretraining.evaluated_data_among_them},
     "dates": list(dict.fromkeys(date[:10] for date in (dates[:1] + dates[-1:]))),
-    "versions": found[-1].versions, "files": [shown.path.name for shown in source.results],
+    "versions": max(found, key=lambda result: result.date).versions,
+    "files": [shown.path.name for shown in source.results],
     "passed_over": source.passed_over + [m for result in found for m in sources.pictures(source, result)[1]],
     "glance": [line | {"evaluation": result.title} for result in found for line in layout.glance(result)],
   }

@@ -1,5 +1,6 @@
-"""A folder of results as the report wants it: results, played walks, training curves, pictures; what cannot be used is
-named with the reason, never an error. Only a folder without any result is one."""
+"""A folder of results as tables and the report want it: results in the order people read them, played walks, training
+curves, pictures; what cannot be used is named with the reason, never an error. Only a folder without any result is one.
+"""
 
 import base64
 import dataclasses
@@ -38,34 +39,46 @@ class Source:
   passed_over: list[tuple[str, str]]
 
 
-def read(folder: str | pathlib.Path, *, label: str = "") -> Source:
-  """Reads every JSON file of `folder`; raises `DataError` where it is no folder or holds no result."""
-  folder = local_path(folder, "--report")
+def read(path: str | pathlib.Path, *, flag: str, label: str = "") -> Source:
+  """Reads every JSON file of the folder `path`, or the one file; `flag` is where the user named it. Raises `DataError`
+  where it is neither or holds no result."""
+  path = local_path(path, flag)
+  folder = path.parent if path.is_file() else path
   if not folder.is_dir():
-    raise DataError(f"--report={folder}: not a folder; name the --out folder of finished evaluations")
+    raise DataError(f"{flag}={path}: not a folder; name the --out folder of finished evaluations")
   found, played, lines, passed = [], {}, [], []
-  for path in sorted(folder.glob("*.json")):
+  for file in [path] if path.is_file() else sorted(path.glob("*.json")):
     try:
-      content = json.loads(path.read_text(encoding="utf-8"))
+      content = json.loads(file.read_text(encoding="utf-8"))
       kind = content.get("kind") if isinstance(content, dict) else None
       if kind == strips.KIND:
-        played[path.stem] = strips.check(content, origin=path.name)
+        played[file.stem] = strips.check(content, origin=file.name)
       elif kind == TRAINING_KIND:
         lines = _lines(content["lines"])
       else:
-        found.append(Shown(path=path, result=results.parsed(content, origin=path.name)))
+        found.append(Shown(path=file, result=results.parsed(content, origin=file.name)))
     except DataError as error:
-      passed.append((path.name, str(error)))
+      passed.append((file.name, str(error).removeprefix(f"{file.name}: ")))
     except (KeyError, TypeError, ValueError) as error:
-      passed.append((path.name, f"not as the report knows it ({type(error).__name__}: {error})"))
+      passed.append((file.name, f"not as the report knows it ({type(error).__name__}: {error})"))
     except OSError as error:
-      passed.append((path.name, f"cannot be read ({error.strerror})"))
+      passed.append((file.name, f"cannot be read ({error.strerror})"))
+  if not found and path.is_file():
+    raise DataError(f"{flag}={path}: {passed[0][1] if passed else 'goes with a result and is none'}")
   if not found:
     reasons = "".join(f"\n  {name}: {reason}" for name, reason in passed)
-    raise DataError(f"--report={folder}: no result files; run_eval.py --config=... --out={folder} writes them{reasons}")
+    raise DataError(f"{flag}={path}: no result files; run_eval.py --config=... --out={folder} writes them{reasons}")
   if not lines:
     lines = _lines_of_runs(found)
-  return Source(label=label, folder=folder, results=found, played=played, lines=lines, passed_over=passed)
+  return Source(label=label, folder=folder, results=sorted(found, key=_place), played=played, lines=lines,
+                passed_over=passed)
+
+
+def _place(shown: Shown) -> tuple:
+  """Where a result stands among others: synthetic people before real ones, a data set after another, and of each
+  zero-shot recognition before everything else."""
+  data, task = shown.result.data, shown.result.task
+  return data.kind != "synthetic", data.name, data.split, task != "zero_shot", shown.path.name
 
 
 def number(value) -> float | None:

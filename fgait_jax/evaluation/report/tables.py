@@ -1,7 +1,6 @@
 """Console tables, made from result files alone (results.py): sections of conditions, rows of methods, columns of
 figures."""
 
-import os
 from collections.abc import Iterable
 
 from rich.console import Console, Group
@@ -21,11 +20,10 @@ _BLOCKS = " ▏▎▍▌▋▊▉█"
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
 
 
-def show(paths: Iterable[str | os.PathLike], *, console: Console | None = None) -> None:
-  """Prints the tables of result files, at most 110 columns wide."""
+def show(found: Iterable[Result], *, console: Console | None = None) -> None:
+  """Prints the tables of results, at most 110 columns wide."""
   console = console or Console(width=WIDTH)
-  for path in paths:
-    result = results.read(path)
+  for result in found:
     for centring in layout.centrings(result):
       console.print(table(result, centring))
     if result.matches:
@@ -110,9 +108,9 @@ def cautions(result: Result) -> list[str]:
                  " found, and rank-1 says nothing.")
   elif data.subjects == 1:
     found.append("Caution: all walks are of one person.")
-  if twins := {name: found.values for name, found in figures.items() if found.number("identical")}:
-    counts = ", ".join(f"{values['identical']} in {name}" for name, values in twins.items())
-    first = next(iter(twins.values()))["identical_probes"]
+  if twins := {name: found for name, found in figures.items() if found.number("identical")}:
+    counts = ", ".join(f"{found.values['identical']} in {name}" for name, found in twins.items())
+    first = next(iter(twins.values())).identical_probes
     found.append(f"Caution: probes whose very embedding is in the gallery: {counts}; {', '.join(first[:3])}"
                  f"{', ...' if len(first) > 3 else ''}. Walks that were copied find themselves.")
   if data.one_frame:

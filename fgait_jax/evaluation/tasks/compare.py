@@ -11,7 +11,9 @@ from fgait_jax.evaluation import columns, registry, results
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.metrics.pairing import BySubject, tested
 from fgait_jax.evaluation.plain import encoded
+from fgait_jax.evaluation.report import sources
 from fgait_jax.evaluation.report.side_by_side import pairs, same_data
+from fgait_jax.evaluation.report.sources import Shown
 from fgait_jax.evaluation.results import Condition, Figures, Pretraining, Result, Row
 
 _SIDES = ("first", "second")
@@ -27,8 +29,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if settings.resamples < 100:
     raise ConfigError(f"config.compare.resamples={settings.resamples} must be at least 100")
   sides = [_read(settings[side], side) for side in _SIDES]
-  names = {id(result): path.stem for path, result in sides[0]}
-  matched, alone = pairs(*([result for _, result in side] for side in sides))
+  names = {id(shown.result): shown.path.stem for shown in sides[0]}
+  matched, alone = pairs(*([shown.result for shown in side] for side in sides))
   if not matched:
     raise DataError(f"config.compare.first={settings.first} and config.compare.second={settings.second} hold no"
                     f" evaluation of the same task, data set, split and protocol: {'; '.join(alone)}")
@@ -79,12 +81,12 @@ def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
       for side, result in zip(_SIDES, pair, strict=True)]})
 
 
-def _read(path: str, side: str) -> list[tuple[pathlib.Path, Result]]:
-  """The results of a side that hold outcomes, and their files."""
+def _read(path: str, side: str) -> list[Shown]:
+  """The results of a side that hold outcomes."""
   if not path:
     raise ConfigError(f"config.compare.{side} is empty; give a result file, or a folder of results")
   holding = sorted(task.name for task in registry.TASKS.values() if task.outcomes)
-  found = [(p, result) for p in results.find(path) if (result := results.read(p)).task in holding]
+  found = [shown for shown in sources.read(path, flag=f"config.compare.{side}").results if shown.result.task in holding]
   if not found:
     raise DataError(f"config.compare.{side}={path}: no result holds outcomes by subject; those of the tasks"
                     f" {', '.join(holding)} do")
@@ -131,10 +133,10 @@ def _counts(found: dict[str, dict]) -> str:
 def _notes(pair: tuple[Result, Result], settings) -> list[str]:
   notes = []
   for label, side, result in zip("AB", _SIDES, pair, strict=True):
-    seen = ", ".join(result.pretraining.datasets) or "data not known"
-    how = f", {result.protocol.metric} distance" if result.protocol else ""
-    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, pretrained on {seen},"
-                 f" {result.pretraining.label_use}.")
+    seen = ", ".join([*result.pretraining.datasets, result.pretraining.label_use])
+    how = f" ({result.protocol.metric} distance)" if result.protocol else ""
+    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, whose model was pretrained on"
+                 f" {seen if result.pretraining.datasets else 'data not known'}.")
   return [*notes, "Figures are over all trials (a probe in a gallery view). Intervals of the difference:"
           f" {settings.resamples} resamples of the probe subjects; p: two-sided, of a permutation test that swaps the"
           " two systems subject by subject, not corrected for the number of conditions."]

@@ -135,6 +135,10 @@ def test_missing_and_foreign_files_are_named(results_folder, tmp_path):
   (lambda r: r["rows"][0]["figures"]["CL"]["by_subject"].update(trials=[1]), "columns of different lengths"),
   (lambda r: r["data"].update(walks="many"), "data.walks: expected int, found 'many'"),
   (lambda r: r["columns"][0].update(digits=None), "columns[0].digits: expected int, found None"),
+  (lambda r: r["rows"][0]["figures"]["NM"].update(identical=1, identical_probes=[3]),
+   "figures.NM.identical_probes[0]: expected str, found 3"),
+  (lambda r: r["columns"][0].update(digits=-1), "columns[0]: better 'higher' and -1 digits"),
+  (lambda r: r["columns"][0].update(better="more"), "columns[0]: better 'more' and 1 digits"),
   (lambda r: r.pop("conditions"), "result: no 'conditions'"),
   (lambda r: r["rows"][0].update(robustness={"fog": [1, 2]}), "rows hold robustness at [2] severities, 0 are named"),
 ])
@@ -188,11 +192,28 @@ def test_scores_of_two_files_are_compared_by_protocol(result):
 
 
 def test_a_folder_without_results_is_an_error_that_names_what_it_holds(tmp_path):
-  (tmp_path / "x.json").write_text("{}")
-  with pytest.raises(DataError, match=r"no result files; run_eval\.py --config.*\n  x\.json: .*not a result file"):
-    sources.read(tmp_path)
-  with pytest.raises(DataError, match="absent: not a folder"):
-    sources.read(tmp_path / "absent")
+  (tmp_path / "x.json").write_text(json.dumps({"format": 1}))
+  with pytest.raises(DataError, match=r"^--show=.*: no result files; run_eval\.py --config=.*"
+                     r"\n  x\.json: not a result file of format 2 \(found 1\); run the evaluation again$"):
+    sources.read(tmp_path, flag="--show")
+  with pytest.raises(DataError, match=r"^--show=.*absent: not a folder"):
+    sources.read(tmp_path / "absent", flag="--show")
+  with pytest.raises(DataError, match=r"^--show=.*x\.json: not a result file of format 2 \(found 1\)"):
+    sources.read(tmp_path / "x.json", flag="--show")
+
+
+def test_people_read_the_synthetic_data_first_and_of_each_zero_shot_recognition(tmp_path, result):
+  for name, task, data, kind in (("a", "linear_probe", "walkers", "synthetic"), ("b", "zero_shot", "kth", "real"),
+                                 ("c", "zero_shot", "walkers", "synthetic"), ("d", "linear_maps", "kth", "real")):
+    found = result | {"task": task, "data": result["data"] | {"name": data, "kind": kind}}
+    (tmp_path / f"{name}.json").write_text(json.dumps(found))
+  assert [shown.path.stem for shown in sources.read(tmp_path, flag="--show").results] == ["c", "a", "b", "d"]
+
+
+def test_one_file_is_read_alone(results_folder):
+  source = sources.read(results_folder / "zero_shot-walkers.json", flag="--show")
+  assert [shown.path.name for shown in source.results] == ["zero_shot-walkers.json"]
+  assert source.folder == results_folder
 
 
 @pytest.mark.parametrize("out", [None, "report", "report.pdf"])

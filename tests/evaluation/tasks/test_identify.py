@@ -41,6 +41,11 @@ def config_of(tmp_path, *, probes, gallery=GALLERY, validation=None, identities=
   return config.lock()
 
 
+def test_a_walk_is_sought_among_its_persons_walks_of_other_types():
+  walks = features([20, 21, 40], ["p"] * 3, types=["nm", "nm", "cl"])
+  np.testing.assert_allclose(identify._own_distances(walks, "euclidean"), [20, 19, 19])
+
+
 def test_nearest_subjects_are_exact_however_many_walks_each_has():
   rng = np.random.default_rng(0)
   subjects = rng.choice(list("abcdefg"), 60, p=[0.5, 0.2, 0.1, 0.05, 0.05, 0.05, 0.05])
@@ -72,7 +77,7 @@ def test_probes_beyond_the_threshold_are_unknown(tmp_path):
   assert len(lines) == 8
   assert (lines[1]["probe"], lines[1]["answer"], lines[1]["rank"], lines[1]["subject"]) == ("k0", "a", "2", "b")
   stream = io.StringIO()
-  tables.show([paths[0]], console=Console(file=stream, width=110))
+  tables.show([results.read(paths[0])], console=Console(file=stream, width=110))
   assert "k2 (x, nm, 000)" in stream.getvalue()
   assert "unknown" in stream.getvalue()
 
