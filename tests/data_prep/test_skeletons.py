@@ -89,6 +89,8 @@ def test_the_rate_and_unit_that_are_given_count_in_both_formats(files):
     for name, places in given.joints.items():
       np.testing.assert_allclose(places, usual.joints[name] * 2.0 / usual.metre, atol=1e-9)
   assert (read_amc(files / "a.amc", files / "a.asf").rate, read_bvh(files / "a.bvh").rate) == (120.0, 25.0)
+  (files / "b.bvh").write_text(BVH.replace("0.04", "0"))  # as some converters write it
+  assert read_bvh(files / "b.bvh", rate=60.0).rate == 60.0
 
 
 def test_acclaim_angles_in_radians_and_channels_in_another_order(files):
