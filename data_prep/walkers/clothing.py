@@ -5,11 +5,13 @@ own wardrobe; the same clothes fit a little differently in every walk.
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
 from data_prep.walkers.anthropometry import Subject
 from data_prep.walkers.randomness import around_one, generator
+from fgait_jax.errors import DataError
 
 BAGS = ("backpack", "shoulder bag", "hand bag")
 KINDS = ("nm", "bg", "cl")
@@ -39,12 +41,19 @@ class Outfit:
     return (held, 1.0) if self.bag_side == 0 else (1.0, held)
 
 
+def kind_of(condition: str) -> str:
+  """`nm`, `bg` or `cl`; raises `DataError` on other names."""
+  if not re.fullmatch(rf"({'|'.join(KINDS)})-\d\d", condition):
+    raise DataError(f"condition {condition!r} of the walkers is not of the form {', '.join(k + '-01' for k in KINDS)}")
+  return condition[:2]
+
+
 def dress(subject: Subject, condition: str, *, seed: int, other_day: bool = False) -> Outfit:
   """What the subject wears in `condition`: clothes are drawn by (subject, kind), their fit by (subject, condition).
 
-  `condition` is one of KINDS and a number, such as "nm-01". With `other_day`, it has clothes of its own.
+  With `other_day`, this condition has clothes of its own. Raises `DataError` for an unknown condition.
   """
-  kind = condition[:2]
+  kind = kind_of(condition)
   wardrobe = generator(seed, "wardrobe", subject.name, *([condition] if other_day else []))
   fit = generator(seed, "fit", subject.name, condition)
   daily = _casual(wardrobe, subject)

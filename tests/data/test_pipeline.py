@@ -84,6 +84,11 @@ def test_a_cut_source_lies_in_the_middle_of_the_canvas(splits):
       assert (batch["frames"][..., 5, 10:54, :] == batch["frames"][..., 5, 32:33, :]).all()
 
 
+def test_a_clip_may_be_its_whole_window(memory_split):
+  for batch in read([memory_split("long", (40,) * 8)], factors=(1.0,), clip_frames=6, window_frames=6):
+    assert np.all(np.diff(batch["frames"][..., 5, 5, 0], axis=-1) == 1)
+
+
 def test_the_two_clips_of_a_sequence_are_drawn_apart(memory_split):
   frames = np.stack([b["frames"] for b in read([memory_split("a", (200,) * 20)], factors=(1.0,))])
   same = (frames[:, :, 0] == frames[:, :, 1]).all((2, 3, 4, 5))

@@ -149,6 +149,7 @@ def test_resampling_keeps_straight_lines():
   [
     ("a.amc", "shin 90", "shin 90 1", r"a\.amc:9: shin has 2 values, its skeleton says 1"),
     ("a.amc", "thigh 90 0 0", "thigh 90 0 x", r"a\.amc: line 8 should be a number, found 'x'"),
+    ("a.amc", AMC.removeprefix(":FULLY-SPECIFIED\n"), "", r"a\.amc: root has 0 frames of 0; .* not an \.amc"),
     ("a.amc", "shin 90\n", "", r"a\.amc: shin has 1 frames of 2; the file is cut short"),
     ("a.amc", "shin 0", "tail 0", r"a\.amc:5: bone 'tail' is not in the skeleton"),
     ("a.asf", "thigh shin", "shin shin", r"a\.asf: bones \['shin'\] hang on no root"),
