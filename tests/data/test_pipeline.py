@@ -84,6 +84,11 @@ def test_a_cut_source_lies_in_the_middle_of_the_canvas(splits):
       assert (batch["frames"][..., 5, 10:54, :] == batch["frames"][..., 5, 32:33, :]).all()
 
 
+def test_a_clip_may_be_its_whole_window(memory_split):
+  for batch in read([memory_split("long", (40,) * 8)], factors=(1.0,), clip_frames=6, window_frames=6):
+    assert np.all(np.diff(batch["frames"][..., 5, 5, 0], axis=-1) == 1)
+
+
 def test_the_two_clips_of_a_sequence_are_drawn_apart(memory_split):
   frames = np.stack([b["frames"] for b in read([memory_split("a", (200,) * 20)], factors=(1.0,))])
   same = (frames[:, :, 0] == frames[:, :, 1]).all((2, 3, 4, 5))
@@ -151,6 +156,17 @@ def test_a_sequence_that_cannot_be_read_is_named(memory_split, reading):
     read([broken], factors=(1.0,), **reading)
 
 
+def test_what_a_data_set_says_of_its_record_is_told_as_it_is(memory_split):
+  split = memory_split("torn", (9,) * 6)
+
+  def frames(row, indices):
+    raise DataError("cannot be read; check the shards")
+
+  split.frames = frames
+  with pytest.raises(DataError, match="^cannot be read; check the shards$"):
+    read([split], factors=(1.0,), threads=0)
+
+
 def test_sequences_of_other_channels_are_named(memory_split):
   mixed = [memory_split("grey", (9,) * 6), memory_split("parsed", (9,) * 6, channels=3)]
   with pytest.raises(DataError, match=r"sequence 00\d/nm/\d has \d channels.*model\.channels"):
@@ -182,8 +198,8 @@ def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kin
   cut = splits[1]
   cut.lengths = (3, 40, 5, 40, 40, 3, 40, 9)  # a frame of the other one would not be there
   cut.num_frames = np.array(cut.lengths, np.int32)
-  cut.subjects = np.array(["a", "a", "a", "a", "b", "b", "b", "b"])
-  cut.conditions = np.array(["nm", "nm", "cl", "cl"] * 2)
+  cut.subjects = np.array(["1"] * 4 + ["11"] * 4)
+  cut.conditions = np.array(["3", "3", "12", "12", "2", "2", "3", "3"])  # "1" + "12" is "11" + "2"
   together = {
     "sequence": np.arange(8), "walk": np.array([0, 0, 1, 1, 2, 2, 3, 3]), "subject": np.array([0] * 4 + [1] * 4),
   }[kind]  # fmt: skip

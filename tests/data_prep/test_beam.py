@@ -53,13 +53,14 @@ def test_beam_writes_the_bytes_of_a_plain_build(command, mode):
   assert len(list(folder.glob("*.array_record*"))) == 7
 
 
-def test_the_engine_gets_its_own_flags(command, monkeypatch):
+def test_the_engine_gets_its_own_flags_and_its_workers_write_pickled_jobs(command, monkeypatch, tmp_path):
   told = {}
 
   def run(jobs, *, runner, options):
     told.update(jobs=len(jobs), runner=runner, options=options)
     for job in jobs:
-      shards.write_shard(job, lambda: None)
+      (tmp_path / "job").write_bytes(pickle.dumps(job))
+      beam.write(str(tmp_path / "job"))
 
   monkeypatch.setattr(beam, "run", run)
   status, _ = command("out", "--runner", "FlinkRunner", "--runner-options", "--parallelism=4 --job_name='a b'")

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.resources
 import json
+import pathlib
 import pickle
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from data_prep import datasets
 from data_prep.sources.crowd import CrowdSource, Ingredients, draw_manner, place_of
+from data_prep.sources.walkers import WalkersSource
 from data_prep.walkers.measured import SPEED, draw_body, draw_measures, draw_tempo, step_length
 from data_prep.walkers.randomness import generator
 from fgait_jax.data.schema import check_frames
@@ -47,6 +49,21 @@ def test_walks_are_whole_named_and_all_to_train_on(source):
     assert 0 <= int(walk.view) <= 180
     assert walk.condition[:3] in ("nm-", "bg-", "cl-")
   assert source.fingerprint() != dataclasses.replace(source, seed=6).fingerprint()
+
+
+@pytest.mark.parametrize(
+  ("made", "code"),
+  [
+    (CrowdSource(), ("sources/crowd.py", "walkers/body.py", "walkers/ansur.json", "data/normalise.py")),
+    (WalkersSource(), ("sources/walkers.py", "walkers/body.py", "data/normalise.py")),
+  ],
+)
+def test_people_made_by_other_code_are_another_data_set(made, code, monkeypatch):
+  prints, read = [made.fingerprint()], pathlib.Path.read_bytes
+  for name in code:
+    monkeypatch.setattr(pathlib.Path, "read_bytes", lambda path, name=name: read(path) + path.match(name) * b"#")
+    prints.append(made.fingerprint())
+  assert len(set(prints)) == 1 + len(code)
 
 
 def test_cameras_clothes_and_segmenters_change_from_walk_to_walk_and_can_be_left_out(source):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import build, datasets
+from data_prep.datasets import own_mocap
 from data_prep.sources.base import Dropped
 from data_prep.sources.joints import body_joints, stature_of
 from data_prep.sources.mocap import MocapSource, Trial, pose_of, read_walk
@@ -108,9 +109,12 @@ def test_standing_still_and_foreign_skeletons_are_dropped_by_name():
     body_joints(motion, "a/01")
 
 
-def test_an_empty_folder_says_what_was_expected(tmp_path):
-  with pytest.raises(DataError, match=r"no motion capture found: expected the folders <id>/.*found no files"):
-    MocapSource(raw=tmp_path, partition={"train": ["a"]}).splits()
+def test_an_empty_folder_and_an_archive_are_told_what_was_expected(tmp_path):
+  (tmp_path / "empty").mkdir()
+  (tmp_path / "packed.zip").touch()
+  for name in ("empty", "packed.zip"):
+    with pytest.raises(DataError, match=rf"{name}: no motion .*folders <id>/.*asf, unpacked; found no files"):
+      MocapSource(raw=tmp_path / name, partition={"train": ["a"]}).splits()
 
 
 def test_files_that_are_no_motion_are_named(tmp_path):
@@ -266,6 +270,11 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
   told = refused(tmp_path / "raw", tmp_path / "out", capsys)
   assert message in told
   assert "--limit-dropped" not in told  # it would leave nothing
+
+
+def test_how_files_are_read_is_kept_to_the_last_digit():
+  assert own_mocap.reading_of(unit="0.0253", up="-z", frame_rate=29.97) == {"unit": 0.0253, "up": "-z", "rate": 29.97}
+  assert own_mocap.reading_of(unit=None, up=None, frame_rate=None) == {}
 
 
 def test_recordings_read_otherwise_are_another_data_set(tmp_path):

@@ -89,6 +89,8 @@ def test_the_rate_and_unit_that_are_given_count_in_both_formats(files):
     for name, places in given.joints.items():
       np.testing.assert_allclose(places, usual.joints[name] * 2.0 / usual.metre, atol=1e-9)
   assert (read_amc(files / "a.amc", files / "a.asf").rate, read_bvh(files / "a.bvh").rate) == (120.0, 25.0)
+  (files / "b.bvh").write_text(BVH.replace("0.04", "0"))  # as some converters write it
+  assert read_bvh(files / "b.bvh", rate=60.0).rate == 60.0
 
 
 def test_acclaim_angles_in_radians_and_channels_in_another_order(files):
@@ -147,6 +149,7 @@ def test_resampling_keeps_straight_lines():
   [
     ("a.amc", "shin 90", "shin 90 1", r"a\.amc:9: shin has 2 values, its skeleton says 1"),
     ("a.amc", "thigh 90 0 0", "thigh 90 0 x", r"a\.amc: line 8 should be a number, found 'x'"),
+    ("a.amc", AMC.removeprefix(":FULLY-SPECIFIED\n"), "", r"a\.amc: root has 0 frames of 0; .* not an \.amc"),
     ("a.amc", "shin 90\n", "", r"a\.amc: shin has 1 frames of 2; the file is cut short"),
     ("a.amc", "shin 0", "tail 0", r"a\.amc:5: bone 'tail' is not in the skeleton"),
     ("a.asf", "thigh shin", "shin shin", r"a\.asf: bones \['shin'\] hang on no root"),

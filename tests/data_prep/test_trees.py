@@ -153,6 +153,15 @@ def test_compression_is_told_by_content(tmp_path):
     assert {key: read() for key, read in tree.items()} == {key: read() for key, read in whole.items()}
 
 
+def test_a_zip_with_a_password_is_named(tmp_path):
+  content = bytearray(as_zip(tmp_path).read_bytes())
+  content[content.index(b"PK\x01\x02") + 8] |= 1  # the first file of the archive's table is encrypted
+  (tmp_path / "raw.zip").write_bytes(content)
+  tree = open_tree(tmp_path / "raw.zip")
+  with pytest.raises(DataError, match=r"raw\.zip: 001/nm-01/000/a\.png cannot be read .*unpack with the .* password"):
+    tree["001/nm-01/000/a.png"]()
+
+
 def test_links_are_followed_or_told(tmp_path):
   raw = as_folder(tmp_path)
   (raw / "003").symlink_to(raw / "002")

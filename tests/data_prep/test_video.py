@@ -224,6 +224,7 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   told = capsys.readouterr().err
   assert "1 walks recorded at 100 frames a second are stored at 25, such as fast/00/00" in told
   assert "1 walks recorded at 8 frames a second are stored as they are, such as slow/00/00: public data sets" in told
+  assert "the same walk seems 3.1 times as fast" in told
   assert "belong to no walk" not in told
   split = open_split(tmp_path / "out", "own", "test")
   assert dict(zip(split.subjects.tolist(), split.num_frames.tolist(), strict=True)) == {

@@ -130,6 +130,7 @@ def test_impossible_populations_are_refused(options, message):
     WalkersSource(**options)
 
 
-def test_unknown_condition_is_refused():
-  with pytest.raises(DataError, match="condition 'xx-01'.*nm-01"):
-    render_walk(seed=0, subject="0001", condition="xx-01", view="090", frames=(8, 8))
+@pytest.mark.parametrize("condition", ["xx-01", "nm", "nm-1", "nm-011"])
+def test_unknown_condition_is_refused(condition):
+  with pytest.raises(DataError, match=f"condition '{condition}'.*nm-01"):
+    render_walk(seed=0, subject="0001", condition=condition, view="090", frames=(8, 8))
