@@ -96,6 +96,8 @@ def _check_key(name: str, known: list[str]) -> None:
     if name.startswith(f"{mapping}.") and name.removeprefix(f"{mapping}.").partition(".")[0] not in there:
       raise ConfigError(f"--config.{name}: config.{mapping} has {', '.join(there) or 'no entries'}; --config.{mapping}="
                         "NAME,NAME,... names others in their place")
+  if inside := [key for key in known if key.startswith(f"{name}.")]:
+    raise ConfigError(f"config.{name} is a section, whose values are set one by one, such as --config.{inside[0]}=...")
   last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
   nearest = last or difflib.get_close_matches(name, known, n=1, cutoff=0)
   raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"

@@ -45,6 +45,7 @@ def batches(
   prefetch: int,
   per_subject: int = 0,
   positives: Sequence[str] = (),
+  key: str = "config.data",
 ) -> Iterator[dict[str, np.ndarray]]:
   """Batches number `start` to `stop` - 1 of this host, in order; `Mixture` says which sequences they hold.
 
@@ -68,10 +69,11 @@ def batches(
 
   Prints a warning for a data set smaller than its part of a batch, if `clips` > 1.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
-  `ConfigError` at once for arguments that cannot work, and `DataError` naming data set and key while iterating.
+  `ConfigError` at once for arguments that cannot work, named as in the section `key` of the configuration, and
+  `DataError` naming data set and key while iterating.
   """
-  _check(clips=clips, clip_frames=clip_frames, window_frames=window_frames, batch_size=batch_size)
-  _check_reading(threads=threads, workers=workers, prefetch=prefetch)
+  _check(clips=clips, clip_frames=clip_frames, window_frames=window_frames, batch_size=batch_size, key=key)
+  _check_reading(threads=threads, workers=workers, prefetch=prefetch, key=key)
   if batch_size % process_count:
     raise ConfigError(
       f"data.batch_size is {batch_size}, not divisible by the {process_count} processes that share it;"
@@ -180,7 +182,7 @@ class ReadBatch:
       elif frames.shape[-1] != batch.shape[-1]:
         raise DataError(
           f"{split.name}: sequence {split.keys[one[1]]} has {frames.shape[-1]} channels, others of its"
-          f" batch {batch.shape[-1]}; data sets of one run must have the channels of model.channels"
+          f" batch {batch.shape[-1]}; data sets of one run must have the channels of config.model.channels"
         )
       margin = (batch.shape[3] - frames.shape[2]) // 2  # a 44-wide source goes to the middle of the canvas
       end = margin + frames.shape[2]
@@ -285,23 +287,23 @@ def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_s
       )
 
 
-def _check(*, clips: int, clip_frames: int, window_frames: int, batch_size: int) -> None:
-  for key, value in (("clips", clips), ("clip_frames", clip_frames), ("batch_size", batch_size)):
+def _check(*, clips: int, clip_frames: int, window_frames: int, batch_size: int, key: str) -> None:
+  for name, value in (("clips", clips), ("clip_frames", clip_frames), ("batch_size", batch_size)):
     if value < 1:
-      raise ConfigError(f"data.{key} is {value}; it must be positive")
+      raise ConfigError(f"{key}.{name} is {value}; it must be positive")
   if clip_frames > window_frames:
     raise ConfigError(
-      f"data.clip_frames is {clip_frames}, more than data.window_frames, {window_frames}:"
+      f"{key}.clip_frames is {clip_frames}, more than {key}.window_frames, {window_frames}:"
       " a clip's frames are drawn from its window without replacement"
     )
 
 
-def _check_reading(*, threads: int, workers: int, prefetch: int) -> None:
-  for key, value, least in (("threads", threads, 0), ("workers", workers, 0), ("prefetch", prefetch, 1)):
+def _check_reading(*, threads: int, workers: int, prefetch: int, key: str) -> None:
+  for name, value, least in (("threads", threads, 0), ("workers", workers, 0), ("prefetch", prefetch, 1)):
     if value < least:
-      raise ConfigError(f"data.{key} is {value}; it must be at least {least}")
+      raise ConfigError(f"{key}.{name} is {value}; it must be at least {least}")
   if prefetch < _HELD * workers:
     raise ConfigError(
-      f"data.prefetch is {prefetch}, but {workers} data.workers read {_HELD * workers} batches ahead at least,"
+      f"{key}.prefetch is {prefetch}, but {workers} {key}.workers read {_HELD * workers} batches ahead at least,"
       f" {_HELD} each; take that many, or fewer workers"
     )

@@ -66,5 +66,5 @@ def depth(backbone: Backbone) -> tuple[tuple[str, bool], ...]:
 
 def _known(value: str, known, key: str) -> str:
   if value not in known:
-    raise ConfigError(f"model.{key}={value!r} is not known; known: {', '.join(known)}")
+    raise ConfigError(f"config.model.{key}={value!r} is not known; known: {', '.join(known)}")
   return value

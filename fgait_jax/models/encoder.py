@@ -128,4 +128,4 @@ class Backbone:
       return self.sizes[variant]
     if self.parse is not None:
       return self.parse(variant)
-    raise ConfigError(f"model.variant={variant!r} is not known; known: {', '.join(self.sizes)}")
+    raise ConfigError(f"config.model.variant={variant!r} is not known; known: {', '.join(self.sizes)}")

@@ -45,8 +45,8 @@ def sizes(variant: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
   four = r"\d+-\d+-\d+-\d+"
   if not re.fullmatch(f"{four}(@{four})?", variant) or "0" in re.split("[-@]", variant):
     raise ConfigError(
-      f"model.variant={variant!r} is not known; known: {', '.join(SIZES)}, or any blocks a stage such as 1-2-2-1, with"
-      " other channels as 1-1-1-1@8-8-16-16"
+      f"config.model.variant={variant!r} is not known; known: {', '.join(SIZES)}, or any blocks a stage such as"
+      " 1-2-2-1, with other channels as 1-1-1-1@8-8-16-16"
     )
   layers, _, channels = variant.partition("@")
   def numbers(text):

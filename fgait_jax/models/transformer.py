@@ -46,7 +46,7 @@ class GaitTransformer(nnx.Module):
     if window_frames % patch_time:
       raise ValueError(f"windows of {window_frames} frames do not divide into slots of {patch_time}")
     if remat != "none" and remat not in POLICIES:
-      raise ConfigError(f"model.remat={remat!r} is not known; known: none, {', '.join(POLICIES)}")
+      raise ConfigError(f"config.model.remat={remat!r} is not known; known: none, {', '.join(POLICIES)}")
     self.features = width
     self.window_frames = window_frames
     self.patch_time = patch_time
@@ -64,7 +64,7 @@ class GaitTransformer(nnx.Module):
         width, patch_time=patch_time, patch_columns=self.patch_columns, in_channels=in_channels, dtype=dtype, rngs=rngs
       )
     else:
-      raise ConfigError(f"model.stem={stem!r} is not known; known: conv, tubelet")
+      raise ConfigError(f"config.model.stem={stem!r} is not known; known: conv, tubelet")
     self.row_position = nnx.Param(0.02 * nnx.initializers.normal(1.0)(rngs.params(), (ROWS, width)))
     self.blocks = create_blocks(width, layers=layers, heads=heads, dtype=dtype, rngs=rngs)
     self.norm = LayerNorm(width)

@@ -4,6 +4,7 @@ A name here is that of the section in the configuration (`config.objectives.<nam
 `config.fine_tune.objectives.<name>` of fine-tuning), and of the state in a checkpoint (`objectives/<name>`).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,8 @@ def build(sections) -> Weighted:
 def check(sections, config, *, key: str) -> None:
   """Raises `ConfigError` for values of `sections`, which `config` holds under the name `key`, that cannot be."""
   weights = {f"{key}.{name}.weight": section.weight for name, section in sections.items()}
-  needs = [(weight >= 0, f"{name}={weight} must be at least 0; 0 turns it off") for name, weight in weights.items()]
+  needs = [(0 <= weight < math.inf, f"{name}={weight} must be at least 0; 0 turns it off")
+           for name, weight in weights.items()]
   needs.append((any(weights.values()), f"{', '.join(weights)} are all 0: there is nothing to learn"))
   for name, (_, objective) in build(sections).items():
     needs += objective.needs(f"{key}.{name}", config)

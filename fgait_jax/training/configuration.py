@@ -64,9 +64,31 @@ def check_seed(seed: int) -> None:
     raise ConfigError(f"config.seed={seed} must be from 0 to 2**32 - 1 = {2**32 - 1}")
 
 
+def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
+  """(whether it holds, what to say where it does not) of the values of a section `augment` named `key`."""
+  needs = [
+    (0 <= chance <= 1, f"{key}.{name}={chance} is a probability, from 0 (never) to 1 (every clip)")
+    for name, chance in augment.items() if name != "width"
+  ]
+  width = augment.width
+  return [*needs, (0 < width <= 64 and width % 2 == 0, f"{key}.width={width} must be an even number up to 64")]
+
+
+def schedule_needs(optim, steps: int, key: str, steps_key: str) -> list[tuple[bool, str]]:
+  """The same of when the schedule of a section `optim` named `key` changes, in `steps` steps."""
+  warmup = optim.warmup_steps
+  return [
+    (warmup == 0 or 0 < warmup < steps,
+     f"{key}.warmup_steps={warmup} must be at least 0 and below {steps_key}={steps}"),
+    (optim.schedule != "step" or all(warmup < at < steps for at in optim.step_at),
+     f"{key}.step_at={tuple(optim.step_at)}: each must come after {key}.warmup_steps={warmup} and before"
+     f" {steps_key}={steps}"),
+  ]
+
+
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
-  data, optim, train = config.data, config.optim, config.train
+  data, train = config.data, config.train
   hidden, momentum = config.student.masked_fraction, config.teacher.ema_start
   backbone = backbones.find(config.model.name)  # before what depends on it
   if min(config.model.body_heads, config.model.discriminant) < 0:
@@ -90,6 +112,7 @@ def check(config, mesh: Mesh) -> None:
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
     (data.mix in ("per_batch", "per_sequence"),
      f'config.data.mix={data.mix!r}; pretraining knows "per_batch" and "per_sequence"'),
+    (math.isfinite(data.exponent), f"config.data.exponent={data.exponent} must be a finite number"),
     (0 < data.clip_frames <= data.window_frames,
      f"config.data.clip_frames={data.clip_frames} must be from 1 to config.data.window_frames={data.window_frames}"),
     (data.clip_frames % slot == 0,
@@ -105,9 +128,8 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
-    (optim.schedule != "step" or all(optim.warmup_steps < at < train.steps for at in optim.step_at),
-     f"config.optim.step_at={tuple(optim.step_at)}: each must come after config.optim.warmup_steps="
-     f"{optim.warmup_steps} and before config.train.steps={train.steps}"),
+    *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
+    *augment_needs(config.augment, "config.augment"),
   ]
   closing = config.discriminant
   if config.model.discriminant:
@@ -121,13 +143,6 @@ def check(config, mesh: Mesh) -> None:
        f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
        " least 1"),
     ]
-  chances = {key: chance for key, chance in config.augment.items() if key != "width"}
-  needs += [
-    (0 <= chance <= 1, f"config.augment.{key}={chance} is a probability, from 0 (never) to 1 (every clip)")
-    for key, chance in chances.items()
-  ]
-  width = config.augment.width
-  needs.append((0 < width <= 64 and width % 2 == 0, f"config.augment.width={width} must be an even number up to 64"))
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)

@@ -21,7 +21,7 @@ from fgait_jax.data.subset import Subset
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import crops
 from fgait_jax.parallel.mesh import batch_divisor
-from fgait_jax.training import checkpoints, loop, supervised
+from fgait_jax.training import checkpoints, configuration, loop, supervised
 from fgait_jax.training.metrics import MACHINE, Display, read_lines
 from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.session import Stop, Stopped
@@ -71,13 +71,12 @@ class Fitter:
     settings, optim = self.settings, self.settings.optim
     schedule = make_schedule(
       schedule=optim.schedule, peak_rate=optim.peak_rate, final_rate=optim.final_rate, warmup_steps=optim.warmup_steps,
-      step_at=optim.step_at, step_factor=optim.step_factor, steps=settings.steps)
+      step_at=optim.step_at, step_factor=optim.step_factor, steps=settings.steps, key=supervised.OPTIM)
     options = {k: optim[k] for k in ("name", "momentum", "beta1", "beta2", "weight_decay", "clip_norm")}
     optimizer = supervised.optimizer_of(
       learner.trainable, backbone=learner.graph.backbone, rules_of_rates=optim.rules,
       layer_decay=settings.layer_decay, schedule=schedule, options=options)
-    active = {name: (weight, objective) for name, (weight, objective) in objectives.build(settings.objectives).items()
-              if settings.target == "subject" or not objective.identities}
+    active = objectives.build(_objectives(settings))
     self.begin, self.target, shardings = supervised.abstract(learner, optimizer, active)
     self.step = supervised.supervised_step(
       learner, optimizer, active, settings=settings, seed=config.seed, schedule=schedule, shardings=shardings)
@@ -158,7 +157,10 @@ class FineTuning:
       [self.split], seed=self.fitter.config.seed, batch_size=self.clips, clips=1, clip_frames=settings.clip_frames,
       window_frames=settings.window_frames, factors=(1.0,), exponent=1.0, mix=settings.mix, start=start, stop=stop,
       process_index=jax.process_index(), process_count=jax.process_count(), threads=settings.threads,
-      workers=settings.workers, prefetch=settings.prefetch, per_subject=settings.per_subject)
+      workers=settings.workers, prefetch=settings.prefetch, per_subject=settings.per_subject, key="config.fine_tune")
+    return self._labelled(stream)
+
+  def _labelled(self, stream):
     with contextlib.closing(stream):
       for batch in stream:
         yield batch | {"label": self.labels[batch["index"]].astype(np.int32)}
@@ -217,6 +219,12 @@ def _curve(folder: pathlib.Path) -> list[dict]:
   return [lines[step] for step in sorted(lines)]
 
 
+def _objectives(settings) -> dict:
+  """The sections of objectives that apply to the target."""
+  return {name: section for name, section in settings.objectives.items()
+          if settings.target == "subject" or not objectives.OBJECTIVES[name].identities}
+
+
 def check_settings(config, learner_width: int, mesh) -> None:
   """Raises `ConfigError` for values of `config.fine_tune` that cannot work together."""
   settings = config.fine_tune
@@ -225,9 +233,14 @@ def check_settings(config, learner_width: int, mesh) -> None:
     (min(settings.subjects, settings.per_subject) > 0, f"{asked} must both be at least 1"),
     (min(settings.steps, settings.validate_every, settings.log_every) > 0,
      "config.fine_tune.steps, validate_every and log_every must be at least 1"),
-    (0 <= settings.optim.warmup_steps < settings.steps,
-     f"config.fine_tune.optim.warmup_steps={settings.optim.warmup_steps} must be at least 0 and below"
-     f" config.fine_tune.steps={settings.steps}"),
+    (settings.features > 0, f"config.fine_tune.features={settings.features} must be at least 1"),
+    (min(settings.prompt_tokens, settings.prompt_pixels) >= 0,
+     f"config.fine_tune.prompt_tokens={settings.prompt_tokens} and prompt_pixels={settings.prompt_pixels} must be 0 or"
+     " more"),
+    (0 < settings.layer_decay <= 1, f"config.fine_tune.layer_decay={settings.layer_decay} must be above 0 and at most"
+     " 1, which slows no layer"),
+    *configuration.schedule_needs(settings.optim, settings.steps, supervised.OPTIM, "config.fine_tune.steps"),
+    *configuration.augment_needs(settings.augment, "config.fine_tune.augment"),
     (settings.patience >= 0, f"config.fine_tune.patience={settings.patience} must be 0 or more"),
     (len(settings.rates) > 0 and all(r > 0 for r in settings.rates),
      f"config.fine_tune.rates={tuple(settings.rates)} must hold factors above 0"),
@@ -251,4 +264,4 @@ def check_settings(config, learner_width: int, mesh) -> None:
     size, tuple(settings.crop_list) or (1,), asked=f"{asked} = {size}", crops_key="config.fine_tune.crop_list",
     devices=batch_divisor(mesh),
   )
-  objectives.check(settings.objectives, config, key="config.fine_tune.objectives")
+  objectives.check(_objectives(settings), config, key="config.fine_tune.objectives")

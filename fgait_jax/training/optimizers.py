@@ -21,16 +21,13 @@ Rule = tuple[str, float, float]
 
 def make_schedule(
   *, schedule: str, peak_rate: float, final_rate: float, warmup_steps: int, step_at: Sequence[int], step_factor: float,
-  steps: int,
+  steps: int, key: str = "config.optim",
 ) -> optax.Schedule:
   """Learning rate of step 0..steps-1: linear from 0 over the warm-up, then a cosine that ends at `final_rate` in the
-  last step, or a product of `step_factor` for each of `step_at` that has come."""
-  if warmup_steps < 0 or (warmup_steps >= steps and warmup_steps > 0):
-    raise ConfigError(
-      f"config.optim.warmup_steps={warmup_steps} must be at least 0 and below config.train.steps={steps}"
-    )
+  last step, or a product of `step_factor` for each of `step_at` that has come. Raises
+  `ConfigError` naming the key, in the section `key`, of a value that cannot be."""
   if not (0 < peak_rate < math.inf and 0 <= final_rate < math.inf):
-    raise ConfigError(f"config.optim.peak_rate={peak_rate} must be above 0, config.optim.final_rate={final_rate} at"
+    raise ConfigError(f"{key}.peak_rate={peak_rate} must be above 0, {key}.final_rate={final_rate} at"
                       " least 0")
   if schedule == "cosine":
     last = max(steps - 1 - warmup_steps, 1)
@@ -38,21 +35,21 @@ def make_schedule(
   elif schedule == "step":
     after = optax.piecewise_constant_schedule(peak_rate, {at - warmup_steps: step_factor for at in step_at})
   else:
-    raise ConfigError(f'config.optim.schedule={schedule!r}; known: "cosine", "step"')
+    raise ConfigError(f'{key}.schedule={schedule!r}; known: "cosine", "step"')
   if not warmup_steps:
     return after
   return optax.join_schedules([optax.linear_schedule(0.0, peak_rate, warmup_steps), after], [warmup_steps])
 
 
-def factors(params, rules: Sequence[Rule]):
+def factors(params, rules: Sequence[Rule], *, key: str = "config.optim"):
   """Trees of the decay factor and the rate factor of every parameter; raises `ConfigError` naming one that matches
-  no rule, or several."""
+  no rule, or several, of the section `key`."""
   def of(path, _):
     name = path_name(path)
     found = [rule for rule in rules if re.fullmatch(rule[0], name)]
     if len(found) != 1:
       which = "no rule" if not found else f"{len(found)} rules ({', '.join(rule[0] for rule in found)})"
-      raise ConfigError(f"parameter {name} matches {which} of config.optim.rules; it must match exactly one")
+      raise ConfigError(f"parameter {name} matches {which} of {key}.rules; it must match exactly one")
     return found[0]
 
   matched = jax.tree_util.tree_map_with_path(of, params)
@@ -99,26 +96,26 @@ def scale_by_depth(params, *, depth: Sequence[tuple[str, bool]], decay: float) -
 
 def make_optimizer(
   params, *, name: str, rate: optax.Schedule, momentum: float, beta1: float, beta2: float, weight_decay: float,
-  clip_norm: float, rules: Sequence[Rule],
+  clip_norm: float, rules: Sequence[Rule], key: str = "config.optim",
 ) -> optax.GradientTransformation:
-  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing. Raises `ConfigError` naming the key
-  of a value that cannot be."""
+  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing. Raises `ConfigError` naming the
+  key, in the section `key`, of a value that cannot be."""
   shares = {"momentum": momentum, "beta1": beta1, "beta2": beta2}
-  if wrong := [f"config.optim.{key}={value}" for key, value in shares.items() if not 0 <= value < 1]:
+  if wrong := [f"{key}.{share}={value}" for share, value in shares.items() if not 0 <= value < 1]:
     raise ConfigError(f"{', '.join(wrong)}: must be at least 0 and below 1")
   if not 0 <= weight_decay < math.inf:
-    raise ConfigError(f"config.optim.weight_decay={weight_decay} must be at least 0: a negative one lets weights grow")
+    raise ConfigError(f"{key}.weight_decay={weight_decay} must be at least 0: a negative one lets weights grow")
   if not 0 <= clip_norm < math.inf:
-    raise ConfigError(f"config.optim.clip_norm={clip_norm} must be at least 0; 0 turns it off")
+    raise ConfigError(f"{key}.clip_norm={clip_norm} must be at least 0; 0 turns it off")
   if negative := [rule for rule in rules if min(rule[1:]) < 0]:
-    raise ConfigError(f"config.optim.rules: {negative[0]} has a negative factor; 0 turns decay or learning off")
-  decay_factors, rate_factors = factors(params, rules)
+    raise ConfigError(f"{key}.rules: {negative[0]} has a negative factor; 0 turns decay or learning off")
+  decay_factors, rate_factors = factors(params, rules, key=key)
   decay = _add_decay(weight_decay, decay_factors)
   if name == "adamw":
     core = [optax.scale_by_adam(b1=beta1, b2=beta2, mu_dtype=jnp.float32), decay]
   elif name == "sgd":
     core = [decay, optax.trace(decay=momentum)]
   else:
-    raise ConfigError(f'config.optim.name={name!r}; known: "adamw", "sgd"')
+    raise ConfigError(f'{key}.name={name!r}; known: "adamw", "sgd"')
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
   return optax.chain(*clip, *core, _scale_rates(rate_factors), optax.scale_by_learning_rate(rate))

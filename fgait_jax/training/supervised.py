@@ -39,6 +39,7 @@ FROZEN = {
   "head": r"(encoder|projector|border)/.*",
 }
 STATISTICS = ("frozen", "batch")
+OPTIM = "config.fine_tune.optim"
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -142,7 +143,7 @@ def create(
   }
   new = jax.jit(fresh, out_shardings=where)()
   params = _of_graph(graph.params, given["params"]) | new["params"]
-  _, rate_factors = optimizers.factors(params, rules_of_rates)
+  _, rate_factors = optimizers.factors(params, rules_of_rates, key=OPTIM)
   trains = {k: bool(rate_factors[k]) and not re.fullmatch(FROZEN[method], k) for k in params}
   stats = traverse_util.unflatten_dict(_of_graph(graph.stats, given["stats"]) | new["stats"], sep="/")
   return Learner(
@@ -178,7 +179,7 @@ def optimizer_of(
   options: dict,
 ) -> optax.GradientTransformation:
   """`training.optimizers.make_optimizer`, with every layer of `backbone` slowed by `layer_decay` for each above it."""
-  optimizer = optimizers.make_optimizer(trainable, rate=schedule, rules=rules_of_rates, **options)
+  optimizer = optimizers.make_optimizer(trainable, rate=schedule, rules=rules_of_rates, key=OPTIM, **options)
   slow = optimizers.scale_by_depth(trainable, depth=backbones.depth(backbone), decay=layer_decay)
   return optimizer if layer_decay == 1 else optax.chain(optimizer, slow)
 

@@ -46,6 +46,8 @@ def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_
   "word, message",
   [
     ("--config.data.bacth_size=4", r"unknown key config.data.bacth_size; did you mean config.data.batch_size\?"),
+    ("--config.objectives.contrastive=0", r"config.objectives.contrastive is a section, .* --config.objectives.contr"),
+    ("--config.data.sets.walkers=2", r"config.data.sets.walkers is a section, .* such as --config.data.sets.walkers."),
     ("--config.batch_size=4", r"unknown key config.batch_size; did you mean config.data.batch_size\?"),
     ("--config.dta.mix=x", r"unknown key config.dta.mix; did you mean config.data.mix\?"),
     ("--config.data.batch_size=many", r"flag --config.data.batch_size=many: invalid literal for int"),

@@ -178,13 +178,13 @@ def test_sequences_of_other_channels_are_named(memory_split):
   [
     ({"process_count": 4}, r"data\.batch_size is 6, not divisible by the 4 processes"),
     ({"process_count": 2, "process_index": 2}, r"process_index is 2 of 2"),
-    ({"clip_frames": 7}, r"data\.clip_frames is 7, more than data\.window_frames, 6"),
+    ({"clip_frames": 7}, r"data\.clip_frames is 7, more than config\.data\.window_frames, 6"),
     ({"clips": 0}, r"data\.clips is 0"),
     ({"start": 9}, r"batches 9 to 8"),
     ({"threads": -1}, r"data\.threads is -1"),
     ({"workers": -1}, r"data\.workers is -1"),
     ({"prefetch": 0}, r"data\.prefetch is 0"),
-    ({"workers": 2, "prefetch": 5}, r"data\.prefetch is 5, but 2 data.workers read 8 .* or fewer workers"),
+    ({"workers": 2, "prefetch": 5}, r"data\.prefetch is 5, but 2 config.data.workers read 8 .* or fewer workers"),
     ({"mix": "none"}, r"data\.mix is 'none'"),
   ],
 )

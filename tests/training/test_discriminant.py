@@ -99,10 +99,13 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
     return linear_maps.LinearMap(mean=basis.mean, kernel=basis.directions)  # nothing varies within: not to be solved
 
   monkeypatch.setattr(linear_maps, "discriminant", solved)
+  purposes, key = set(), discriminant.rng.key
+  monkeypatch.setattr(discriminant.rng, "key", lambda *given: purposes.add(given[1]) or key(*given))
   # As many frames as a walk has: both clips of a place are the whole walk, and so are the same.
   run(configure(**CHANGES | {"discriminant__frames": 6, "discriminant__components": 16}), tmp_path)
   (rows, groups, shrinkage), = given
   assert (len(rows), shrinkage) == (32, 0.3)
+  assert {"discriminant.0", "discriminant.1"} <= purposes  # each clip is augmented by itself
   people = [rows[groups == group] for group in np.unique(groups)]
   assert min(map(len, people)) >= 2
   within = max(np.abs(person - person[0]).max() for person in people)

@@ -131,7 +131,8 @@ def _learn(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, 
   has its own folder in `folder`, and goes on where one there stood."""
   learner, chosen, tried = _choose(task, network, folder)
   if task.settings.refit:
-    learner, chosen = _train(task, network, task.taught, chosen, folder / "refit")
+    place = folder / f"refit-{chosen.factor:g}-{chosen.step}"  # other rates may choose another
+    learner, chosen = _train(task, network, task.taught, chosen, place)
   return learner, chosen, tried
 
 

@@ -209,6 +209,20 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
    {"fine_tune.rates": (1.0, 2.0), "fine_tune.validation_fraction": 0.0}),
   (ConfigError, "the network was pretrained on 44 columns", {"fine_tune.augment.width": 64}),
   (ConfigError, r"share 4 subjects \(000, 001, 002, 003", {"fine_tune.train_split": "test"}),
+  (ConfigError, "config.fine_tune.optim.step_at=.*before config.fine_tune.steps=16",
+   {"fine_tune.optim.schedule": "step", "fine_tune.optim.step_at": (20,)}),
+  (ConfigError, "config.fine_tune.optim.name='adam'; known", {"fine_tune.optim.name": "adam"}),
+  (ConfigError, "config.fine_tune.optim.schedule='linear'; known", {"fine_tune.optim.schedule": "linear"}),
+  (ConfigError, "matches no rule of config.fine_tune.optim.rules", {"fine_tune.optim.rules": ()}),
+  (ConfigError, "config.fine_tune.augment.flip=2.0 is a probability", {"fine_tune.augment.flip": 2.0}),
+  (ConfigError, "config.fine_tune.features=0 must be at least 1", {"fine_tune.features": 0}),
+  (ConfigError, "config.fine_tune.prompt_tokens=-1 and", {"fine_tune.method": "prompt", "fine_tune.prompt_tokens": -1}),
+  (ConfigError, "config.fine_tune.layer_decay=0.0 must be above 0", {"fine_tune.layer_decay": 0.0}),
+  (ConfigError, "config.fine_tune.objectives.cross_entropy.weight are all 0",
+   {"fine_tune.target": "wide", "fine_tune.objectives.cross_entropy.weight": 0.0}),
+  (ConfigError, "^config.fine_tune.threads is -1", {"fine_tune.threads": -1}),
+  (ConfigError, "^config.fine_tune.clip_frames is 5, more than config.fine_tune.window_frames, 4",
+   {"fine_tune.clip_frames": 5}),
   (ConfigError, "config.fine_tune.mix is 'per_person'", {"fine_tune.mix": "per_person"}),
 ])
 def test_what_cannot_be_learned_is_said_before_anything_trains(run_folder, world, tmp_path, error, message, values):
@@ -251,7 +265,7 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
   assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
   assert row.details["chosen"] == {"factor": 10.0, "step": 100}
   assert [(t.factor, t.best_step) for t in row.details["tried_rates"]] == [(0.1, 1), (1.0, 10), (10.0, 100)]
-  last = ("untrained", 10.0, 100, 60, "b/refit") if refit else ("untrained", 10.0, None, 48, "b/rate-10")
+  last = ("untrained", 10.0, 100, 60, "b/refit-10-100") if refit else ("untrained", 10.0, None, 48, "b/rate-10")
   assert fits[-1] == last
 
 
@@ -288,7 +302,9 @@ def test_killed_and_started_again_it_gives_the_same_result(run_folder, world, tm
   ours, theirs = (np.load(path.with_suffix(".npz")) for path in (stopped, whole))
   np.testing.assert_array_equal(ours["embeddings"], theirs["embeddings"])
   folders = tmp_path / "stopped" / "fine_tune-walkers-subject" / "training"
-  assert sorted(folder.name for folder in folders.iterdir()) == ["rate-0.1", "rate-1", "refit"]
+  chosen = json.loads(whole.read_text())["fine_tuning"]["chosen"]
+  assert sorted(folder.name for folder in folders.iterdir()) == [
+    "rate-0.1", "rate-1", f"refit-{chosen['factor']:g}-{chosen['step']}"]
   for folder in folders.iterdir():
     assert {"checkpoints", "config.json", "metrics.jsonl", "tensorboard"} <= {path.name for path in folder.iterdir()}
 
