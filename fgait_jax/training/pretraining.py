@@ -121,7 +121,8 @@ class Pretraining:
     return not self.config.model.discriminant or is_fitted(state["teacher"]["stats"])
 
   def close(self, state, saved: checkpoints.Checkpoints, asked: Stop, display: Display) -> bool:
-    """Learns the discriminant. Raises `DataError` where it cannot be learnt, with the state saved as it was."""
+    """Learns the discriminant. Raises `DataError` where it cannot be learnt; whatever goes wrong, the state is saved as it
+    was."""
     config = self.config
     if self.is_whole(state):
       return False
@@ -135,8 +136,10 @@ class Pretraining:
         )
     except Stopped:
       return False
-    except FgaitError as error:
+    except Exception as error:
       saved.save(config.train.steps, state, self.meta)
+      if not isinstance(error, FgaitError):
+        raise
       raise DataError(
         f"the discriminant cannot be learnt: {error}. The state before it is saved as step {config.train.steps} in"
         f" {saved.folder}; mend or leave out what is wrong, then the same command learns it"

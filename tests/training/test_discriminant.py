@@ -123,6 +123,16 @@ def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_i
   assert load_network(tmp_path).embedding == "discriminant"  # in place of the step that was saved without
 
 
+def test_an_error_of_any_kind_leaves_the_last_step_saved(run, configure, tmp_path, monkeypatch):
+  def fails(*_, **__):
+    raise MemoryError("no room")
+
+  monkeypatch.setattr(discriminant, "learn", fails)
+  with pytest.raises(MemoryError, match="no room"):
+    run(configure(**CHANGES), tmp_path)
+  assert load_network(tmp_path).step == 4
+
+
 def test_a_stop_asked_for_while_it_is_learnt_is_heard_and_the_restart_learns_it(
   run, configure, finished, tmp_path, monkeypatch, capsys
 ):
