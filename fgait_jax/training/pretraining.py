@@ -121,8 +121,8 @@ class Pretraining:
     return not self.config.model.discriminant or is_fitted(state["teacher"]["stats"])
 
   def close(self, state, saved: checkpoints.Checkpoints, asked: Stop, display: Display) -> bool:
-    """Learns the discriminant. Raises `DataError` where it cannot be learnt; whatever goes wrong, the state is saved as it
-    was."""
+    """Learns the discriminant. Raises `DataError` where it cannot be learnt; whatever goes wrong, the state is saved as
+    it was."""
     config = self.config
     if self.is_whole(state):
       return False
