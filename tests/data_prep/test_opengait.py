@@ -1,5 +1,6 @@
 """OpenGait's layout is read as it lies; another layout is told from it by name."""
 
+import dataclasses
 import pickle
 
 import cv2
@@ -139,11 +140,13 @@ def test_of_many_names_some_are_told():
 def test_one_folder_may_stand_before_all_ids(tmp_path):
   for key in ("SUSTech1K-pkl/001/nm/0", "SUSTech1K-pkl/003/nm/0", "__MACOSX/001/nm/0"):
     put(tmp_path, key, frames())
-  source = OpenGaitSource(root=tmp_path, partition=PARTITION)
+  source = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="sils.pkl")
   assert {split: [walk.key for walk in walks] for split, walks in source.splits().items()} == {
     "train": ["001/nm/0"], "test": ["003/nm/0"]}
   assert source.subjects() == {"001", "003"}
   assert source.unread() == []
+  put(tmp_path, "SUSTech1K-pkl/001/nm/0", frames(), name="pose.pkl")
+  assert dataclasses.replace(source).unread() == ["SUSTech1K-pkl/001/nm/0/pose.pkl"]
 
 
 @pytest.mark.parametrize("folder", "abcdef")
@@ -171,3 +174,5 @@ def test_fingerprint_follows_files_not_places(tmp_path):
   assert one == other
   put(tmp_path / "b", "001/nm/0", frames(shape=(4, 64, 64)))
   assert OpenGaitSource(root=tmp_path / "b", partition=PARTITION).fingerprint() != one
+  chosen = [OpenGaitSource(root=tmp_path / "a", partition=None, pickles=p) for p in ("*.pkl", ("*.pkl",), "*s.pkl")]
+  assert len({source.fingerprint() for source in chosen}) == 2

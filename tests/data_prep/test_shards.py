@@ -1,17 +1,43 @@
-"""How walks are spread over shards."""
+"""Shards hold equally many walks, are whole or not there, and belong to the walks they were made from."""
 
+import dataclasses
+import functools
 import pathlib
 
+import numpy as np
 import pytest
 
-from data_prep import builder
+from data_prep import builder, shards
 from data_prep.sources.base import Walk
+
+WALK = Walk(
+  subject="1", condition="nm", view="000", key="1/nm/000", read=functools.partial(np.full, (3, 64, 64), 1, np.uint8)
+)
 
 
 @pytest.mark.parametrize("count", [1, 5, 511, 512, 1300, 70_000])
 def test_shards_hold_equally_many_consecutive_walks(count):
-  walks = [Walk(subject="1", condition="nm", view="000", key=str(i), read=list) for i in range(count)]
+  walks = [dataclasses.replace(WALK, key=str(i)) for i in range(count)]
   jobs = builder.plan("own", {"train": walks}, pathlib.Path("folder"))["train"]
   assert [walk for job in jobs for walk in job.walks] == walks
   sizes = {len(job.walks) for job in jobs}
   assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_report_is_whole_or_not_there(tmp_path, monkeypatch):
+  def cut_short(path, text, **options):
+    path.write_bytes(text.encode()[:9])
+    raise KeyboardInterrupt
+
+  (job,) = builder.plan("own", {"train": [WALK]}, tmp_path)["train"]
+  monkeypatch.setattr(pathlib.Path, "write_text", cut_short)
+  with pytest.raises(KeyboardInterrupt):
+    shards.write_shard(job, lambda: None)
+  assert not job.report_path.exists()
+
+
+def test_walks_of_other_names_are_another_build():
+  changes = {"key": "b", "subject": "2", "condition": "bg", "view": "090", "attributes": {"height": 1.7}}
+  walks = [WALK] + [dataclasses.replace(WALK, **{name: value}) for name, value in changes.items()]
+  splits = [{"train": [walk]} for walk in walks] + [{"test": [WALK]}, {"train": [WALK, WALK]}]
+  assert len({builder._fingerprint("source", split) for split in [*splits, *splits]}) == len(splits)

@@ -14,6 +14,7 @@ from data_prep.sources import rates
 from data_prep.sources.base import Reading, Walk
 from data_prep.sources.walkers import render_walk
 from fgait_jax.data.source import open_split
+from fgait_jax.errors import DataError
 
 BACKGROUND = ["--segmenter", "background"]
 
@@ -239,9 +240,12 @@ def test_fast_walks_are_stored_at_the_usual_rate_and_slow_ones_are_named(tmp_pat
   assert split.num_frames.tolist() == [8, 30, 15, 30]
   assert split.manifest["choices"] == {"frame_rate": 50.0}
   assert split.manifest["recorded_frame_rates"] == {"8": 1, "30": 1, "50": 1, "100": 1}
-  (tmp_path / "masks" / "fast" / "00" / "00" / "video.json").write_text("fast")
-  assert build.main([*args, "--overwrite"]) == 1
-  assert "fast/00/00/video.json: not as data_prep.video writes it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["fast", "[25]", "{}", '{"frame_rate": null}', '{"frame_rate": "fast"}'])
+def test_a_rate_of_another_form_is_named(content):
+  with pytest.raises(DataError, match=r"fast/00/00/video\.json: not as data_prep.video writes it"):
+    rates.read_facts(content.encode, "fast/00/00/video.json")
 
 
 @pytest.mark.parametrize("rate", ["0", "-25", "nan", "inf", "fast"])
