@@ -1,4 +1,4 @@
-"""Shards hold equally many walks, are whole or not there, and belong to the walks they were made from."""
+"""Shards hold equally many walks, are whole or not there, and belong to the walks and splits they were made from."""
 
 import dataclasses
 import functools
@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_prep import builder, shards
+from data_prep import builder, manifest, shards
 from data_prep.sources.base import Walk
 
 WALK = Walk(
@@ -41,3 +41,8 @@ def test_walks_of_other_names_are_another_build():
   walks = [WALK] + [dataclasses.replace(WALK, **{name: value}) for name, value in changes.items()]
   splits = [{"train": [walk]} for walk in walks] + [{"test": [WALK]}, {"train": [WALK, WALK]}]
   assert len({builder._fingerprint("source", split) for split in [*splits, *splits]}) == len(splits)
+
+
+def test_the_content_hash_tells_the_splits_apart():
+  splits = {"train": ["b", "a"]}, {"train": ["a"], "test": ["b"]}, {"train": ["a"], "other": ["b"]}
+  assert len({manifest.content_hash(digests) for digests in splits}) == len(splits)
