@@ -74,7 +74,7 @@ def augment() -> ConfigDict:
 
 def model() -> ConfigDict:
   c = ConfigDict()
-  c.name = "transformer"  # "transformer" or "p3d"; see fgait_jax/models/backbones.py
+  c.name = "transformer"  # a backbone of fgait_jax/models/backbones.py, such as "transformer" or "p3d"
   c.variant = "tiny"  # a named size of that model; see BACKBONE in its file, such as fgait_jax/models/transformer.py
   c.channels = 1  # channels of a frame: 1 for silhouettes
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32

@@ -18,6 +18,11 @@ class Column:
     if self.better not in ("higher", "lower", "") or self.digits < 0:
       raise ValueError(f"better {self.better!r} and {self.digits} digits; expected higher, lower or '', and 0 or more")
 
+  @property
+  def percent(self) -> bool:
+    """Whether its title says per cent: such a figure is drawn as a bar, too."""
+    return "%" in self.title
+
 
 RANK1 = Column(key="rank1", title="rank-1 %", interval=True)
 RANK5 = Column(key="rank5", title="rank-5 %")

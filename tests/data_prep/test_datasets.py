@@ -13,6 +13,7 @@ from rich.console import Console
 
 from data_prep import build, catalogue, datasets, partitions
 from fgait_jax.errors import DataError
+from fgait_jax.evaluation import protocols
 
 # One file name of a training subject, in the raw layout its makers hand out.
 RAW = {
@@ -41,6 +42,7 @@ def test_a_record_says_what_a_user_must_know(name):
   assert record.licence
   assert record.obtain
   assert record.layout
+  assert record.protocol == "none" or protocols.get(record.protocol)
   assert record.partition is None or partitions.load(record.partition)["train"]
 
 

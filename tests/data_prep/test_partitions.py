@@ -32,9 +32,11 @@ def test_sizes_are_the_published_ones_and_splits_are_disjoint(name):
   assert not set(train) & set(test)
 
 
-@pytest.mark.parametrize("name", [name for name in partitions.names() if name not in ("kth", "cmu_mocap")])
+@pytest.mark.parametrize("name", partitions.names())
 def test_lists_equal_the_distributed_ones(name, shared_data):
-  distributed = json.loads((shared_data / "partitions" / f"{name}.json").read_text())
+  if not (path := shared_data / "partitions" / f"{name}.json").exists():
+    pytest.skip(f"no list of {name} beside the checkout")
+  distributed = json.loads(path.read_text())
   splits = partitions.load(name)
   assert set(splits["train"]) == set(distributed["TRAIN_SET"])
   assert set(splits.get("test", ())) == set(distributed["TEST_SET"])

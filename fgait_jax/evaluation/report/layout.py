@@ -138,18 +138,20 @@ def fitting(result: Result) -> list[tuple[str, list[float], list[float]]]:
 
 
 def glance(result: Result) -> list[dict]:
-  """Of each condition: the model's first figure, the best other row's, and chance. Of the condition "mean" alone where
-  there is one. Empty without a row "model"."""
+  """Of each condition: the model's first figure, the best other row's (None where no way is better), and chance. Of the
+  condition "mean" alone where there is one. Empty without a row "model"."""
   if not result.columns:
     return []
+  column = result.columns[0]
+  best = min if column.better == "lower" else max
   found, whole = [], sections(result)
   for section in [s for s in whole if s.name == "mean"] or whole:
     by_name = {line.name: line for line in section.lines}
     if MODEL not in by_name:
       continue
     others = [line for line in section.lines
-              if line.name not in (MODEL, CHANCE) and line.cells[0].value is not None]
-    rival = max(others, key=lambda line: line.cells[0].value, default=None)
-    found.append({"condition": section.name, "column": result.columns[0].title, "model": by_name[MODEL].cells[0],
+              if line.name not in (MODEL, CHANCE) and line.cells[0].value is not None and column.better]
+    rival = best(others, key=lambda line: line.cells[0].value, default=None)
+    found.append({"condition": section.name, "column": column, "model": by_name[MODEL].cells[0],
                   "rival": rival, "chance": by_name[CHANCE].cells[0] if CHANCE in by_name else None})
   return found

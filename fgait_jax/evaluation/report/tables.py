@@ -73,7 +73,8 @@ def _cells(line: layout.Line, columns: list[Column]) -> list[Text]:
   """A row of the grid."""
   model, style = line.name == results.MODEL, "dim" if line.name == results.CHANCE else ""
   head = [Text("  " + line.title, style="bold" if model else style)]
-  head += [Text(bar(cell.value), style="green" if model else "blue") for cell in line.cells[:1]]
+  head += [Text(bar(cell.value if column.percent else None), style="green" if model else "blue")
+           for column, cell in zip(columns[:1], line.cells, strict=False)]
   return head + [Text(text, style=style) for text, style in _texts(line, columns)]
 
 

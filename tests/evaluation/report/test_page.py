@@ -174,6 +174,18 @@ def test_corruptions_of_each_row_are_drawn_at_their_severities(results_folder, t
   assert glance.count("Robustness on walkers") == 1  # the mean alone
 
 
+def test_the_glance_draws_per_cent_as_bars_and_nothing_else(results_folder, tmp_path, result):
+  text = made([results_folder], tmp_path)
+  assert '<div style="--w:62.50%"><i></i><b style="left:75.00%"></b><s style="left:2.50%"></s></div>' in text
+  result["columns"] = [{"key": "rank1", "title": "pixels", "better": "lower"}]
+  result["rows"][1]["figures"]["NM"]["rank1"] = 3000.5
+  result["rows"].insert(2, result["rows"][1] | {"title": "row bands", "figures": {"NM": {"rank1": 70.25}}})
+  (results_folder / "zero_shot-walkers.json").write_text(json.dumps(result))
+  text = made([results_folder], tmp_path)
+  assert "--w:62.50%" not in text
+  assert Reader(text).text.count("NM pixels 62.5 70.2 row bands 2.5") == 1  # of the baselines, the lowest
+
+
 def test_rates_tried_in_fine_tuning_are_drawn(results_folder, tmp_path, result):
   tried = [{"factor": f, "curve": [{"step": s, "loss": 1.0, "validation": f * s} for s in (10, 20)]
             + [{"step": 30, "loss": 0.5}]} for f in (0.5, 1)]

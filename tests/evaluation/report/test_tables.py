@@ -125,6 +125,14 @@ def test_bars(value, text):
   assert tables.bar(value) == text
 
 
+def test_what_is_not_per_cent_has_no_bar(tmp_path):
+  text = shown(results.write(tmp_path / "r.json", typed(RESULT)))
+  assert "█" in text
+  pixels = [{"key": "rank1", "title": "pixels"}]
+  text = shown(results.write(tmp_path / "r.json", typed(RESULT | {"columns": pixels})))
+  assert not set("▏▎▍▌▋▊▉█") & set(text)
+
+
 def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
   """Embeddings of one person score 100 %, and rows that stand on both sides find themselves."""
   rng = np.random.default_rng(0)
