@@ -83,12 +83,6 @@ def test_every_kind_of_content_is_there(results_folder, tmp_path):
   assert "noise. tiny: 60.0, 50.0, 40.0, 30.0, 20.0" in text
 
 
-def test_bars_are_as_long_as_their_figures_in_per_cent(results_folder, tmp_path):
-  text = made([results_folder], tmp_path)
-  drawn = re.search(r'--w:([\d.]+)%"><i></i><b style="left:([\d.]+)%"></b><s style="left:([\d.]+)%', text)
-  assert [float(width) for width in drawn.groups()] == [62.5, 75.0, 2.5]  # of zero-shot recognition, which comes first
-
-
 def test_nothing_is_asked_of_a_network(results_folder, tmp_path):
   text = made([results_folder], tmp_path)
   assert all(a.startswith(("#", "data:")) for a in Reader(text).addresses)
