@@ -163,8 +163,9 @@ def test_what_a_data_set_says_of_its_record_is_told_as_it_is(memory_split):
     raise DataError("cannot be read; check the shards")
 
   split.frames = frames
-  with pytest.raises(DataError, match="^cannot be read; check the shards$"):
+  with pytest.raises(DataError) as caught:
     read([split], factors=(1.0,), threads=0)
+  assert str(caught.value) == "cannot be read; check the shards"  # `match` reads notes of Grain's, too
 
 
 def test_sequences_of_other_channels_are_named(memory_split):

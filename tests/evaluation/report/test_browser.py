@@ -111,6 +111,7 @@ def test_the_page_opens_sorts_plays_and_fits(browser, results_folder, tmp_path):
   assert len(seen) >= 3
   browser.run("document.querySelector('.play').click()")
   assert browser.run("return document.querySelector('.play').textContent") == "Play"
+  time.sleep(0.5)  # what was on its way when it was clicked
   still = browser.run(place)
   time.sleep(0.3)
   assert browser.run(place) == still
