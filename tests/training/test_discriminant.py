@@ -123,6 +123,14 @@ def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_i
   assert load_network(tmp_path).embedding == "discriminant"  # in place of the step that was saved without
 
 
+def test_its_batches_follow_the_last_of_training(configure):
+  config = configure(**CHANGES)
+  _, numbers = discriminant.closing_batches(config)
+  least = config.data.batch_size * config.data.clips
+  assert numbers == range(config.train.steps, config.train.steps + config.discriminant.walks // least)
+  assert len(numbers) > 1
+
+
 def test_an_error_of_any_kind_leaves_the_last_step_saved(run, configure, tmp_path, monkeypatch):
   def fails(*_, **__):
     raise MemoryError("no room")
