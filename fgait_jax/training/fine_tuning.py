@@ -23,9 +23,8 @@ from fgait_jax.models import crops
 from fgait_jax.parallel.mesh import batch_divisor
 from fgait_jax.training import checkpoints, configuration, loop, supervised
 from fgait_jax.training.metrics import MACHINE, Display, read_lines
-from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.session import Stop, Stopped
-from fgait_jax.training.state import count_parameters
+from fgait_jax.training.state import count_parameters, schedule_of
 from fgait_jax.training.supervised import Learner, Tuned
 
 # Keys beside `fine_tune` that decide what is learnt and which step is best.
@@ -69,9 +68,7 @@ class Fitter:
   def __init__(self, learner: Learner, config, *, identity: str):
     self.learner, self.config, self.settings, self.identity = learner, config, config.fine_tune, identity
     settings, optim = self.settings, self.settings.optim
-    schedule = make_schedule(
-      schedule=optim.schedule, peak_rate=optim.peak_rate, final_rate=optim.final_rate, warmup_steps=optim.warmup_steps,
-      step_at=optim.step_at, step_factor=optim.step_factor, steps=settings.steps, key=supervised.OPTIM)
+    schedule = schedule_of(optim, steps=settings.steps, key=supervised.OPTIM)
     options = {k: optim[k] for k in ("name", "momentum", "beta1", "beta2", "weight_decay", "clip_norm")}
     optimizer = supervised.optimizer_of(
       learner.trainable, backbone=learner.graph.backbone, rules_of_rates=optim.rules,

@@ -103,12 +103,11 @@ def initial_weights(config):
   return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
 
 
-def schedule_of(config) -> optax.Schedule:
-  """The learning rate over the steps of `config.optim` and `config.train.steps`."""
-  optim = config.optim
+def schedule_of(optim, *, steps: int, key: str = "config.optim") -> optax.Schedule:
+  """The learning rate over `steps` steps as the section `optim` says; errors call that section `key`."""
   return make_schedule(
     schedule=optim.schedule, peak_rate=optim.peak_rate, final_rate=optim.final_rate, warmup_steps=optim.warmup_steps,
-    step_at=optim.step_at, step_factor=optim.step_factor, steps=config.train.steps,
+    step_at=optim.step_at, step_factor=optim.step_factor, steps=steps, key=key,
   )
 
 
@@ -116,8 +115,8 @@ def optimizer_of(config, params) -> optax.GradientTransformation:
   """The optimizer of `config.optim` over `params` (arrays or shapes)."""
   optim = config.optim
   return make_optimizer(
-    params, name=optim.name, rate=schedule_of(config), momentum=optim.momentum, beta1=optim.beta1, beta2=optim.beta2,
-    weight_decay=optim.weight_decay, clip_norm=optim.clip_norm, rules=optim.rules,
+    params, name=optim.name, rate=schedule_of(optim, steps=config.train.steps), momentum=optim.momentum,
+    beta1=optim.beta1, beta2=optim.beta2, weight_decay=optim.weight_decay, clip_norm=optim.clip_norm, rules=optim.rules,
   )
 
 

@@ -109,6 +109,5 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
     return proposed | {"teacher": proposed["teacher"] | {"params": params}}, {"ema": (1 - rate, 1.0)}
 
   optimizer = optimizer_of(config, nnx.to_pure_dict(graph.params))
-  return make_step(
-    loss_of, optimizer, schedule=schedule_of(config), mesh=mesh, shardings=shardings, finish=average
-  )
+  schedule = schedule_of(config.optim, steps=config.train.steps)
+  return make_step(loss_of, optimizer, schedule=schedule, mesh=mesh, shardings=shardings, finish=average)
