@@ -3,12 +3,9 @@
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -138,23 +135,6 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, small_shards):
   assert reads == [4, 5]
   straight = builder.build(record(lambda raw: source(splits(stop=None))), out=tmp_path / "b", **options)
   assert contents(resumed.folder) == contents(straight.folder)
-
-
-def wait_as_worker(ready):
-  builder._start_worker(None)
-  ready.set()
-  time.sleep(60)
-
-
-def test_ctrl_c_ends_a_worker_silently(capfd):
-  context = multiprocessing.get_context("spawn")
-  ready = context.Event()
-  worker = context.Process(target=wait_as_worker, args=(ready,))
-  worker.start()
-  assert ready.wait(60)
-  os.kill(worker.pid, signal.SIGINT)
-  worker.join(60)
-  assert (worker.exitcode, capfd.readouterr().err) == (-signal.SIGINT, "")
 
 
 def test_a_matching_build_is_found_and_another_is_not_overwritten_unasked(tmp_path):

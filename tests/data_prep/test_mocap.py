@@ -115,6 +115,9 @@ def test_an_empty_folder_and_an_archive_are_told_what_was_expected(tmp_path):
   for name in ("empty", "packed.zip"):
     with pytest.raises(DataError, match=rf"{name}: no motion .*folders <id>/.*asf, unpacked; found no files"):
       MocapSource(raw=tmp_path / name, partition={"train": ["a"]}).splits()
+  (tmp_path / "empty" / "walk.c3d").touch()
+  with pytest.raises(DataError, match=r"unpacked; found walk\.c3d"):
+    MocapSource(raw=tmp_path / "empty", partition=None).splits()
 
 
 def test_files_that_are_no_motion_are_named(tmp_path):

@@ -3,12 +3,13 @@
 import dataclasses
 import functools
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
 
 from data_prep import builder, manifest, shards
-from data_prep.sources.base import Walk
+from data_prep.sources.base import Dropped, Walk
 
 WALK = Walk(
   subject="1", condition="nm", view="000", key="1/nm/000", read=functools.partial(np.full, (3, 64, 64), 1, np.uint8)
@@ -34,6 +35,11 @@ def test_a_report_is_whole_or_not_there(tmp_path, monkeypatch):
   with pytest.raises(KeyboardInterrupt):
     shards.write_shard(job, lambda: None)
   assert not job.report_path.exists()
+
+
+def test_a_refusal_may_come_from_another_process():
+  refusal = pickle.loads(pickle.dumps(Dropped("torn", "a/1.png")))
+  assert (refusal.reason, refusal.detail, str(refusal)) == ("torn", "a/1.png", "torn: a/1.png")
 
 
 def test_walks_of_other_names_are_another_build():

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import sys
 import types
 
@@ -207,6 +208,26 @@ def test_hidden_films_are_not_seen(tmp_path, walk):
   film(tmp_path / "videos" / "a.avi", walk[:1])
   (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))
   assert [file.name for file, _ in video.find(tmp_path / "videos")] == ["a.avi"]
+
+
+def test_where_a_film_lies_says_whose_it_is(tmp_path):
+  for name in ("b/coat/side.MP4", "b/coat/front.mov", "a.avi", "c/nm.mkv", "c/notes.txt"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+  found = [(file.relative_to(tmp_path).as_posix(), folder.as_posix()) for file, folder in video.find(tmp_path)]
+  assert found == [
+    ("a.avi", "a/00/00"), ("b/coat/front.mov", "b/coat/front"), ("b/coat/side.MP4", "b/coat/side"),
+    ("c/nm.mkv", "c/nm/00"),
+  ]  # fmt: skip
+  assert video.find(tmp_path / "c" / "notes.txt") == [(tmp_path / "c" / "notes.txt", pathlib.Path("notes/00/00"))]
+  (tmp_path / "a.mov").touch()
+  with pytest.raises(DataError, match=r"a\.mov and .*a\.avi would both become a/00/00; rename one"):
+    video.find(tmp_path)
+  (tmp_path / "a.mov").unlink()
+  (tmp_path / "b" / "coat" / "side").mkdir()
+  (tmp_path / "b" / "coat" / "side" / "1.avi").touch()
+  with pytest.raises(DataError, match=r"side/1\.avi lies too deep: expected <id>/<type>/<view>\.avi in "):
+    video.find(tmp_path)
 
 
 def write_masks(folder, walk, rate):
