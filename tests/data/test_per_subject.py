@@ -1,6 +1,7 @@
 """P x K batches: so many subjects, so many sequences of each, from the batch's number alone."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -83,9 +84,12 @@ def test_a_subset_is_a_split(memory_split):
   whole.attributes = {"height": np.arange(6) / 10}
   part = Subset(whole, np.array([5, 2]), name="a (part)")
   assert len(part) == 2
+  sent = len(pickle.dumps(part))
   for column in ("subjects", "conditions", "views", "keys"):
     np.testing.assert_array_equal(getattr(part, column), getattr(whole, column)[[5, 2]])
   np.testing.assert_array_equal(part.num_frames, [10, 7])
   np.testing.assert_array_equal(part.frames(1), whole.frames(2))
   np.testing.assert_array_equal(part.frames(0, np.array([3, 1])), whole.frames(5)[[3, 1]])
   np.testing.assert_array_equal(part.attributes["height"], [0.5, 0.2])
+  assert len(pickle.dumps(part)) == sent  # columns are not sent to worker processes, looked at or not
+  np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).keys, part.keys)

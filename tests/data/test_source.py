@@ -96,6 +96,8 @@ def test_slices_and_sums_of_splits(built):
 def test_tfds_reads_what_we_wrote(built):
   found = tfds.builder_from_directory(find_version(built, "fake"))
   assert found.info.features["attributes"]["height"].np_dtype == np.float32
+  for name in ("num_frames", "height", "width", "channels"):
+    assert found.info.features[name].np_dtype == np.int32
   rows = found.as_data_source("test")
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)

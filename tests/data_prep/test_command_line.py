@@ -85,6 +85,13 @@ def test_what_cannot_be_meant_is_refused(argv, message, asked, capsys):
   assert not asked
 
 
+@pytest.mark.parametrize("flag", ["--raw", "--out"])
+def test_a_store_that_is_no_folder_is_refused_by_the_flags_name(flag, asked, capsys):
+  assert build.main(["own", f"{flag}=gs://bucket/walks"]) == 1
+  assert f"error: {flag}=gs://bucket/walks: gs:// cannot be read or written here" in capsys.readouterr().err
+  assert not asked
+
+
 def test_a_build_that_is_stopped_says_how_it_goes_on(monkeypatch, capsys):
   def stopped(record, **options):
     raise KeyboardInterrupt

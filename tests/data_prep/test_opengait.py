@@ -149,6 +149,14 @@ def test_one_folder_may_stand_before_all_ids(tmp_path):
   assert dataclasses.replace(source).unread() == ["SUSTech1K-pkl/001/nm/0/pose.pkl"]
 
 
+def test_an_archive_in_a_folder_may_stand_before_all_ids():
+  tree = dict.fromkeys(("data/pkl/001/nm/0/a.pkl", "data/pkl/003/nm/0/a.pkl"), bytes)
+  source = OpenGaitSource(root="raw", partition=PARTITION, tree=tree)
+  assert {split: [walk.key for walk in walks] for split, walks in source.splits().items()} == {
+    "train": ["001/nm/0"], "test": ["003/nm/0"]}
+  assert source.subjects() == {"001", "003"}
+
+
 @pytest.mark.parametrize("folder", "abcdef")
 def test_two_trees_of_walks_are_not_read_as_one(folder):
   tree = dict.fromkeys(("001/nm/0/sils.pkl", f"{folder}/002/nm/0/sils.pkl"), bytes)

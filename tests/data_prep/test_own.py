@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import build, verify
+from data_prep import build, datasets, verify
 from fgait_jax.data import schema
 from fgait_jax.data.source import open_split
 
@@ -181,6 +181,12 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
 def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
   assert build.main([*argv, "--raw", str(tmp_path / "nothing_here"), "--out", str(tmp_path / "out")]) == 1
   assert message in capsys.readouterr().err
+
+
+def test_another_frame_rate_is_another_data_set(tmp_path):
+  write(tmp_path, "001/nm/0/1.png", mask())
+  sources = [datasets.own.named(frame_rate=rate).source(tmp_path) for rate in (0.0, 50.0, 60.0)]
+  assert len({source.fingerprint() for source in sources}) == 3
 
 
 @pytest.fixture

@@ -52,3 +52,4 @@ def test_walks_of_other_names_are_another_build():
 def test_the_content_hash_tells_the_splits_apart():
   splits = {"train": ["b", "a"]}, {"train": ["a"], "test": ["b"]}, {"train": ["a"], "other": ["b"]}
   assert len({manifest.content_hash(digests) for digests in splits}) == len(splits)
+  assert manifest.content_hash({"test": ["b"], "train": ["a"]}) == manifest.content_hash(splits[1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 import shutil
@@ -68,6 +69,15 @@ def test_a_sound_build_passes_and_is_summed_up(folder, capsys):
   told = capsys.readouterr().out
   assert "train 8 sequences, test 4 sequences, 6 shards" in told
   assert verify.main([str(folder), "--workers", "2"]) == 0
+
+
+def test_hashes_are_those_of_any_other_program(folder):
+  manifest = json.loads((folder / schema.MANIFEST).read_text())
+  listed = manifest["shards"] | manifest["indices"] | manifest["metadata"]
+  assert len(listed) == 10
+  for name, facts in listed.items():
+    content = (folder / name).read_bytes()
+    assert (facts["bytes"], facts["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize("place", [0.01, 0.5, 0.999])

@@ -56,17 +56,36 @@ def test_a_killed_build_leaves_no_worker():
     here.recv()
 
 
-def run(tmp_path, reads, **options):
+def run(tmp_path, reads, *, workers=2, **options):
   walks = [
     Walk(subject="1", condition="nm", view=str(i), key=f"1/nm/{i}", read=read) for i, read in enumerate(reads)
   ]
   source = type("Source", (), {"splits": lambda self: {"train": walks}, "fingerprint": lambda self: "same"})
   record = dataclasses.replace(walkers.RECORD, name="fake", source=lambda raw: source())
-  return builder.build(record, raw=None, out=tmp_path, workers=2, limit_dropped=0.0, **options)
+  return builder.build(record, raw=None, out=tmp_path, workers=workers, limit_dropped=0.0, **options)
 
 
-def test_a_worker_that_is_killed_ends_the_build_and_what_it_finished_is_kept(tmp_path, monkeypatch):
+@pytest.fixture
+def single_walks(monkeypatch):
+  """A shard for every walk."""
   monkeypatch.setattr(shards, "MIN_WALKS", 1)
+
+
+def test_there_are_as_many_processes_as_asked_for_and_no_more_than_shards(tmp_path, single_walks, monkeypatch):
+  asked = []
+
+  def pool(count, **_):
+    asked.append(count)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(builder, "ProcessPoolExecutor", pool)
+  for workers in (2, 3, 9):
+    with pytest.raises(KeyboardInterrupt):
+      run(tmp_path, [bytes] * 3, workers=workers)
+  assert asked == [2, 3, 3]
+
+
+def test_a_worker_that_is_killed_ends_the_build_and_what_it_finished_is_kept(tmp_path, single_walks):
   frames = functools.partial(np.full, (2, 64, 64), 1, np.uint8)
   with pytest.raises(DataError, match="a worker process was killed from outside, .* with fewer --workers"):
     run(tmp_path, [frames, frames, frames, functools.partial(os._exit, 9)])
