@@ -275,9 +275,23 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
   assert "--limit-dropped" not in told  # it would leave nothing
 
 
+def test_the_arm_begins_below_the_collar_bone_and_roots_bear_any_name():
+  recorded = strider().joints
+  joints = {"Reference": recorded["head"], "m_Head": recorded["head"]}
+  for i, side in enumerate(("Left", "Right")):
+    joints |= {MAKERS["underlined"][k].format(side): recorded[f"{'lr'[i]}{part}"] for k, part in enumerate(PARTS)}
+    joints[f"m_{side}_Shoulder"] = recorded["head"]  # what many makers call the collar bone
+  found = body_joints(Motion(joints, RATE), "a")
+  expected = body_joints(strider(), "a")
+  for name in ("shoulder0", "shoulder1", "toe1"):
+    np.testing.assert_array_equal(found[name], expected[name])
+
+
 def test_how_files_are_read_is_kept_to_the_last_digit():
   assert own_mocap.reading_of(unit="0.0253", up="-z", frame_rate=29.97) == {"unit": 0.0253, "up": "-z", "rate": 29.97}
   assert own_mocap.reading_of(unit=None, up=None, frame_rate=None) == {}
+  made = {"unit": "inch", "up": "z", "frame_rate": 59.94}
+  assert datasets.choose("cmu_mocap", made).choices == datasets.choose("own_mocap", made).choices == made
 
 
 def test_recordings_read_otherwise_are_another_data_set(tmp_path):

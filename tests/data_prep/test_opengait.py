@@ -73,6 +73,11 @@ def test_black_frames_are_left_out_and_counted(tmp_path):
   assert some.read().refused == {"all black": [1]}
   with pytest.raises(Dropped, match="no usable frame: 001/nm/1/sils.pkl: all 3 frames are black"):
     none.read()
+  maps = frames(shape=(3, 64, 64, 2))
+  maps[1], maps[2, ..., 0] = 0, 0  # a frame that is black, and one of which a channel is
+  put(tmp_path, "002/nm/0", maps)
+  *_, walk = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  np.testing.assert_array_equal(walk.read().frames, maps[[0, 2]])
 
 
 def test_several_pickles_are_stacked_as_channels(tmp_path):
@@ -125,7 +130,7 @@ def test_another_layout_says_what_was_expected_and_found(tmp_path):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
   with pytest.raises(DataError, match=r"no walks found: expected <id>.*found 002/nm/0/sils.pkl, kth/001"):
     OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*.npy").splits()
-  with pytest.raises(DataError, match=r"none of its ids \(001\) is in the partition \(a\)"):
+  with pytest.raises(DataError, match=r"kth: none of its ids \(001\) is in the partition \(a\)"):
     OpenGaitSource(root=tmp_path / "kth", partition={"train": ["a"]}).splits()
   (tmp_path / "empty").mkdir()
   with pytest.raises(DataError, match="empty: no walks found.*found nothing"):

@@ -34,6 +34,7 @@ def test_pictures_show_the_walks(built, capsys):
   with Image.open(film) as moving:
     assert moving.n_frames == 7
     assert moving.size == (6 * 64, 64)
+    assert moving.info["duration"] == 40  # milliseconds: the usual rate
     pictures = [np.asarray(each.convert("L")) for each in ImageSequence.Iterator(moving)]
   widths = [[int((picture[30, left : left + 64] > 127).sum()) for picture in pictures] for left in (0, 64)]
   assert widths == [[20, 21, 22, 23, 24, 25, 26], [20, 21, 22, 23, 24, 20, 21]]  # the shorter walk begins again
@@ -55,6 +56,8 @@ def test_as_many_walks_are_shown_as_asked_for(built):
   split = open_split(built / "built", "kth", "test")
   heights = [Image.open(preview.preview(split, built / f"of_{walks}", walks=walks)[0]).height for walks in (1, 2, 9)]
   assert heights[0] < heights[1] == heights[2]  # there are two
+  assert preview.main([str(built / "built" / "kth"), f"--out={built}/one", "--walks=1", "--seed=0"]) == 0
+  assert Image.open(built / "one" / "kth-test.png").height == heights[0]
 
 
 class Maps:

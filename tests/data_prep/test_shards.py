@@ -37,6 +37,11 @@ def test_a_report_is_whole_or_not_there(tmp_path, monkeypatch):
   assert not job.report_path.exists()
 
 
+def test_a_walk_without_frames_is_no_walk():
+  with pytest.raises(Dropped, match="frames do not fit the contract: 1/nm/000: no frames"):
+    shards.read_walk(dataclasses.replace(WALK, read=lambda: np.zeros((0, 64, 64), np.uint8)))
+
+
 def test_a_refusal_may_come_from_another_process():
   refusal = pickle.loads(pickle.dumps(Dropped("torn", "a/1.png")))
   assert (refusal.reason, refusal.detail, str(refusal)) == ("torn", "a/1.png", "torn: a/1.png")
