@@ -66,6 +66,7 @@ def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memor
              "exponent": 1.0, "mix": "per_subject", "per_subject": 2, "threads": 1, "workers": 0, "prefetch": 1}
   whole = list(batches([split], start=0, stop=4, **options))
   late = list(batches([split], start=2, stop=4, **options))
+  assert {batch["index"].dtype for batch in whole} == {np.dtype(np.int64)}
   for a, b in zip(whole[2:], late, strict=True):
     for name in a:
       np.testing.assert_array_equal(a[name], b[name])

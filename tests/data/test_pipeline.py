@@ -232,6 +232,13 @@ def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kin
       np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
 
 
+@pytest.mark.parametrize("kind", ["sequence", "subject"])
+def test_no_group_is_of_two_data_sets(splits, kind):
+  found = read(splits, mix="per_sequence", exponent=0.0, positives=(kind, kind), stop=60)
+  groups = {pair for batch in found for pair in zip(batch["group"].tolist(), batch["dataset"].tolist(), strict=True)}
+  assert len({group for group, _ in groups}) == len(groups) == {"sequence": 38, "subject": 19}[kind]  # all were drawn
+
+
 def test_unknown_positives_are_refused(splits):
   with pytest.raises(ConfigError, match=r"positives has 'person'; known: sequence, walk, subject"):
     read(splits, positives=("sequence", "person"))

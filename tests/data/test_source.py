@@ -1,6 +1,7 @@
 """What was stored comes back, whole or in part, from any thread or process; what is not there says how to get it."""
 
 import json
+import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -186,6 +187,26 @@ def test_missing_and_cut_shards_and_indices_are_named_on_opening(damaged):
   shard.unlink()
   with pytest.raises(DataError, match="fake-train.array_record-00001-of-00004 is missing.*--overwrite"):
     opened()
+
+
+def test_an_index_of_objects_is_refused_and_runs_nothing(damaged, tmp_path):
+  class Malicious:
+    def __reduce__(self):
+      return os.mkdir, (str(tmp_path / "made by the index"),)
+
+  folder, opened = damaged
+  split = opened()
+  index = folder / schema.index_name("train")
+  with np.load(index) as file:
+    columns = dict(file)
+  np.savez(index, **columns | {"key": np.array([Malicious()] * len(split), object)})
+  with pytest.raises(DataError, match="index-train.npz cannot be read .*build the data set again"):
+    _ = split.keys
+  assert not (tmp_path / "made by the index").exists()
+  index.write_bytes(b"PK nonsense")  # while it is open
+  for column in ("keys", "attributes"):
+    with pytest.raises(DataError, match="index-train.npz cannot be read .*build the data set again"):
+      getattr(split, column)
 
 
 def test_a_damaged_record_names_the_walk_and_the_check(damaged):

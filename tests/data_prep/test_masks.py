@@ -123,6 +123,13 @@ def test_a_background_is_white_where_it_is_in_most_frames():
     check_background([True, True, False], "a/b/c")
 
 
+def test_of_several_reasons_the_most_frequent_is_told():
+  black, torn = encoded(np.zeros((64, 64), np.uint8)), b"torn"
+  for contents, reason in (((black, torn, torn), "unreadable image"), ((black, black, torn), "all black")):
+    with pytest.raises(Dropped, match=f"all 3 frames refused, mostly: {reason} "):
+      read(*contents)
+
+
 def test_the_border_of_a_mask_is_its_outermost_pixels():
   mask = np.zeros((120, 20), np.uint8)
   mask[1:-1, 1:-1] = 255

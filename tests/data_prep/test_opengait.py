@@ -88,6 +88,7 @@ def test_several_pickles_are_stacked_as_channels(tmp_path):
   source = OpenGaitSource(root=tmp_path, partition=None, pickles=("*heatmap*.pkl", "*sil*.pkl"))
   whole, longer, missing = pickle.loads(pickle.dumps(source.splits()["test"]))
   assert (whole.read().frames == np.array([2, 2, 1])).all()
+  assert whole.file == "001/nm/0/0-sil.pkl"
   with pytest.raises(Dropped, match=r"do not fit each other: 001/nm/1/1-heatmap.pkl \(4, 64, 64\), .*sil.pkl \(3, 64"):
     longer.read()
   with pytest.raises(Dropped, match=r"a modality is missing: 001/nm/2/\*heatmap\*.pkl"):

@@ -93,6 +93,7 @@ def test_pictures_of_several_modalities_become_channels(tmp_path):
       write(tmp_path / "raw", f"001/nm/0/Depth/{frame}.png", colour[frame][..., ::-1])
   assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "parsing,depth") == 0
   split = open_split(tmp_path / "out", "own", "test")
+  assert (split.subjects[0], split.conditions[0], split.views[0]) == ("001", "nm", "0")
   assert split.manifest["refused_frames"] == {"no depth": {"count": 1, "examples": ["001/nm/0/0"]}}
   expected = np.concatenate([grey[1:, ..., None], colour[1:]], axis=-1)
   np.testing.assert_array_equal(split.frames(0), expected)

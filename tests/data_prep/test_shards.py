@@ -54,6 +54,13 @@ def test_walks_of_other_names_are_another_build():
   assert len({builder._fingerprint("source", split) for split in [*splits, *splits]}) == len(splits)
 
 
+def test_a_walk_has_the_same_digest_in_every_version():
+  """Runs and results name their data by it."""
+  texts, attributes = ["1", "nm", "000", "1/nm/000"], {"sex": 1, "height": 1.7, "age": np.nan}
+  found = shards.digest(texts, attributes, np.ones((2, 64, 44, 1), np.uint8))
+  assert found == "3a9c04de0037a6056b1eb04a0e1e27038c8e30febffd923b09420328c1d4ca99"
+
+
 def test_the_content_hash_tells_the_splits_apart():
   splits = {"train": ["b", "a"]}, {"train": ["a"], "test": ["b"]}, {"train": ["a"], "other": ["b"]}
   assert len({manifest.content_hash(digests) for digests in splits}) == len(splits)

@@ -201,6 +201,9 @@ def test_the_body_that_was_followed_is_followed_on():
   np.testing.assert_array_equal(found[:2], walker[:2])
   assert found[2][50, 150]  # whoever is there
   np.testing.assert_array_equal(found[3], walker[3])
+  lost = list(segmenters.track_body([walker[0], np.zeros_like(walker[0]), scene[1]]))
+  assert lost[1] is None
+  assert lost[2][50, 150]  # the largest, as at first
   assert list(segmenters.track_body(np.zeros((2, 9, 9), bool))) == [None, None]
 
 
