@@ -12,6 +12,7 @@ from data_prep import beam, build, datasets, shards
 from data_prep.datasets.record import Record
 from data_prep.sources.opengait import OpenGaitSource
 from fgait_jax.data import schema
+from fgait_jax.errors import DataError
 
 PARTITION = {"train": [f"{i:03d}" for i in range(1, 6)], "test": ["006", "007"]}
 RECORD = Record(
@@ -68,6 +69,13 @@ def test_the_engine_gets_its_own_flags_and_its_workers_write_pickled_jobs(comman
   status, _ = command("out", "--runner", "FlinkRunner", "--runner-options", "--parallelism=4 --job_name='a b'")
   assert status == 0
   assert told == {"jobs": 7, "runner": "FlinkRunner", "options": ["--parallelism=4", "--job_name=a b"]}
+
+
+def test_a_worker_says_why_a_shard_cannot_be_written(tmp_path):
+  job = shards.Job(path=tmp_path / "lost" / "a.array_record-0", dataset="a", split="test", attributes=(), walks=[])
+  (tmp_path / "job").write_bytes(pickle.dumps(job))
+  with pytest.raises(DataError, match="lost/a.array_record-0 cannot be written"):
+    beam.write(str(tmp_path / "job"))
 
 
 class Engine:

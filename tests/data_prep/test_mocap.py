@@ -296,7 +296,7 @@ def test_how_files_are_read_is_kept_to_the_last_digit():
 
 def test_recordings_read_otherwise_are_another_data_set(tmp_path):
   write_bvh(tmp_path / "a" / "1.bvh")
-  readings = ({}, {"up": "z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
+  readings = ({}, {"up": "z"}, {"up": "-z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
   prints = {MocapSource(raw=tmp_path, partition=None, **reading).fingerprint() for reading in readings}
   assert len(prints) == len(readings)
 

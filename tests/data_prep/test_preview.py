@@ -35,6 +35,7 @@ def test_pictures_show_the_walks(built, capsys):
     assert moving.n_frames == 7
     assert moving.size == (6 * 64, 64)
     assert moving.info["duration"] == 40  # milliseconds: the usual rate
+    assert moving.info["loop"] == 0  # without end
     pictures = [np.asarray(each.convert("L")) for each in ImageSequence.Iterator(moving)]
   widths = [[int((picture[30, left : left + 64] > 127).sum()) for picture in pictures] for left in (0, 64)]
   assert widths == [[20, 21, 22, 23, 24, 25, 26], [20, 21, 22, 23, 24, 20, 21]]  # the shorter walk begins again

@@ -74,6 +74,16 @@ def test_films_of_nobody_or_of_a_ball_are_named_and_leave_nothing(tmp_path, walk
   assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.parametrize("frames", [9, 10])
+def test_a_fraction_of_a_step_is_no_walk(frames, tmp_path, walk):
+  file = film(tmp_path / "a.avi", walk[:frames])
+  if frames < 10:
+    with pytest.raises(DataError, match="the longest stretch with a whole body has 9 of 45 frames, at least 10 are"):
+      video.write_masks(file, tmp_path / "masks", segmenter="background")
+  else:
+    assert video.write_masks(file, tmp_path / "masks", segmenter="background").kept == frames
+
+
 def test_one_bad_film_does_not_stop_the_others(tmp_path, walk, capsys):
   film(tmp_path / "videos" / "a.avi", walk)
   (tmp_path / "videos" / "b.mp4").write_bytes(b"not a film")
@@ -289,6 +299,7 @@ def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
   found = rates.picked(int(4 * rate), rate)
   assert abs(len(found) - 100) <= 1
   np.testing.assert_allclose(found / rate, np.arange(len(found)) / rates.RATE, atol=0.5 / rate + 1e-9)
+  assert all(rates.picked(count, rate).max() < count for count in range(1, 50))
 
 
 def test_what_is_known_of_a_walk_stays_known_at_another_rate():
