@@ -115,6 +115,13 @@ def test_frames_of_modalities_are_in_the_order_of_their_numbers(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0)[:, 0, 0].tolist() == [[1, 1], [2, 2], [10, 10]]
 
 
+def test_the_first_modality_that_a_frame_lacks_is_told(tmp_path, capsys):
+  for name in ("sil/1", "sil/2", "par/2", "dep/2"):
+    write(tmp_path / "raw", f"001/nm/0/{name}.png", np.full((64, 64), 9, np.uint8))
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par,dep") == 0
+  assert "refused 1 frames of 2 in the stored walks: no par, such as 001/nm/0/1" in capsys.readouterr().out
+
+
 def test_other_modalities_are_another_data_set(tmp_path, capsys):
   for name in ("sil", "par", "dep"):
     write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), 9, np.uint8))
