@@ -79,6 +79,14 @@ def test_frames_are_the_sequences_own_and_in_order(splits):
   assert seen == {0, 1}
 
 
+@pytest.mark.parametrize("clips", [1, 3])
+def test_there_are_as_many_clips_as_asked_for(splits, clips):
+  for batch in read(splits, clips=clips, stop=2):
+    assert batch["frames"].shape == (6, clips, 4, 64, 64, 1)
+    assert batch["valid"].shape == (6, clips, 4)
+    assert (batch["frames"][:, :, :, 0, 32, 0] == batch["index"][:, None, None]).all()
+
+
 def test_a_cut_source_lies_in_the_middle_of_the_canvas(splits):
   for batch in read(splits):
     if batch["dataset"][0] == 1:

@@ -32,7 +32,8 @@ class Fake:
   def walks(self, subjects):
     return [
       Walk(
-        subject=str(s), condition="nm", view=str(v), key=f"{s}/nm/{v}", attributes={"height": 1 + s} if v else {},
+        subject=str(s), condition="nm", view=str(v), key=f"{s}/nm/{v}",
+        attributes={"height": 1 + s, **({"age": 40.5 + v} if s > 5 else {})} if v else {},
         read=lambda s=s, v=v: make_frames(s, v),
       )
       for s in subjects for v in range(3)
@@ -68,6 +69,9 @@ def test_every_walk_comes_back(built):
   assert set(split.conditions) == {"nm"}
   assert split.manifest["splits"]["train"]["subjects"] == 5
   np.testing.assert_array_equal(split.attributes["height"][:3], [np.nan, 2, 2])
+  assert np.isnan(split.attributes["age"]).all()  # that of the other split alone is known
+  np.testing.assert_array_equal(open_split(built, "fake", "test").attributes["age"], [np.nan, 41.5, 42.5] * 2)
+  np.testing.assert_array_equal(open_split(built, "fake", "test").attributes["height"][:3], [np.nan, 7, 7])
 
 
 @pytest.mark.parametrize("indices", [[3, 4, 5], [0, 19], [7, 7, 2], list(range(20)) * 2, []], ids=str)

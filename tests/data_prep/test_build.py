@@ -221,6 +221,8 @@ def test_what_is_dropped_most_is_told_first():
   found = manifest.count_dropped([{"dropped": dropped[:2]}, {"dropped": dropped[2:]}])
   assert list(found) == ["dark", "empty", "torn"]
   assert found["dark"] == {"count": 2, "examples": ["c", "d"]}
+  (many,) = manifest.count_dropped([{"dropped": [["dark", str(i)] for i in range(30)]}]).values()
+  assert (many["count"], len(many["examples"])) == (30, shards.EXAMPLES)
 
 
 def test_all_refused_frames_are_counted_and_some_are_named(tmp_path, small_shards):

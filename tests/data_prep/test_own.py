@@ -194,8 +194,8 @@ def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
 
 def test_another_frame_rate_is_another_data_set(tmp_path):
   write(tmp_path, "001/nm/0/1.png", mask())
-  sources = [datasets.own.named(frame_rate=rate).source(tmp_path) for rate in (0.0, 50.0, 60.0)]
-  assert len({source.fingerprint() for source in sources}) == 3
+  sources = [datasets.own.named(frame_rate=rate).source(tmp_path) for rate in (0.0, 50.0, 59.94, 60.0)]
+  assert len({source.fingerprint() for source in sources}) == 4
 
 
 @pytest.fixture

@@ -63,5 +63,6 @@ def test_a_walk_has_the_same_digest_in_every_version():
 
 def test_the_content_hash_tells_the_splits_apart():
   splits = {"train": ["b", "a"]}, {"train": ["a"], "test": ["b"]}, {"train": ["a"], "other": ["b"]}
+  splits += {"train": ["c", "a"]}, {"train": ["b", "c"]}, {"train": ["a", "b"]}
   assert len({manifest.content_hash(digests) for digests in splits}) == len(splits)
   assert manifest.content_hash({"test": ["b"], "train": ["a"]}) == manifest.content_hash(splits[1])
