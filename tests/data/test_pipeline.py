@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import select
 import signal
 import threading
 import time
@@ -126,6 +127,24 @@ def test_worker_processes_do_not_change_a_batch(splits):
       os.kill(worker.pid, signal.SIGTERM)
     found += iterator
   assert_equal(found, reference)
+
+
+def read_with_a_worker(split):
+  with contextlib.closing(batches([split], **ARGUMENTS | {"factors": (1.0,), "workers": 1, "prefetch": 4})) as iterator:
+    next(iterator)
+    time.sleep(60)
+
+
+def test_a_killed_program_leaves_no_worker(memory_split, tmp_path):
+  os.mkfifo(tmp_path / "held")
+  split = memory_split("long", (9,) * 30, held=str(tmp_path / "held"))
+  program = multiprocessing.get_context("spawn").Process(target=read_with_a_worker, args=(split,))
+  program.start()
+  with open(tmp_path / "held", "rb", buffering=0) as held:  # as soon as the worker reads
+    assert held.read(1) == b"."
+    program.kill()
+    assert select.select([held], [], [], 30)[0]
+    assert held.read(1) == b""
 
 
 @pytest.mark.parametrize("reading, ahead", [
