@@ -12,7 +12,7 @@ from fgait_jax.data import augment, holes, morphology, warps
 from fgait_jax.data.holes import draw_holes
 from fgait_jax.errors import ConfigError
 
-STEPS = ("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes")
+STEPS = ("affine", "perspective", "flip", "dilate", "blur", "rotate", "segmenter", "holes")
 NONE = dict.fromkeys(STEPS, 0.0)
 # Compiled as in training; op by op every test would compile dozens of small programs.
 WARP = jax.jit(warps.warp, static_argnames="columns")
@@ -188,7 +188,7 @@ def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
 
 @pytest.fixture(scope="module")
 def drawn():
-  steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3, 0.0), strict=True))
+  steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3, 0.0, 0.0), strict=True))
   return jax.tree.map(np.asarray, DRAW(jax.random.key(5), clips=20_000, **steps))
 
 
