@@ -23,6 +23,7 @@ from data_prep import arguments, datasets, partitions
 from data_prep.builder import usable_cores
 from data_prep.manifest import content_hash
 from data_prep.shards import TEXTS, digest, features, hash_file
+from fgait_jax import npz
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError, FgaitError
 
@@ -65,10 +66,10 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
   Raises `DataError` where the manifest cannot be read.
   """
   try:
-    manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
-    shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
-  except (ValueError, KeyError) as error:
-    raise DataError(f"{folder / schema.MANIFEST} is not a manifest of this builder: {error!r}") from error
+    manifest = schema.parse_manifest((folder / schema.MANIFEST).read_bytes())
+  except (OSError, ValueError) as error:
+    raise DataError(f"{folder / schema.MANIFEST} is not a manifest of this builder: {error}") from error
+  shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
   problems = [
     f"{path} is foreign: the manifest does not list it"
     for path in sorted(folder.iterdir())
@@ -105,9 +106,8 @@ def _compare_file(path: pathlib.Path, facts: Mapping) -> str | None:
 
 def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return dict(file)
-  except Exception:  # the comparison of hashes has reported the damage
+    return npz.read(path)
+  except npz.Unreadable:  # the comparison of hashes has reported the damage
     return None
 
 
@@ -119,7 +119,7 @@ def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
     expected[facts["split"]].append(facts["sequences"])
   try:
     counted = {s["name"]: [int(n) for n in s["shardLengths"]] for s in json.loads(path.read_text())["splits"]}
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     return [f"{path} cannot be read: {error!r}"]
   return [] if counted == expected else [f"{path} counts walks by shard as {counted}, the manifest as {expected}"]
 

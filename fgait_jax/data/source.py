@@ -3,17 +3,15 @@
 Readers open their files when first used, are safe in threads, and pickle as a few paths.
 """
 
-import json
 import pathlib
 import re
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 
+from fgait_jax import npz
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
@@ -69,7 +67,7 @@ class Split:
   @property
   def attributes(self) -> dict[str, np.ndarray]:
     split = _SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
-    names = _column_names(self._folder / schema.index_name(split))
+    names = npz.names(self._folder / schema.index_name(split))
     return {name.removeprefix("attribute."): self._column(name) for name in names if name.startswith("attribute.")}
 
   def __len__(self) -> int:
@@ -121,15 +119,11 @@ def read_manifest(folder: pathlib.Path) -> dict:
   path = folder / schema.MANIFEST
   rebuild = f"build it again: python -m data_prep.build {folder.parent.name} --out {folder.parents[1]} --overwrite"
   try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = schema.parse_manifest(path.read_bytes())
   except FileNotFoundError:
     raise DataError(f"{path} is missing: this data set was not finished; {rebuild}") from None
   except ValueError as error:
-    raise DataError(f"{path} is not readable ({error}); {rebuild}") from error
-  if manifest.get("builder_version") != schema.BUILDER_VERSION:
-    raise DataError(
-      f"{path} is of builder {manifest.get('builder_version')}, this code reads {schema.BUILDER_VERSION}; {rebuild}"
-    )
+    raise DataError(f"{path} {error}; {rebuild}") from error
   for shard, expected in manifest["shards"].items():
     if not (folder / shard).is_file():
       raise DataError(f"{folder / shard} is missing, the manifest lists it; {rebuild}")
@@ -183,15 +177,9 @@ def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndar
 
 def _load_columns(path: pathlib.Path, *names: str) -> list[np.ndarray]:
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return [file[name] for name in names]
-  except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
-
-
-def _column_names(path: pathlib.Path) -> list[str]:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return file.files
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
+    columns = list(npz.read(path, names).values())
+  except npz.Unreadable as error:
+    raise DataError(f"{error}; build the data set again with --overwrite") from error
+  if any(column is None or column.shape != columns[0].shape or column.ndim != 1 for column in columns):
+    raise DataError(f"{path}: {' and '.join(names)} are not columns of one table; build it again with --overwrite")
+  return columns

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import pathlib
 import sys
-import zipfile
 from collections.abc import Iterator
 
 import jax
@@ -21,6 +20,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from fgait_jax import npz
 from fgait_jax.errors import DataError, FgaitError
 from fgait_jax.interop import names
 from fgait_jax.models import parts
@@ -69,14 +69,15 @@ class Golden:
 
 def load(path: pathlib.Path) -> Golden:
   """Reads a recorded file; raises `DataError` naming what it lacks."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read as .npz: {error}") from error
+  arrays = {name: array for name, array in npz.read(path).items() if array is not None}
   if lacking := [k for k in ("meta", "input/view_teacher", "input/view_student") if k not in arrays]:
     raise DataError(f"{path} lacks {', '.join(lacking)}; it is no record of the reference network")
-  meta = json.loads(str(arrays.pop("meta")))
+  try:
+    meta = json.loads(str(arrays.pop("meta")))
+  except (ValueError, RecursionError) as error:
+    raise DataError(f"{path}: meta is no JSON ({error})") from error
+  if not isinstance(meta, dict):
+    raise DataError(f"{path}: meta is {type(meta).__name__}, expected a JSON object")
   if lacking := [k for k in _META if k not in meta]:
     raise DataError(f"{path}: meta lacks {', '.join(lacking)}")
   if tuple(meta["bins"]) != parts.BINS:

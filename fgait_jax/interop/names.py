@@ -131,7 +131,8 @@ def import_tree(state: dict[str, np.ndarray], abstract: dict) -> Import:
         missing.append(name)
         continue
       used.add(name)
-      one = np.zeros(want.shape[1:] if stacked else want.shape)
+      # Takes no memory, however large a network the file's shapes describe.
+      one = np.broadcast_to(np.float32(0), want.shape[1:] if stacked else want.shape)
       expected = to_torch(one, path).shape
       if state[name].shape != expected:
         misshapen.append(f"{name}: {list(state[name].shape)}, expected {list(expected)}")

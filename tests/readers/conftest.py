@@ -1,0 +1,21 @@
+"""A test in `little_memory` has half a gigabyte beyond what the process holds already, and some seconds."""
+
+import faulthandler
+import pathlib
+import resource
+
+import pytest
+
+ROOM = 1 << 29  # bytes
+SECONDS = 20
+
+
+@pytest.fixture
+def little_memory():
+  pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+  soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+  resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
+  faulthandler.dump_traceback_later(SECONDS, exit=True)
+  yield
+  faulthandler.cancel_dump_traceback_later()
+  resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
