@@ -3,6 +3,7 @@
 Readers open their files when first used, are safe in threads, and pickle as a few paths.
 """
 
+import json
 import pathlib
 import re
 
@@ -16,6 +17,7 @@ from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
 
+_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+")
 _SHARD = re.compile(r".*-(?P<split>[^-]+)\.array_record-(?P<number>\d+)-of-\d+")
 
 
@@ -140,6 +142,7 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
   folder = find_version(data_dir, name)
   manifest = read_manifest(folder)
   try:
+    _check_features(json.loads((folder / "features.json").read_bytes()))
     info = tfds.builder_from_directory(folder).info
   except Exception as error:  # TFDS fails in many ways where a file of its own is missing or damaged
     raise DataError(
@@ -159,6 +162,16 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
   if (rows := len(opened.num_frames)) != len(opened):
     raise DataError(f"{folder}: the index has {rows} rows for {len(opened)} sequences; build it again")
   return opened
+
+
+def _check_features(value) -> None:
+  """Raises `ValueError` unless features.json names only TFDS's own features: TFDS imports whatever module it names,
+  which may be a file in the folder of a data set."""
+  for key, inner in value.items() if isinstance(value, dict) else ():
+    named = key in ("pythonClassName", "python_class_name", "type") and isinstance(inner, str)
+    if key in ("jsonFeature", "json_feature") or (named and not _FEATURE.fullmatch(inner)):
+      raise ValueError(f"features.json names {f'{inner}'[:80]!r}, which is no feature of TFDS's and is not imported")
+    _check_features(inner)
 
 
 def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndarray:
