@@ -11,7 +11,7 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-EXAMPLES = 150  # of each reader
+EXAMPLES = 100  # of each reader
 pytest.importorskip("hypothesis", reason="hypothesis is not installed (requirements-dev.txt)")
 sys.path.insert(0, str(HERE))
 import readers  # noqa: E402
