@@ -78,6 +78,7 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
   listed = {**indices, **manifest["metadata"]}
   problems += filter(None, (_compare_file(folder / name, facts) for name, facts in listed.items()))
   index = {split: _load_index(folder / schema.index_name(split)) for split in splits}
+  problems += [f"{folder / schema.index_name(split)} is no index of walks" for split in splits if index[split] is None]
   problems += _check_tfds(folder, manifest) + _check_partition(folder, manifest["name"], index)
   names = sorted(shards)
   tasks = [(folder / name, shards[name], _rows_of_shard(index[shards[name]["split"]], name)) for name in names]
@@ -106,9 +107,11 @@ def _compare_file(path: pathlib.Path, facts: Mapping) -> str | None:
 
 def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
   try:
-    return npz.read(path)
-  except npz.Unreadable:  # the comparison of hashes has reported the damage
+    columns = npz.read(path)
+  except npz.Unreadable:
     return None
+  whole = {*TEXTS, "num_frames", "shard"} <= columns.keys() and None not in columns.values()
+  return columns if whole and {column.shape for column in columns.values()} == {(columns["shard"].size,)} else None
 
 
 def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:

@@ -5,6 +5,7 @@ NumPy only: `data_prep` writes by this module and `fgait_jax.data` reads by it.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +16,7 @@ HEIGHT = 64  # pixels; every stored frame is this high
 WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
+SHARD = re.compile(r"[^/\0]*-(?P<split>[^-/\0]+)\.array_record-(?P<number>\d{5})-of-\d{5}")  # the name of a shard
 MOST_CHANNELS = 256  # of a frame
 _FILE = {"bytes": int, "sha256": str}
 _LAYOUT = {  # of what readers use of a manifest; a mapping from any name is {None: ...}
@@ -46,9 +48,10 @@ def parse_manifest(content: bytes) -> dict:
     raise ValueError(f"is of builder {f'{version}'[:20]}, this code reads {BUILDER_VERSION}")
   if fault := _misfit(manifest, _LAYOUT, ""):
     raise ValueError(f"is not as the builder writes it: {fault}")
-  splits = manifest["splits"]
-  if foreign := next((name for name, facts in manifest["shards"].items() if facts["split"] not in splits), None):
-    raise ValueError(f"is not as the builder writes it: shards.{foreign[:80]} is of no split that it names")
+  for name, facts in manifest["shards"].items():
+    named = match["split"] if (match := SHARD.fullmatch(name)) else None
+    if named != facts["split"] or named not in manifest["splits"]:
+      raise ValueError(f"is not as the builder writes it: shards.{name[:80]} is no shard of a split that it names")
   return manifest
 
 

@@ -18,7 +18,6 @@ from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
 
 _FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+")
-_SHARD = re.compile(r".*-(?P<split>[^-]+)\.array_record-(?P<number>\d+)-of-\d+")
 
 
 class Split:
@@ -68,7 +67,7 @@ class Split:
 
   @property
   def attributes(self) -> dict[str, np.ndarray]:
-    split = _SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
+    split = schema.SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
     names = npz.names(self._folder / schema.index_name(split))
     return {name.removeprefix("attribute."): self._column(name) for name in names if name.startswith("attribute.")}
 
@@ -158,6 +157,9 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
     ) from error
   if not any(instruction.take for instruction in instructions):
     raise DataError(f"{folder}: split {split!r} is empty; take a larger slice")
+  listed = {folder / name for name in manifest["shards"]}
+  if foreign := {pathlib.Path(instruction.filename) for instruction in instructions} - listed:
+    raise DataError(f"{folder}: TFDS's files name {min(foreign)}, which the manifest does not list; build it again")
   opened = Split(name=f"{name}/{split}", instructions=instructions, folder=folder, manifest=manifest)
   if (rows := len(opened.num_frames)) != len(opened):
     raise DataError(f"{folder}: the index has {rows} rows for {len(opened)} sequences; build it again")
@@ -179,7 +181,7 @@ def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndar
   whole: dict[str, tuple[np.ndarray, np.ndarray]] = {}
   parts = []
   for instruction in instructions:
-    split, shard = _SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
+    split, shard = schema.SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
     if split not in whole:
       whole[split] = tuple(_load_columns(folder / schema.index_name(split), "shard", name))
     shards, values = whole[split]
@@ -193,6 +195,11 @@ def _load_columns(path: pathlib.Path, *names: str) -> list[np.ndarray]:
     columns = list(npz.read(path, names).values())
   except npz.Unreadable as error:
     raise DataError(f"{error}; build the data set again with --overwrite") from error
-  if any(column is None or column.shape != columns[0].shape or column.ndim != 1 for column in columns):
+  kinds = {"shard": "i", "num_frames": "i"}
+  if any(
+    column is None or column.shape != columns[0].shape or column.ndim != 1
+    or column.dtype.kind != kinds.get(name, "f" if name.startswith("attribute.") else "U")
+    for name, column in zip(names, columns, strict=True)
+  ):
     raise DataError(f"{path}: {' and '.join(names)} are not columns of one table; build it again with --overwrite")
   return columns

@@ -15,8 +15,8 @@ class Column:
   digits: int = 1
 
   def __post_init__(self):
-    if self.better not in ("higher", "lower", "") or self.digits < 0:
-      raise ValueError(f"better {self.better!r} and {self.digits} digits; expected higher, lower or '', and 0 or more")
+    if self.better not in ("higher", "lower", "") or not 0 <= self.digits <= 15:
+      raise ValueError(f"better {self.better[:20]!r}; expected higher, lower or '', and 0 to 15 digits")
 
   @property
   def percent(self) -> bool:

@@ -10,6 +10,9 @@ stay in runs/fuzz/<reader>; `--replay FILE` reads one again and shows the error.
 
 import argparse
 import faulthandler
+import functools
+import hashlib
+import mmap
 import os
 import pathlib
 import random
@@ -24,6 +27,8 @@ import warnings
 
 ROOM = 1 << 30  # bytes of memory for a file, beyond what the process holds at the start
 SECONDS = 20  # for one file
+LONGEST = 20_000  # bytes of a file
+KEPT = "last"  # the file that was read last
 OUT = pathlib.Path("runs/fuzz")
 
 
@@ -34,9 +39,33 @@ def limit_memory() -> None:
   resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def damaged(seeds: list[bytes], tokens: tuple[bytes, ...], rng: random.Random) -> bytes:
+class Watch:
+  """Reads files one after the other: the process ends where one takes too long. The last one is kept in `kept`, from
+  where it can be had after a signal."""
+
+  def __init__(self, readers, name: str, folder: pathlib.Path, kept: pathlib.Path):
+    self._read = functools.partial(readers.attempt, name, folder=folder)
+    kept.write_bytes(bytes(8 + LONGEST))
+    with open(kept, "r+b") as file:
+      self._kept = mmap.mmap(file.fileno(), 0)
+
+  def __call__(self, content: bytes) -> None:
+    content = content[:LONGEST]
+    self._kept[: 8 + len(content)] = len(content).to_bytes(8) + content
+    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    self._read(content)
+
+  @staticmethod
+  def last(kept: pathlib.Path) -> bytes:
+    content = kept.read_bytes()
+    return content[8 : 8 + int.from_bytes(content[:8])]
+
+
+def damaged(reader, seeds: list[bytes], rng: random.Random) -> bytes:
   """One of `seeds` with up to four changes."""
-  content = bytearray(rng.choice(seeds))
+  content, tokens = bytearray(rng.choice(seeds)), reader.tokens
+  if reader.rebuilt and rng.random() < 0.7:
+    return reader.rebuilt(bytes(content), rng)
   for _ in range(rng.randint(1, 4)):
     place = rng.randint(0, len(content))
     piece = rng.choice(tokens) if tokens and rng.random() < 0.5 else rng.randbytes(rng.randint(0, 4))
@@ -44,32 +73,31 @@ def damaged(seeds: list[bytes], tokens: tuple[bytes, ...], rng: random.Random) -
   return bytes(content)
 
 
-def by_chance(readers, name: str, folder: pathlib.Path, seconds: float) -> None:
-  reader, rng, end, done = readers.READERS[name], random.Random(time.time_ns()), time.monotonic() + seconds, 0
-  seeds = reader.seeds()
-  for content in seeds:
-    readers.attempt(name, content, folder)
+def by_chance(watch: Watch, reader, seeds: list[bytes], seconds: float) -> None:
+  rng, end, done = random.Random(time.time_ns()), time.monotonic() + seconds, 0
   while time.monotonic() < end:
-    content = damaged(seeds, reader.tokens, rng)
-    (folder / "last").write_bytes(content)
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
-    readers.attempt(name, content, folder)
+    watch(damaged(reader, seeds, rng))
     done += 1
   print(f"stat::number_of_executed_units: {done}")
 
 
-def by_coverage(atheris, readers, name: str, folder: pathlib.Path, seconds: float) -> None:
-  reader, out = readers.READERS[name], OUT / name
+def by_coverage(
+  atheris, watch: Watch, reader, seeds: list[bytes], seconds: float, *, folder: pathlib.Path, out: pathlib.Path
+) -> None:
+  def changed(content: bytes, most: int, seed: int) -> bytes:
+    """Atheris's own change, or one of pieces of the format."""
+    rng = random.Random(seed)
+    return atheris.Mutate(content, most) if rng.random() < 0.5 else damaged(reader, [content], rng)[:most]
+
   (corpus := folder / "corpus").mkdir()
-  for number, content in enumerate(reader.seeds()):
+  for number, content in enumerate(seeds):
     (corpus / f"{number}").write_bytes(content)
-  words = ["".join(f"\\x{byte:02x}" for byte in token[:60]) for token in reader.tokens]
-  (folder / "words").write_text("\n".join(f'"{word}"' for word in words))
-  atheris.Setup(
-    [sys.argv[0], str(corpus), f"-dict={folder / 'words'}", f"-artifact_prefix={out}/", f"-timeout={SECONDS}",
-     f"-max_total_time={max(1, round(seconds))}", "-rss_limit_mb=0", "-max_len=20000", "-print_final_stats=1"],
-    lambda content: readers.attempt(name, content, folder),
-  )  # fmt: skip
+  options = {
+    "artifact_prefix": f"{out}/", "max_total_time": max(1, round(seconds)), "max_len": LONGEST, "print_final_stats": 1,
+    "rss_limit_mb": 0, "timeout": 0,  # both are watched here
+  }  # fmt: skip
+  arguments = [sys.argv[0], str(corpus), *(f"-{name}={value}" for name, value in options.items())]
+  atheris.Setup(arguments, watch, custom_mutator=changed)
   atheris.Fuzz()
 
 
@@ -86,17 +114,21 @@ def child(name: str, seconds: float, replay: pathlib.Path | None) -> None:
     with atheris.instrument_imports(include=["data_prep", "fgait_jax", "tarfile", "zipfile", "pickletools"]):
       import readers
   faulthandler.enable()
+  reader, out = readers.READERS[name], OUT / name
+  seeds = reader.seeds()
+  out.mkdir(parents=True, exist_ok=True)
   with tempfile.TemporaryDirectory() as folder:
     folder = pathlib.Path(folder)
-    for content in readers.READERS[name].seeds():  # what is loaded on first use is loaded before memory is short
+    for content in seeds:  # what is loaded on first use is loaded before memory is short
       readers.attempt(name, content, folder)
+    watch = Watch(readers, name, folder, out / KEPT)
     limit_memory()
     if replay is not None:
-      readers.attempt(name, replay.read_bytes(), folder)
+      watch(replay.read_bytes())
     elif atheris is None:
-      by_chance(readers, name, folder, seconds)
+      by_chance(watch, reader, seeds, seconds)
     else:
-      by_coverage(atheris, readers, name, folder, seconds)
+      by_coverage(atheris, watch, reader, seeds, seconds, folder=folder, out=out)
 
 
 def fuzzed(name: str, seconds: float) -> dict:
@@ -117,7 +149,11 @@ def fuzzed(name: str, seconds: float) -> dict:
   (out / "log.txt").write_text(log)
   errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$|^==\d+== ?ERROR.*$", log, re.M)
   what = f"signal {signal.Signals(-status).name}" if status < 0 else errors[-1] if errors else f"exit {status}"
-  found = sorted(path.name for path in set(out.iterdir()) - before if path.name != "log.txt")
+  found = sorted(path.name for path in set(out.iterdir()) - before if path.name not in ("log.txt", KEPT))
+  if not found:  # ended by a signal or by the watch
+    content = Watch.last(out / KEPT)
+    (out / (killed := f"killed-{hashlib.sha256(content).hexdigest()[:16]}")).write_bytes(content)
+    found = [killed]
   return {"executions": executions, "finding": f"{what[:200]} ({', '.join(found) or 'log.txt'} in {out})"}
 
 

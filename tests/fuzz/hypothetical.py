@@ -5,6 +5,7 @@ as a process of its own. Prints a line of JSON before and after each reader.
 import faulthandler
 import json
 import pathlib
+import random
 import sys
 import tempfile
 import warnings
@@ -16,10 +17,12 @@ from hypothesis import strategies as st
 
 
 @st.composite
-def damaged(draw, seeds: list[bytes], tokens: tuple[bytes, ...]) -> bytes:
+def damaged(draw, reader: readers.Reader, seeds: list[bytes]) -> bytes:
   """One of `seeds` with up to four pieces put in, or in place of others."""
   content = bytearray(draw(st.sampled_from(seeds)))
-  pieces = st.sampled_from(tokens) | st.binary(max_size=4)
+  if reader.rebuilt and draw(st.integers(0, 3)):
+    return reader.rebuilt(bytes(content), random.Random(draw(st.integers(0, 1 << 32))))
+  pieces = st.sampled_from(reader.tokens) | st.binary(max_size=4)
   for piece in draw(st.lists(pieces, min_size=1, max_size=4)):
     place = draw(st.integers(0, len(content)))
     content[place : place + draw(st.sampled_from((len(piece), 0, 1, 64)))] = piece
@@ -30,7 +33,7 @@ def try_reader(name: str, examples: int, folder: pathlib.Path) -> None:
   reader = readers.READERS[name]
 
   @settings(max_examples=examples, derandomize=True, database=None, deadline=None, print_blob=False)
-  @given(content=damaged(reader.seeds(), reader.tokens))
+  @given(content=damaged(reader, reader.seeds()))
   def test(content):
     (folder / "last").write_bytes(content)
     faulthandler.dump_traceback_later(fuzz.SECONDS, exit=True)
@@ -54,7 +57,8 @@ def main() -> None:
       try_reader(name, int(examples), pathlib.Path(folder))
       finding = ""
     except Exception as error:
-      finding = f"{type(error).__name__}: {error}\n" + "\n".join(getattr(error, "__notes__", []))
+      each = error.exceptions if isinstance(error, ExceptionGroup) else [error]
+      finding = "\n".join(f"{type(one).__name__}: {one}\n" + "\n".join(getattr(one, "__notes__", [])) for one in each)
     print(json.dumps({"reader": name, "finding": finding}), flush=True)
 
 

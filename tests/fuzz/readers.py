@@ -10,6 +10,7 @@ import io
 import json
 import pathlib
 import pickle
+import random
 import sys
 import tarfile
 import tempfile
@@ -44,14 +45,37 @@ JSON = [b"null", b"[]", b"{}", b"1e999", b'""', b"true", b"NaN", b",", b":", b"[
 @dataclasses.dataclass(frozen=True)
 class Reader:
   """`read(content, folder)` reads a file's bytes; `refusals` are its errors for a bad one; `seeds()` are good files.
-  `tokens` are pieces of the format. `repair` makes checksums true again that would hide the rest from the fuzzer."""
+  `tokens` are pieces of the format. `repair` makes checksums true again that would hide the rest from the fuzzer.
+  `rebuilt(content, rng)` changes a file in its own terms."""
 
   read: Callable[[bytes, pathlib.Path], object]
   refusals: tuple[type[Exception], ...]
   seeds: Callable[[], list[bytes]]
   tokens: tuple[bytes, ...] = ()
   repair: Callable[[bytes], bytes] = bytes
+  rebuilt: Callable[[bytes, random.Random], bytes] | None = None
   seldom: bool = False  # too slow for the tests
+
+
+def _other_json(content: bytes, rng: random.Random) -> bytes:
+  """The same JSON with one value in place of another, or left out."""
+  try:
+    holder = [json.loads(content)]
+  except (ValueError, RecursionError):
+    return content
+  places = [(holder, 0)]
+  for container, key in places:  # grows on the way
+    inner = container[key]
+    if len(places) < 10_000 and isinstance(inner, (dict, list)):
+      places += [(inner, key) for key in (inner if isinstance(inner, dict) else range(len(inner)))]
+  container, key = rng.choice(places)
+  values = [None, True, -1, 0, 2**70, 10**400, 1.5, float("inf"), float("nan"), "", "a", "\ud800", [], {}, [[]], ["a"]]
+  other, name = rng.choice(places)
+  if rng.random() < 0.2 and isinstance(container, dict):
+    del container[key]
+  else:
+    container[key] = rng.choice([*values, json.loads(json.dumps(other[name]))])
+  return json.dumps(holder[0]).encode()
 
 
 def _pickles() -> list[bytes]:
@@ -196,7 +220,7 @@ def _embeddings() -> list[bytes]:
 MANIFEST = {
   "name": "kth", "builder_version": schema.BUILDER_VERSION, "kind": "real", "content_hash": "a",
   "source_fingerprint": "b", "splits": {"train": {"sequences": 1, "subjects": 1, "frames": 1}},
-  "shards": {"a": {"split": "train", "sequences": 1, "bytes": 1, "sha256": "c"}},
+  "shards": {"kth-train.array_record-00000-of-00001": {"split": "train", "sequences": 1, "bytes": 1, "sha256": "c"}},
   "indices": {"b": {"bytes": 1, "sha256": "c"}}, "metadata": {"c": {"bytes": 1, "sha256": "c"}},
 }  # fmt: skip
 
@@ -281,6 +305,9 @@ def _read_subjects(path: pathlib.Path) -> None:
   own.partition(str(path), {"001", "002"}, where=path.parent)
 
 
+FACTS = b'{"video": "a.mp4", "decoded_frames": 30, "lost_frames": 0, "frame_rate": 25.0}'
+
+
 def _read_facts(content: bytes, folder: pathlib.Path) -> None:
   rates.read_facts(lambda: content, "video.json")
 
@@ -324,13 +351,17 @@ READERS: dict[str, Reader] = {
   "asf": Reader(functools.partial(_read_acclaim, changed="asf"), _READ, lambda: [ASF], _ASF),
   "amc": Reader(functools.partial(_read_acclaim, changed="amc"), _READ, lambda: [AMC], (b":radians", *_ASF)),
   "bvh": Reader(_file("x.bvh", _read_bvh), _READ, lambda: [_bvh()], _BVH),
-  "video.json": Reader(_read_facts, (DataError,), lambda: [b'{"video": "a.mp4", "frame_rate": 25.0}'], tuple(JSON)),
+  "video.json": Reader(_read_facts, (DataError,), lambda: [FACTS], tuple(JSON), rebuilt=_other_json),
   "npz": Reader(_file("x.npz", files.load), (DataError,), _embeddings, _NPZ),
-  "manifest": Reader(_read_manifest, (), lambda: [json.dumps(MANIFEST).encode()], (b'"a"', b'"../a"', *JSON)),
+  "manifest": Reader(
+    _read_manifest, (), lambda: [json.dumps(MANIFEST).encode()], (b'"a"', b'"../a"', *JSON), rebuilt=_other_json
+  ),
   "packed frames": Reader(_read_packed, (DataError,), _packed, tuple(NUMBERS)),
-  "results": Reader(_file("x.json", _read_results), (DataError,), lambda: [_result()], _RESULT),
-  "report": Reader(_file("x.json", _read_report), (DataError,), lambda: [_result()], _RESULT, seldom=True),
-  "played walks": Reader(_read_strips, (DataError,), _strips, tuple(JSON)),
+  "results": Reader(_file("x.json", _read_results), (DataError,), lambda: [_result()], _RESULT, rebuilt=_other_json),
+  "report": Reader(
+    _file("x.json", _read_report), (DataError,), lambda: [_result()], _RESULT, rebuilt=_other_json, seldom=True
+  ),
+  "played walks": Reader(_read_strips, (DataError,), _strips, tuple(JSON), rebuilt=_other_json),
   "safetensors": Reader(_file("x.safetensors", _read_weights), (CheckpointError,), _weights, _WEIGHTS),
   "subjects": Reader(_file("x.txt", _read_subjects), (DataError,), lambda: [b"001\n", b"\xff\xfe0\0"], tuple(TEXT)),
 }

@@ -375,11 +375,12 @@ def test_lists_in_lists_in_lists_are_refused(tmp_path):
       rates.read_facts(f'{{"frame_rate": {rate}}}'.encode, "video.json")
 
 
+NAME = "kth-train.array_record-00000-of-00001"
 MANIFEST = {
   "name": "kth", "builder_version": schema.BUILDER_VERSION, "kind": "real", "content_hash": "a",
   "source_fingerprint": "b",
   "splits": {"train": {"sequences": 1, "subjects": 1, "frames": 1}},
-  "shards": {"a": {"split": "train", "sequences": 1, "bytes": 1, "sha256": "c"}},
+  "shards": {NAME: {"split": "train", "sequences": 1, "bytes": 1, "sha256": "c"}},
   "indices": {"b": {"bytes": 1, "sha256": "c"}}, "metadata": {},
 }  # fmt: skip
 
@@ -389,8 +390,9 @@ MANIFEST = {
   [
     ({"shards": []}, "shards should be an object"),
     ({"shards": {"a": 1}}, "shards.a should be an object"),
+    ({"shards": {"a": MANIFEST["shards"][NAME]}}, "shards.a is no shard of a split that it names"),
     ({"shards": {"../a": {}}}, "shards names '../a', which is no file's name"),
-    ({"splits": {"test": MANIFEST["splits"]["train"]}}, "shards.a is of no split that it names"),
+    ({"splits": {"test": MANIFEST["splits"]["train"]}}, f"shards.{NAME} is no shard of a split that it names"),
     ({"splits": {"train": {"sequences": -1, "subjects": 1, "frames": 1}}}, "splits.train.sequences should be a whole"),
     ({"kind": None}, "kind should be text"),
     ({"indices": {"b": {"bytes": True, "sha256": "c"}}}, "indices.b.bytes should be a whole number"),
