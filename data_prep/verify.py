@@ -78,7 +78,8 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
   listed = {**indices, **manifest["metadata"]}
   problems += filter(None, (_compare_file(folder / name, facts) for name, facts in listed.items()))
   index = {split: _load_index(folder / schema.index_name(split)) for split in splits}
-  problems += [f"{folder / schema.index_name(split)} is no index of walks" for split in splits if index[split] is None]
+  unread = [folder / schema.index_name(split) for split in splits if index[split] is None]
+  problems += [f"{path} is no index of walks" for path in unread if path.is_file()]
   problems += _check_tfds(folder, manifest) + _check_partition(folder, manifest["name"], index)
   names = sorted(shards)
   tasks = [(folder / name, shards[name], _rows_of_shard(index[shards[name]["split"]], name)) for name in names]
@@ -110,8 +111,10 @@ def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
     columns = npz.read(path)
   except npz.Unreadable:
     return None
-  whole = {*TEXTS, "num_frames", "shard"} <= columns.keys() and None not in columns.values()
-  return columns if whole and {column.shape for column in columns.values()} == {(columns["shard"].size,)} else None
+  if not {*TEXTS, "num_frames", "shard"} <= columns.keys():
+    return None
+  shapes = {None if column is None else column.shape for column in columns.values()}
+  return columns if shapes == {(np.size(columns["shard"]),)} else None
 
 
 def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:

@@ -1,8 +1,9 @@
-"""A test in `little_memory` has half a gigabyte beyond what the process holds already, and a minute."""
+"""A test in `little_memory` has half a gigabyte beyond what the process holds already, and a minute of a processor."""
 
 import faulthandler
 import pathlib
 import resource
+import signal
 
 import pytest
 
@@ -15,7 +16,8 @@ def little_memory():
   pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
   soft, hard = resource.getrlimit(resource.RLIMIT_AS)
   resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, hard))
-  faulthandler.dump_traceback_later(SECONDS, exit=True)
+  faulthandler.register(signal.SIGPROF, chain=True)
+  signal.setitimer(signal.ITIMER_PROF, SECONDS)
   yield
-  faulthandler.cancel_dump_traceback_later()
+  signal.setitimer(signal.ITIMER_PROF, 0)
   resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

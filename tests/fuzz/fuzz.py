@@ -26,7 +26,7 @@ import time
 import warnings
 
 ROOM = 1 << 30  # bytes of memory for a file, beyond what the process holds at the start
-SECONDS = 20  # for one file
+SECONDS = 20  # of a processor, for one file
 LONGEST = 20_000  # bytes of a file
 KEPT = "last"  # the file that was read last
 OUT = pathlib.Path("runs/fuzz")
@@ -39,9 +39,16 @@ def limit_memory() -> None:
   resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
+def limit_time() -> None:
+  """From now on the process has `SECONDS` of a processor, until this is called again; then a signal ends it, whatever
+  it is doing, after showing where it was."""
+  faulthandler.register(signal.SIGPROF, chain=True)
+  signal.setitimer(signal.ITIMER_PROF, SECONDS)
+
+
 class Watch:
-  """Reads files one after the other: the process ends where one takes too long. The last one is kept in `kept`, from
-  where it can be had after a signal."""
+  """Reads files one after the other, each within the time. The last one is kept in `kept`, from where it can be had
+  after a signal."""
 
   def __init__(self, readers, name: str, folder: pathlib.Path, kept: pathlib.Path):
     self._read = functools.partial(readers.attempt, name, folder=folder)
@@ -52,7 +59,7 @@ class Watch:
   def __call__(self, content: bytes) -> None:
     content = content[:LONGEST]
     self._kept[: 8 + len(content)] = len(content).to_bytes(8) + content
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    limit_time()
     self._read(content)
 
   @staticmethod
@@ -138,7 +145,7 @@ def fuzzed(name: str, seconds: float) -> dict:
   command = [sys.executable, __file__, name, "--child", "--seconds", str(seconds)]
   environment = os.environ | {"JAX_PLATFORMS": "cpu", "TMPDIR": "/dev/shm" if os.path.isdir("/dev/shm") else "/tmp"}
   try:
-    done = subprocess.run(command, capture_output=True, env=environment, timeout=60 + seconds + 2 * SECONDS)
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=300 + 3 * seconds)
     status, log = done.returncode, (done.stdout + done.stderr).decode(errors="replace")
   except subprocess.TimeoutExpired as late:
     status, log = -signal.SIGKILL, ((late.stdout or b"") + (late.stderr or b"")).decode(errors="replace")

@@ -36,7 +36,7 @@ def try_reader(name: str, examples: int, folder: pathlib.Path) -> None:
   @given(content=damaged(reader, reader.seeds()))
   def test(content):
     (folder / "last").write_bytes(content)
-    faulthandler.dump_traceback_later(fuzz.SECONDS, exit=True)
+    fuzz.limit_time()
     readers.attempt(name, content, folder)
 
   test()
