@@ -16,7 +16,8 @@ class Column:
 
   def __post_init__(self):
     if self.better not in ("higher", "lower", "") or not 0 <= self.digits <= 15:
-      raise ValueError(f"better {self.better[:20]!r}; expected higher, lower or '', and 0 to 15 digits")
+      digits = f"{self.digits}" if abs(self.digits) < 1000 else "many"
+      raise ValueError(f"better {self.better[:20]!r} and {digits} digits; expected higher, lower or '', and 0 to 15")
 
   @property
   def percent(self) -> bool:

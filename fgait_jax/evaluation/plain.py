@@ -93,4 +93,4 @@ def _required(field: dataclasses.Field) -> bool:
 
 
 def _shown(value) -> str:
-  return f"{value!r}"[:60] if isinstance(value, (str, int, float)) else type(value).__name__
+  return f"{value!r}"[:60]

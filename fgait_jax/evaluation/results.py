@@ -272,7 +272,7 @@ def parsed(content, *, origin: str) -> Result:
     raise DataError(f"{origin}: not a result file of format {FORMAT} (found {found!r}); run the evaluation again")
   try:
     return decoded(Result, content, "result")
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise DataError(f"{origin}: a damaged or foreign result file: {error}; run the evaluation again") from error
 
 
