@@ -67,6 +67,7 @@ def augment() -> ConfigDict:
   c.dilate = 0.2  # probability of dilating a band of rows
   c.blur = 0.2  # probability of blurring and binarising a band of rows
   c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
+  c.segmenter = 0.0  # probability of another segmenter's outline, pixel size and ground; not in the reference's recipe
   c.holes = 0.0  # probability of holes in the body, as segmenters leave them; not in the reference's recipe
   c.width = 44  # columns kept of 64, from the middle
   return c
@@ -256,6 +257,7 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.linear_maps = linear_maps()
+  c.reconstruction = reconstruction()
   c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to identify, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
@@ -369,6 +371,14 @@ def robustness() -> ConfigDict:
   c.severities = ()  # of 1 to 5; () takes all
   c.corrupt = "probe"  # "probe", "gallery" or "both"
   c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
+  return c
+
+
+def reconstruction() -> ConfigDict:
+  """Masked modelling: how much of a hidden body the network fills in."""
+  c = ConfigDict()
+  c.masked_fractions = (0.25, 0.5, 0.75)  # shares of the tokens that are hidden, each above 0 and below 1
+  c.walks = 512  # clips, of walks drawn at random; 0 takes all
   return c
 
 
