@@ -6,7 +6,9 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 OUT    ?= runs/first
 
-.PHONY: pretrain test test-slow lint clean
+SECONDS ?= 60
+
+.PHONY: pretrain test test-slow fuzz lint lock clean
 .DELETE_ON_ERROR:
 
 pretrain: $(VENV)/.runtime
@@ -26,8 +28,19 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(RUN) -m pytest -m slow
 
+# Every reader of a stranger's file for SECONDS each; by chance instead of coverage where atheris does not install.
+fuzz: $(VENV)/.dev
+	-$(RUN) -m pip install --disable-pip-version-check -q -r requirements-fuzz.txt
+	$(RUN) tests/fuzz/fuzz.py --seconds $(SECONDS)
+
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .
+
+# After a change of requirements.txt: all pins with their hashes, and the table of licences.
+lock: $(VENV)/.dev
+	$(RUN) -m uv pip compile requirements.txt --universal --python-version 3.11 --generate-hashes -q -o requirements.lock \
+	  --custom-compile-command "make lock"
+	$(RUN) docs/licences.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12) and "Python 3.11 or 3.12 is needed, this is " + sys.version.split()[0] + "; name one: make PYTHON=python3.12 ...")'

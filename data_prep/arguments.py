@@ -21,6 +21,13 @@ def positive(text: str) -> float:
   return value
 
 
+def count(text: str) -> int:
+  """A whole number above 0."""
+  if (value := int(text)) < 1:
+    raise ValueError
+  return value
+
+
 def seed(text: str) -> int:
   """A seed of NumPy's generators: a whole number from 0."""
   if (value := int(text)) < 0:

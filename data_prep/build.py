@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep import arguments, beam, builder, catalogue, datasets
+from data_prep.sources import limits
 from fgait_jax.errors import FgaitError
 
 
@@ -42,6 +43,7 @@ def main(argv: list[str] | None = None) -> int:
       built = builder.build(
         record, raw=args.raw, out=args.out, workers=args.workers, limit_dropped=args.limit_dropped,
         overwrite=args.overwrite, writer=_writer(args), progress=progress,
+        limit=limits.Limits(bytes=args.limit_bytes, pixels=args.limit_pixels),
       )  # fmt: skip
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
@@ -76,6 +78,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument(
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
+  parser.add_argument(
+    "--limit-bytes", type=arguments.count, default=limits.DEFAULT.bytes, metavar="BYTES",
+    help="of a file, of an archive's member unpacked, of a compressed tar unpacked (default: %(default)s)",
+  )  # fmt: skip
+  parser.add_argument(
+    "--limit-pixels", type=arguments.count, default=limits.DEFAULT.pixels, metavar="PIXELS",
+    help="of an image; larger ones are refused before they are decoded (default: %(default)s)",
+  )  # fmt: skip
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
   _add_choices(parser.add_argument_group("for your own walks and motion capture"))
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")

@@ -25,7 +25,7 @@ from data_prep import manifest as manifests
 from data_prep import partitions
 from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
-from data_prep.sources import rates
+from data_prep.sources import limits, rates
 from data_prep.sources.base import Source, Walk, some
 from fgait_jax.data import schema
 from fgait_jax.data.workers import end_with_parent
@@ -57,19 +57,22 @@ def build(
   overwrite: bool = False,
   writer: Writer | None = None,
   progress: Progress = lambda done, total: None,
+  limit: limits.Limits = limits.DEFAULT,
 ) -> Built:
   """Builds `record` from `raw` into <out>/<name>/<version>, or finds it there; `overwrite` builds in any case.
 
+  `limit` holds for the files that are read: what is beyond it is not stored.
   Shards are written by `workers` processes of this machine, or by `writer` (see `data_prep/beam.py`).
   Raises `DataError` where the recordings are missing or wrong, where more than the share `limit_dropped` of walks
   cannot be stored, or where another build of the same name stands there and `overwrite` is False.
   """
   started = time.monotonic()
-  source = _open(record, raw)
   folder = out / record.name / schema.BUILDER_VERSION
-  splits = {split: walks for split, walks in source.splits().items() if walks}
+  with limits.using(limit):
+    source = _open(record, raw)
+    splits = {split: walks for split, walks in source.splits().items() if walks}
   check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
-  fingerprint = _fingerprint(source, splits)
+  fingerprint = _fingerprint(source, splits, limit)
   absent, unlisted = _compare_with_partition(record, source, splits)
   unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   walks = [walk for each in splits.values() for walk in each]
@@ -83,7 +86,7 @@ def build(
       " --overwrite replaces it, or choose another --out"
     )
   with _work_folder(folder, fingerprint) as work:
-    jobs = plan(record.name, splits, work)
+    jobs = plan(record.name, splits, work, limit)
     _run([job for shards in jobs.values() for job in shards], workers=workers, writer=writer, progress=progress)
     reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
@@ -151,7 +154,9 @@ def _printable(name: str) -> str:
   return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) -> dict[str, list[Job]]:
+def plan(
+  name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path, limit: limits.Limits = limits.DEFAULT
+) -> dict[str, list[Job]]:
   """The shards of every split: consecutive walks, equally many in each. Depends on the walks alone."""
   attributes = tuple(sorted({a for walks in splits.values() for walk in walks for a in walk.attributes}))
   jobs = {}
@@ -161,16 +166,20 @@ def plan(name: str, splits: Mapping[str, Sequence[Walk]], folder: pathlib.Path) 
     jobs[split] = [
       Job(
         path=folder / f"{name}-{split}.array_record-{i:05d}-of-{count:05d}",
-        dataset=name, split=split, attributes=attributes, walks=walks[ends[i] : ends[i + 1]],
+        dataset=name, split=split, attributes=attributes, walks=walks[ends[i] : ends[i + 1]], limit=limit,
       )
       for i in range(count)
     ]  # fmt: skip
   return jobs
 
 
-def _fingerprint(source: Source, splits: Mapping[str, Sequence[Walk]]) -> str:
-  """SHA-256 of what would be built: the source's fingerprint (else its `repr`), and every walk's names, in order."""
+def _fingerprint(
+  source: Source, splits: Mapping[str, Sequence[Walk]], limit: limits.Limits = limits.DEFAULT
+) -> str:
+  """SHA-256 of what would be built: the source's fingerprint (else its `repr`), every walk's names, in order, and other
+  limits than the usual ones."""
   content = hashlib.sha256((source.fingerprint() if hasattr(source, "fingerprint") else repr(source)).encode())
+  content.update(b"" if limit == limits.DEFAULT else repr(limit).encode())
   for split, walks in splits.items():
     for walk in walks:
       line = [split, walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items())]
@@ -208,12 +217,12 @@ def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unre
 def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | None:
   """The manifest in `folder`, if it is of the same recordings and people and every listed file has its listed size."""
   try:
-    manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
+    manifest = schema.parse_manifest((folder / schema.MANIFEST).read_bytes())
     same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
     same &= schema.population_of(manifest) == record.population
     files = {**manifest["shards"], **manifest["indices"]}
     whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
-  except (OSError, ValueError, KeyError):
+  except (OSError, ValueError):
     return None
   return manifest if same and whole else None
 

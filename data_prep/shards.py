@@ -16,6 +16,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from data_prep.sources import limits
 from data_prep.sources.base import Dropped, Reading, Walk
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
@@ -29,13 +30,15 @@ MIN_WALKS = 128  # of a shard: a small data set still keeps several cores busy, 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-  """A shard to be written to `path`. `attributes` are all names of the data set; a walk without one stores nan."""
+  """A shard to be written to `path`. `attributes` are all names of the data set; a walk without one stores nan.
+  `limit` holds for the files that are read."""
 
   path: pathlib.Path
   dataset: str
   split: str
   attributes: tuple[str, ...]
   walks: Sequence[Walk]
+  limit: limits.Limits = limits.DEFAULT
 
   @property
   def report_path(self) -> pathlib.Path:
@@ -61,10 +64,8 @@ def num_shards(walks: int) -> int:
 
 
 def read_walk(walk: Walk) -> Reading:
-  """Reads frames, uint8 [time, height, width, channel].
-
-  Raises `Dropped` for any failure but `MemoryError`; failures are counted by its reason.
-  """
+  """Reads frames, uint8 [time, height, width, channel]. Raises `Dropped` for any failure, which is counted by its
+  reason."""
   try:
     reading = walk.read()
     if not isinstance(reading, Reading):
@@ -76,8 +77,8 @@ def read_walk(walk: Walk) -> Reading:
     raise Dropped("frames do not fit the contract", str(error)) from error
   except OSError as error:
     raise Dropped("unreadable file", f"{walk.key}: {error}") from error
-  except MemoryError:
-    raise
+  except MemoryError as error:  # a want that other walks share stops the build by their number
+    raise Dropped("not enough memory", f"{walk.key}: {error}".rstrip(": ")) from error
   except Exception as error:  # one broken file must not end a long build, nor pass without its name
     raise Dropped(f"reader failed ({type(error).__name__})", f"{walk.key}: {error}") from error
 
@@ -95,7 +96,8 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
   `progress` is called after each walk. Raises `DataError` where the shard cannot be written.
   """
   try:
-    _write_shard(job, progress)
+    with limits.using(job.limit):
+      _write_shard(job, progress)
   except RuntimeError as error:  # array_record raises it for a full disk
     raise DataError(
       f"{job.path} cannot be written ({error}); once it can, the same command continues from the finished shards"

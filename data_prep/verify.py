@@ -23,6 +23,7 @@ from data_prep import arguments, datasets, partitions
 from data_prep.builder import usable_cores
 from data_prep.manifest import content_hash
 from data_prep.shards import TEXTS, digest, features, hash_file
+from fgait_jax import npz
 from fgait_jax.data import schema
 from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError, FgaitError
@@ -66,10 +67,10 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
   Raises `DataError` where the manifest cannot be read.
   """
   try:
-    manifest = json.loads((folder / schema.MANIFEST).read_text(encoding="utf-8"))
-    shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
-  except (ValueError, KeyError) as error:
-    raise DataError(f"{folder / schema.MANIFEST} is not a manifest of this builder: {error!r}") from error
+    manifest = schema.parse_manifest((folder / schema.MANIFEST).read_bytes())
+  except (OSError, ValueError) as error:
+    raise DataError(f"{folder / schema.MANIFEST} is not a manifest of this builder: {error}") from error
+  shards, indices, splits = manifest["shards"], manifest["indices"], manifest["splits"]
   problems = [
     f"{path} is foreign: the manifest does not list it"
     for path in sorted(folder.iterdir())
@@ -78,6 +79,8 @@ def verify(folder: pathlib.Path, *, workers: int = 1, console: Console | None = 
   listed = {**indices, **manifest["metadata"]}
   problems += filter(None, (_compare_file(folder / name, facts) for name, facts in listed.items()))
   index = {split: _load_index(folder / schema.index_name(split)) for split in splits}
+  unread = [folder / schema.index_name(split) for split in splits if index[split] is None]
+  problems += [f"{path} is no index of walks" for path in unread if path.is_file()]
   problems += _check_tfds(folder, manifest) + _check_partition(folder, manifest["name"], index)
   names = sorted(shards)
   tasks = [(folder / name, shards[name], _rows_of_shard(index[shards[name]["split"]], name)) for name in names]
@@ -106,10 +109,13 @@ def _compare_file(path: pathlib.Path, facts: Mapping) -> str | None:
 
 def _load_index(path: pathlib.Path) -> dict[str, np.ndarray] | None:
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return dict(file)
-  except Exception:  # the comparison of hashes has reported the damage
+    columns = npz.read(path)
+  except npz.Unreadable:
     return None
+  if not {*TEXTS, "num_frames", "shard"} <= columns.keys():
+    return None
+  shapes = {None if column is None else column.shape for column in columns.values()}
+  return columns if shapes == {(np.size(columns["shard"]),)} else None
 
 
 def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
@@ -120,7 +126,7 @@ def _check_tfds(folder: pathlib.Path, manifest: Mapping) -> list[str]:
     expected[facts["split"]].append(facts["sequences"])
   try:
     counted = {s["name"]: [int(n) for n in s["shardLengths"]] for s in json.loads(path.read_text())["splits"]}
-  except (OSError, ValueError, KeyError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     return [f"{path} cannot be read: {error!r}"]
   return [] if counted == expected else [f"{path} counts walks by shard as {counted}, the manifest as {expected}"]
 

@@ -24,6 +24,7 @@ import numpy as np
 from rich.progress import track
 
 from data_prep import arguments, segmenters
+from data_prep.sources import limits
 from data_prep.sources.rates import FACTS
 from data_prep.sources.trees import files_below
 from fgait_jax.errors import DataError, FgaitError
@@ -168,7 +169,10 @@ def _header(file: pathlib.Path) -> tuple[int, float]:
   """Number of frames, and frames a second, according to the file's header; 0 where it does not say."""
   video = cv2.VideoCapture(os.fspath(file))
   count, rate = (video.get(what) for what in (cv2.CAP_PROP_FRAME_COUNT, cv2.CAP_PROP_FPS))
+  width, height = (int(video.get(what)) for what in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
   video.release()
+  if width * height > limits.current().pixels:
+    raise DataError(f"{file}: frames of {width} x {height} pixels, at most {limits.current().pixels:,} are read")
   return max(0, int(count)), round(rate, 2) if 0 < rate < 1000 else 0.0
 
 

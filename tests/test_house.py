@@ -11,7 +11,7 @@ PACKAGES = ("fgait_jax", "data_prep", "configs")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("run_*.py"))
 
 # What each place may import of the project, beside itself. A name ends at a package or a module.
-BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths"}
+BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths", "fgait_jax.npz"}
 BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.models", "fgait_jax.objectives", "fgait_jax.data"}
 # The rooms of evaluation, and what each may use of evaluation beside itself. Records are what rooms hand each other.
 RECORDS = {"columns", "labels", "plain", "results"}
@@ -40,6 +40,7 @@ ALLOWED = {
   "fgait_jax.errors": set(),
   "fgait_jax.rng": {"fgait_jax.typing"},
   "fgait_jax.paths": {"fgait_jax.errors"},
+  "fgait_jax.npz": {"fgait_jax.errors"},
   "fgait_jax.defaults": set(),
   "fgait_jax.config_files": {"fgait_jax.errors"},
   "fgait_jax.parallel": BASE,
@@ -56,9 +57,9 @@ ALLOWED = {
                                                         "fgait_jax.evaluation.metrics"},
   "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
-                "fgait_jax.errors", "fgait_jax.paths"},
+                "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
-                        "fgait_jax.errors", "fgait_jax.paths"},
+                        "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
   "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.config_files", "fgait_jax.training",
                                           "fgait_jax.evaluation"},
   "run_pretrain": {"fgait_jax.commands"},

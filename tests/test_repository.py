@@ -68,6 +68,29 @@ def test_tests_and_benchmarks_that_a_page_runs_are_there(page):
   assert [name for name in named if not (ROOT / name).exists()] == []
 
 
+def pins(path: pathlib.Path) -> set[tuple[str, str]]:
+  """(package, version) of the lines "package==version" of a file, names in one spelling."""
+  found = re.findall(r"^([\w.-]+)(?:\[\w,]+)?==([\w.]+)", path.read_text(), re.MULTILINE)
+  return {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in found}
+
+
+def test_the_lock_holds_what_is_required_and_its_hashes():
+  """`make lock` writes it."""
+  lock = ROOT / "requirements.lock"
+  assert pins(ROOT / "requirements.txt") - pins(lock) == set()
+  entries = re.split(r"\n(?=[\w.-]+==)", lock.read_text())[1:]
+  assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_the_licence_of_everything_that_is_installed_is_listed():
+  page = (ROOT / "docs" / "licences.md").read_text()
+  rows = re.findall(r"^\| ([\w.-]+) \| (\d[\w.]*) \| (.+?) \|", page, re.MULTILINE)
+  listed = {re.sub(r"[-_.]+", "-", name).lower() for name, _, _ in rows}
+  everywhere = re.findall(r"^([\w.-]+)==[\w.]+ \\", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+  assert set(everywhere) - listed == set()
+  assert [name for name, _, licence in rows if licence == "not said"] == []
+
+
 def copied() -> list[str]:
   """Sources of every COPY of the Dockerfile, in its order."""
   text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")

@@ -32,6 +32,7 @@ UP = ("x", "y", "z", "-x", "-y", "-z")
 # Which axes of the file become ours, z up, without mirroring.
 _AXES = {"x": [1, 2, 0], "y": [2, 0, 1], "z": [0, 1, 2]}
 STATURES = (1.0, 2.3)  # metres; of a person who walks
+REACH = 3.0  # metres from the hips, beyond any joint of theirs
 SKULL = 0.93  # of stature: the last bone ends in the middle of the skull (Drillis and Contini)
 
 
@@ -47,6 +48,7 @@ def body_joints(motion: Motion, where: str, *, up: str = "y") -> dict[str, np.nd
   turn = (1, -1, -1) if up[0] == "-" else (1, 1, 1)
   placed = {slot: xyz[:, order] * turn for slot, xyz in found.items()}
   _check_stature(stature_of(placed), where, metre=motion.metre)
+  _check_reach(placed, where)
   return placed
 
 
@@ -95,6 +97,14 @@ def _check_upright(joints: Mapping[str, np.ndarray], where: str, *, up: str) -> 
       "the head is not above the feet",
       f"{where}: {actual} points up in this file, {up} was expected; if all recordings are so, give --up={actual}",
     )
+
+
+def _check_reach(joints: Mapping[str, np.ndarray], where: str) -> None:
+  """A joint that is far away in any frame would make a picture as large as the way there."""
+  middle = (joints["hip0"] + joints["hip1"]) / 2
+  for name, place in joints.items():
+    if not (far := np.abs(place - middle).max()) <= REACH:
+      raise Dropped("a joint is far from the body", f"{where}: {name} is {far:.3g} m from the hips in a frame")
 
 
 def _check_stature(stature: float, where: str, *, metre: float) -> None:

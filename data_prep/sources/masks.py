@@ -6,6 +6,7 @@ from 128 upwards are the body, and the frames that had values other than 0 and 2
 
 import dataclasses
 import functools
+import io
 import pathlib
 import re
 from collections import defaultdict
@@ -13,12 +14,17 @@ from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
+from data_prep.sources import limits
 from data_prep.sources.base import Dropped, Reading
 from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
 from fgait_jax.data.schema import WIDTHS
 
+Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
 LIGHT = 128  # a mask shows its body at least this bright, and its background darker
+_PNG = b"\x89PNG\r\n\x1a\n"
+FORMATS = ("PNG", "JPEG", "BMP")  # OpenCV would decode a dozen more, whatever the file's name
 MADE_BINARY = "values other than 0 and 255 made 0 (below 128) or 255"
 
 # How Windows, macOS and KDE name a copy: "000 - Copy.png", "000 copy 2.png", "000 (1).png".
@@ -67,12 +73,41 @@ PREPARATIONS: Mapping[str, Preparation] = {
 
 
 def open_image(content: bytes) -> np.ndarray:
-  """An image file, uint8 [height, width(, channel)]; `FrameRefused` where it is unreadable or of another bit depth."""
-  image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-  if image is None:
-    raise FrameRefused("unreadable image")
+  """An image file, uint8 [height, width(, channel)]; `FrameRefused` where it is unreadable, of another bit depth, or of
+  more pixels than the limit."""
+  check_pixels(*_size(content))
+  image = _decoded(content, cv2.IMREAD_UNCHANGED)
   if image.dtype != np.uint8:
     raise FrameRefused(f"{8 * image.itemsize}-bit image")
+  return image
+
+
+def check_pixels(width: int, height: int) -> None:
+  """Raises `FrameRefused` for an image of more pixels than the limit."""
+  if width * height > limits.current().pixels:
+    raise FrameRefused(f"more than {limits.current().pixels:,} pixels, the --limit-pixels")
+
+
+def _size(content: bytes) -> tuple[int, int]:
+  """Width and height according to the image's header; `FrameRefused` where it is of none of FORMATS."""
+  if content.startswith(_PNG) and len(content) >= 24:  # at a tenth of Pillow's time
+    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+  try:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+      return image.size
+  except MemoryError:
+    raise
+  except Exception as error:  # a damaged header can fail in any way
+    raise FrameRefused("unreadable image") from error
+
+
+def _decoded(content: bytes, mode: int) -> np.ndarray:
+  try:
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode)
+  except cv2.error as error:
+    raise FrameRefused("unreadable image") from error
+  if image is None:
+    raise FrameRefused("unreadable image")
   return image
 
 
@@ -88,7 +123,7 @@ def decode(content: bytes, *, own: bool = False) -> np.ndarray:
   if image.ndim == 3 and own:
     image = image[..., :3].max(axis=2) if image.shape[2] >= 3 else image[..., 0]
   elif image.ndim == 3:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    image = _decoded(content, cv2.IMREAD_GRAYSCALE)
   if 0 < image.max() < LIGHT:
     raise FrameRefused("dark picture, not a mask of 0 and 255")
   if image.min() >= LIGHT:

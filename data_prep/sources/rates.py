@@ -12,10 +12,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from data_prep.sources.base import Reading, Walk
+from data_prep.sources.base import Dropped, Reading, Walk
+from data_prep.sources.limits import told
 from fgait_jax.errors import DataError
 
 FACTS = "video.json"  # beside masks: facts about their video, written by data_prep.video
+HIGHEST = 10_000.0  # frames a second of any recording
 RATE = 25.0  # frames a second, to which faster recordings are brought
 USUAL = (20.0, 32.0)  # frames a second that are left as they are; public data sets have 25 to 30
 
@@ -23,9 +25,11 @@ USUAL = (20.0, 32.0)  # frames a second that are left as they are; public data s
 def read_facts(read: Callable[[], bytes], where: str) -> float:
   """The rate in a FACTS file, frames a second, 0 if unknown; raises `DataError` naming `where`."""
   try:
-    return float(json.loads(read())["frame_rate"])
-  except (OSError, ValueError, TypeError, KeyError) as error:
-    message = f"{where}: not as data_prep.video writes it ({error!r}); remove it or make the masks again"
+    if 0 <= (rate := float(json.loads(read())["frame_rate"])) <= HIGHEST:
+      return rate
+    raise ValueError(f"{rate:g} frames a second")
+  except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError, Dropped) as error:
+    message = f"{where}: not as data_prep.video writes it ({told(repr(error))}); remove it or make the masks again"
     raise DataError(message) from error
 
 

@@ -1,6 +1,7 @@
 """Raw recordings as one tree of named files, whether they lie in a folder, a zip, a tar, or archives inside a folder.
 
 Nothing is unpacked to disk. Names are relative, with forward slashes; a name that climbs out of its archive is refused.
+What a file or a member takes in memory is held against `limits` before it is read; readers raise `Dropped`.
 Hidden files are ignored: a part of their name begins with a dot, or is a system folder such as __MACOSX or @eaDir.
 """
 
@@ -12,9 +13,11 @@ import pathlib
 import re
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 
+from data_prep.sources import limits
+from data_prep.sources.base import Dropped
+from data_prep.sources.limits import told
 from fgait_jax.errors import DataError
 
 Tree = dict[str, Callable[[], bytes]]  # name of a file -> reader of its bytes
@@ -22,29 +25,52 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
 
 
+_PACKING = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # Python unpacks other kinds whole, however much it is
+_TAR_HEADER = 1 << 16  # bytes; of a long name or of a file's attributes
+
+
 @functools.lru_cache(maxsize=4)
 def _zip(path: str) -> zipfile.ZipFile:
   try:
     return zipfile.ZipFile(path)
-  except (zipfile.BadZipFile, OSError) as error:
-    raise DataError(f"{path}: not a readable zip archive ({error}); download it again") from error
+  except Exception as error:  # a damaged archive can fail in any way
+    raise DataError(f"{path}: not a readable zip archive ({told(error)}); download it again") from error
 
 
 @functools.lru_cache(maxsize=1)
 def _tar_bytes(path: str) -> bytes:
   """A compressed tar has no random access: each worker keeps one archive decompressed while it reads its walks."""
-  return gzip.decompress(pathlib.Path(path).read_bytes())
+  with gzip.open(path) as file:  # `_tar_members` has checked how much it is
+    return file.read(limits.current().bytes + 1)
 
 
-def _read_file(path: str) -> bytes:
+def check_size(size: int, where: str) -> None:
+  """Raises `Dropped` for a file or member of more bytes than the limit."""
+  if size > (most := limits.current().bytes):
+    raise Dropped("larger than --limit-bytes", f"{where}: {size:,} bytes, the limit is {most:,}")
+
+
+def read_file(path: str | pathlib.Path) -> bytes:
+  """The bytes of a file; raises `Dropped` where they are more than the limit."""
+  check_size(os.stat(path).st_size, os.fspath(path))
   return pathlib.Path(path).read_bytes()
 
 
 def _read_zip(path: str, name: str) -> bytes:
+  archive = _zip(path)
+  info, where = archive.getinfo(name), f"{path}: {told(name)}"
+  check_size(info.file_size, where)
+  if info.compress_type not in _PACKING:
+    raise Dropped("unreadable member of an archive", f"{where}: packed by another method than deflate; unpack the zip")
+  if info.flag_bits & 1:
+    raise Dropped("unreadable member of an archive", f"{where}: encrypted; unpack it with its password first")
   try:
-    return _zip(path).read(name)
-  except RuntimeError as error:  # what zipfile raises where a password is needed
-    raise DataError(f"{path}: {name} cannot be read ({error}); unpack with the data set's password first") from error
+    with archive.open(info) as member:  # `read` by pieces: in one, it would unpack more than the member declares
+      return b"".join(iter(lambda: member.read(1 << 20), b""))
+  except MemoryError:
+    raise
+  except Exception as error:  # a damaged archive can fail in any way
+    raise Dropped("unreadable member of an archive", f"{where}: {told(error)}; download the archive again") from error
 
 
 @functools.cache
@@ -55,6 +81,7 @@ def _is_gzip(path: str) -> bool:
 
 
 def _read_tar(path: str, offset: int, size: int) -> bytes:
+  check_size(size, f"{path}, at byte {offset}")
   if _is_gzip(path):
     return _tar_bytes(path)[offset : offset + size]
   with open(path, "rb") as file:
@@ -67,33 +94,65 @@ def _zip_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield name, functools.partial(_read_zip, path, name)
 
 
+class _Headers:
+  """A tar's bytes for `tarfile`, which reads its headers, and what they say is a header, whole: here a short piece at
+  most, and never backwards, where a damaged header would lead it round and round."""
+
+  def __init__(self, file):
+    self._file = file
+    self.tell = file.tell
+
+  def read(self, size: int) -> bytes:
+    if not 0 <= size <= _TAR_HEADER:
+      raise tarfile.ReadError(f"a header of {size:,} bytes")
+    return self._file.read(size)
+
+  def seek(self, place: int) -> None:
+    if place < self._file.tell():
+      raise tarfile.ReadError(f"a header that leads back to byte {place:,}")
+    self._file.seek(place)
+
+
 def _tar_members(path: str) -> Iterator[tuple[str, Callable[[], bytes]]]:
-  places = {}
+  places, most = {}, limits.current().bytes
+  opened = gzip.open if (packed := _is_gzip(path)) else open
   try:
-    with tarfile.open(path, "r:gz" if _is_gzip(path) else "r:") as archive:
+    with opened(path, "rb") as file, tarfile.open(fileobj=_Headers(file), mode="r:") as archive:
       for info in archive:
+        if packed and info.offset_data + info.size > most:
+          raise DataError(
+            f"{path}: more than {most:,} bytes once unpacked, all of which a compressed tar keeps in memory; unpack it,"
+            " or raise --limit-bytes"
+          )
+        if info.issparse():  # its few bytes may declare any size
+          yield info.name, functools.partial(_refuse, path, info.name, "a sparse file")
+          continue
         if info.islnk() and info.linkname in places:  # tar's way to store a file that has two names
           places[info.name] = places[info.linkname]
         elif info.isfile():
           places[info.name] = info.offset_data, info.size
         elif info.issym() or info.islnk():
-          yield info.name, functools.partial(_refuse_link, path, info.name)
+          yield info.name, functools.partial(_refuse, path, info.name, "a symbolic link")
           continue
         else:
           continue
         yield info.name, functools.partial(_read_tar, path, *places[info.name])
       # tarfile takes a damaged header for the end. A true end is a block of zeros; reading on checks gzip's checksum.
-      archive.fileobj.seek(archive.offset)
-      if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+      file.seek(archive.offset)
+      if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise DataError(f"{path}: damaged or cut short at byte {archive.offset}; download it again")
-      while archive.fileobj.read(1 << 20):
-        pass
-  except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-    raise DataError(f"{path}: not a readable tar archive ({error}); download it again") from error
+      read = archive.offset
+      while piece := file.read(1 << 20):
+        if packed and (read := read + len(piece)) > most:
+          raise DataError(f"{path}: more than {most:,} bytes once unpacked; unpack it, or raise --limit-bytes")
+  except DataError:
+    raise
+  except Exception as error:  # a damaged archive can fail in any way
+    raise DataError(f"{path}: not a readable tar archive ({told(error)}); download it again") from error
 
 
-def _refuse_link(path: str, name: str) -> bytes:
-  raise OSError(f"{path}: {name} is a symbolic link; unpack the archive")
+def _refuse(path: str, name: str, kind: str) -> bytes:
+  raise Dropped("unreadable member of an archive", f"{path}: {told(name)} is {kind}; unpack the archive")
 
 
 def _is_archive(path: pathlib.Path) -> bool:
@@ -108,7 +167,7 @@ def _archive_members(path: pathlib.Path) -> Iterator[tuple[str, Callable[[], byt
     if name.endswith("/"):  # a folder
       continue
     if name.startswith("/") or ".." in parts or re.match("[A-Za-z]:/", name):
-      raise DataError(f"{path}: member {name!r} climbs out of the archive; this archive is not to be trusted")
+      raise DataError(f"{path}: member {told(name)} climbs out of the archive; this archive is not to be trusted")
     yield "/".join(parts), read
 
 
@@ -141,9 +200,10 @@ def _is_hidden(name: str) -> bool:
   return any(part.startswith(".") or part in _SYSTEM for part in name.split("/"))
 
 
-def natural(name: str) -> list[str | int]:
+def natural(name: str) -> list[str | tuple[int, str]]:
   """A key by which "2.png" comes before "10.png"; names padded with zeros keep their order."""
-  return [int(part) if place % 2 else part for place, part in enumerate(re.split("([0-9]+)", name))]
+  parts = re.split("([0-9]+)", name)
+  return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def open_tree(path: str | pathlib.Path) -> Tree:
@@ -165,7 +225,7 @@ def open_tree(path: str | pathlib.Path) -> Tree:
     elif path.is_file():
       raise DataError(f"{path}: neither a folder nor one of {', '.join(ARCHIVES)}")
     else:
-      members = [(file.relative_to(path).as_posix(), functools.partial(_read_file, str(file)))]
+      members = [(file.relative_to(path).as_posix(), functools.partial(read_file, str(file)))]
     for name, read in members:
       if _is_hidden(name):
         continue

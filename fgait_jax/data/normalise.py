@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 SIZE = 64  # rows and columns of a normalised frame
+WIDEST = 64 * SIZE  # columns that a body scaled to 64 rows may take; that of a row of pixels would take gigabytes
 MIN_SUM = 10_000  # sum of pixels (0..255) up to which a mask shows no walker: under forty body pixels
 
 
@@ -36,6 +37,8 @@ def normalise_frame(
   width = int(SIZE * body.shape[1] / body.shape[0])
   if width == 0:
     raise FrameRefused("too narrow")
+  if width > WIDEST:
+    raise FrameRefused("too wide")
   body = cv2.resize(body, (width, SIZE), interpolation=interpolation)
   mass = np.cumsum(body.sum(axis=0, dtype=np.int64))
   centre = int(np.argmax(mass > mass[-1] / 2))  # first column beyond half of the mass

@@ -4,6 +4,8 @@ NumPy only: `data_prep` writes by this module and `fgait_jax.data` reads by it.
 """
 
 import dataclasses
+import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -14,6 +16,16 @@ HEIGHT = 64  # pixels; every stored frame is this high
 WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
+SHARD = re.compile(r"[^/\0]*-(?P<split>[^-/\0]+)\.array_record-(?P<number>\d{5})-of-\d{5}")  # the name of a shard
+MOST_CHANNELS = 256  # of a frame
+_FILE = {"bytes": int, "sha256": str}
+_LAYOUT = {  # of what readers use of a manifest; a mapping from any name is {None: ...}
+  "name": str, "builder_version": str, "kind": str, "content_hash": str, "source_fingerprint": str,
+  "splits": {None: {"sequences": int, "subjects": int, "frames": int}},
+  "shards": {None: {"split": str, "sequences": int, **_FILE}},
+  "indices": {None: _FILE},
+  "metadata": {None: _FILE},
+}  # fmt: skip
 _WORD = 4  # neighbouring pixels of a row that make one word of the packed form
 _LONGEST_RUN = 255  # equal words that one byte counts
 
@@ -21,6 +33,44 @@ _LONGEST_RUN = 255  # equal words that one byte counts
 def index_name(split: str) -> str:
   """Name of the file of a split's labels and lengths, which lies beside the shards and can be read without frames."""
   return f"index-{split}.npz"
+
+
+def parse_manifest(content: bytes) -> dict:
+  """The manifest of a built data set. Raises `ValueError`, a phrase that follows the file name, where it is not one of
+  this builder."""
+  try:
+    manifest = json.loads(content)
+  except (ValueError, RecursionError) as error:
+    raise ValueError(f"is not readable ({error})") from error
+  if not isinstance(manifest, dict):
+    raise ValueError(f"is not as the builder writes it: it holds {type(manifest).__name__}")
+  if (version := manifest.get("builder_version")) != BUILDER_VERSION:
+    raise ValueError(f"is of builder {f'{version}'[:20]}, this code reads {BUILDER_VERSION}")
+  if fault := _misfit(manifest, _LAYOUT, ""):
+    raise ValueError(f"is not as the builder writes it: {fault}")
+  for name, facts in manifest["shards"].items():
+    named = match["split"] if (match := SHARD.fullmatch(name)) else None
+    if named != facts["split"] or named not in manifest["splits"]:
+      raise ValueError(f"is not as the builder writes it: shards.{name[:80]} is no shard of a split that it names")
+  return manifest
+
+
+def _misfit(value, layout, place: str) -> str | None:
+  """What of `value` is not as `layout` says, None if all is."""
+  if not isinstance(layout, dict):
+    fits = isinstance(value, layout) and not isinstance(value, bool) and (layout is not int or value >= 0)
+    return None if fits else f"{place} should be {'a whole number' if layout is int else 'text'}"
+  if not isinstance(value, dict):
+    return f"{place} should be an object"
+  if None in layout:
+    if strange := next((name for name in value if "/" in name or "\0" in name), None):
+      return f"{place} names {strange[:80]!r}, which is no file's name"
+    layout = dict.fromkeys(value, layout[None])
+  for name, inner in layout.items():
+    where = f"{place}.{name[:80]}".lstrip(".")
+    if fault := (_misfit(value[name], inner, where) if name in value else f"{where} is missing"):
+      return fault
+  return None
 
 
 def population_of(manifest: Mapping) -> str:
@@ -110,6 +160,8 @@ def unpack_frames(
   `DataError` where `packed` does not hold frames of this shape, `IndexError` for a frame beyond the last.
   """
   packed = np.frombuffer(packed, np.uint8)
+  if num_frames < 1 or height != HEIGHT or width not in WIDTHS or not 1 <= channels <= MOST_CHANNELS:
+    raise DataError(f"no frames are {num_frames} x {height} x {width} x {channels}")
   header = 4 * (num_frames + 2)
   *ends, first, columns = packed[:header].view("<u4").tolist() if len(packed) >= header else (0, 0, 0)
   if len(packed) != header + ends[-1] * (1 + _WORD):

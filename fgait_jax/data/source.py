@@ -6,19 +6,18 @@ Readers open their files when first used, are safe in threads, and pickle as a f
 import json
 import pathlib
 import re
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 from tensorflow_datasets.proto import tf_example_pb2
 
+from fgait_jax import npz
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
 
-_SHARD = re.compile(r".*-(?P<split>[^-]+)\.array_record-(?P<number>\d+)-of-\d+")
+_FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+")
 
 
 class Split:
@@ -68,8 +67,8 @@ class Split:
 
   @property
   def attributes(self) -> dict[str, np.ndarray]:
-    split = _SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
-    names = _column_names(self._folder / schema.index_name(split))
+    split = schema.SHARD.fullmatch(pathlib.Path(self._instructions[0].filename).name).group("split")
+    names = npz.names(self._folder / schema.index_name(split))
     return {name.removeprefix("attribute."): self._column(name) for name in names if name.startswith("attribute.")}
 
   def __len__(self) -> int:
@@ -121,15 +120,11 @@ def read_manifest(folder: pathlib.Path) -> dict:
   path = folder / schema.MANIFEST
   rebuild = f"build it again: python -m data_prep.build {folder.parent.name} --out {folder.parents[1]} --overwrite"
   try:
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest = schema.parse_manifest(path.read_bytes())
   except FileNotFoundError:
     raise DataError(f"{path} is missing: this data set was not finished; {rebuild}") from None
   except ValueError as error:
-    raise DataError(f"{path} is not readable ({error}); {rebuild}") from error
-  if manifest.get("builder_version") != schema.BUILDER_VERSION:
-    raise DataError(
-      f"{path} is of builder {manifest.get('builder_version')}, this code reads {schema.BUILDER_VERSION}; {rebuild}"
-    )
+    raise DataError(f"{path} {error}; {rebuild}") from error
   for shard, expected in manifest["shards"].items():
     if not (folder / shard).is_file():
       raise DataError(f"{folder / shard} is missing, the manifest lists it; {rebuild}")
@@ -146,6 +141,7 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
   folder = find_version(data_dir, name)
   manifest = read_manifest(folder)
   try:
+    _check_features(json.loads((folder / "features.json").read_bytes()))
     info = tfds.builder_from_directory(folder).info
   except Exception as error:  # TFDS fails in many ways where a file of its own is missing or damaged
     raise DataError(
@@ -161,10 +157,23 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
     ) from error
   if not any(instruction.take for instruction in instructions):
     raise DataError(f"{folder}: split {split!r} is empty; take a larger slice")
+  listed = {folder / name for name in manifest["shards"]}
+  if foreign := {pathlib.Path(instruction.filename) for instruction in instructions} - listed:
+    raise DataError(f"{folder}: TFDS's files name {min(foreign)}, which the manifest does not list; build it again")
   opened = Split(name=f"{name}/{split}", instructions=instructions, folder=folder, manifest=manifest)
   if (rows := len(opened.num_frames)) != len(opened):
     raise DataError(f"{folder}: the index has {rows} rows for {len(opened)} sequences; build it again")
   return opened
+
+
+def _check_features(value) -> None:
+  """Raises `ValueError` unless features.json names only TFDS's own features: TFDS imports whatever module it names,
+  which may be a file in the folder of a data set."""
+  for key, inner in value.items() if isinstance(value, dict) else ():
+    named = key in ("pythonClassName", "python_class_name", "type") and isinstance(inner, str)
+    if key in ("jsonFeature", "json_feature") or (named and not _FEATURE.fullmatch(inner)):
+      raise ValueError(f"features.json names {f'{inner}'[:80]!r}, which is no feature of TFDS's and is not imported")
+    _check_features(inner)
 
 
 def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndarray:
@@ -172,7 +181,7 @@ def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndar
   whole: dict[str, tuple[np.ndarray, np.ndarray]] = {}
   parts = []
   for instruction in instructions:
-    split, shard = _SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
+    split, shard = schema.SHARD.fullmatch(pathlib.Path(instruction.filename).name).group("split", "number")
     if split not in whole:
       whole[split] = tuple(_load_columns(folder / schema.index_name(split), "shard", name))
     shards, values = whole[split]
@@ -183,15 +192,14 @@ def _read_column(folder: pathlib.Path, instructions: list, name: str) -> np.ndar
 
 def _load_columns(path: pathlib.Path, *names: str) -> list[np.ndarray]:
   try:
-    with np.load(path, allow_pickle=False) as file:
-      return [file[name] for name in names]
-  except (OSError, ValueError, EOFError, KeyError, zlib.error, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
-
-
-def _column_names(path: pathlib.Path) -> list[str]:
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return file.files
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read ({error}); build the data set again with --overwrite") from error
+    columns = list(npz.read(path, names).values())
+  except npz.Unreadable as error:
+    raise DataError(f"{error}; build the data set again with --overwrite") from error
+  kinds = {"shard": "i", "num_frames": "i"}
+  if any(
+    column is None or column.shape != columns[0].shape or column.ndim != 1
+    or column.dtype.kind != kinds.get(name, "f" if name.startswith("attribute.") else "U")
+    for name, column in zip(names, columns, strict=True)
+  ):
+    raise DataError(f"{path}: {' and '.join(names)} are not columns of one table; build it again with --overwrite")
+  return columns

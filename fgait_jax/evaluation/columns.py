@@ -15,8 +15,9 @@ class Column:
   digits: int = 1
 
   def __post_init__(self):
-    if self.better not in ("higher", "lower", "") or self.digits < 0:
-      raise ValueError(f"better {self.better!r} and {self.digits} digits; expected higher, lower or '', and 0 or more")
+    if self.better not in ("higher", "lower", "") or not 0 <= self.digits <= 15:
+      digits = f"{self.digits}" if abs(self.digits) < 1000 else "many"
+      raise ValueError(f"better {self.better[:20]!r} and {digits} digits; expected higher, lower or '', and 0 to 15")
 
   @property
   def percent(self) -> bool:

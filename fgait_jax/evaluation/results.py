@@ -260,7 +260,7 @@ def read(path: str | os.PathLike) -> Result:
   """A result as `write` left it; raises `DataError`, which names the file and the place in it, unless it is one."""
   try:
     content = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:  # the last of lists in lists in lists
     raise DataError(f"{path}: not a readable result file ({error})") from error
   return parsed(content, origin=str(path))
 
@@ -272,7 +272,7 @@ def parsed(content, *, origin: str) -> Result:
     raise DataError(f"{origin}: not a result file of format {FORMAT} (found {found!r}); run the evaluation again")
   try:
     return decoded(Result, content, "result")
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise DataError(f"{origin}: a damaged or foreign result file: {error}; run the evaluation again") from error
 
 

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-import safetensors
 import safetensors.flax  # numpy alone has no bfloat16
 from absl import logging
 from flax import nnx
@@ -49,9 +48,9 @@ def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
 def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   if path.suffix == ".safetensors":
     try:
-      return {name: np.asarray(array, np.float32) for name, array in safetensors.flax.load_file(path).items()}
-    except (safetensors.SafetensorError, OSError) as error:
-      raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+      return {name: _plain(array, name) for name, array in safetensors.flax.load_file(path).items()}
+    except Exception as error:  # the file, or a type of number that JAX does not have
+      raise CheckpointError(f"{path} cannot be read as safetensors: {error!r}") from error
   try:
     import torch
   except ImportError as error:
@@ -65,9 +64,28 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   state = None
   if isinstance(content, Mapping):
     state = content.get("model", content.get("state_dict", content))
-  if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+  if not isinstance(state, Mapping) or not all(
+    isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+  ):
     raise CheckpointError(f'{path} holds no state dict, neither itself nor under "model" or "state_dict"')
-  return {name: tensor.float().numpy() for name, tensor in state.items()}
+  try:
+    return {name: _plain(_whole(tensor).float().numpy(), name) for name, tensor in state.items()}
+  except Exception as error:  # sparse, quantised and other tensors without plain numbers
+    raise CheckpointError(f"{path} holds more than plain tensors: {str(error).splitlines()[0]}") from error
+
+
+def _plain(array, name: str) -> np.ndarray:
+  """An array of real numbers as float32; raises `ValueError` for one without numbers."""
+  if not np.size(array) or np.iscomplexobj(array):
+    raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, expected real numbers")
+  return np.asarray(array, np.float32)
+
+
+def _whole(tensor):
+  """`tensor`, unless it repeats few stored numbers: a file of a kilobyte may so stand for terabytes."""
+  if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+    raise ValueError(f"a tensor of {list(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")
+  return tensor
 
 
 def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:

@@ -112,7 +112,9 @@ class Names:
     values, missing, misshapen, used = {}, [], [], set()
     for path, want in flatten(abstract).items():
       names, stacked = self.torch_names(path, want.shape), self.leaf(path).stacked
-      expected = self.to_torch(np.zeros(want.shape[1:] if stacked else want.shape), path).shape
+      # Takes no memory, however large a network the file's shapes describe.
+      one = np.broadcast_to(np.float32(0), want.shape[1:] if stacked else want.shape)
+      expected = self.to_torch(one, path).shape
       found = []
       for name in names:
         if name not in state:

@@ -66,6 +66,9 @@ def recognise(state: State) -> Found:
     some = ", ".join(list(state)[:3]) or "nothing"
     raise CheckpointError(f"this is a checkpoint of another network than {known}: it holds {len(state)} names, among"
                           f" them {some}")
+  for name in (network.stem, *(name for name in state if name.endswith("fc_bin"))):
+    if name in state and np.ndim(state[name]) < 3:
+      raise CheckpointError(f"{name} has shape {list(np.shape(state[name]))}, expected three axes or more")
   aside = {name: purpose for name in state for pattern, purpose in network.aside.items() if re.fullmatch(pattern, name)}
   weights = {name: np.asarray(value) for name, value in state.items() if name not in aside}
   try:

@@ -3,11 +3,11 @@
 import dataclasses
 import json
 import pathlib
-import zipfile
 
 import jax
 import numpy as np
 
+from fgait_jax import npz
 from fgait_jax.errors import DataError
 
 
@@ -29,14 +29,16 @@ class Line:
 
 def read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
   """(what `meta` says, all other arrays) of a recorded file; raises `DataError` where it cannot be read."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read as .npz: {error}") from error
+  arrays = {name: array for name, array in npz.read(path).items() if array is not None}
   if "meta" not in arrays:
     raise DataError(f"{path} lacks meta; it is no record of a network")
-  return json.loads(str(arrays.pop("meta"))), arrays
+  try:
+    meta = json.loads(str(arrays.pop("meta")))
+  except (ValueError, RecursionError) as error:
+    raise DataError(f"{path}: meta is no JSON ({error})") from error
+  if not isinstance(meta, dict):
+    raise DataError(f"{path}: meta is {type(meta).__name__}, expected a JSON object")
+  return meta, arrays
 
 
 def to_torch(x: jax.Array) -> np.ndarray:

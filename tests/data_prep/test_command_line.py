@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from data_prep import build, builder, datasets
+from data_prep.sources.limits import Limits
 from fgait_jax.errors import DataError
 
 MANIFEST = {
@@ -40,6 +41,7 @@ def test_what_is_not_said_is_the_default(asked, monkeypatch, capsys):
   assert asked == {
     "record": datasets.get("walkers"), "raw": None, "out": pathlib.Path("built").absolute(), "workers": 7,
     "limit_dropped": 0.01, "overwrite": False, "writer": None,
+        "limit": Limits(),
   }  # fmt: skip
 
 

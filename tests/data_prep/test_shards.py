@@ -10,6 +10,7 @@ import pytest
 
 from data_prep import builder, manifest, shards
 from data_prep.sources.base import Dropped, Walk
+from data_prep.sources.limits import Limits
 
 WALK = Walk(
   subject="1", condition="nm", view="000", key="1/nm/000", read=functools.partial(np.full, (3, 64, 64), 1, np.uint8)
@@ -52,6 +53,8 @@ def test_walks_of_other_names_are_another_build():
   walks = [WALK] + [dataclasses.replace(WALK, **{name: value}) for name, value in changes.items()]
   splits = [{"train": [walk]} for walk in walks] + [{"test": [WALK]}, {"train": [WALK, WALK]}]
   assert len({builder._fingerprint("source", split) for split in [*splits, *splits]}) == len(splits)
+  wider = builder._fingerprint("source", splits[0], Limits(pixels=1 << 27))
+  assert wider != builder._fingerprint("source", splits[0]) == builder._fingerprint("source", splits[0], Limits())
 
 
 def test_a_walk_has_the_same_digest_in_every_version():

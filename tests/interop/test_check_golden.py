@@ -84,7 +84,7 @@ def test_other_bins_and_other_files_are_refused(tmp_path):
   with pytest.raises(DataError, match="lacks meta"):
     check_golden.check(changed(tmp_path, lambda arrays: arrays.pop("meta")))
   (tmp_path / "text.npz").write_text("no archive")
-  with pytest.raises(DataError, match="cannot be read as .npz"):
+  with pytest.raises(DataError, match="text.npz: not a readable .npz of plain arrays"):
     check_golden.check(tmp_path / "text.npz")
 
 

@@ -10,11 +10,11 @@ import hashlib
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fgait_jax import npz
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Features, features_of
 from fgait_jax.paths import local_path
@@ -70,14 +70,7 @@ def cached(folder: str | os.PathLike | None, identity: Mapping,
 
 def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """The arrays of an .npz file; raises `DataError` unless those of embeddings are among them."""
-  try:
-    with open(path, "rb") as stream:
-      if stream.read(2) != b"PK":  # numpy reads other formats too, and returns another type for each
-        raise ValueError("it is no .npz archive; numpy.savez writes one")
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: _member(file, name) for name in file.files}
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+  arrays = npz.read(path)
   if objects := [name for name in (*_ARRAYS, "keys") if name in arrays and arrays[name] is None]:
     raise DataError(f"{path}: {', '.join(objects)} hold Python objects, which are pickles and never loaded; save text"
                     " as numpy.asarray(labels, str), and embeddings as floats")
@@ -87,20 +80,10 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
   return arrays
 
 
-def _member(file: Mapping[str, np.ndarray], name: str) -> np.ndarray | None:
-  """An array of an open .npz, None where it holds Python objects."""
-  try:
-    return file[name]
-  except ValueError as error:
-    if "allow_pickle" not in str(error):
-      raise
-    return None
-
-
 def _identity(stored: np.ndarray | None) -> dict:
   """What `save` wrote of the origin; {} of an array of that name that is not its."""
   try:
     found = json.loads(str(stored))
-  except ValueError:
+  except (ValueError, RecursionError):
     return {}
   return found if isinstance(found, dict) else {}

@@ -59,7 +59,7 @@ def read(path: str | pathlib.Path, *, flag: str, label: str = "") -> Source:
         found.append(Shown(path=file, result=results.parsed(content, origin=file.name)))
     except DataError as error:
       passed.append((file.name, str(error).removeprefix(f"{file.name}: ")))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
       passed.append((file.name, f"not as the report knows it ({type(error).__name__}: {error})"))
     except OSError as error:
       passed.append((file.name, f"cannot be read ({error.strerror})"))

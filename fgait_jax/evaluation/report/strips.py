@@ -61,7 +61,7 @@ def check(content: dict, *, origin: str) -> dict:
       _checked(n) | {"distance": float(n["distance"]), "right": bool(n["right"])} for n in probe["neighbours"]]}
       for probe in content["probes"]]
     return {"title": str(content["title"]), "per_second": float(content["frames_per_second"]), "probes": probes}
-  except (KeyError, TypeError, ValueError, binascii.Error, struct.error) as error:
+  except (KeyError, TypeError, ValueError, OverflowError, binascii.Error, struct.error) as error:
     raise DataError(f"{origin}: not a file of played walks ({type(error).__name__}: {error})") from error
 
 
