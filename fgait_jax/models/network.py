@@ -37,8 +37,8 @@ class Embedding:
   """
 
   pooled: Float[Array, "b 31 d"]
-  projection: Float[Array, "b p e"]
-  prediction: Float[Array, "b p e"]
+  projection: Float[Array, "b p e"] | None  # these two are None of a network `without_heads`
+  prediction: Float[Array, "b p e"] | None
   recognition: Float[Array, "b p f"] | None = None
   discriminant: Float[Array, "b 1 f"] | None = None
 
@@ -89,6 +89,15 @@ class GaitNetwork(nnx.Module):
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
+  def without_heads(self) -> None:
+    """Leaves out what the embedding that was learnt last does not need: the decoder, and of a network that ends in a
+    discriminant or was fine-tuned also the heads behind that."""
+    self.decoder = nnx.data(None)
+    if self.recognition is not None or self.discriminant is not None:
+      self.predictor = nnx.data(None)
+    if self.recognition is None and self.discriminant is not None:
+      self.projector = nnx.data(None)
+
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
     """The whole body: encoder, pooling over time, 31 parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
@@ -126,10 +135,10 @@ class GaitNetwork(nnx.Module):
 
   def _heads(self, feature_map: FeatureMap) -> Embedding:
     pooled = pool(feature_map, temporal=self.temporal)
-    projection = self.projector(pooled)
+    projection = None if self.projector is None else self.projector(pooled)
     recognition = None
     if self.recognition is not None:
       recognition = self.recognition(unit(projection.astype(jnp.float32)))
-    prediction = self.predictor(projection)
+    prediction = None if self.predictor is None else self.predictor(projection)
     discriminant = None if self.discriminant is None else self.discriminant(pooled)
     return Embedding(pooled, projection, prediction, recognition, discriminant)

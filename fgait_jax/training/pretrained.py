@@ -25,6 +25,9 @@ class Pretrained:
   seen to the content hash of its manifest, `people` each population (data/schema.py) to its subjects among them
   ({}: not recorded).
 
+  `sources` says of each of these data sets what its manifest does: kind, licence, citation, sequences, subjects.
+  `code` is the version that trained it.
+
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
   (training/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
@@ -45,6 +48,8 @@ class Pretrained:
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
+  sources: dict[str, dict] = dataclasses.field(default_factory=dict)
+  code: str = ""
 
   @property
   def stride(self) -> int:

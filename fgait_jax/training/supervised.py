@@ -116,6 +116,9 @@ def create(
   for key, value, known in (("method", method, FROZEN), ("statistics", statistics, STATISTICS)):
     if value not in known:
       raise ConfigError(f"config.fine_tune.{key} is {value!r}; known: {', '.join(known)}")
+  if "projector" not in pretrained.params:
+    raise ConfigError(f"config.checkpoint: the weights {pretrained.identity} were published without the heads that"
+                      " fine-tuning goes on with; name the run that they were made of")
   config, mesh = pretrained.config, pretrained.mesh
   if method == "prompt":
     config = _with_prompts(config, {"prompt_tokens": prompt_tokens, "prompt_pixels": prompt_pixels})
