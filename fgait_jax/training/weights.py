@@ -84,16 +84,19 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   about = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
   about |= {name: getattr(network, name) for name in _KEPT}
-  folder.mkdir(parents=True, exist_ok=True)
   write(folder / WEIGHTS, content)
   write(folder / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file of a folder of weights in one move."""
+  """Writes a file of a folder of weights in one move; raises `CheckpointError` where it cannot."""
   half = path.with_name(f".{path.name}.{os.getpid()}")
-  half.write_bytes(content)
-  half.replace(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half.write_bytes(content)
+    half.replace(path)
+  except OSError as error:
+    raise CheckpointError(f"{path} cannot be written ({error}); free some space, or give another folder") from error
 
 
 def about(folder: pathlib.Path) -> dict:
@@ -142,6 +145,12 @@ def load(path: str | os.PathLike, *, mesh: Mesh, which: str = "teacher", trained
     kept |= {"step": 0, "fine_tune": {}, "started_from": {}}
   return Pretrained(graph=graph, **weights, config=config, path=folder, identity=identity, mesh=mesh,
                     code=found["code"], **kept)
+
+
+def check(folder: pathlib.Path) -> dict:
+  """The content of config.json of a folder whose weights are what it says; raises `CheckpointError` otherwise."""
+  _read(folder / WEIGHTS, found := about(folder))
+  return found
 
 
 def _read(path: pathlib.Path, about: dict) -> dict[str, np.ndarray]:
