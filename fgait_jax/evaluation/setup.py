@@ -46,10 +46,9 @@ class Setup:
   def embed(self, network: Pretrained, title: str, split) -> Features:
     """Of the whole `split`, computed and kept nowhere."""
     config, embedding = self.config, embedding_of(self.config, network)
-    return extraction.extract(
-      network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
-      normalise=embedding != "recognition")  # its lengths were learnt
+    return extraction.extract_by(
+      network, split, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
+      mirror=config.mirror_views, progress=f"{title} on {split.name}")
 
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""

@@ -44,8 +44,8 @@ def _what(network: Pretrained) -> str:
   numbers = count_parameters((network.params, network.stats))
   without = " It is published without the heads that only training needs: it cannot be trained further."
   lines = [
-    f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} numbers, {network.step:,} steps of training"
-    f" (weights {network.identity}, code {network.code or 'not recorded'}).",
+    f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} numbers, {network.step:,} steps of"
+    f" training (weights {network.identity}, code {network.code or 'not recorded'}).",
     f"It takes the silhouettes of a walk, uint8 [frames, 64, 64 or 44] of {model.channels} channel(s), 0 background and"
     f" 255 body, and gives its `{network.embedding}` embedding: near for walks of one person, far for those of two."
     + (without if added(network.config)["without_heads"] else ""),
@@ -141,11 +141,11 @@ def _limits(network: Pretrained, licence: str) -> str:
   people = "No recording of a real person was learnt from." if kinds == {"synthetic"} else (
     "The terms of the data above bind the weights too, as far as they reach.")
   stated = f"The weights are under {licence}." if licence else "No licence of the weights is stated."
-  return ("## Terms and people\n\n" + f"{stated} {people} `config.json` lists the identifiers of the people learnt from,"
-          " so that nobody is tested on unnoticed. Gait identifies people: use it on those who agreed.\n")
+  return ("## Terms and people\n\n" + f"{stated} {people} `config.json` lists the identifiers of the people learnt"
+          " from, so that nobody is tested on unnoticed. Gait identifies people: use it on those who agreed.\n")
 
 
 def _citation(network: Pretrained) -> str:
   cited = [f"- {facts['citation']}" for facts in network.sources.values() if facts.get("citation")]
-  lines = ["## Citation", "", "- fgait_jax, https://arxiv.org/abs/2512.00691 (FoundationGait, on whose method it builds)"]
+  lines = ["## Citation", "", "- fgait_jax; it builds on the method of FoundationGait, arXiv 2512.00691"]
   return "\n".join([*lines, *dict.fromkeys(cited), "", f"Versions: jax {jax.__version__}."]) + "\n"

@@ -59,15 +59,14 @@ class Embedder:
     if channels != wanted:
       raise DataError(f"{found.name}: frames have {channels} channels, the network {self.network.identity} takes"
                       f" {wanted}")
-    return extraction.extract(
-      self.network.embed, found, max_frames=max_frames, batch_frames=batch_frames, mesh=self.network.mesh,
-      embedding=self.network.embedding, mirror=mirror, stride=self.network.stride,
-      normalise=self.network.embedding != "recognition", few_shapes=isinstance(found, walks.Walks))
+    return extraction.extract_by(
+      self.network, found, embedding=self.network.embedding, max_frames=max_frames, batch_frames=batch_frames,
+      mirror=mirror, few_shapes=isinstance(found, walks.Walks))
 
   def distance(self, one: Features | np.ndarray, other: Features | np.ndarray, *,
                metric: str = "euclidean") -> np.ndarray:
-    """Distances float32 [n, m] of embeddings of n and of m walks, a mean over parts, as evaluation ranks by; `metric` is
-    "euclidean" or "cosine". Raises `DataError` where they are not of the same network's shape."""
+    """Distances float32 [n, m] of embeddings of n and of m walks, a mean over parts, as evaluation ranks by;
+    `metric` is "euclidean" or "cosine". Raises `DataError` where they are not of the same network's shape."""
     arrays = [found.embeddings if isinstance(found, Features) else np.asarray(found) for found in (one, other)]
     return pairwise(*arrays, metric=metric)
 

@@ -35,7 +35,8 @@ def pull(name: str, *, out: pathlib.Path | None = None, revision: str | None = N
     raise CheckpointError(f"{name} on the hub has no revision {revision}") from error
   except (OSError, ValueError) as error:  # no network, a full disk, an answer that is none
     reason = str(error).strip().split("\n")[0]
-    raise CheckpointError(f"{name}: there is no such folder, and it cannot be fetched from the hub ({reason})") from error
+    raise CheckpointError(f"{name}: there is no such folder, and it cannot be fetched from the hub ({reason})"
+                          ) from error
   weights.check(folder := pathlib.Path(folder))
   return folder
 
@@ -62,7 +63,8 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
   except (errors.HfHubHTTPError, OSError, ValueError) as error:
     raise CheckpointError(f"{name}: the hub refuses ({str(error).strip().splitlines()[0]})") from error
   if (there := sent.lfs.sha256 if sent.lfs else None) != digest:
-    raise CheckpointError(f"{name}: {weights.WEIGHTS} on the hub has SHA-256 {there}, {folder} has {digest}: push again")
+    raise CheckpointError(f"{name}: {weights.WEIGHTS} on the hub has SHA-256 {there}, {folder} has {digest}: push"
+                          " again")
   return commit.commit_url
 
 

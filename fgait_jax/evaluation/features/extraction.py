@@ -25,6 +25,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.parallel.hosts import first_message, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
+from fgait_jax.training.pretrained import Pretrained
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
@@ -53,9 +54,9 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
   d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
-  `embed` cuts a batch, in batches of `few_shapes` (`plan_batches`). Frames `stride` apart come next to each other (`clips.spaced`). `progress` heads a progress bar;
-  "" shows none. `between` is called before every batch, and may raise. The default, the teacher's predictor on the
-  whole walk, is the inference of FoundationGait (A2).
+  `embed` cuts a batch, in batches of `few_shapes` (`plan_batches`). Frames `stride` apart come next to each other
+  (`clips.spaced`). `progress` heads a progress bar; "" shows none. `between` is called before every batch, and may
+  raise. The default, the teacher's predictor on the whole walk, is the inference of FoundationGait (A2).
 
   Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
   read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
@@ -93,6 +94,12 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
     advance(len(waiting[0]))
   reader.check()
   return with_embeddings(Labels.of(split, rows), np.stack(result))
+
+
+def extract_by(network: Pretrained, split, *, embedding: str, **options) -> Features:
+  """`extract` as `network` was taught: by its stride, each part at unit length unless lengths were learnt."""
+  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, stride=network.stride,
+                 normalise=embedding != "recognition", **options)
 
 
 def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int, few_shapes: bool = False) -> list[tuple]:

@@ -16,16 +16,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import video
 from data_prep.sources import rates
 from data_prep.sources.base import Dropped, Reading
 from data_prep.sources.images import IMAGE
 from data_prep.sources.masks import is_frame, read_walk
-from data_prep.sources.trees import natural, open_tree
+from data_prep.sources.trees import ARCHIVES, natural, open_tree
+from data_prep.video import ENDINGS, write_masks
 from fgait_jax.data.schema import check_frames
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Labels
 from fgait_jax.paths import local_path
+
+__all__ = ["ARCHIVES", "ENDINGS", "Walks", "from_arrays", "from_masks", "from_path"]
 
 _LABELS = 3  # <person>/<type>/<view>
 _MISSING = "00"  # of a type or view that no folder names, as data_prep.video has it
@@ -80,10 +82,10 @@ def from_path(path: str | os.PathLike) -> Walks:
   """The walks of a folder (or archive) of masks, <person>/<type>/<view>/*.png, or of one video before a camera that
   stands still. Raises `DataError` that names what cannot be read."""
   path = local_path(path, "walks")
-  if path.suffix.lower() not in video.ENDINGS:
+  if path.suffix.lower() not in ENDINGS:
     return from_masks(path)
   with tempfile.TemporaryDirectory() as folder:
-    video.write_masks(path, pathlib.Path(folder, path.stem), segmenter="background")
+    write_masks(path, pathlib.Path(folder, path.stem), segmenter="background")
     return dataclasses.replace(from_masks(pathlib.Path(folder)), origin=str(path))
 
 
