@@ -33,7 +33,7 @@ def pull(name: str, *, out: pathlib.Path | None = None, revision: str | None = N
                           " auth login)") from error
   except errors.RevisionNotFoundError as error:
     raise CheckpointError(f"{name} on the hub has no revision {revision}") from error
-  except (OSError, ValueError) as error:  # no network, a full disk, an answer that is none
+  except Exception as error:  # no network, a full disk, an answer that is none; the client passes all of them on
     reason = str(error).strip().split("\n")[0]
     raise CheckpointError(f"{name}: there is no such folder, and it cannot be fetched from the hub ({reason})"
                           ) from error
@@ -54,13 +54,13 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
   if not card.has_figures(text):
     raise CheckpointError(f"{folder / weights.CARD} has no table of figures, which tell others what the weights are"
                           " worth; evaluate them, and python -m fgait_jax.interop.publish writes the card")
-  client, errors = _client("to push")
+  client, _ = _client("to push")
   try:
     client.create_repo(name, private=private, exist_ok=True)
     commit = client.upload_folder(repo_id=name, folder_path=folder, allow_patterns=_FILES,
                                   commit_message="Publish weights of fgait_jax")
     sent, = client.get_paths_info(name, weights.WEIGHTS)
-  except (errors.HfHubHTTPError, OSError, ValueError) as error:
+  except Exception as error:  # of network, rights or the client
     raise CheckpointError(f"{name}: the hub refuses ({str(error).strip().splitlines()[0]})") from error
   if (there := sent.lfs.sha256 if sent.lfs else None) != digest:
     raise CheckpointError(f"{name}: {weights.WEIGHTS} on the hub has SHA-256 {there}, {folder} has {digest}: push"

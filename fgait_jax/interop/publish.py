@@ -11,6 +11,7 @@ run_pretrain.py writes RUN/weights when it ends; its card has figures once it is
 import argparse
 import pathlib
 import sys
+from collections.abc import Iterable
 
 from absl import logging
 
@@ -29,23 +30,24 @@ FOLDER = "weights"  # of a run's folder
 
 
 def write(network: Pretrained, out: pathlib.Path, *, dtype: str = "float32", heads: bool = True,
-          results: list[Result], licence: str = "") -> None:
-  """Writes weights, configuration and card into `out`; all processes call it together, the first one writes."""
+          results: Iterable[Result] = (), licence: str = "") -> None:
+  """Writes weights, configuration and card, with the tables of `results`, into `out`; all processes call it together,
+  and the first one writes."""
   weights.save(network, out, dtype=dtype, heads=heads)
   if hosts.is_first():
     published = weights.load(out, mesh=make_mesh(devices=network.mesh.local_devices))
-    text = card.write(published, name=out.name, results=results, licence=licence)
+    text = card.write(published, name=out.name, results=list(results), licence=licence)
     weights.write(out / weights.CARD, text.encode())
 
 
-def results_of(network: Pretrained, folder: pathlib.Path) -> list[Result]:
+def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]:
   """The results in `folder` that are of `network`, or of it before it was rounded; none where there is no folder."""
   try:
     found = sources.read(folder, flag="--results").results
   except DataError:
     return []
   known = {network.identity, *(network.identity.removesuffix(f"-{dtype}") for dtype in weights.DTYPES)}
-  return [shown.result for shown in found if shown.result.checkpoint and shown.result.checkpoint.identity in known]
+  return [shown for shown in found if shown.result.checkpoint and shown.result.checkpoint.identity in known]
 
 
 def at_end(config, workdir: str) -> None:
@@ -54,7 +56,8 @@ def at_end(config, workdir: str) -> None:
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
   network = load_network(workdir, mesh=mesh)
   if weights.is_finished(network):
-    write(network, workdir / FOLDER, results=results_of(network, workdir / "results"))
+    found = results_of(network, workdir / "results")
+    write(network, workdir / FOLDER, results=(shown.result for shown in found))
     if hosts.is_first():
       print(f"weights     in {workdir / FOLDER}, to embed with; the checkpoint is what goes on training", flush=True)
 
@@ -80,12 +83,14 @@ def main(arguments: list[str] | None = None) -> int:
         f"{folder} holds no result of the weights {network.identity}, and a card without figures tells nobody what they"
         f" are worth; run_eval.py --config=configs/zero_shot.py --config.checkpoint={options.run} --out={folder} writes"
         " one, and --results names another folder")
-    write(network, out, dtype=options.dtype, heads=not options.without_heads, results=found, licence=options.licence)
+    write(network, out, dtype=options.dtype, heads=not options.without_heads, licence=options.licence,
+          results=(shown.result for shown in found))
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
   size = sum((out / name).stat().st_size for name in (weights.WEIGHTS, weights.ABOUT, weights.CARD))
-  print(f"{out}: {weights.WEIGHTS}, {weights.ABOUT}, {weights.CARD}; {size / 1e6:.1f} MB, {len(found)} results")
+  print(f"{out}: {weights.WEIGHTS}, {weights.ABOUT}, {weights.CARD}, {size / 1e6:.1f} MB; the card has the figures of"
+        f" {', '.join(shown.path.name for shown in found)}")
   return 0
 
 
