@@ -6,9 +6,7 @@ Made from what is recorded alone: the checkpoint's own account, and result files
 import json
 from collections.abc import Iterable, Sequence
 
-import jax
-
-from fgait_jax.evaluation import provenance
+from fgait_jax.evaluation import columns, provenance
 from fgait_jax.evaluation.report import export, layout
 from fgait_jax.evaluation.results import CHANCE, KINDS, MODEL, Result
 from fgait_jax.training.pretrained import Pretrained
@@ -27,8 +25,8 @@ def has_figures(text: str) -> bool:
 def write(network: Pretrained, *, name: str, results: Sequence[Result], licence: str) -> str:
   """The card of `network`, published as `name` under `licence` ("": not stated), with the tables of `results`."""
   sections = [
-    _front_matter(licence), f"# {name}\n", _what(network), _use(name), _learnt(network), _figures(network, results),
-    _failures(results), _limits(network, licence), _citation(network),
+    _front_matter(licence), f"# {name}\n", _what(network), _use(name), _learnt(network), _failures(results),
+    _limits(network, licence), _citation(network), _figures(network, results),
   ]
   return "\n".join(sections)
 
@@ -102,18 +100,22 @@ def _failures(results: Sequence[Result]) -> str:
 
 
 def _behind(result: Result) -> Iterable[str]:
-  """Conditions in which a baseline does better, by the first column."""
-  for section in layout.sections(result):
-    own = next((line for line in section.lines if line.name == MODEL), None)
-    if own is None or not own.cells or own.cells[0].value is None or not result.columns[0].better:
+  """Of the first column, and of AUC: the conditions in which a baseline does better, each with the best of them."""
+  for place, column in enumerate(result.columns):
+    if not column.better or (place and column.key != columns.AUC.key):
       continue
-    sign = -1 if result.columns[0].better == "lower" else 1
-    for line in section.lines:
-      if line.name in (MODEL, CHANCE) or line.cells[0].value is None:
-        continue
-      if sign * line.cells[0].value > sign * own.cells[0].value:
-        yield (f"{result.title}, {section.name}: {result.columns[0].title} {own.cells[0].text}, behind"
-               f" {line.title} ({line.cells[0].text})")
+    best = min if column.better == "lower" else max
+    for centring in layout.centrings(result):
+      ahead = []
+      for section in layout.sections(result, centring):
+        cells = {line.name: line.cells[place] for line in section.lines if line.cells[place].value is not None}
+        rivals = [line for line in section.lines if line.name in cells and line.name not in (MODEL, CHANCE)]
+        if MODEL in cells and rivals:
+          rival = best(rivals, key=lambda line: line.cells[place].value)
+          if cells[MODEL].value != best(cells[MODEL].value, rival.cells[place].value):
+            ahead.append(f"{section.name} {cells[MODEL].text} ({rival.title}: {rival.cells[place].text})")
+      if ahead:
+        yield f"{layout.title_of(result, centring)}, {column.title}, behind a baseline in {'; '.join(ahead)}"
 
 
 def _weakest(result: Result) -> Iterable[str]:
@@ -148,4 +150,4 @@ def _limits(network: Pretrained, licence: str) -> str:
 def _citation(network: Pretrained) -> str:
   cited = [f"- {facts['citation']}" for facts in network.sources.values() if facts.get("citation")]
   lines = ["## Citation", "", "- fgait_jax; it builds on the method of FoundationGait, arXiv 2512.00691"]
-  return "\n".join([*lines, *dict.fromkeys(cited), "", f"Versions: jax {jax.__version__}."]) + "\n"
+  return "\n".join([*lines, *dict.fromkeys(cited)]) + "\n"
