@@ -42,8 +42,8 @@ def _what(network: Pretrained) -> str:
   numbers = count_parameters((network.params, network.stats))
   without = " It is published without the heads that only training needs: it cannot be trained further."
   lines = [
-    f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} numbers, {network.step:,} steps of"
-    f" training (weights {network.identity}, code {network.code or 'not recorded'}).",
+    f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} parameters and statistics,"
+    f" {network.step:,} steps of training (weights {network.identity}, code {network.code or 'not recorded'}).",
     f"It takes the silhouettes of a walk, uint8 [frames, 64, 64 or 44] of {model.channels} channel(s), 0 background and"
     f" 255 body, and gives its `{network.embedding}` embedding: near for walks of one person, far for those of two."
     + (without if added(network.config)["without_heads"] else ""),
@@ -68,7 +68,7 @@ print(known.subjects[model.distance(new, known).argmin(axis=1)])  # the nearest 
 def _learnt(network: Pretrained) -> str:
   datasets, label_use, _ = provenance.learnt_from(network)
   lines = ["## Learnt from", "", f"{', '.join(datasets)}, {label_use}.", "",
-           "| data | people | walks | population | licence |", "|---|---:|---:|---|---|"]
+           "| data | people | walks | kind | licence |", "|---|---:|---:|---|---|"]
   for name in network.data:
     facts = network.sources.get(name, {})
     cells = [name, facts.get("subjects", "–"), facts.get("sequences", "–"),
@@ -108,12 +108,13 @@ def _behind(result: Result) -> Iterable[str]:
     for centring in layout.centrings(result):
       ahead = []
       for section in layout.sections(result, centring):
-        cells = {line.name: line.cells[place] for line in section.lines if line.cells[place].value is not None}
-        rivals = [line for line in section.lines if line.name in cells and line.name not in (MODEL, CHANCE)]
-        if MODEL in cells and rivals:
-          rival = best(rivals, key=lambda line: line.cells[place].value)
-          if cells[MODEL].value != best(cells[MODEL].value, rival.cells[place].value):
-            ahead.append(f"{section.name} {cells[MODEL].text} ({rival.title}: {rival.cells[place].text})")
+        shown = {line: float(line.cells[place].text) for line in section.lines if line.cells[place].value is not None}
+        own = next((line for line in shown if line.name == MODEL), None)
+        rivals = [line for line in shown if line.name not in (MODEL, CHANCE)]
+        if own and rivals:
+          rival = best(rivals, key=shown.get)
+          if shown[own] != best(shown[own], shown[rival]):
+            ahead.append(f"{section.name} {own.cells[place].text} ({rival.title}: {rival.cells[place].text})")
       if ahead:
         yield f"{layout.title_of(result, centring)}, {column.title}, behind a baseline in {'; '.join(ahead)}"
 
