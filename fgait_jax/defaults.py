@@ -245,6 +245,7 @@ def evaluation() -> ConfigDict:
   c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
+  c.controls = True  # task "zero_shot": also the network on shuffled, reversed and motionless walks
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
   c.bootstrap = 1000  # bootstrap resamples (of subjects) for confidence intervals; 0: no intervals
