@@ -16,7 +16,7 @@ import numpy as np
 
 from fgait_jax.data.schema import MANIFEST
 from fgait_jax.data.source import Split, open_split
-from fgait_jax.errors import DataError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.features import extraction, walks
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.distances import pairwise
@@ -26,7 +26,7 @@ from fgait_jax.training import preflight, weights
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
-Walks = Sequence[np.ndarray] | str | os.PathLike | Split
+Given = Sequence[np.ndarray] | str | os.PathLike | Split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Embedder:
 
   network: Pretrained
 
-  def embed(self, given: Walks, *, split: str = "test", max_frames: int = 720, batch_frames: int = 512,
+  def embed(self, given: Given, *, split: str = "test", max_frames: int = 720, batch_frames: int = 512,
             mirror: Iterable[str] = ()) -> Features:
     """Embeddings of walks, float32 `embeddings` [n, channels, parts] with the `subjects`, `conditions`, `views` and
     `keys` of the same walks.
@@ -52,6 +52,8 @@ class Embedder:
 
     Raises `DataError` that names the walk or file which is not as expected.
     """
+    if min(max_frames, batch_frames) < 1:
+      raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be at least 1")
     found = self._opened(given, split)
     for note in getattr(found, "notes", ()):
       warnings.warn(note, stacklevel=2)
@@ -71,7 +73,7 @@ class Embedder:
     return pairwise(*arrays, metric=metric)
 
   @staticmethod
-  def _opened(given: Walks, split: str) -> Split | walks.Walks:
+  def _opened(given: Given, split: str) -> Split | walks.Walks:
     if not isinstance(given, str | os.PathLike):
       return given if hasattr(given, "num_frames") else walks.from_arrays(given)
     path = pathlib.Path(given).expanduser()

@@ -81,11 +81,11 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   if dtype != "float32" and not identity.endswith(f"-{dtype}"):
     identity = f"{identity}-{dtype}"
   content = safetensors.numpy.save(arrays, metadata={"library": "fgait_jax", "identity": identity})
-  about = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
+  facts = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
-  about |= {name: getattr(network, name) for name in _KEPT}
+  facts |= {name: getattr(network, name) for name in _KEPT}
   write(folder / WEIGHTS, content)
-  write(folder / ABOUT, (json.dumps(about, indent=1, ensure_ascii=False) + "\n").encode())
+  write(folder / ABOUT, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write(path: pathlib.Path, content: bytes) -> None:
@@ -111,9 +111,11 @@ def about(folder: pathlib.Path) -> dict:
   if not isinstance(found, dict) or found.get("library") != "fgait_jax":
     raise CheckpointError(f"{path} is not of weights of fgait_jax; python -m fgait_jax.interop.publish writes such a"
                           " folder, and python -m fgait_jax.interop.import_opengait reads weights of OpenGait")
-  if found["format"] != FORMAT:
-    raise CheckpointError(f"{path} has format {found['format']}, this code reads format {FORMAT} alone: use it with the"
-                          f" version that wrote it ({found['code']})")
+  if found.get("format") != FORMAT:
+    raise CheckpointError(f"{path} has format {found.get('format')}, this code reads format {FORMAT} alone: use it with"
+                          f" the version that wrote it ({found.get('code')})")
+  if lacking := sorted({"sha256", "identity", "code", "config", *_KEPT} - found.keys()):
+    raise CheckpointError(f"{path} lacks {', '.join(lacking)}: it is damaged; copy the folder again")
   model, wrote = found["config"]["model"], f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
   if model["name"] not in backbones.BACKBONES:
     raise CheckpointError(f"{path}: config.model.name={model['name']!r} is a network that this version does not know"
@@ -153,15 +155,15 @@ def check(folder: pathlib.Path) -> dict:
   return found
 
 
-def _read(path: pathlib.Path, about: dict) -> dict[str, np.ndarray]:
+def _read(path: pathlib.Path, facts: dict) -> dict[str, np.ndarray]:
   """The arrays of the file, checked against its SHA-256."""
   try:
     content = path.read_bytes()
   except OSError as error:
     raise CheckpointError(f"{path} cannot be read ({error})") from error
-  if (digest := hashlib.sha256(content).hexdigest()) != about["sha256"]:
+  if (digest := hashlib.sha256(content).hexdigest()) != facts["sha256"]:
     raise CheckpointError(f"{path} ({len(content):,} bytes) has SHA-256 {digest[:16]}..., {ABOUT} says"
-                          f" {about['sha256'][:16]}...: it is truncated, changed or of other weights; copy both again")
+                          f" {facts['sha256'][:16]}...: it is truncated, changed or of other weights; copy both again")
   kinds = dict(DTYPES.values())
   try:
     stored = safetensors.deserialize(content)

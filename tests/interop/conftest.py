@@ -16,7 +16,6 @@ SOURCES = {"walkers/train": {"kind": "synthetic", "licence": "made by this code"
 def configuration():
   config = config_files.load("configs/pretrain.py:test")
   config.model.discriminant = 8
-  config.train.start_from = ""
   return config
 
 
