@@ -81,10 +81,11 @@ def _figures(network: Pretrained, results: Sequence[Result]) -> str:
   if not results:
     command = "python run_eval.py --config=configs/zero_shot.py:DATA --config.checkpoint=RUN --out=RUN/results"
     return f"{FIGURES}\n\n{_NO_FIGURES}\n\n```\n{command}\n```\n"
-  rounded = any(result.checkpoint.identity != network.identity for result in results)
-  note = "Measured before the weights were rounded to bfloat16. " if rounded else ""
-  head = f"{note}Each table says what data it rests on, and has simple baselines beside the network (`model`)."
-  return "\n".join([FIGURES, "", f"{head} 95 % intervals.", "", *(export.markdown(r, level=3) for r in results)])
+  head = ("Each table says below it what data it rests on, and has simple baselines beside the network. In brackets:"
+          " 95 % intervals.")
+  if before := [result.title for result in results if result.checkpoint.identity != network.identity]:
+    head += f" Measured before the weights were rounded to bfloat16: {', '.join(before)}."
+  return "\n".join([FIGURES, "", head, "", *(export.markdown(result, level=3) for result in results)])
 
 
 def _failures(results: Sequence[Result]) -> str:

@@ -114,7 +114,9 @@ def about(folder: pathlib.Path) -> dict:
   if found.get("format") != FORMAT:
     raise CheckpointError(f"{path} has format {found.get('format')}, this code reads format {FORMAT} alone: use it with"
                           f" the version that wrote it ({found.get('code')})")
-  if lacking := sorted({"sha256", "identity", "code", "config", *_KEPT} - found.keys()):
+  lacking = sorted({"sha256", "identity", "code", "config", *_KEPT} - found.keys())
+  if lacking or not isinstance(found["config"], dict) or "model" not in found["config"]:
+    lacking = lacking or ["config.model"]
     raise CheckpointError(f"{path} lacks {', '.join(lacking)}: it is damaged; copy the folder again")
   model, wrote = found["config"]["model"], f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
   if model["name"] not in backbones.BACKBONES:

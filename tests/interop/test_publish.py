@@ -207,7 +207,7 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   (results / "own.json").write_text(json.dumps(result_of(network.identity)))
   assert publish.main([*words, "--without-heads"]) == 0
   text = (tmp_path / "out" / "README.md").read_text()
-  assert "Measured before the weights were rounded to bfloat16." in text
+  assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
   assert "it cannot be trained further" in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
 
