@@ -67,6 +67,7 @@ def augment() -> ConfigDict:
   c.dilate = 0.2  # probability of dilating a band of rows
   c.blur = 0.2  # probability of blurring and binarising a band of rows
   c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
+  c.segmenter = 0.0  # probability of another segmenter's outline, pixel size and ground; not in the reference's recipe
   c.holes = 0.0  # probability of holes in the body, as segmenters leave them; not in the reference's recipe
   c.width = 44  # columns kept of 64, from the middle
   return c

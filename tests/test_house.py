@@ -55,8 +55,8 @@ ALLOWED = {
   # Masks and videos that nobody has built are read as a build reads them.
   "fgait_jax.evaluation.features.walks": BASE | {"fgait_jax.data", "fgait_jax.evaluation.labels", "data_prep"},
   "configs": {"fgait_jax.defaults"},
-  "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.errors",
-                "fgait_jax.paths"},
+  "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
+                "fgait_jax.errors", "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
                         "fgait_jax.errors", "fgait_jax.paths"},
   "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.config_files", "fgait_jax.training",
