@@ -257,6 +257,7 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.linear_maps = linear_maps()
+  c.reconstruction = reconstruction()
   c.rerank = rerank()
   # Task "identify": each an .npz, as task "embed" writes it, or a folder of masks or a video, embedded by `checkpoint`.
   c.probes = ""  # the walks to identify
@@ -318,6 +319,9 @@ def fine_tune() -> ConfigDict:
   c.patience = 0  # validations without improvement after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried
+  # What the head reads: "projection", each part at unit length (FoundationGait), or "pooled", the parts as they are,
+  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet).
+  c.reads = "projection"
   c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
   c.rank = 8  # of low-rank updates
   c.lora_scale = 1.0  # times A B, added to a kernel
@@ -371,6 +375,14 @@ def robustness() -> ConfigDict:
   c.severities = ()  # of 1 to 5; () takes all
   c.corrupt = "probe"  # "probe", "gallery" or "both"
   c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
+  return c
+
+
+def reconstruction() -> ConfigDict:
+  """Masked modelling: how much of a hidden body the network fills in."""
+  c = ConfigDict()
+  c.masked_fractions = (0.25, 0.5, 0.75)  # shares of the tokens that are hidden, each above 0 and below 1
+  c.walks = 512  # clips, of walks drawn at random; 0 takes all
   return c
 
 

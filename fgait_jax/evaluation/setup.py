@@ -127,8 +127,8 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
                       f" {made[config.embedding]}; take prediction, projection or pooled")
   heads = {"prediction": "predictor", "projection": "projector"}
   if config.embedding in heads and heads[config.embedding] not in trained.params:
-    raise ConfigError(f"config.embedding is {config.embedding!r}, but the weights {config.checkpoint} were published"
-                      f" without the heads behind it; take {trained.embedding}, or pooled")
+    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
+                      f" {heads[config.embedding]}; take {trained.embedding} or pooled")
   channels = split.frames(0, np.arange(1)).shape[-1]
   if channels != trained.config.model.channels:
     raise ConfigError(

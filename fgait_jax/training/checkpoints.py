@@ -183,7 +183,10 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
     if teacher.fine_tune:
       raise CheckpointError("it is a fine-tuned network, without student, decoder or predictor of its own; name the"
                             " pretraining run that it was made of")
-    if states.added(teacher.config)["without_heads"]:
+    if "projector" not in teacher.params or "recognition" in teacher.params:
+      raise CheckpointError("it is a network under a head for identities, as published networks are, or was published"
+                            " without heads; pretraining takes the weights of pretraining")
+    if "predictor" not in teacher.params:
       raise CheckpointError("these weights were published without the heads that training goes on with")
     # A folder of weights holds one network, with which both begin; each has arrays of its own.
     student = load_network(path, mesh=mesh, which="teacher" if weights_folder.is_one(path) else "student")

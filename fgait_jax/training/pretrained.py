@@ -61,9 +61,11 @@ class Pretrained:
     """Which field of `Embedding` was learnt last: what tasks compare unless told otherwise."""
     if "recognition" in self.params:
       return "recognition"
-    if self.fine_tune:  # which leaves the predictor behind
-      return "projection"
-    return "discriminant" if discriminant.is_fitted(self.stats) else "prediction"
+    if discriminant.is_fitted(self.stats):  # fine-tuning drops it
+      return "discriminant"
+    if "projector" not in self.params:
+      return "pooled"
+    return "projection" if self.fine_tune else "prediction"  # fine-tuning leaves the predictor behind
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

@@ -29,8 +29,10 @@ from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
-# Keys of `config.model` that pretraining has none of: what fine-tuning adds, and 1 for weights without heads.
-ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "without_heads")
+# Keys of `config.model` that pretraining has none of: what fine-tuning adds, and 1 for what is left out: projector and
+# predictor by a head that reads the pooled parts, all that an embedding does not need by publishing without heads.
+ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector", "without_heads")
+
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,17 +67,18 @@ def stats_of(network: GaitNetwork):
 
 def new_network(config, key) -> GaitNetwork:
   """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
+  extra = added(config)
   network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
-    body_heads=config.model.body_heads, discriminant=config.model.discriminant, rngs=nnx.Rngs(key),
+    body_heads=config.model.body_heads, discriminant=config.model.discriminant,
+    projects=not extra["no_projector"], rngs=nnx.Rngs(key),
   )
-  extra, rngs = added(config), nnx.Rngs(jax.random.fold_in(key, 1))
+  rngs = nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
-    width = network.projector.fc2.kernel.shape[-1]
-    network.recognition = PartLinear(network.projector.parts, width, extra["recognition_features"], rngs=rngs)
+    network.recognition = PartLinear(*network.head_input_shape, extra["recognition_features"], rngs=rngs)
   if extra["without_heads"]:
     network.without_heads()
   network.train()

@@ -90,12 +90,12 @@ def test_without_heads_the_embedding_stays_and_what_needs_them_is_refused(networ
   untrained = [load_network(place, mesh=network.mesh, trained=False) for place in (tmp_path, folder)]
   assert untrained[0].identity == untrained[1].identity
   assert "predictor" in untrained[0].params
-  with pytest.raises(CheckpointError, match="config.train.start_from=.*published without the heads"):
+  with pytest.raises(CheckpointError, match="config.train.start_from=.*published without heads"):
     weights_to_start_from(str(tmp_path), {}, network.mesh)
-  with pytest.raises(ConfigError, match="published without the heads that fine-tuning"):
+  with pytest.raises(ConfigError, match="reads=projection, but the network .* published without heads"):
     supervised.create(
-      found, head="identity", classes=2, features=4, method="full", statistics="frozen", rank=1, lora_scale=1.0,
-      prompt_tokens=0, prompt_pixels=0, rules_of_rates=defaults.fine_tune().optim.rules, seed=0)
+      found, head="identity", reads="projection", classes=2, features=4, method="full", statistics="frozen", rank=1,
+      lora_scale=1.0, prompt_tokens=0, prompt_pixels=0, rules_of_rates=defaults.fine_tune().optim.rules, seed=0)
 
 
 def test_a_run_starts_from_a_folder_as_from_the_teacher_with_arrays_of_its_own(network, folder):
