@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 OUT    ?= runs/first
-
+CARRIED := --dtype bfloat16 --without-heads --licence Apache-2.0
 SECONDS ?= 60
 
-.PHONY: pretrain test test-slow fuzz lint lock clean
+.PHONY: pretrain walkers-tiny test test-slow fuzz lint lock clean
 .DELETE_ON_ERROR:
 
 pretrain: $(VENV)/.runtime
@@ -20,6 +20,14 @@ pretrain: $(VENV)/.runtime
 	  $(RUN) run_eval.py --config=configs/zero_shot.py:$$real --config.checkpoint=$(OUT) --out=$(OUT)/results || exit 1; done
 	$(RUN) run_eval.py --config=configs/linear_probe.py --config.checkpoint=$(OUT) --out=$(OUT)/results
 	$(RUN) run_eval.py --report=$(OUT)/results --out=$(OUT)/report.html
+
+# The weights that the package carries, from the run $(OUT) of `make pretrain`: bfloat16, without heads, and a card with
+# the figures of exactly these weights.
+walkers-tiny: $(VENV)/.runtime
+	$(RUN) -m fgait_jax.interop.publish $(OUT) --out $(OUT)/carried $(CARRIED)
+	for data in walkers kth usf17; do test ! -d built/$$data || $(RUN) run_eval.py --config=configs/zero_shot.py:$$data \
+	  --config.checkpoint=$(OUT)/carried --config.pictures=0 --out=$(OUT)/carried/results || exit 1; done
+	$(RUN) -m fgait_jax.interop.publish $(OUT)/carried --out fgait_jax/weights/walkers-tiny $(CARRIED)
 
 test: $(VENV)/.dev
 	$(RUN) -m ruff check .

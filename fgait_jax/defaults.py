@@ -231,7 +231,7 @@ def evaluation() -> ConfigDict:
   c = ConfigDict()
   c.task = "zero_shot"  # one of fgait_jax/evaluation/tasks
   c.seed = 0  # of bootstraps, probes and drawn examples
-  c.checkpoint = ""  # folder of a checkpoint: a run's folder takes its newest
+  c.checkpoint = ""  # a run's folder (its newest checkpoint), one step's, or one of weights; or "walkers-tiny"
   c.network = "teacher"  # "teacher" or "student"
   # "prediction", "projection", "pooled", "discriminant", "recognition" (a fine-tuned head's); "": the one fitted last.
   c.embedding = ""
@@ -259,9 +259,10 @@ def evaluation() -> ConfigDict:
   c.linear_maps = linear_maps()
   c.reconstruction = reconstruction()
   c.rerank = rerank()
-  c.probes = ""  # task "identify": .npz of the walks to identify, as task "embed" writes it
-  c.gallery = ""  # task "identify": .npz of the known walks
-  c.validation = ""  # task "identify": .npz of people outside the gallery, for the threshold; "" names everyone
+  # Task "identify": each an .npz, as task "embed" writes it, or a folder of masks or a video, embedded by `checkpoint`.
+  c.probes = ""  # the walks to identify
+  c.gallery = ""  # the known walks
+  c.validation = ""  # people outside the gallery, for the threshold; "" names everyone
   c.false_accept = 0.01  # share of unknown people's walks that the threshold accepts as somebody in the gallery
   c.top_k = 5  # gallery subjects named for each probe
   return c.lock()

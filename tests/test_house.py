@@ -52,19 +52,25 @@ ALLOWED = {
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   **{f"fgait_jax.evaluation.{name}": BELOW_TRAINING | {"fgait_jax.training"} | {
     f"fgait_jax.evaluation.{other}" for other in others} for name, others in ROOMS.items()},
-  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.config_files"},
+  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.evaluation", "fgait_jax.config_files"},
   "fgait_jax.interop.check_networks": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.interop", "fgait_jax.kernels",
-                                                        "fgait_jax.evaluation.metrics"},
+                                                         "fgait_jax.evaluation.metrics"},
+  # Masks and videos that nobody has built are read as a build reads them.
+  "fgait_jax.evaluation.features.walks": BASE | {"fgait_jax.data", "fgait_jax.evaluation.labels", "data_prep"},
   "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
                 "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
                         "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
   "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.config_files", "fgait_jax.training",
-                                          "fgait_jax.evaluation"},
+                                          "fgait_jax.evaluation", "fgait_jax.interop"},
   "run_pretrain": {"fgait_jax.commands"},
   "run_eval": {"fgait_jax.commands"},
 }
+
+
+# The package's own page: the Python door, which imports late.
+DOOR = {"fgait_jax.interop.embedder", "fgait_jax.data.normalise", "fgait_jax.errors"}
 
 
 def module_name(path: pathlib.Path) -> str:
@@ -92,10 +98,7 @@ def test_imports_run_downward(path):
   place = max((p for p in ALLOWED if within(name, p)), key=len, default=None)
   if place is None:
     assert name == "fgait_jax", f"{name} has no place in the house; add it to ALLOWED"
-    assert not imports(path)
-    return
-  allowed = ALLOWED[place] | {place}
-  # The package's own page holds nothing but its version.
+  allowed = DOOR if place is None else ALLOWED[place] | {place}
   upward = sorted(i for i in imports(path) - {"fgait_jax"} if not any(within(i, a) for a in allowed))
   assert not upward, f"{name} imports {upward}; {place} may import only {sorted(allowed)}"
 

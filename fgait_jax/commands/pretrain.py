@@ -26,6 +26,7 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(_):
   from fgait_jax.evaluation import during_training  # late: importing takes seconds, and a wrong flag should not
+  from fgait_jax.interop import publish
   from fgait_jax.parallel import hosts
   from fgait_jax.training import pretraining
 
@@ -36,6 +37,7 @@ def main(_):
     )
     config = CONFIG.value
     pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
+    publish.at_end(config, WORKDIR.value)
   except FgaitError as error:
     sys.exit(f"error: {error}")
 

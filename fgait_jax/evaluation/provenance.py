@@ -18,30 +18,38 @@ def seen_by(network: Pretrained, config, split) -> Pretraining:
   A data set counts as seen where it, or another of its population, was; people of `split` are counted under whichever
   data set of their population they were seen (None: not recorded).
   """
-  datasets, label_use, splits = [], [], []
+  datasets, label_use, met = learnt_from(network)
+  splits = [part for name, part in met if name == config.dataset]
+  known = network.people.get(population_of(split.manifest), [])
+  return Pretraining(
+    datasets=datasets, label_use=label_use, content_hashes=dict(network.data),
+    steps=network.step, evaluated_data_among_them=bool(splits or known),
+    evaluated_split_among_them=any(_parts_of(part) & _parts_of(config.split) for part in splits),
+    evaluated_people_among_them=len(set(known) & set(map(str, split.subjects))) if network.people else None)
 
-  def learnt_from(sets, stage=""):
+
+def learnt_from(network: Pretrained) -> tuple[list[str], str, list[tuple[str, str]]]:
+  """(data sets of pretraining, as "name (split)"; which labels were used, in words; name and split of each data set
+  that the network has met)."""
+  datasets, label_use, met = [], [], []
+
+  def learn(sets, stage=""):
     datasets.extend(f"{name} ({taught['split']})" for name, taught in sets.items())
     label_use.append(f"{stage}{_label_use(sets)}")
-    splits.extend(taught["split"] for name, taught in sets.items() if name == config.dataset)
+    met.extend((name, taught["split"]) for name, taught in sets.items())
 
   for learned, imported_from in _pretraining_stages(network):
     if imported_from:  # its configuration is that of a run to come, not of what it has seen
       datasets.append(f"data not recorded (imported from {imported_from})")
       label_use.append("labels not known")
     else:
-      learnt_from(learned["sets"])
+      learn(learned["sets"])
   if network.embedding == "discriminant" and network.config.discriminant.sets:
-    learnt_from(network.config.discriminant.sets, "given a discriminant fitted ")
+    learn(network.config.discriminant.sets, "given a discriminant fitted ")
   stages = _fine_tuning_stages(network.fine_tune)
   label_use += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in stages]
-  splits += [part for _, name, part in stages if name == config.dataset]
-  known = network.people.get(population_of(split.manifest), [])
-  return Pretraining(
-    datasets=list(dict.fromkeys(datasets)), label_use=", then ".join(label_use), content_hashes=dict(network.data),
-    steps=network.step, evaluated_data_among_them=bool(splits or known),
-    evaluated_split_among_them=any(_parts_of(part) & _parts_of(config.split) for part in splits),
-    evaluated_people_among_them=len(set(known) & set(map(str, split.subjects))) if network.people else None)
+  met += [(name, part) for _, name, part in stages]
+  return list(dict.fromkeys(datasets)), ", then ".join(label_use), met
 
 
 def check_apart(train, test, *, section: str) -> None:

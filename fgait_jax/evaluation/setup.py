@@ -46,10 +46,9 @@ class Setup:
   def embed(self, network: Pretrained, title: str, split) -> Features:
     """Of the whole `split`, computed and kept nowhere."""
     config, embedding = self.config, embedding_of(self.config, network)
-    return extraction.extract(
-      network.embed, split, max_frames=config.max_frames, batch_frames=config.batch_frames, mesh=network.mesh,
-      embedding=embedding, mirror=config.mirror_views, stride=network.stride, progress=f"{title} on {split.name}",
-      normalise=embedding != "recognition")  # its lengths were learnt
+    return extraction.extract_by(
+      network, split, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
+      mirror=config.mirror_views, progress=f"{title} on {split.name}")
 
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""
@@ -126,9 +125,10 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
     made = {"recognition": "was not fine-tuned to tell people apart", "discriminant": "did not end in a discriminant"}
     raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint}"
                       f" {made[config.embedding]}; take prediction, projection or pooled")
-  if config.embedding in ("prediction", "projection") and "projector" not in trained.params:
+  heads = {"prediction": "predictor", "projection": "projector"}
+  if config.embedding in heads and heads[config.embedding] not in trained.params:
     raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
-                      f" projector and no predictor; take {trained.embedding} or pooled")
+                      f" {heads[config.embedding]}; take {trained.embedding} or pooled")
   channels = split.frames(0, np.arange(1)).shape[-1]
   if channels != trained.config.model.channels:
     raise ConfigError(

@@ -1,11 +1,10 @@
 """Exports weights and networks for use without this code base.
 
-  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format safetensors   parameters and statistics by our paths
-  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under published names
-  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax           frames -> embedding, weights inside
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait   weights under published names
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax        frames -> embedding, weights inside
 
-The last needs only jax and flatbuffers to run (`load.py` is written beside it). It takes any number of sequences and
-frames, on any of the chosen platforms.
+Weights under our own names are what `fgait_jax.interop.publish` writes. The last form needs only jax and flatbuffers to
+run (`load.py` is written beside it). It takes any number of sequences and frames, on any of the chosen platforms.
 """
 
 import argparse
@@ -21,12 +20,11 @@ from absl import logging
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
-from fgait_jax.interop import names
 from fgait_jax.interop.networks import names_of
-from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
+from fgait_jax.training.state import added
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 _LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and flatbuffers only.
@@ -87,16 +85,13 @@ def export_network(pretrained: Pretrained, *, platforms: tuple[str, ...] = PLATF
   return jax.export.export(jax.jit(embedding_function(pretrained)), platforms=platforms)(frames, valid)
 
 
-def weights(pretrained: Pretrained) -> dict[str, np.ndarray]:
-  """Parameters under "params/..." and running statistics under "stats/...", by our paths."""
-  trees = {"params": pretrained.params, "stats": pretrained.stats}
-  return {path: np.ascontiguousarray(array) for path, array in names.flatten(trees).items()}
-
-
 def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
   model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
   published = names_of(model.name, model.variant)
+  if added(pretrained.config)["without_heads"]:
+    raise CheckpointError(f"the weights {pretrained.identity} were published without the heads that the published names"
+                          " are of")
   if "body" in params.get("projector", {}):
     raise CheckpointError("the published names have none for heads that see the whole body (config.model.body_heads)")
   if "border" in params:
@@ -111,7 +106,9 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   return {k if k.startswith("FCs.") else prefix + k: np.ascontiguousarray(v) for k, v in state.items()}
 
 
-def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLATFORMS, which="teacher") -> list[str]:
+def run(
+  checkpoint: str | pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLATFORMS, which="teacher"
+) -> list[str]:
   """Writes the chosen form into `out`; returns the paths written."""
   pretrained = load_network(checkpoint, which=which)
   about = {"identity": pretrained.identity, "step": str(pretrained.step), "model": json.dumps(
@@ -125,8 +122,7 @@ def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLA
                                           "output": "float32 [b, parts, channels]"}).encode(),
     }
   else:
-    state = weights(pretrained) if form == "safetensors" else opengait_state(pretrained)
-    files = {f"{form.replace('safetensors', 'network')}.safetensors": safetensors.numpy.save(state, metadata=about)}
+    files = {"opengait.safetensors": safetensors.numpy.save(opengait_state(pretrained), metadata=about)}
   out.mkdir(parents=True, exist_ok=True)
   for name, content in files.items():
     (out / name).write_bytes(content)
@@ -135,9 +131,9 @@ def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLA
 
 def main(arguments: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description="Writes weights or a self-contained network of one of our checkpoints.")
-  parser.add_argument("checkpoint", help="a run's folder, or one step's")
+  parser.add_argument("checkpoint", help="a run's folder, one step's, or a folder of weights")
   parser.add_argument("--out", required=True, help="folder that receives the files")
-  parser.add_argument("--format", choices=("safetensors", "opengait", "jax"), required=True)
+  parser.add_argument("--format", choices=("opengait", "jax"), required=True)
   parser.add_argument("--platforms", default=",".join(PLATFORMS), help="of --format jax (default: %(default)s)")
   parser.add_argument("--network", choices=("teacher", "student"), default="teacher")
   options = parser.parse_args(arguments)
@@ -145,8 +141,8 @@ def main(arguments: list[str] | None = None) -> int:
   try:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
-    checkpoint, platforms = local_path(options.checkpoint, "the checkpoint"), tuple(options.platforms.split(","))
-    written = run(checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)
+    platforms = tuple(options.platforms.split(","))
+    written = run(options.checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

@@ -95,6 +95,15 @@ class GaitNetwork(nnx.Module):
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
+  def without_heads(self) -> None:
+    """Leaves out what the embedding that was learnt last does not need: the decoder, and of a network that ends in a
+    discriminant or was fine-tuned also the heads behind that."""
+    self.decoder = nnx.data(None)
+    if self.recognition is not None or self.discriminant is not None:
+      self.predictor = nnx.data(None)
+    if self.recognition is None and self.discriminant is not None:
+      self.projector = nnx.data(None)
+
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
     """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
@@ -135,6 +144,7 @@ class GaitNetwork(nnx.Module):
     projection = prediction = recognition = discriminant = None
     if self.projector is not None:
       projection = self.projector(pooled)
+    if self.predictor is not None:
       prediction = self.predictor(projection)
     if self.recognition is not None:
       recognition = self.recognition(head_input(pooled, projection))

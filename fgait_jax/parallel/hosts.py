@@ -86,6 +86,11 @@ def cut_rows(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
   return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
+def whole(array: jax.Array) -> np.ndarray:
+  """A global array on the host, whole on every process; all must call it together."""
+  return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
+
+
 def own_rows(count: int, mesh: Mesh) -> np.ndarray:
   """Which of `count` rows, sharded over (data, fsdp), lie on devices of this process, in order."""
   places = batch_sharding(mesh).addressable_devices_indices_map((count,)).values()

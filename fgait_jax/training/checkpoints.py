@@ -9,7 +9,6 @@ restarts; with the step it identifies the weights.
 """
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 import subprocess
@@ -30,6 +29,7 @@ from fgait_jax.parallel import mesh as meshes
 from fgait_jax.paths import local_path
 from fgait_jax.training import configuration
 from fgait_jax.training import state as states
+from fgait_jax.training import weights as weights_folder
 from fgait_jax.training.pretrained import Pretrained
 
 FORMAT = 2
@@ -132,6 +132,12 @@ def people_of(splits: Iterable, before: Mapping[str, list[str]] | None = None) -
   return {population: sorted(names) for population, names in found.items()}
 
 
+def sources_of(splits: Iterable) -> dict[str, dict]:
+  """Name -> what the manifests of `splits` say of them: kind, licence, citation, homepage, sequences, subjects."""
+  return {split.name: {name: split.manifest.get(name, "") for name in ("kind", "licence", "citation", "homepage")}
+          | {"sequences": len(split), "subjects": len(np.unique(split.subjects))} for split in splits}
+
+
 def code_version() -> str:
   """The package's version, with the commit where the code is a checkout."""
   root = pathlib.Path(fgait_jax.__file__).parents[1]
@@ -178,9 +184,12 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
       raise CheckpointError("it is a fine-tuned network, without student, decoder or predictor of its own; name the"
                             " pretraining run that it was made of")
     if "projector" not in teacher.params or "recognition" in teacher.params:
-      raise CheckpointError("it is a network under a head for identities, as published networks are; pretraining takes"
-                            " the weights of pretraining")
-    student = load_network(path, mesh=mesh, which="student")
+      raise CheckpointError("it is a network under a head for identities, as published networks are, or was published"
+                            " without heads; pretraining takes the weights of pretraining")
+    if "predictor" not in teacher.params:
+      raise CheckpointError("these weights were published without the heads that training goes on with")
+    # A folder of weights holds one network, with which both begin; each has arrays of its own.
+    student = load_network(path, mesh=mesh, which="teacher" if weights_folder.is_one(path) else "student")
   except CheckpointError as error:
     raise CheckpointError(f"config.train.start_from={path}: {error}") from error
 
@@ -195,7 +204,7 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
     names = ("name", "variant", "channels", "stem", "temporal_pooling", "body_heads")
     keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
-  about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people,
+  about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people, "sources": teacher.sources,
            "learned": teacher.config.data.to_dict(),
            "imported_from": teacher.imported_from, "before": teacher.started_from}
   return weights, json.loads(json.dumps(about))
@@ -204,7 +213,8 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
 def load_network(
   path: str | pathlib.Path, *, mesh: Mesh | None = None, which: str = "teacher", trained: bool = True
 ) -> Pretrained:
-  """The network of a run's folder (its newest checkpoint), of its `checkpoints` folder, or of one step in it.
+  """The network of a run's folder (its newest checkpoint), of its `checkpoints` folder, or of one step in it; of a
+  folder of weights alone, or of the weights that the package carries under a name (training/weights.py).
 
   Reads only the weights asked for, `which` = "teacher" or "student", onto `mesh` (default: all devices along `data`),
   whatever mesh they were trained on. `trained=False` gives the same network as it was before the first step.
@@ -214,6 +224,8 @@ def load_network(
   if which not in ("teacher", "student"):
     raise CheckpointError(f'which={which!r}; a checkpoint holds "teacher" and "student"')
   mesh = meshes.make_mesh() if mesh is None else mesh
+  if weights_folder.is_one(path):
+    return weights_folder.load(path, mesh=mesh, which=which, trained=trained)
   folder, step = _find(local_path(path, "the checkpoint"))
   meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
   _check_format(meta, f"{folder}/{step}")
@@ -230,16 +242,14 @@ def load_network(
     weights = weights["teacher"] if which == "teacher" else weights
     _check_whole(weights, f"{folder}/{step}", which, meta)
   else:
-    where = jax.tree.map(lambda leaf: leaf.sharding, wanted)
-    weights = jax.jit(lambda: states.initial_weights(config), out_shardings=where)()
-    described = json.dumps([config.model.to_dict(), config.seed], sort_keys=True)
-    identity, step = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}", 0
+    weights, identity = states.untrained(config, wanted)
+    step = 0
   return Pretrained(
     graph=graph, params=weights["params"], stats=weights["stats"], config=config, step=step, path=folder.parent,
     identity=identity, mesh=mesh, data=dict(meta["data"]), people=dict(meta.get("people", {})),
     fine_tune=meta.get("fine_tune", {}) if trained else {},
     imported_from=meta.get("imported_from", {}).get("file", ""),
-    started_from=meta.get("started_from", {}) if trained else {},
+    started_from=meta.get("started_from", {}) if trained else {}, sources=meta.get("sources", {}), code=meta["code"],
   )
 
 
@@ -264,7 +274,9 @@ def _restore(folder: pathlib.Path, step: int, **items):
 def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   """(folder of checkpoints, step) of a run's folder, a folder of checkpoints, or a checkpoint."""
   if not path.is_dir():
-    raise CheckpointError(f"there is no folder {path}; give the --workdir of a run, or a folder in its {FOLDER}")
+    raise CheckpointError(f"there is no folder {path}; give the --workdir of a run, a folder in its {FOLDER}, a"
+                          f" folder of weights, or the name of weights that come with the package"
+                          f" ({', '.join(weights_folder.packaged()) or 'none'})")
   if path.name.isdigit() and (path / "state").exists():
     return path.parent, int(path.name)
   folder = path / FOLDER if (path / FOLDER).is_dir() else path

@@ -117,7 +117,7 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
     else:
       before = saved.meta(start)
       checkpoints.check_restart(saved.folder, before, meta)
-      meta |= {name: before[name] for name in ("run", "data", "people", "started_from") if name in before}
+      meta |= {name: before[name] for name in ("run", "data", "people", "sources", "started_from") if name in before}
       state = saved.restore(start, training.target)
     if hosts.is_first():
       (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")

@@ -25,6 +25,9 @@ class Pretrained:
   seen to the content hash of its manifest, `people` each population (data/schema.py) to its subjects among them
   ({}: not recorded).
 
+  `sources` says of each of these data sets what its manifest does: kind, licence, citation, sequences, subjects.
+  `code` is the version that trained it.
+
   `config` is that of pretraining. `fine_tune`, {} where there was none, says of labelled training after it on which
   `dataset` ("name/split") and with which `settings`, and as `before` the same of what was fine-tuned
   (training/tuned.py writes it). `started_from`, {} for a run that began from nothing, says the same of the
@@ -45,6 +48,8 @@ class Pretrained:
   fine_tune: dict = dataclasses.field(default_factory=dict)
   imported_from: str = ""
   started_from: dict = dataclasses.field(default_factory=dict)
+  sources: dict[str, dict] = dataclasses.field(default_factory=dict)
+  code: str = ""
 
   @property
   def stride(self) -> int:
@@ -56,11 +61,11 @@ class Pretrained:
     """Which field of `Embedding` was learnt last: what tasks compare unless told otherwise."""
     if "recognition" in self.params:
       return "recognition"
+    if discriminant.is_fitted(self.stats):  # fine-tuning drops it
+      return "discriminant"
     if "projector" not in self.params:
       return "pooled"
-    if self.fine_tune:  # which leaves the predictor behind
-      return "projection"
-    return "discriminant" if discriminant.is_fitted(self.stats) else "prediction"
+    return "projection" if self.fine_tune else "prediction"  # fine-tuning leaves the predictor behind
 
   def network(self) -> GaitNetwork:
     """The Flax module with its weights, in evaluation mode (running statistics)."""

@@ -52,7 +52,7 @@ def run(
   training = Pretraining(
     config=config, mesh=mesh, graph=graph, target=target, splits=splits, closing_splits=closing_splits,
     evaluators=evaluators, workdir=workdir, step=pretraining_step(config, graph, mesh=mesh, shardings=shardings),
-    meta=checkpoints.new_meta(config, hashes, checkpoints.people_of(met)),
+    meta=checkpoints.new_meta(config, hashes, checkpoints.people_of(met)) | {"sources": checkpoints.sources_of(met)},
     limits=loop.Limits(
       end=train.steps, stop=train.steps if train.stop_at < 0 else train.stop_at, log_every=train.log_every,
       save_every=train.save_every, keep=train.keep, profile_at=train.profile_at,
@@ -89,7 +89,8 @@ class Pretraining:
       weights, origin = checkpoints.weights_to_start_from(self.config.train.start_from, state, self.mesh)
       state |= weights
       people = checkpoints.people_of((*self.splits.values(), *self.closing_splits.values()), origin["people"])
-      self.meta.update(started_from=origin, data=origin["data"] | self.meta["data"], people=people)
+      self.meta.update(started_from=origin, people=people,
+                       **{name: origin[name] | self.meta[name] for name in ("data", "sources")})
     return state
 
   def batches(self, start: int, stop: int):

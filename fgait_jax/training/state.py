@@ -9,6 +9,8 @@
 """
 
 import dataclasses
+import hashlib
+import json
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +29,11 @@ from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
-ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector")
+# Keys of `config.model` that pretraining has none of: what fine-tuning adds, and 1 for what is left out: projector and
+# predictor by a head that reads the pooled parts, all that an embedding does not need by publishing without heads.
+ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector", "without_heads")
+
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
@@ -73,19 +79,20 @@ def new_network(config, key) -> GaitNetwork:
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
     network.recognition = PartLinear(*network.head_input_shape, extra["recognition_features"], rngs=rngs)
+  if extra["without_heads"]:
+    network.without_heads()
   network.train()
   return network
 
 
 def added(config) -> dict[str, int]:
-  """What fine-tuning has added to the network of `config`, 0 for nothing: the counts of `ADDED`, which pretraining has
-  no keys for. `no_projector` is 1 of a network that lost projector and predictor: its head reads the pooled parts."""
+  """How the network of `config` differs from that of pretraining: the counts of `ADDED`, 0 for nothing."""
   return dict.fromkeys(ADDED, 0) | {key: count for key, count in config.model.items() if key in ADDED}
 
 
 def with_added(config: ConfigDict, **counts: int) -> ConfigDict:
-  """A copy of `config` whose network has what `counts` say, as in `added`, and nothing else that fine-tuning adds.
-  Counts of keys that pretraining has too take their place."""
+  """A copy of `config` whose network differs from that of pretraining as `counts` say, as in `added`, and in nothing
+  else. Counts of keys that pretraining has too take their place."""
   values = config.to_dict()
   model = {key: value for key, value in values["model"].items() if key not in ADDED}
   model |= {key: count for key, count in counts.items() if count or key not in ADDED}
@@ -102,6 +109,14 @@ def initial_weights(config):
   """The student's first {params, stats}: a function of `config.model` and `config.seed`."""
   _, params, stats = nnx.split(new_network(config, rng.key(config.seed, "initialise")), nnx.Param, nnx.BatchStat)
   return {"params": nnx.to_pure_dict(params), "stats": nnx.to_pure_dict(stats)}
+
+
+def untrained(config, wanted) -> tuple[dict, str]:
+  """(first weights of `config`'s network, placed as `wanted`, a name that identifies them)."""
+  where = jax.tree.map(lambda leaf: leaf.sharding, wanted)
+  described = json.dumps([config.model.to_dict(), config.seed], sort_keys=True)
+  name = f"untrained-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+  return jax.jit(lambda: initial_weights(config), out_shardings=where)(), name
 
 
 def schedule_of(optim, *, steps: int, key: str = "config.optim") -> optax.Schedule:

@@ -120,9 +120,9 @@ def create(
   for key, value, known in choices:
     if value not in known:
       raise ConfigError(f"config.fine_tune.{key} is {value!r}; known: {', '.join(known)}")
-  if reads == "projection" and states.added(pretrained.config)["no_projector"]:
-    raise ConfigError("config.fine_tune.reads=projection, but the network of config.checkpoint has no projector; set it"
-                      " to pooled")
+  if reads == "projection" and "projector" not in pretrained.params:
+    raise ConfigError("config.fine_tune.reads=projection, but the network of config.checkpoint has no projector (it"
+                      " lost it, or was published without heads); set it to pooled, or name the run it was made of")
   config, mesh = pretrained.config, pretrained.mesh
   counts = states.added(config) | {"no_projector": int(reads == "pooled")}
   config = states.with_added(config, **counts)

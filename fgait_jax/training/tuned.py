@@ -53,6 +53,7 @@ def save(
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
   meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
+  meta["sources"] = trained.sources | checkpoints.sources_of([dataset])
   meta["started_from"], meta["imported_from"] = trained.started_from, {"file": trained.imported_from}
   half = folder / "unfinished"
   shutil.rmtree(half, ignore_errors=True)  # of a save that was cut short

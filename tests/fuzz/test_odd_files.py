@@ -168,5 +168,6 @@ def test_shapes_that_describe_a_vast_network_take_no_memory():
 
   wide = 1 << 20
   kernel = jax.ShapeDtypeStruct((1, 3, 3, wide, wide), np.float32)
-  found = names.FOUNDATION_GAIT.import_tree({FIRST: np.ones((4, 1, 1, 3, 3), np.float32)}, {"encoder": {"stem": {"kernel": kernel}}})
+  state = {FIRST: np.ones((4, 1, 1, 3, 3), np.float32)}
+  found = names.FOUNDATION_GAIT.import_tree(state, {"encoder": {"stem": {"kernel": kernel}}})
   assert found.misshapen[0].startswith(f"{FIRST}: [4, 1, 1, 3, 3], expected [")

@@ -11,7 +11,8 @@ from flax import nnx
 from fgait_jax.errors import CheckpointError, NonFiniteLoss
 from fgait_jax.interop import import_opengait, names
 from fgait_jax.models.backbones import create_network
-from fgait_jax.training import pretraining
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import pretraining, weights
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.metrics import read_lines
 
@@ -42,6 +43,19 @@ def broken(run, configure, tmp_path_factory):
     with pytest.raises(NonFiniteLoss) as raised:
       run(configure(), workdir)
   return workdir, given[0], str(raised.value)
+
+
+def test_a_run_begins_with_published_weights(run, configure, broken, tmp_path):
+  """Student and teacher both, each with arrays of its own: a step donates all of them."""
+  teacher = load_network(broken[0], mesh=make_mesh(devices=jax.devices()[:1]))
+  weights.save(teacher, tmp_path / "published")
+  config = configure(train__start_from=str(tmp_path / "published"), train__stop_at=0)
+  first = run(config, tmp_path / "run")
+  for name in ("params", "stats"):
+    assert_same(first[name], first["teacher"][name])
+    assert_same(first[name], getattr(teacher, name))
+  config.train.stop_at = 2
+  assert int(run(config, tmp_path / "run")["step"]) == 2
 
 
 def test_the_advice_after_a_loss_that_is_no_number_works(run, configure, broken, tmp_path, capsys):

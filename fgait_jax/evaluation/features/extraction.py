@@ -25,6 +25,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.parallel.hosts import first_message, own_rows
 from fgait_jax.parallel.mesh import batch_divisor, make_mesh
+from fgait_jax.training.pretrained import Pretrained
 
 EMBEDDINGS = ("prediction", "projection", "pooled", "recognition", "discriminant")
 _FIRST_LENGTH = 16  # frames; the shortest length a batch is padded to
@@ -48,14 +49,14 @@ def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = (), s
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,
             embedding: str = "prediction", mirror: Iterable[str] = (), rows: np.ndarray | None = None,
             progress: str = "", normalise: bool = True, stride: int = 1,
-            between: Callable[[], None] = lambda: None) -> Features:
+            few_shapes: bool = False, between: Callable[[], None] = lambda: None) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
   `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
   d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
-  `embed` cuts a batch. Frames `stride` apart come next to each other (`clips.spaced`). `progress` heads a progress bar;
-  "" shows none. `between` is called before every batch, and may raise. The default, the teacher's predictor on the
-  whole walk, is the inference of FoundationGait (A2).
+  `embed` cuts a batch, in batches of `few_shapes` (`plan_batches`). Frames `stride` apart come next to each other
+  (`clips.spaced`). `progress` heads a progress bar; "" shows none. `between` is called before every batch, and may
+  raise. The default, the teacher's predictor on the whole walk, is the inference of FoundationGait (A2).
 
   Of several processes each reads only what its devices embed, and all get the whole result. What one of them cannot
   read is raised by all, after the last batch, as `DataError`: none is left waiting for it.
@@ -73,7 +74,7 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
       result[place] = value
 
   mesh = mesh or make_mesh()
-  plan = plan_batches(lengths, batch_frames=batch_frames, divisor=batch_divisor(mesh))
+  plan = plan_batches(lengths, batch_frames=batch_frames, divisor=batch_divisor(mesh), few_shapes=few_shapes)
   reader = _Reader(split, rows, max_frames=max_frames, mirror=tuple(mirror), stride=stride)
 
   def load(job: tuple) -> tuple:
@@ -95,12 +96,21 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
   return with_embeddings(Labels.of(split, rows), np.stack(result))
 
 
-def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int) -> list[tuple]:
+def extract_by(network: Pretrained, split, *, embedding: str, **options) -> Features:
+  """`extract` as `network` was taught: by its stride, each part at unit length unless lengths were learnt."""
+  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, stride=network.stride,
+                 normalise=embedding != "recognition", **options)
+
+
+def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int, few_shapes: bool = False) -> list[tuple]:
   """Batches (places, padded length, rows) over sequences of the given lengths, longest first.
 
   Lengths are sorted into steps 16, 24, 32, 48, 64, 96, ... and a step is padded to its longest sequence (rounded up to
   4 frames). A step with fewer sequences than one batch joins the next longer one, which costs one batch of padding
   instead of a compilation. `rows` is a multiple of `divisor`.
+
+  With `few_shapes` a step is padded to its own length, and a batch is full or of one sequence for each device: calls
+  with other sequences then share programs, at most two a step (23 for sequences of up to 768 frames).
   """
   ladder = [_FIRST_LENGTH]
   while ladder[-1] < lengths.max():
@@ -110,13 +120,16 @@ def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int) -> lis
   last = step.max()
   for number in np.unique(step):
     places = np.concatenate([left, np.flatnonzero(step == number)])
-    length = -(-int(lengths[places].max()) // 4) * 4
+    length = ladder[number] if few_shapes else -(-int(lengths[places].max()) // 4) * 4
     size = max(1, batch_frames // length) * divisor
     if len(places) < size and number != last:
       left = places
       continue
     left = np.array([], int)
-    size = min(size, -(-len(places) // divisor) * divisor)
+    if not few_shapes:
+      size = min(size, -(-len(places) // divisor) * divisor)
+    elif len(places) <= divisor:
+      size = divisor
     jobs.extend((places[i:i + size], length, size) for i in range(0, len(places), size))
   return jobs[::-1]
 

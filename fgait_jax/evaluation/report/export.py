@@ -25,11 +25,11 @@ def write(out: pathlib.Path, results: list[tuple[str, Result]]) -> list[pathlib.
   return paths
 
 
-def markdown(result: Result) -> str:
-  """Pipe tables, one for each way of centring, under a heading, with the caption below."""
+def markdown(result: Result, *, level: int = 2) -> str:
+  """Pipe tables, one for each way of centring, under a heading of `level`, with the caption below."""
   parts = []
   for centring in layout.centrings(result):
-    parts += [f"## {_md(layout.title_of(result, centring))}", ""]
+    parts += [f"{'#' * level} {_md(layout.title_of(result, centring))}", ""]
     heads = ["condition", "method", *[c.title for c in result.columns]]
     parts += [_pipes(map(_md, heads)), _pipes(["---", "---", *["---:"] * len(result.columns)])]
     for section in layout.sections(result, centring):

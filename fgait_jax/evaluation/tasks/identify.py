@@ -1,7 +1,8 @@
 """The task "identify": which gallery subjects each probe is nearest to, and whether it is near enough to be one.
 
-From embeddings on file alone. The open-set threshold comes from people who are not in the gallery: the share of their
-walks that it lets be taken for somebody is what was asked for, at this very gallery.
+From embeddings on file, or from folders of masks and videos, which are embedded here. The open-set threshold comes from
+people who are not in the gallery: the share of their walks that it lets be taken for somebody is what was asked for, at
+this very gallery.
 """
 
 import csv
@@ -11,14 +12,17 @@ import pathlib
 import numpy as np
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation import columns, registry, results
+from fgait_jax.evaluation import columns, provenance, registry, results
 from fgait_jax.evaluation.columns import Column
-from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.features import extraction, files, walks
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import check_metric
 from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
+from fgait_jax.evaluation.setup import embedding_of
 from fgait_jax.paths import local_path
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import Pretrained
 
 NOBODY = "unknown"
 NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
@@ -52,13 +56,14 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     raise ConfigError(f"config.false_accept={config.false_accept} must lie between 0 and 1, such as 0.01")
   check_metric(config.metric)
   path = registry.claim(config, out)
-  gallery, origin = _load(config, "gallery")
+  network = _network(config)
+  gallery, origin = _load(config, "gallery", network)
   _check_named(gallery, config.gallery, "gallery")
-  probes, probe_origin = _load(config, "probes")
+  probes, probe_origin = _load(config, "probes", network)
   _check_alike((probes, config.probes, probe_origin), (gallery, config.gallery, origin))
   threshold = None
   if config.validation:
-    validation, validation_origin = _load(config, "validation")
+    validation, validation_origin = _load(config, "validation", network)
     _check_named(validation, config.validation, "validation")
     _check_alike((validation, config.validation, validation_origin), (gallery, config.gallery, origin))
     threshold = calibrate(validation, gallery, false_accept=config.false_accept, metric=config.metric,
@@ -74,6 +79,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     for n in range(len(probes))]
   measured = measure(probes.subjects, gallery.subjects, subjects[:, 0], answers)
   notes = _notes(config, gallery, threshold)
+  notes += [f"{line}." for found in (origin, probe_origin) for line in found.get("notes", ())]
   if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
     notes.append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say nothing of"
                  " other walks.")
@@ -162,11 +168,39 @@ def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers:
   }
 
 
-def _load(config, side: str) -> tuple[Features, dict]:
-  """Checked embeddings of a side, and what the file says of their origin ({} of another tool's)."""
+def _network(config) -> Pretrained | None:
+  """What embeds sides that are no .npz; None where all are."""
+  raw = [side for side in ("gallery", "probes", "validation") if config[side] and _is_raw(config[side])]
+  if raw and not config.checkpoint:
+    raise ConfigError(f"config.{raw[0]}={config[raw[0]]} is not embedded yet; give --config.checkpoint=RUN to embed it"
+                      " by, or the name of weights that come with the package, such as walkers-tiny")
+  return load_network(config.checkpoint, which=config.network) if raw else None
+
+
+def _is_raw(path: str) -> bool:
+  """Whether it is a folder (or archive) of masks or a video, as its name says; anything else is to be an .npz."""
+  path = pathlib.Path(path).expanduser()
+  return path.is_dir() or path.suffix.lower() in (*walks.ENDINGS, *walks.ARCHIVES)
+
+
+def _load(config, side: str, network: Pretrained | None) -> tuple[Features, dict]:
+  """Checked embeddings of a side, and what is known of their origin ({} of another tool's)."""
   if not (path := config[side]):
-    raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it")
-  return files.load(local_path(path, f"config.{side}"))
+    raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it, or a"
+                      " folder of masks <person>/<type>/<view>/*.png")
+  if not _is_raw(path):
+    return files.load(local_path(path, f"config.{side}"))
+  given, embedding = walks.from_path(path), embedding_of(config, network)
+  found = extraction.extract_by(
+    network, given, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
+    mirror=config.mirror_views, few_shapes=True, progress=f"{side} {path}")
+  found.check()
+  datasets, label_use, _ = provenance.learnt_from(network)
+  return found, {
+    "weights": network.identity, "embedding": embedding, "data": given.content_hash, "kind": "real",
+    "notes": given.notes, "mirror": list(config.mirror_views),
+    "pretraining": {"datasets": datasets, "label_use": label_use, "content_hashes": network.data,
+                    "steps": network.step}}
 
 
 def _check_named(found: Features, path: str, side: str) -> None:

@@ -2,7 +2,10 @@
 
 import csv
 import io
+import types
 
+import cv2
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
@@ -14,6 +17,7 @@ from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import identify
+from fgait_jax.parallel.mesh import make_mesh
 from tests.evaluation.conftest import content
 
 
@@ -155,3 +159,57 @@ def test_what_cannot_be_identified_is_said(tmp_path, values, error, message):
   config = config_of(tmp_path, **({"probes": features([1, 2], ["a", "b"])} | values))
   with pytest.raises(error, match=message):
     identify.run(config, tmp_path)
+
+
+class Network:
+  """Embeds a walk as its column sums."""
+
+  embedding, stride, identity, step, fine_tune, imported_from, started_from = "prediction", 1, "stub-4", 4, {}, "", {}
+  data = {"walkers/train": "a"}
+  config = types.SimpleNamespace(data={"sets": {"walkers": {"split": "train", "positives": "subject"}}})
+  mesh = make_mesh()
+
+  def embed(self, frames, valid):
+    return types.SimpleNamespace(prediction=jnp.asarray(frames).astype(jnp.float32).sum((1, 2))[:, None, :, 0])
+
+
+def with_values(**values):
+  config = defaults.evaluation().unlock()
+  config.update(values)
+  return config.lock()
+
+
+def masks(folder, width, count=4):
+  folder.mkdir(parents=True)
+  for number in range(count):
+    picture = np.zeros((120, 160), np.uint8)
+    picture[10:110, 70 - width // 2 : 70 + width // 2 + number] = 255
+    cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+
+def test_folders_of_masks_are_embedded_first(tmp_path, monkeypatch):
+  """By one network, for all sides; a file of embeddings of another is refused beside them."""
+  monkeypatch.setattr(identify, "load_network", lambda *_, **__: Network())
+  for name, width in (("thin", 20), ("wide", 50)):
+    masks(tmp_path / "known" / name / "nm" / "000", width)
+    masks(tmp_path / "new" / f"new {name}", width + 2)
+  masks(tmp_path / "others" / "somebody", 34)
+  cv2.imwrite(str(tmp_path / "new" / "new thin" / "9.png"), np.zeros((120, 160), np.uint8))
+  config = with_values(task="identify", checkpoint="walkers-tiny", gallery=str(tmp_path / "known"),
+                       probes=str(tmp_path / "new"), validation=str(tmp_path / "others"), false_accept=0.9)
+  written = identify.run(config, tmp_path / "out")
+  found = content(written[0])
+  assert [(m["label"], m["candidates"][0]["subject"]) for m in found["matches"]] == [
+    ("new thin", "thin"), ("new wide", "wide")]
+  assert found["pretraining"]["label_use"] == "with subject labels of walkers"
+  assert any("new thin: 1 of 5 frames left out, mostly: all black" in note for note in found["notes"])
+  files.save(tmp_path / "gallery.npz", GALLERY, identity={"weights": "other"})
+  with pytest.raises(DataError, match="embeddings are|was embedded with weights"):
+    identify.run(with_values(**config.to_dict() | {"gallery": str(tmp_path / "gallery.npz")}), tmp_path / "other")
+
+
+def test_a_folder_without_a_checkpoint_says_what_to_give(tmp_path):
+  masks(tmp_path / "known" / "ann", 20)
+  config = with_values(task="identify", gallery=str(tmp_path / "known"), probes=str(tmp_path / "known"))
+  with pytest.raises(ConfigError, match="config.gallery=.*known is not embedded yet; give --config.checkpoint=RUN"):
+    identify.run(config, tmp_path / "out")

@@ -1,0 +1,140 @@
+"""Walks that are no built data set, as a split: arrays in memory, a folder of masks, a video.
+
+Masks are read and checked as `python -m data_prep.build own` does, so they give the frames that it would store. What
+that counts in a manifest is an error here, or a line of `notes`.
+"""
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep.sources import rates
+from data_prep.sources.base import Dropped, Reading
+from data_prep.sources.images import IMAGE
+from data_prep.sources.masks import is_frame, read_walk
+from data_prep.sources.trees import ARCHIVES, natural, open_tree
+from data_prep.video import ENDINGS, write_masks
+from fgait_jax.data.schema import check_frames
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.labels import Labels
+from fgait_jax.paths import local_path
+
+__all__ = ["ARCHIVES", "ENDINGS", "Walks", "from_arrays", "from_masks", "from_path"]
+
+_LABELS = 3  # <person>/<type>/<view>
+_MISSING = "00"  # of a type or view that no folder names, as data_prep.video has it
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Walks(Labels):
+  """Labels and the frames of each walk, uint8 [t, 64, 64 or 44, c], read like a built split (data/source.py)."""
+
+  stored: list[np.ndarray]
+  notes: list[str] = dataclasses.field(default_factory=list)
+
+  @property
+  def name(self) -> str:
+    return self.origin
+
+  @functools.cached_property
+  def num_frames(self) -> np.ndarray:
+    return np.array([len(frames) for frames in self.stored], np.int32)
+
+  @functools.cached_property
+  def content_hash(self) -> str:
+    """SHA-256 over keys and frames."""
+    digest = hashlib.sha256()
+    for key, frames in zip(self.keys, self.stored, strict=True):
+      digest.update(f"{key} {frames.shape}\n".encode() + np.ascontiguousarray(frames).tobytes())
+    return digest.hexdigest()
+
+  def frames(self, row: int, indices: np.ndarray) -> np.ndarray:
+    return self.stored[row][indices]
+
+
+def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
+  """Each walk uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, c], normalised, 0 background and 255 body; it is named by
+  its place. Raises `DataError` that names the first that is none."""
+  if isinstance(walks, np.ndarray):
+    raise DataError(f"walks are one array of shape {walks.shape}; give a list of walks, [frames] for one")
+  stored = []
+  for place, frames in enumerate(walks):
+    where = f"walk {place}"
+    frames = check_frames(np.asarray(frames), where)
+    if (largest := int(frames.max())) <= 1:
+      raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
+                      + ("; multiply by 255" if largest else ""))
+    stored.append(frames)
+  names = np.array([str(place) for place in range(len(stored))], str)
+  missing = np.full(len(stored), _MISSING)
+  return _alike(Walks(subjects=names, conditions=missing, views=missing, keys=names, origin="walks", stored=stored))
+
+
+def from_path(path: str | os.PathLike) -> Walks:
+  """The walks of a folder (or archive) of masks, <person>/<type>/<view>/*.png, or of one video before a camera that
+  stands still. Raises `DataError` that names what cannot be read."""
+  path = local_path(path, "walks")
+  if path.suffix.lower() not in ENDINGS:
+    return from_masks(path)
+  with tempfile.TemporaryDirectory() as folder:
+    write_masks(path, pathlib.Path(folder, path.stem), segmenter="background")
+    return dataclasses.replace(from_masks(pathlib.Path(folder)), origin=str(path))
+
+
+def from_masks(folder: pathlib.Path) -> Walks:
+  """The walks of a folder or archive, one for each folder that holds images: person, type and view are the names of
+  the folders down to it, and those of no folder are "00"; images in `folder` itself are one walk, named after it."""
+  tree, groups = open_tree(folder), collections.defaultdict(list)
+  for name in sorted(tree, key=natural):
+    parent, _, file = name.rpartition("/")
+    if re.fullmatch(IMAGE, file, re.IGNORECASE) and is_frame(name):
+      groups[parent].append(name)
+  if not groups:
+    raise DataError(f"{folder}: no images of masks; expected <person>/<type>/<view>/*.png, or fewer folders")
+  labels, stored, notes = [], [], []
+  for parent, names in groups.items():
+    parts = (parent or folder.stem).split("/")
+    if len(parts) > _LABELS:
+      raise DataError(f"{folder}: {names[0]} lies too deep; expected <person>/<type>/<view>/*.png in the folder named")
+    reading = _read(tree, parent, names, folder)
+    labels.append([*parts, *[_MISSING] * (_LABELS - len(parts))])
+    stored.append(check_frames(reading.frames, f"{folder}/{parent}"))
+    if reading.refused:
+      reason, left_out = max(reading.refused.items(), key=lambda item: len(item[1]))
+      count = sum(map(len, reading.refused.values()))
+      notes.append(f"{folder}/{parent}: {count} of {len(names)} frames left out, mostly: {reason} (as {left_out[0]})")
+  subjects, conditions, views = np.array(labels, str).T
+  keys = np.array(["/".join(row) for row in labels], str)
+  return _alike(Walks(subjects=subjects, conditions=conditions, views=views, keys=keys, origin=str(folder),
+                      stored=stored, notes=notes))
+
+
+def _read(tree, parent: str, names: list[str], folder: pathlib.Path) -> Reading:
+  """The frames of one walk, at the usual rate where a file of data_prep.video says theirs."""
+  try:
+    reading = read_walk([tree[name] for name in names], names, frames="own", where=f"{folder}/{parent}")
+  except Dropped as reason:
+    raise DataError(f"{reason}; mend it or leave it out") from reason
+  facts = f"{parent}/{rates.FACTS}".removeprefix("/")
+  rate = rates.read_facts(tree[facts], f"{folder}/{facts}") if facts in tree else 0.0
+  return dataclasses.replace(reading, frames=reading.frames[rates.picked(len(reading.frames), rate)])
+
+
+def _alike(walks: Walks) -> Walks:
+  """`walks`; raises `DataError` where there are none, or their frames have different channels."""
+  channels = [frames.shape[-1] for frames in walks.stored]
+  if not channels:
+    raise DataError(f"{walks.origin}: no walks")
+  if len(set(channels)) > 1:
+    other = next(place for place, count in enumerate(channels) if count != channels[0])
+    raise DataError(f"{walks.origin}: walk {walks.keys[other]} has {channels[other]} channels, {walks.keys[0]} has"
+                    f" {channels[0]}; all must have as many")
+  return walks

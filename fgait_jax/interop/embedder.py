@@ -1,0 +1,88 @@
+"""Embeds walks from Python, in a few lines: `fgait_jax.load(name).embed(walks)`.
+
+Embeddings are those of task "embed". Batches have few shapes, so that few programs are compiled however many lengths
+come. Never trains, and writes nothing but compiled programs (`load`).
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+
+import jax
+import numpy as np
+
+from fgait_jax.data.schema import MANIFEST
+from fgait_jax.data.source import Split, open_split
+from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation.features import extraction, walks
+from fgait_jax.evaluation.labels import Features
+from fgait_jax.evaluation.metrics.distances import pairwise
+from fgait_jax.interop import hub
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import preflight, weights
+from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.pretrained import Pretrained
+
+Given = Sequence[np.ndarray] | str | os.PathLike | Split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Embedder:
+  """A network that embeds walks and compares them. `network` is all that is known of it (training/pretrained.py)."""
+
+  network: Pretrained
+
+  def embed(self, given: Given, *, split: str = "test", max_frames: int = 720, batch_frames: int = 512,
+            mirror: Iterable[str] = ()) -> Features:
+    """Embeddings of walks, float32 `embeddings` [n, channels, parts] with the `subjects`, `conditions`, `views` and
+    `keys` of the same walks.
+
+    Args:
+      given: a list of walks uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, channel], t as it comes, 0 background and 255
+        body, normalised (`fgait_jax.normalise` makes them of masks); or the path of a folder (or archive) of masks of
+        any size, <person>/<type>/<view>/*.png; of a video of one walker, from a camera that stands still; of a built
+        data set; or a split of one, as `fgait_jax.data.source.open_split` gives it.
+      split: of a built data set.
+      max_frames: first frames of a walk that are embedded.
+      batch_frames: frames that are embedded at a time on each device.
+      mirror: patterns of views whose walks are flipped left to right first, such as "*-l".
+
+    Raises `DataError` that names the walk or file which is not as expected.
+    """
+    if min(max_frames, batch_frames) < 1:
+      raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be at least 1")
+    found = self._opened(given, split)
+    for note in getattr(found, "notes", ()):
+      warnings.warn(note, stacklevel=2)
+    channels, wanted = found.frames(0, np.arange(1)).shape[-1], self.network.config.model.channels
+    if channels != wanted:
+      raise DataError(f"{found.name}: frames have {channels} channels, the network {self.network.identity} takes"
+                      f" {wanted}")
+    return extraction.extract_by(
+      self.network, found, embedding=self.network.embedding, max_frames=max_frames, batch_frames=batch_frames,
+      mirror=mirror, few_shapes=isinstance(found, walks.Walks))
+
+  def distance(self, one: Features | np.ndarray, other: Features | np.ndarray, *,
+               metric: str = "euclidean") -> np.ndarray:
+    """Distances float32 [n, m] of embeddings of n and of m walks, a mean over parts, as evaluation ranks by;
+    `metric` is "euclidean" or "cosine". Raises `DataError` where they are not of the same network's shape."""
+    arrays = [found.embeddings if isinstance(found, Features) else np.asarray(found) for found in (one, other)]
+    return pairwise(*arrays, metric=metric)
+
+  @staticmethod
+  def _opened(given: Given, split: str) -> Split | walks.Walks:
+    if not isinstance(given, str | os.PathLike):
+      return given if hasattr(given, "num_frames") else walks.from_arrays(given)
+    path = pathlib.Path(given).expanduser()
+    return open_split(path.parent, path.name, split) if any(path.glob(f"*/{MANIFEST}")) else walks.from_path(given)
+
+
+def load(name: str | os.PathLike, *, devices: Sequence[jax.Device] | None = None) -> Embedder:
+  """See `fgait_jax.load`."""
+  preflight.use_compilation_cache("~/.cache/fgait_jax")
+  if not weights.located(name).exists() and re.fullmatch(hub.NAME, os.fspath(name)):
+    name = hub.pull(os.fspath(name))
+  return Embedder(load_network(name, mesh=make_mesh(devices=devices or jax.local_devices())))

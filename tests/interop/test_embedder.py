@@ -1,0 +1,208 @@
+"""The Python door: walks of any length and form in, the evaluators' own embeddings out, by few programs."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fgait_jax
+from fgait_jax.data.schema import to_canvas
+from fgait_jax.errors import CheckpointError, DataError
+from fgait_jax.evaluation.features import extraction, walks
+from fgait_jax.evaluation.metrics.distances import pairwise
+from fgait_jax.interop import publish
+from fgait_jax.interop.embedder import Embedder
+from fgait_jax.training import pretrained
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def mask(width=30, step=0, size=(120, 160)):
+  """A body that is `width` pixels wide, in a picture of `size`, legs apart by `step`."""
+  picture = np.zeros(size, np.uint8)
+  picture[10:70, 80 - width // 2 : 80 + width // 2] = 255
+  picture[70:110, 80 - width // 2 - step : 80 - width // 2 + 10 - step] = 255
+  picture[70:110, 80 + width // 2 - 10 + step : 80 + width // 2 + step] = 255
+  return picture
+
+
+def masks(width=30, count=12):
+  return [mask(width, step=n % 5) for n in range(count)]
+
+
+def write(folder, pictures):
+  folder.mkdir(parents=True)
+  for number, picture in enumerate(pictures):
+    cv2.imwrite(str(folder / f"{number}.png"), picture)
+
+
+@pytest.fixture(scope="module")
+def model(network):
+  return Embedder(network)
+
+
+@pytest.fixture(scope="module")
+def walk():
+  return fgait_jax.normalise(masks())
+
+
+def test_importing_the_package_is_light():
+  code = "import sys, fgait_jax; print([m for m in ('jax', 'numpy', 'flax', 'cv2') if m in sys.modules])"
+  done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+  assert done.stdout.strip() == "[]"
+
+
+def test_embeddings_are_those_of_the_evaluators(model, walk):
+  """Whatever else is embedded with a walk, and whatever length its batch is padded to."""
+  given = [walk, walk[:5], np.tile(walk, (3, 1, 1)), walk[..., None]]
+  found = model.embed(given)
+  for row, frames in enumerate(given):
+    alone = walks.from_arrays([to_canvas(frames.reshape(*frames.shape[:3], 1))])
+    own = extraction.extract_by(model.network, alone, embedding="discriminant", max_frames=720, batch_frames=512)
+    np.testing.assert_allclose(found.embeddings[row], own.embeddings[0], atol=2e-6)
+  assert found.embeddings.shape == (4, 8, 1)
+  assert found.embeddings.dtype == np.float32
+  assert found.keys.tolist() == ["0", "1", "2", "3"]
+
+
+def test_both_widths_are_one_walk(model, walk):
+  wide, narrow = (model.embed([frames]).embeddings for frames in (walk, walk[:, :, 10:54]))
+  np.testing.assert_array_equal(wide, narrow)
+
+
+def test_programs_are_few_however_many_lengths_come(network):
+  """A walk at a time, as a server gets them, and many at once: at most two shapes for each of twelve lengths."""
+  shapes = set()
+
+  class Stub:
+    embedding, stride, identity, config, mesh = "discriminant", 4, "stub", network.config, network.mesh
+
+    def embed(self, frames, valid):
+      shapes.add(frames.shape)
+      return type("Output", (), {"discriminant": jnp.ones((len(frames), 1, 4)) * valid.sum(1)[:, None, None]})()
+
+  model, rng = Embedder(Stub()), np.random.default_rng(0)
+  frame = np.full((1, 64, 44), 255, np.uint8)
+  for length in range(1, 769, 5):
+    model.embed([np.repeat(frame, length, axis=0)], max_frames=768)
+  alone = len(shapes)
+  for _ in range(20):
+    model.embed([np.repeat(frame, n, axis=0) for n in rng.integers(1, 400, rng.integers(2, 30))])
+  assert alone == 12
+  assert len(shapes) <= 23
+  assert max(shape[0] * shape[1] for shape in shapes if shape[0] > 1) <= 512
+
+
+def test_a_program_is_compiled_once_for_all_lengths_of_a_step(model, walk):
+  model.embed([walk])
+  before = pretrained._embed._cache_size()
+  for length in (1, 3, 7, 11, 12):
+    model.embed([walk[:length]])
+  assert pretrained._embed._cache_size() == before
+
+
+def test_a_folder_of_masks_is_read_as_it_would_be_built(model, tmp_path, walk):
+  write(tmp_path / "ann" / "coat" / "090", masks())
+  write(tmp_path / "bob" / "slow", masks(44))
+  found = model.embed(tmp_path)
+  assert found.keys.tolist() == ["ann/coat/090", "bob/slow/00"]
+  assert (found.subjects.tolist(), found.conditions.tolist()) == (["ann", "bob"], ["coat", "slow"])
+  arrays = model.embed([walk, fgait_jax.normalise(masks(44))])
+  np.testing.assert_allclose(found.embeddings, arrays.embeddings, atol=2e-6)
+  flat = model.embed(str(tmp_path / "bob" / "slow"))  # images, and no folder below
+  assert flat.keys.tolist() == ["slow/00/00"]
+
+
+def test_a_video_before_a_still_camera_is_a_walk(model, tmp_path):
+  rng = np.random.default_rng(0)
+  scene = rng.integers(80, 120, (120, 160, 3), np.uint8)
+  file = cv2.VideoWriter(str(tmp_path / "ann.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (160, 120))
+  for n in range(24):
+    body = np.roll(mask(20, step=n % 4), 4 * n - 50, axis=1)
+    file.write(np.where(body[..., None] > 0, np.uint8(250), scene))
+  file.release()
+  found = model.embed(tmp_path / "ann.avi")
+  assert found.keys.tolist() == ["ann/00/00"]
+  assert np.isfinite(found.embeddings).all()
+
+
+def test_distances_are_those_of_evaluation(model, walk):
+  found = model.embed([walk, walk[:6], fgait_jax.normalise(masks(44))])
+  distances = model.distance(found, found.embeddings[:2])
+  np.testing.assert_array_equal(distances, pairwise(found.embeddings, found.embeddings[:2]))
+  assert distances.shape == (3, 2)
+  assert distances[0, 0] < 1e-3
+  with pytest.raises(DataError, match="wanted .sequences, channels, parts. twice"):
+    model.distance(found, found.embeddings[:, :3])
+
+
+@pytest.mark.parametrize("change, message", [
+  (lambda w: [w, w / np.float32(255)], r"walk 1: frames are float32, expected uint8 from 0 \(background\) to 255"),
+  (lambda w: [w > 0], "walk 0: frames are bool, expected uint8"),
+  (lambda w: [w // 255], "walk 0: the largest value of its frames is 1; expected 0 .* 255 .body.; multiply by 255"),
+  (lambda w: [w * 0], "walk 0: the largest value of its frames is 0"),
+  (lambda w: [w[:0]], "walk 0: no frames"),
+  (lambda w: [w[:, :32]], r"walk 0: frames have shape \(12, 32, 64, 1\), expected .time, 64, 64 or 44"),
+  (lambda w: [np.repeat(w[..., None], 3, axis=-1)], "frames have 3 channels, the network .* takes 1"),
+  (lambda w: [w, np.repeat(w[..., None], 3, axis=-1)], "walk 1 has 3 channels, 0 has 1"),
+  (lambda w: w, r"walks are one array of shape .*; give a list of walks, \[frames\] for one"),
+  (lambda w: [], "walks: no walks"),
+], ids=["float", "bool", "0 and 1", "black", "empty", "size", "channels", "mixed", "one array", "none"])
+def test_walks_that_are_none_are_named_with_what_is_expected(model, walk, change, message):
+  with pytest.raises(DataError, match=message):
+    model.embed(change(walk))
+
+
+def test_folders_that_hold_no_walks_are_named(model, tmp_path):
+  write(tmp_path / "a" / "b" / "c" / "d", masks(count=1))
+  with pytest.raises(DataError, match=r"a/b/c/d/0.png lies too deep; expected <person>/<type>/<view>"):
+    model.embed(tmp_path)
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(DataError, match="empty"):
+    model.embed(tmp_path / "empty")
+  write(tmp_path / "white", [255 - picture for picture in masks()])
+  with pytest.raises(DataError, match="background looks white: invert the masks: .*white"):
+    model.embed(tmp_path / "white")
+  with pytest.raises(DataError, match="nowhere"):
+    model.embed(tmp_path / "nowhere")
+
+
+def test_frames_that_are_left_out_are_said(model, tmp_path):
+  write(tmp_path / "ann", [*masks(), np.zeros((120, 160), np.uint8)])
+  with pytest.warns(UserWarning, match="ann: 1 of 13 frames left out, mostly: all black .as 12.png"):
+    model.embed(tmp_path)
+  with pytest.raises(DataError, match=r"no usable mask: all black \(1\)"):
+    fgait_jax.normalise([np.zeros((120, 160), np.uint8)])
+
+
+def test_a_folder_that_does_not_exist_is_no_weights(tmp_path):
+  with pytest.raises(CheckpointError, match="there is no folder .*nowhere; give"):
+    fgait_jax.load(tmp_path / "nowhere")
+
+
+def test_the_quick_start_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+  """As it stands there, on the weights that the package carries."""
+  block = next(block for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+               if "fgait_jax.load" in block)
+  assert len(block.splitlines()) <= 14
+  for name, width in (("ann", 20), ("bob", 44)):
+    write(tmp_path / "masks" / "known" / name, masks(width))
+    write(tmp_path / "masks" / "new" / f"new-{name}", masks(width, count=9))
+  monkeypatch.chdir(tmp_path)
+  exec(compile(block, "README.md", "exec"), {})
+  said = capsys.readouterr().out
+  assert "new-ann/00/00 is nearest to ann" in said
+  assert "new-bob/00/00 is nearest to bob" in said
+
+
+def test_published_weights_embed_like_the_run(model, network, tmp_path, walk):
+  publish.write(network, tmp_path / "out", results=[])
+  loaded = fgait_jax.load(tmp_path / "out", devices=jax.devices()[:1])
+  np.testing.assert_array_equal(loaded.embed([walk]).embeddings, model.embed([walk]).embeddings)

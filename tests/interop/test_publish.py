@@ -1,0 +1,234 @@
+"""A network in a folder of its own: nothing is lost, everything is checked, and the card says what is recorded."""
+
+import hashlib
+import json
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+from flax import traverse_util
+
+from fgait_jax import defaults
+from fgait_jax.errors import CheckpointError, ConfigError
+from fgait_jax.evaluation.results import parsed
+from fgait_jax.interop import card, publish
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import state as states
+from fgait_jax.training import supervised, weights
+from fgait_jax.training.checkpoints import Checkpoints, load_network, weights_to_start_from
+from tests.interop.conftest import configuration, result_of
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+
+def flat(network):
+  trees = traverse_util.flatten_dict({"params": network.params, "stats": network.stats}, sep="/")
+  return {name: np.asarray(array) for name, array in trees.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(network, tmp_path_factory):
+  out = tmp_path_factory.mktemp("published") / "mine"
+  publish.write(network, out, results=[parsed(result_of(network.identity), origin="made up")], licence="Apache-2.0")
+  return out
+
+
+@pytest.fixture
+def copy(folder, tmp_path):
+  """A folder of the same weights, to damage."""
+  made = tmp_path / "copy"
+  made.mkdir()
+  for path in folder.iterdir():
+    (made / path.name).write_bytes(path.read_bytes())
+  return made
+
+
+def change(folder, **values):
+  about = json.loads((folder / "config.json").read_text())
+  (folder / "config.json").write_text(json.dumps(about | values))
+
+
+def rewrite(folder, arrays):
+  content = safetensors.numpy.save(arrays)
+  (folder / "model.safetensors").write_bytes(content)
+  change(folder, sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_a_folder_holds_every_array_and_all_that_is_known_of_them(network, folder):
+  found, wanted = load_network(folder, mesh=network.mesh), flat(network)
+  arrays = flat(found)
+  assert arrays.keys() == wanted.keys()
+  for name, array in arrays.items():
+    np.testing.assert_array_equal(array, wanted[name], err_msg=name)
+  for name in ("identity", "step", "data", "people", "sources", "embedding", "stride", "code"):
+    assert getattr(found, name) == getattr(network, name), name
+  assert found.config.to_dict() == json.loads(json.dumps(network.config.to_dict()))
+
+
+def test_bfloat16_halves_the_file_rounds_every_array_and_is_another_identity(network, folder, tmp_path):
+  weights.save(network, tmp_path, dtype="bfloat16")
+  found, wanted = load_network(tmp_path, mesh=network.mesh), flat(network)
+  for name, array in flat(found).items():
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, wanted[name].astype(jax.numpy.bfloat16).astype(np.float32), err_msg=name)
+  assert found.identity == f"{network.identity}-bfloat16"
+  sizes = [(place / "model.safetensors").stat().st_size for place in (tmp_path, folder)]
+  assert sizes[0] < 0.6 * sizes[1]
+
+
+def test_without_heads_the_embedding_stays_and_what_needs_them_is_refused(network, folder, tmp_path):
+  weights.save(network, tmp_path, heads=False)
+  found = load_network(tmp_path, mesh=network.mesh)
+  assert sorted(found.params) == ["encoder"]
+  frames, valid = np.full((2, 16, 64, 64, 1), 255, np.uint8), np.ones((2, 16), bool)
+  frames[0, :, :, :20] = 0
+  ours, whole = found.embed(frames, valid), network.embed(frames, valid)
+  np.testing.assert_allclose(ours.discriminant, whole.discriminant, atol=1e-6)
+  assert ours.prediction is None
+  assert ours.projection is None
+  untrained = [load_network(place, mesh=network.mesh, trained=False) for place in (tmp_path, folder)]
+  assert untrained[0].identity == untrained[1].identity
+  assert "predictor" in untrained[0].params
+  with pytest.raises(CheckpointError, match="config.train.start_from=.*published without heads"):
+    weights_to_start_from(str(tmp_path), {}, network.mesh)
+  with pytest.raises(ConfigError, match="reads=projection, but the network .* published without heads"):
+    supervised.create(
+      found, head="identity", reads="projection", classes=2, features=4, method="full", statistics="frozen", rank=1,
+      lora_scale=1.0, prompt_tokens=0, prompt_pixels=0, rules_of_rates=defaults.fine_tune().optim.rules, seed=0)
+
+
+def test_a_run_starts_from_a_folder_as_from_the_teacher_with_arrays_of_its_own(network, folder):
+  _, state, _ = states.create(configuration(), network.mesh)
+  begun, about = weights_to_start_from(str(folder), state, network.mesh)
+  for kind in ("params", "stats"):
+    ours, teachers = (traverse_util.flatten_dict(tree[kind], sep="/") for tree in (begun, begun["teacher"]))
+    for name, array in ours.items():
+      np.testing.assert_array_equal(array, teachers[name], err_msg=name)
+  assert begun["params"]["encoder"] is not begun["teacher"]["params"]["encoder"]
+  places = [tree["params"]["projector"]["fc1"]["kernel"].unsafe_buffer_pointer() for tree in (begun, begun["teacher"])]
+  assert places[0] != places[1]  # a step donates both
+  assert about["of"] == network.identity
+  assert about["sources"] == network.sources
+
+
+def test_a_truncated_file_is_named(copy):
+  whole = (copy / "model.safetensors").read_bytes()
+  (copy / "model.safetensors").write_bytes(whole[:-100])
+  with pytest.raises(CheckpointError, match=r"copy/model.safetensors \([\d,]+ bytes\) has SHA-256 .* truncated"):
+    load_network(copy)
+
+
+@pytest.mark.parametrize("content", ['{"architectures": ["BertModel"]}', "[]", '{"library": "timm"}'])
+def test_a_folder_of_another_tool_is_named(copy, content):
+  (copy / "config.json").write_text(content)
+  with pytest.raises(CheckpointError, match="copy/config.json is not of weights of fgait_jax; .*import_opengait"):
+    load_network(copy)
+
+
+def test_a_folder_without_its_configuration_is_named(copy):
+  (copy / "config.json").unlink()
+  with pytest.raises(CheckpointError, match="copy/config.json cannot be read.*expected the file that lies beside"):
+    load_network(copy)
+
+
+def test_a_network_or_a_key_of_another_version_is_named(copy):
+  config = json.loads((copy / "config.json").read_text())["config"]
+  change(copy, config=config | {"model": config["model"] | {"name": "gaitnova"}})
+  with pytest.raises(CheckpointError, match="'gaitnova' is a network that this version does not know .known: transf"):
+    load_network(copy)
+  change(copy, config=config | {"model": config["model"] | {"wings": 2}})
+  with pytest.raises(CheckpointError, match="config.model differs .* in the keys wings; written by fgait_jax"):
+    load_network(copy)
+  change(copy, config=config)
+  whole = json.loads((copy / "config.json").read_text())
+  (copy / "config.json").write_text(json.dumps({k: v for k, v in whole.items() if k not in ("people", "code")}))
+  with pytest.raises(CheckpointError, match="copy/config.json lacks code, people: it is damaged"):
+    load_network(copy)
+  change(copy, code="1", format=99)
+  with pytest.raises(CheckpointError, match="has format 99, this code reads format 1 alone"):
+    load_network(copy)
+
+
+def test_arrays_that_do_not_fit_are_named(copy):
+  arrays = safetensors.numpy.load_file(copy / "model.safetensors")
+  name = "params/projector/fc1/kernel"
+  rewrite(copy, arrays | {name: arrays[name][1:]})
+  with pytest.raises(CheckpointError, match=rf"model.safetensors has {name} of shape \[30, .*expected \[31, "):
+    load_network(copy)
+  rewrite(copy, {k: v for k, v in arrays.items() if k != name})
+  with pytest.raises(CheckpointError, match=f"model.safetensors lacks {name}"):
+    load_network(copy)
+  rewrite(copy, arrays | {"wings": np.zeros(2, np.float32)})
+  with pytest.raises(CheckpointError, match="has wings, which the network of config.json has not"):
+    load_network(copy)
+  rewrite(copy, {k: v.astype(np.float16) for k, v in arrays.items()})
+  with pytest.raises(CheckpointError, match=r"F16, expected F32 or BF16 \(float32 or bfloat16\)"):
+    load_network(copy)
+
+
+def test_it_has_no_student(folder):
+  with pytest.raises(CheckpointError, match="mine holds one network, without its student; set config.network=teacher"):
+    load_network(folder, which="student")
+
+
+def test_a_name_that_is_neither_folder_nor_packaged_lists_what_there_is(tmp_path, monkeypatch, network):
+  monkeypatch.setattr(weights, "PACKAGED", tmp_path / "package")
+  weights.save(network, tmp_path / "package" / "some-walkers")
+  assert load_network("some-walkers").identity == network.identity
+  with pytest.raises(CheckpointError, match="there is no folder .*other-walkers; .*with the package .some-walkers."):
+    load_network("other-walkers")
+
+
+def test_the_card_says_what_is_recorded(folder):
+  text = (folder / "README.md").read_text()
+  assert text.startswith('---\nlibrary_name: "fgait_jax"\nlicense: "apache-2.0"\n')
+  assert card.has_figures(text)
+  for words in (
+    "# mine", 'fgait_jax.load("mine")', "walkers (train), without labels",
+    "| walkers/train | 120 | 5760 | synthetic walkers, no real people | made by this code |",
+    "60.0** (50.0 to 70.0)", "rank-1 %, behind a baseline in CL 40.0 (raw GEI: 45.5)",
+    "weakest in CL, rank-1 % 40.0", "not measured on real people",
+    "No recording of a real person was learnt from.", "Nobody. 2026.",
+  ):
+    assert words in text, words
+
+
+def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_named(network, ended, tmp_path, capsys):
+  results = tmp_path / "results"
+  results.mkdir()
+  (results / "other.json").write_text(json.dumps(result_of("somebody-480-teacher")))
+  words = [str(ended), "--out", str(tmp_path / "out"), "--results", str(results), "--dtype", "bfloat16"]
+  assert publish.main(words) == 1
+  said = capsys.readouterr().err
+  assert f"error: {results} holds no result of the weights {network.identity}, and a card without figures" in said
+  assert "Traceback" not in said
+  assert not (tmp_path / "out").exists()
+  (results / "own.json").write_text(json.dumps(result_of(network.identity)))
+  assert publish.main([*words, "--without-heads"]) == 0
+  text = (tmp_path / "out" / "README.md").read_text()
+  assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
+  assert "it cannot be trained further" in text
+  assert "; the card has the figures of own.json" in capsys.readouterr().out
+
+
+def test_a_run_leaves_its_weights_only_when_it_has_ended(ended, network, tmp_path, capsys):
+  config = configuration()
+  state = {"teacher": {"params": network.params, "stats": network.stats}}
+  with Checkpoints(tmp_path / "running", keep=1) as saved:
+    saved.save(config.train.steps - 1, state, {"format": 2, "run": "r", "config": config.to_dict(), "data": {},
+                                               "code": ""})
+  publish.at_end(config, str(tmp_path / "running"))
+  assert not (tmp_path / "running" / "weights").exists()
+  publish.at_end(config, str(ended))
+  assert load_network(ended / "weights").identity == network.identity
+  text = (ended / "weights" / "README.md").read_text()
+  assert not card.has_figures(text)
+  assert "None are recorded yet" in text
+  assert "weights     in" in capsys.readouterr().out
+
+
+def test_weights_restore_onto_a_mesh_that_cuts_them(network, folder):
+  mesh = make_mesh(data=2, fsdp=4, devices=jax.devices())
+  for name, array in flat(load_network(folder, mesh=mesh)).items():
+    np.testing.assert_array_equal(array, flat(network)[name], err_msg=name)
