@@ -179,7 +179,13 @@ def train() -> ConfigDict:
   c.keep = 3  # newest checkpoints kept
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
+  _mishaps(c)
   return c
+
+
+def _mishaps(c: ConfigDict) -> None:
+  """What a run, of pretraining or of fine-tuning, does when something goes wrong."""
+  c.on_damage = "stop"  # where the newest checkpoint is damaged: "stop" and say so, or go on from the "previous" one
 
 
 def training_eval(name: str) -> ConfigDict:
@@ -338,6 +344,7 @@ def fine_tune() -> ConfigDict:
   c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
+  _mishaps(c)
   # A layer's rate is multiplied by this to the power of the layers above it: transformer blocks, P3D stages.
   c.layer_decay = 1.0
   c.scratch = False  # also train the untrained network the same way, at the best rate and step for it

@@ -20,5 +20,13 @@ class CheckpointError(FgaitError):
   """A checkpoint that is missing, incomplete or of another model; names the folder."""
 
 
+class DamagedCheckpoint(CheckpointError):
+  """A checkpoint whose files are not what was written; names the file."""
+
+
+class RunError(FgaitError):
+  """A run's folder that is in use or cannot be written; names the folder or file."""
+
+
 class NonFiniteLoss(FgaitError):
   """Training met a loss that is not a number; names the step and the sequences of its batch."""

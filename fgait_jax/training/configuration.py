@@ -9,7 +9,7 @@ import math
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fgait_jax import objectives
+from fgait_jax import defaults, objectives
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones, crops
@@ -20,8 +20,11 @@ FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
   "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
-  "fine_tune.workers", "fine_tune.prefetch",
+  "fine_tune.workers", "fine_tune.prefetch", "train.on_damage", "fine_tune.on_damage",
 )
+
+
+_NETWORK = ("seed", "model.", "augment.width", "data.clip_frames", "data.window_frames")
 
 
 def flat(config) -> dict[str, object]:
@@ -58,6 +61,17 @@ def changes(before, now) -> list[str]:
   ]
 
 
+def lacking(config: dict) -> list[str]:
+  """Keys that a network is made and fed by (`_NETWORK`) and that `config`, nested dicts as of a pretraining run, lacks
+  or has of another kind."""
+  def kind(value):
+    return float if type(value) is int else type(value)
+
+  found, wanted = flat(config), flat(defaults.pretrain())
+  return [name for name, value in sorted(wanted.items()) if name.startswith(_NETWORK)
+          and (name not in found or kind(found[name]) is not kind(value))]
+
+
 def check_seed(seed: int) -> None:
   """Raises `ConfigError` for a seed that jax or scikit-learn would cut or refuse."""
   if not 0 <= seed < 2**32:
@@ -72,6 +86,13 @@ def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
   ]
   width = augment.width
   return [*needs, (0 < width <= 64 and width % 2 == 0, f"{key}.width={width} must be an even number up to 64")]
+
+
+def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
+  """The same of what the section `section` named `key` says to do when something goes wrong."""
+  return [
+    (section.on_damage in ("stop", "previous"), f'{key}.on_damage={section.on_damage!r}; known: "stop", "previous"'),
+  ]
 
 
 def schedule_needs(optim, steps: int, key: str, steps_key: str) -> list[tuple[bool, str]]:
@@ -128,6 +149,7 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
+    *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),
   ]

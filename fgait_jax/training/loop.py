@@ -21,9 +21,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fgait_jax.errors import DataError, NonFiniteLoss
+from fgait_jax.errors import CheckpointError, DamagedCheckpoint, DataError, NonFiniteLoss
 from fgait_jax.parallel import hosts
-from fgait_jax.training import checkpoints
+from fgait_jax.training import checkpoints, folders
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
 from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
 
@@ -37,6 +37,7 @@ class Limits:
   log_every: int
   save_every: int
   keep: int  # newest checkpoints kept
+  on_damage: str  # of the newest checkpoint: "stop", or go on from the "previous" one
   profile_at: int = -1
 
 
@@ -50,6 +51,7 @@ class Training(Protocol):
   clips: int  # in a batch
   evaluators: Sequence  # each with `name`, `due(step)` and `run(network, step, between) -> {name: value}`
   evaluations_may_fail: bool  # said and left out, or raised
+  section: str  # of the configuration that holds the keys of `limits`, such as "config.train"
 
   def begin(self) -> Any:
     """The state before the first step; may add to `meta`."""
@@ -90,37 +92,39 @@ class Training(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ended:
-  """How `run` left a training. `evaluations` are all so far; `complete` says that nothing is left to do."""
+  """How `run` left a training. `evaluations` are all so far; `complete` says that nothing is left to do, `stopped` by
+  which signal it was asked to stop, "" for none: it may have come when all was done."""
 
   state: Any
   step: int
   evaluations: list[dict]
   complete: bool
+  stopped: str
 
 
 def run(training: Training, workdir: pathlib.Path) -> Ended:
   """Trains from the newest checkpoint in `workdir`, or from the start.
 
-  SIGTERM and SIGINT save and return. Raises `CheckpointError` before the first step where the folder holds another
-  run; `NonFiniteLoss` at a step whose loss is not a number and `DataError` at one whose batch cannot be read, both with
-  the state before it saved.
+  SIGTERM and SIGINT save and return. Raises `RunError` where another run writes there, and `CheckpointError` where the
+  folder holds another run or a damaged checkpoint, before the first step; `NonFiniteLoss` at a step whose loss is not a
+  number and `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
+  with folders.locked(workdir), Stop() as asked:
+    ended = train(training, workdir, asked)
+    stopped = asked.heard()
+    if stopped and ended.complete:
+      print(f"{stopped} came when all was done; it is saved in {workdir}, and the same command goes on from there")
+  return dataclasses.replace(ended, stopped=stopped)
+
+
+def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
+  """`run` in a folder that is locked, with what was saved last on disk when it returns."""
   limits, meta, evaluations = training.limits, training.meta, []
-  with (
-    checkpoints.Checkpoints(workdir, keep=limits.keep, best=lambda: training.best(evaluations)) as saved,
-    Stop() as asked,
-  ):
+  with checkpoints.Checkpoints(workdir, keep=limits.keep, best=lambda: training.best(evaluations)) as saved:
     # Where to begin.
-    start = saved.latest() or 0
-    if saved.latest() is None:
-      state = training.begin()
-    else:
-      before = saved.meta(start)
-      checkpoints.check_restart(saved.folder, before, meta)
-      meta |= {name: before[name] for name in ("run", "data", "people", "started_from") if name in before}
-      state = saved.restore(start, training.target)
+    start, state, remarks = restored(training, saved)
     if hosts.is_first():
-      (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
+      folders.write_text(workdir / "config.json", json.dumps(meta["config"], indent=2) + "\n")
     stop = max(limits.stop, start)
 
     sums, pending, clock = Sums(), None, Clock()
@@ -129,7 +133,7 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
       Writer(workdir, start=start) as writer, Display(start=start, steps=limits.end) as display,
       Profiler(workdir, start=limits.profile_at) as profiler,
     ):
-      for line in opening(training, state, workdir, start):
+      for line in (*opening(training, state, workdir, start), *remarks, *writer.remarks):
         display.say(line)
 
       # Only process 0 has read the file, and all must enter an evaluation or none.
@@ -194,7 +198,32 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
       left = asked_now and evaluators_left
       complete = enough or (step == limits.end and training.is_whole(state) and not left)
       display.say(closing(asked, step, limits.end, saved.folder, complete=complete))
-  return Ended(state=state, step=step, evaluations=evaluations, complete=complete)
+  return Ended(state=state, step=step, evaluations=evaluations, complete=complete, stopped=asked.name)
+
+
+def restored(training: Training, saved: checkpoints.Checkpoints) -> tuple[int, Any, list[str]]:
+  """(step, state, remarks) of the newest checkpoint, or of the start; `training.meta` becomes that of the run.
+
+  One that is damaged is moved aside for the one before where `limits.on_damage` says so, else it is raised.
+  """
+  steps, remarks = saved.steps(), []
+  for step in reversed(steps):
+    try:
+      before = saved.meta(step)
+      checkpoints.check_restart(saved.folder, before, training.meta)
+      state = saved.restore(step, training.target)
+    except DamagedCheckpoint as error:
+      if training.limits.on_damage != "previous":
+        others = f"; sound or not, there are those of steps {steps[:-1]}" if steps[1:] else "; there is no other"
+        raise DamagedCheckpoint(f"{error}{others}. To go on from the newest sound one, give the same command with"
+                                f" --{training.section}.on_damage=previous") from error
+      remarks.append(f"passed over {error}; now in {saved.set_aside(step)}")
+    else:
+      training.meta.update({n: before[n] for n in ("run", "data", "people", "started_from") if n in before})
+      return step, state, remarks
+  if remarks:
+    raise CheckpointError("\n".join([*remarks, f"{saved.folder} holds no other; begin anew in another folder"]))
+  return 0, training.begin(), []
 
 
 def evaluate(

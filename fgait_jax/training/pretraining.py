@@ -55,7 +55,8 @@ def run(
     meta=checkpoints.new_meta(config, hashes, checkpoints.people_of(met)),
     limits=loop.Limits(
       end=train.steps, stop=train.steps if train.stop_at < 0 else train.stop_at, log_every=train.log_every,
-      save_every=train.save_every, keep=train.keep, profile_at=train.profile_at,
+      save_every=train.save_every, keep=train.keep, on_damage=train.on_damage,
+      profile_at=train.profile_at,
     ),
   )
   return loop.run(training, workdir).state
@@ -78,6 +79,7 @@ class Pretraining:
   limits: loop.Limits
 
   evaluations_may_fail = True
+  section = "config.train"
 
   @property
   def clips(self) -> int:

@@ -51,6 +51,10 @@ class Stop:
       self.name = self.name or "a signal to another process"
     return self._decided
 
+  def heard(self) -> str:
+    """By which signal any process was asked to stop, "" for none; all must call it together, and wait."""
+    return hosts.first_message(self.name)
+
   def check(self) -> None:
     """Raises `Stopped` where the run is to stop; all processes must call it together."""
     if self.now():
