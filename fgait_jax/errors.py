@@ -28,5 +28,5 @@ class RunError(FgaitError):
   """A run's folder that is in use or cannot be written; names the folder or file."""
 
 
-class NonFiniteLoss(FgaitError):
-  """Training met a loss that is not a number; names the step and the sequences of its batch."""
+class BadBatch(FgaitError):
+  """Training met a loss that is not a number, or far above those before; names the step and the sequences."""

@@ -2,6 +2,8 @@
 
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first --config.data.batch_size=64
 
+  python run_pretrain.py --replay=runs/first/bad_batches/123.json   runs a batch that stopped a run again, alone
+
 The same command again continues a run that was stopped. Several processes: --distributed where SLURM, Open MPI or a
 cloud TPU says who they are, or --coordinator=host:port --processes=N --process=I on each. Where the package is
 installed this program is `fgait-pretrain`, and configs/NAME.py the package's own where the current folder has none.
@@ -21,7 +23,12 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the other processes 
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, with --processes and --process")
 PROCESSES = flags.DEFINE_integer("processes", 0, "number of processes")
 PROCESS = flags.DEFINE_integer("process", -1, "number of this process, from 0")
-flags.mark_flags_as_required(["config", "workdir"])
+REPLAY = flags.DEFINE_string("replay", None, "file in bad_batches/ of a run: says what that batch holds and gives")
+
+
+@flags.multi_flags_validator(["config", "workdir", "replay"], message="give --config=FILE and --workdir=FOLDER")
+def _all_given(values) -> bool:
+  return values["replay"] is not None or None not in (values["config"], values["workdir"])
 
 
 def main(_):
@@ -34,6 +41,9 @@ def main(_):
     hosts.initialize(
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value
     )
+    if REPLAY.value is not None:
+      print(*pretraining.replay(REPLAY.value), sep="\n")
+      return
     config = CONFIG.value
     pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
   except FgaitError as error:

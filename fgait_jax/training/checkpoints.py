@@ -119,9 +119,7 @@ class Checkpoints:
 
   def restore(self, step: int, target):
     """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
-    integrity.check_sums(self.folder / str(step), "state")
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-    return _read(self.folder / str(step), lambda: self.manager.restore(step, args=args))["state"]
+    return read_state(self.folder, step, target)
 
   def _write_sums(self) -> None:
     """Called by Orbax, in its own thread, when all is written and the folder is still called unfinished."""
@@ -131,7 +129,7 @@ class Checkpoints:
   def _check_own(self) -> None:
     words = ""
     if hosts.is_first():
-      strange = sorted({int(p.name) for p in self.folder.iterdir() if p.name.isdigit()} - self._own)
+      strange = sorted(set(steps_in(self.folder)) - self._own)
       if strange:
         words = (f"{self.folder} holds step {strange[0]}, which this run has not written: another run writes there, and"
                  " this one ends here. Its own checkpoints are as they were; stop the other, or give another --workdir")
@@ -148,6 +146,17 @@ class Checkpoints:
         f"cannot write to {self.folder}: {reason}. Free some space or mend the file system; the same command then goes"
         " on from the newest complete checkpoint"
       ) from error
+
+
+def steps_in(folder: pathlib.Path) -> list[int]:
+  """Steps of the complete checkpoints in a folder of them, in order."""
+  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def read_state(folder: pathlib.Path, step: int, target):
+  """`Checkpoints.restore`, of a folder in which a run may be writing."""
+  integrity.check_sums(folder / str(step), "state")
+  return _read(folder / str(step), lambda: _restore(folder, step, state=ocp.args.StandardRestore(target)))["state"]
 
 
 def _items(step: int, state, meta: dict):
@@ -305,7 +314,7 @@ def load_network(
     if trained:
       integrity.check_sums(folder / str(step), "state")
   except DamagedCheckpoint as error:
-    others = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit() and p.name != str(step))
+    others = [other for other in steps_in(folder) if other != step]
     raise DamagedCheckpoint(f"{error}. " + (f"{folder} also has the steps {others}; name one of these folders" if others
                             else "There is no other beside it; train or import it again")) from error
   if lacking := configuration.lacking(meta["config"]):
@@ -366,10 +375,9 @@ def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   if path.name.isdigit() and (path / "state").exists():
     return path.parent, int(path.name)
   folder = path / FOLDER if (path / FOLDER).is_dir() else path
-  steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-  if not steps:
+  if not (steps := steps_in(folder)):
     raise CheckpointError(f"{path} holds no checkpoint yet; a run writes its first at config.train.save_every")
-  return folder, max(steps)
+  return folder, steps[-1]
 
 
 def _read(folder: pathlib.Path, read):

@@ -20,7 +20,10 @@ FREE = (
   "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
   "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
-  "fine_tune.workers", "fine_tune.prefetch", "train.on_damage", "fine_tune.on_damage",
+  "fine_tune.workers", "fine_tune.prefetch",
+  # Nothing, until something goes wrong; a run that a bad batch has stopped may go on without it.
+  *(f"{section}.{key}" for section in ("train", "fine_tune") for key in (
+    "on_damage", "on_nonfinite", "skip_at_most", "spike")),
 )
 
 
@@ -92,6 +95,9 @@ def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
   """The same of what the section `section` named `key` says to do when something goes wrong."""
   return [
     (section.on_damage in ("stop", "previous"), f'{key}.on_damage={section.on_damage!r}; known: "stop", "previous"'),
+    (section.on_nonfinite in ("stop", "skip"), f'{key}.on_nonfinite={section.on_nonfinite!r}; known: "stop", "skip"'),
+    (section.skip_at_most > 0, f"{key}.skip_at_most={section.skip_at_most} must be at least 1"),
+    (section.spike == 0 or section.spike > 1, f"{key}.spike={section.spike} must be above 1, or 0 for no such limit"),
   ]
 
 

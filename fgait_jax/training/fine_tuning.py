@@ -207,13 +207,13 @@ class FineTuning:
 
   def advice(self, saved: checkpoints.Checkpoints) -> str:
     return (f"start anew, with another --out or without {saved.folder.parent}, at a lower"
-            " config.fine_tune.optim.peak_rate")
+            " config.fine_tune.optim.peak_rate.")
 
 
 def _curve(folder: pathlib.Path) -> list[dict]:
   """What a run has logged about learning, one line a step."""
   lines: dict[int, dict] = {}
-  for line in read_lines(folder):
+  for line in (line for line in read_lines(folder) if line["kind"] in ("train", "evaluate")):
     values: dict[str, Any] = {name: value for name, value in line.items() if name not in ("kind", *MACHINE)}
     lines.setdefault(line["step"], {}).update(values)
   return [lines[step] for step in sorted(lines)]

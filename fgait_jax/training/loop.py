@@ -21,9 +21,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fgait_jax.errors import CheckpointError, DamagedCheckpoint, DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, DamagedCheckpoint, DataError
 from fgait_jax.parallel import hosts
-from fgait_jax.training import checkpoints, folders
+from fgait_jax.training import bad_batches, checkpoints, folders
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
 from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
 
@@ -106,8 +106,8 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
   """Trains from the newest checkpoint in `workdir`, or from the start.
 
   SIGTERM and SIGINT save and return. Raises `RunError` where another run writes there, and `CheckpointError` where the
-  folder holds another run or a damaged checkpoint, before the first step; `NonFiniteLoss` at a step whose loss is not a
-  number and `DataError` at one whose batch cannot be read, both with the state before it saved.
+  folder holds another run or a damaged checkpoint, before the first step; `BadBatch` at a step whose loss is bad,
+  unless it is skipped, and `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
   with folders.locked(workdir), Stop() as asked:
     ended = train(training, workdir, asked)
@@ -150,7 +150,7 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
-          pending = collect_metrics(pending, sums, state, saved, training, reading)
+          pending = collect_metrics(pending, sums, state, saved, training, reading, writer, display)
 
         # Log.
         if log_due:
@@ -185,13 +185,13 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
         with clock.waiting():
           host_batch = reading.next()
         if reading.error and alone():  # no other process waits for this step
-          collect_metrics(pending, sums, state, saved, training, reading)
+          collect_metrics(pending, sums, state, saved, training, reading, writer, display)
           end_unread(reading, step, state, saved, meta)
         batch = hosts.to_global({name: host_batch[name] for name in (*reading.blank, "readable")}, training.mesh)
         profiler.at(step)
         with clock.stepping(compiles=step == start):
           state, metrics = training.step(state, batch, np.int32(step))
-          collect_metrics(pending, sums, state, saved, training, reading)
+          collect_metrics(pending, sums, state, saved, training, reading, writer, display)
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
@@ -267,11 +267,14 @@ def end_unread(reading: Reading, step: int, state, saved, meta) -> None:
   ) from reading.error
 
 
-def collect_metrics(pending, sums: Sums, state, saved, training: Training, reading: Reading) -> None:
+def collect_metrics(
+  pending, sums: Sums, state, saved, training: Training, reading: Reading, writer: Writer, display: Display
+) -> None:
   """Waits for the metrics of one step and adds them; raises `DataError` if its batch could not be read by every
-  process, and `NonFiniteLoss` if they are not numbers.
+  process, and `BadBatch` if its loss is bad and it was not skipped.
 
-  The state never took that step (see `training.step`): it is saved as it was before it.
+  The state never took that step (see `training.step`): it is saved as it was before it. Which batch it was is written
+  to a file in either case.
   """
   if pending is None:
     return
@@ -279,15 +282,25 @@ def collect_metrics(pending, sums: Sums, state, saved, training: Training, readi
   metrics = jax.device_get(metrics)
   if not metrics.pop("readable")[0]:
     end_unread(reading, step, state, saved, training.meta)
-  if metrics.pop("finite")[0]:
+  finite, spike, skipped = (bool(metrics.pop(name)[0]) for name in ("finite", "spike", "skipped"))
+  if finite and not spike:
     sums.add(metrics)
     return
-  saved.save(step, state, training.meta)
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
-  raise NonFiniteLoss(
-    f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
-    f" step {step} in {saved.folder}. Its sequences: {', '.join(training.sequences(host_batch))}. Look at these"
-    f" sequences first; else {training.advice(saved)}"
+  what = f"loss {loss:g} with gradient norm {norm:g} at step {step}, in batch number {step}"
+  if finite:
+    what += f", is above {training.section}.spike times the median of those before"
+  values, sequences = {"loss": loss, "gradient_norm": norm}, training.sequences(host_batch)
+  file = bad_batches.write(saved.folder.parent, step, values, sequences, training.meta)
+  if skipped:
+    writer.write(step, "skipped", values)
+    display.say(f"skipped: {what}; {file} says which sequences it holds")
+    return
+  saved.save(step, state, training.meta)
+  raise BadBatch(
+    f"{what}. The state before it is saved as step {step} in {saved.folder}. Its sequences:"
+    f" {', '.join(sequences)}. Look at these first ({file}); else {training.advice(saved)} The same"
+    f" command with --{training.section}.on_nonfinite=skip goes on without such batches, skip_at_most in a row."
   )
 
 

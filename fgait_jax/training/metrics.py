@@ -1,8 +1,8 @@
 """Where numbers of a run go: JSON lines, TensorBoard event files, and the console with its progress bar.
 
 A line of `metrics.jsonl` is {"step": batches used so far, "kind": "train" or "evaluate", name: value, ...}, or of the
-kind "failed" with the "error" of an evaluation. Only process 0 writes. After a restart, lines of steps after the
-checkpoint are dropped: they will come again.
+kind "skipped" with the loss of a batch that was left out, or "failed" with the "error" of an evaluation. Only process 0
+writes. After a restart, lines of steps after the checkpoint are dropped: they will come again.
 """
 
 import contextlib
@@ -23,7 +23,8 @@ from tensorboardX.summary import scalar
 from fgait_jax.training import folders
 
 LINES = "metrics.jsonl"
-_VALUES = {"train": (int, float, type(None)), "evaluate": (int, float, type(None)), "failed": str}  # of a kind of line
+_NUMBER = (int, float, type(None))
+_VALUES = {"train": _NUMBER, "evaluate": _NUMBER, "skipped": _NUMBER, "failed": str}  # of a kind of line
 # Names in a line that say something of the machine, and not of what is learnt.
 MACHINE = ("seconds_per_step", "clips_per_second", "waiting_share", "host_peak_bytes", "device_peak_bytes")
 

@@ -10,7 +10,7 @@ import pytest
 from configs import pretrain
 from fgait_jax import defaults
 from fgait_jax.data.subset import Subset
-from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, ConfigError, DataError
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, fine_tuning, supervised
 from fgait_jax.training import state as states
@@ -242,7 +242,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_state_before(fit, fitter
     return step(state, batch, number, *rest)
 
   monkeypatch.setattr(fitter, "step", breaking)
-  with pytest.raises(NonFiniteLoss) as raised:
+  with pytest.raises(BadBatch) as raised:
     fit(tmp_path)
   message = str(raised.value)
   for words in ("loss nan", "at step 3", f"saved as step 3 in {tmp_path}/checkpoints", "config.fine_tune.optim"):

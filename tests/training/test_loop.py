@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, ConfigError, DataError
 from fgait_jax.training import loop, pretraining
 from fgait_jax.training.metrics import read_lines
 
@@ -214,7 +214,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
     return train_step
 
   monkeypatch.setattr(pretraining, "pretraining_step", breaking)
-  with pytest.raises(NonFiniteLoss) as raised:
+  with pytest.raises(BadBatch) as raised:
     run(configure(train__save_every=100), tmp_path)
   message = str(raised.value)
   for words in (
