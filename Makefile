@@ -6,7 +6,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 OUT    ?= runs/first
 
-.PHONY: pretrain test test-slow lint clean
+.PHONY: pretrain test test-slow test-faults lint clean
 .DELETE_ON_ERROR:
 
 pretrain: $(VENV)/.runtime
@@ -24,7 +24,10 @@ test: $(VENV)/.dev
 	$(RUN) -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.dev
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --ignore=tests/faults
+
+test-faults: $(VENV)/.dev
+	$(RUN) -m pytest tests/faults
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

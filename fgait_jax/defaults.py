@@ -177,6 +177,8 @@ def train() -> ConfigDict:
   c.log_every = 10  # steps between metric lines
   c.save_every = 500  # steps between checkpoints
   c.keep = 3  # newest checkpoints kept
+  c.keep_every = 0  # steps; checkpoints at multiples of it are kept too, a multiple of save_every; 0: none
+  c.keep_best = ""  # logged evaluation, as "walkers/mean/rank1", whose highest ("-...": lowest) is kept too; "": none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
   _mishaps(c)
@@ -190,6 +192,8 @@ def _mishaps(c: ConfigDict) -> None:
   c.skip_at_most = 10  # batches in a row that are skipped; the next one stops the run
   c.spike = 0.0  # a loss above this times the median of the last 64 is a spike; 0: none is
   c.on_damage = "stop"  # where the newest checkpoint is damaged: "stop" and say so, or go on from the "previous" one
+  c.watchdog = 30.0  # minutes without a step after which the stacks of all threads are printed; 0: never
+  c.watchdog_stops = False  # then also save and end, where the data are what hangs
 
 
 def training_eval(name: str) -> ConfigDict:

@@ -28,5 +28,9 @@ class RunError(FgaitError):
   """A run's folder that is in use or cannot be written; names the folder or file."""
 
 
+class ReaderHangs(DataError):
+  """The data came no more; what reads them cannot be ended."""
+
+
 class BadBatch(FgaitError):
   """Training met a loss that is not a number, or far above those before; names the step and the sequences."""

@@ -9,13 +9,14 @@ cloud TPU says who they are, or --coordinator=host:port --processes=N --process=
 installed this program is `fgait-pretrain`, and configs/NAME.py the package's own where the current folder has none.
 """
 
+import os
 import sys
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from fgait_jax.commands import start
-from fgait_jax.errors import FgaitError
+from fgait_jax.errors import FgaitError, ReaderHangs
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/pretrain.py:tiny")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, config.json")
@@ -47,6 +48,9 @@ def main(_):
     config = CONFIG.value
     pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
   except FgaitError as error:
+    if isinstance(error.__cause__, ReaderHangs):  # Python would wait for its threads, too
+      print(f"error: {error}", file=sys.stderr, flush=True)
+      os._exit(1)
     sys.exit(f"error: {error}")
 
 

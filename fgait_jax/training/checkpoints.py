@@ -42,13 +42,15 @@ _ITEMS = ("state", "meta")
 
 
 class Checkpoints:
-  """The checkpoints of one run; keeps the newest `keep`, and that of step `best()`, asked whenever one is saved. The
-  end of a `with` waits for what is being written.
+  """The checkpoints of one run; keeps the newest `keep`, those of multiples of `every` (0: none), and that of step
+  `best()`, asked whenever one is saved. The end of a `with` waits for what is being written.
 
   A write that fails raises `CheckpointError`: at the next `check` or `save`, or at the end of the `with`.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, *, keep: int, best: Callable[[], int | None] = lambda: None):
+  def __init__(
+    self, workdir: str | pathlib.Path, *, keep: int, every: int = 0, best: Callable[[], int | None] = lambda: None
+  ):
     self.folder = local_path(workdir, "the run's folder") / FOLDER
     self._writing = -1
     with folders.noted(self.folder):
@@ -57,7 +59,7 @@ class Checkpoints:
         _finish_replacing(self.folder)
     hosts.agree("")
     options = ocp.CheckpointManagerOptions(
-      preservation_policy=_NewestAndBest(keep, best), enable_async_checkpointing=True, cleanup_tmp_directories=True,
+      preservation_policy=_Preserved(keep, every, best), enable_async_checkpointing=True, cleanup_tmp_directories=True,
       async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
     )
     self.manager = ocp.CheckpointManager(self.folder, options=options)
@@ -185,16 +187,20 @@ def _finish_replacing(folder: pathlib.Path) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _NewestAndBest:
+class _Preserved:
   """Orbax's question which checkpoints, oldest first, not to delete."""
 
   keep: int
+  every: int
   best: Callable[[], int | None]
 
   def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
     del context
-    best = self.best()
-    return [step.step == best or place >= len(checkpoints) - self.keep for place, step in enumerate(checkpoints)]
+    kept, best = {point.step for point in checkpoints[-self.keep :]}, self.best()
+    return [
+      point.step in kept or point.step == best or bool(self.every and point.step % self.every == 0)
+      for point in checkpoints
+    ]
 
 
 def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[str]]) -> dict:

@@ -21,9 +21,10 @@ FREE = (
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
   "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
   "fine_tune.workers", "fine_tune.prefetch",
+  "train.keep_every", "train.keep_best",
   # Nothing, until something goes wrong; a run that a bad batch has stopped may go on without it.
   *(f"{section}.{key}" for section in ("train", "fine_tune") for key in (
-    "on_damage", "on_nonfinite", "skip_at_most", "spike")),
+    "on_damage", "on_nonfinite", "skip_at_most", "spike", "watchdog", "watchdog_stops")),
 )
 
 
@@ -98,6 +99,7 @@ def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
     (section.on_nonfinite in ("stop", "skip"), f'{key}.on_nonfinite={section.on_nonfinite!r}; known: "stop", "skip"'),
     (section.skip_at_most > 0, f"{key}.skip_at_most={section.skip_at_most} must be at least 1"),
     (section.spike == 0 or section.spike > 1, f"{key}.spike={section.spike} must be above 1, or 0 for no such limit"),
+    (section.watchdog >= 0, f"{key}.watchdog={section.watchdog} minutes must be above 0, or 0 for never"),
   ]
 
 
@@ -155,6 +157,13 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
+    (train.keep_every >= 0 and train.keep_every % train.save_every == 0,
+     f"config.train.keep_every={train.keep_every} must be a multiple of config.train.save_every={train.save_every}, or"
+     " 0 to keep none for this reason"),
+    *((every.every % train.save_every == 0,
+       f"config.train.keep_best={train.keep_best}: config.evals.{name}.every={every.every} must be a multiple of"
+       f" config.train.save_every={train.save_every}, or what is evaluated is not saved")
+      for name, every in config.evals.items() if name == train.keep_best.removeprefix("-").partition("/")[0]),
     *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),

@@ -94,7 +94,8 @@ class Fitter:
       fitter=self, split=split, labels=labels, factor=factor, meta=self._meta(split, factor, end),
       evaluators=[] if score is None else [Validation(score=score, every=self.settings.validate_every, last=end)],
       limits=loop.Limits(end=end, stop=end, log_every=self.settings.log_every, save_every=self.settings.validate_every,
-                         keep=1, on_damage=self.settings.on_damage))
+                         keep=1, keep_every=0, on_damage=self.settings.on_damage, watchdog=self.settings.watchdog,
+                         watchdog_stops=self.settings.watchdog_stops))
     ended = loop.run(training, folder)
     if ended.stopped or not ended.complete:
       raise Stopped
@@ -188,6 +189,9 @@ class FineTuning:
     """The earliest step of the highest score, None before the first."""
     scored = [line for line in evaluations if line.get("validation") is not None]  # a file of lines can lose any
     return max(scored, key=lambda line: line["validation"])["step"] if scored else None
+
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    return []
 
   def has_enough(self, evaluations: list[dict]) -> bool:
     """Whether `patience` validations have come since the best one."""

@@ -25,7 +25,7 @@ from fgait_jax.errors import BadBatch, CheckpointError, DamagedCheckpoint, DataE
 from fgait_jax.parallel import hosts
 from fgait_jax.training import bad_batches, checkpoints, folders
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
-from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
+from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped, Watchdog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,10 @@ class Limits:
   log_every: int
   save_every: int
   keep: int  # newest checkpoints kept
+  keep_every: int  # and those of its multiples; 0 none of them
   on_damage: str  # of the newest checkpoint: "stop", or go on from the "previous" one
+  watchdog: float  # minutes without a step after which all stacks are printed; 0 never
+  watchdog_stops: bool  # and the run saves and ends
   profile_at: int = -1
 
 
@@ -80,6 +83,9 @@ class Training(Protocol):
   def best(self, evaluations: list[dict]) -> int | None:
     """The step whose checkpoint is kept, beside the newest, given the evaluations so far: {"step", name: value}."""
 
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    """What to say of the last of the evaluations so far, in the light of those before."""
+
   def has_enough(self, evaluations: list[dict]) -> bool:
     """Whether to end before the last step, given the same."""
 
@@ -109,7 +115,8 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
   folder holds another run or a damaged checkpoint, before the first step; `BadBatch` at a step whose loss is bad,
   unless it is skipped, and `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
-  with folders.locked(workdir), Stop() as asked:
+  watchdog = Watchdog(minutes=training.limits.watchdog, stops=training.limits.watchdog_stops)
+  with folders.locked(workdir), watchdog, Stop(watchdog) as asked:
     ended = train(training, workdir, asked)
     stopped = asked.heard()
     if stopped and ended.complete:
@@ -120,7 +127,9 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
 def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
   """`run` in a folder that is locked, with what was saved last on disk when it returns."""
   limits, meta, evaluations = training.limits, training.meta, []
-  with checkpoints.Checkpoints(workdir, keep=limits.keep, best=lambda: training.best(evaluations)) as saved:
+  with checkpoints.Checkpoints(
+    workdir, keep=limits.keep, every=limits.keep_every, best=lambda: training.best(evaluations)
+  ) as saved:
     # Where to begin.
     start, state, remarks = restored(training, saved)
     if hosts.is_first():
@@ -129,7 +138,7 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
 
     sums, pending, clock = Sums(), None, Clock()
     with (
-      Reading(training.batches(start, stop), blank=training.blank()) as reading,
+      Reading(training.batches(start, stop), blank=training.blank(), watchdog=asked.watchdog) as reading,
       Writer(workdir, start=start) as writer, Display(start=start, steps=limits.end) as display,
       Profiler(workdir, start=limits.profile_at) as profiler,
     ):
@@ -171,8 +180,10 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
 
         # Evaluate: the network, as it would be loaded from a checkpoint of this step.
         with clock.away():
-          if evaluators_due:
-            evaluations += evaluate(training, evaluators_due, state, step, asked, writer, display)
+          found = evaluate(training, evaluators_due, state, step, asked, writer, display) if evaluators_due else []
+          evaluations += found
+          for line in training.remarks(evaluations) if found else ():
+            display.say(line)
         if evaluators_due and asked.now():
           continue  # log and save this step, unless it has been
 

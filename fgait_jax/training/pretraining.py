@@ -18,7 +18,7 @@ from fgait_jax.errors import ConfigError, DataError, FgaitError
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.paths import local_path
-from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, preflight
+from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, preflight, watch
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import Display
 from fgait_jax.training.pretrained import Pretrained
@@ -73,8 +73,8 @@ def prepare(
     meta=checkpoints.new_meta(config, hashes, checkpoints.people_of(met)),
     limits=loop.Limits(
       end=train.steps, stop=train.steps if train.stop_at < 0 else train.stop_at, log_every=train.log_every,
-      save_every=train.save_every, keep=train.keep, on_damage=train.on_damage,
-      profile_at=train.profile_at,
+      save_every=train.save_every, keep=train.keep, keep_every=train.keep_every, on_damage=train.on_damage,
+      watchdog=train.watchdog, watchdog_stops=train.watchdog_stops, profile_at=train.profile_at,
     ),
   )
 
@@ -129,8 +129,16 @@ class Pretraining:
       identity=f"{self.meta['run']}-{step}-teacher", mesh=self.mesh,
     )
 
-  def best(self, evaluations: list[dict]) -> None:
-    return None
+  def best(self, evaluations: list[dict]) -> int | None:
+    """The earliest step at which `train.keep_best` was highest, or with a "-" before it lowest."""
+    name = self.config.train.keep_best.removeprefix("-")
+    sign = -1 if name != self.config.train.keep_best else 1
+    scored = [line for line in evaluations if line.get(name) is not None]
+    return max(scored, key=lambda line: sign * line[name])["step"] if scored else None
+
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    watch.check_best(evaluations, self.config.train.keep_best)
+    return watch.collapse(evaluations)
 
   def has_enough(self, evaluations: list[dict]) -> bool:
     return False
@@ -149,7 +157,7 @@ class Pretraining:
     display.say(f"learning the discriminant from {len(numbers) * self.clips:,} clips")
     stream = batches(closing, self.closing_splits, start=numbers.start, stop=numbers.stop)
     try:
-      with Reading(stream, blank=blank(closing)) as reading:
+      with Reading(stream, blank=blank(closing), watchdog=asked.watchdog) as reading:
         found = discriminant.learn(
           config, self.graph, state["teacher"], reading, numbers=numbers, mesh=self.mesh, between=asked.check
         )
