@@ -57,7 +57,7 @@ class Checkpoints:
       self.folder.mkdir(parents=True, exist_ok=True)
       if hosts.is_first():
         _finish_replacing(self.folder)
-    hosts.agree("")
+    hosts.meet()
     options = ocp.CheckpointManagerOptions(
       preservation_policy=_Preserved(keep, every, best), enable_async_checkpointing=True, cleanup_tmp_directories=True,
       async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
@@ -97,7 +97,7 @@ class Checkpoints:
         with folders.noted(self.folder):
           folders.put(beside / str(step), self.folder / str(step))
           shutil.rmtree(beside.parent)
-      hosts.agree("")
+      hosts.meet()
 
   def check(self) -> None:
     """Raises `CheckpointError` if what was being written could not be."""
@@ -111,7 +111,7 @@ class Checkpoints:
         place.parent.mkdir(exist_ok=True)
         shutil.rmtree(place, ignore_errors=True)
         (self.folder / str(step)).rename(place)
-    hosts.agree("")
+    hosts.meet()
     self.manager.reload()
     return place
 
@@ -171,7 +171,7 @@ def save_beside(folder: pathlib.Path, step: int, state, meta: dict) -> pathlib.P
   half = folder / UNFINISHED
   if hosts.is_first():
     shutil.rmtree(half, ignore_errors=True)
-  hosts.agree("")
+  hosts.meet()
   with Checkpoints(half, keep=1) as saved:
     saved.save(step, state, meta)
   return half / FOLDER

@@ -127,6 +127,8 @@ def check(config, mesh: Mesh) -> None:
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, config.student.crop_list)
   slot = backbone.size(config.model.variant).frames_per_token
+  best = train.keep_best.removeprefix("-").partition("/")[0]
+  every = config.evals[best].every if best in config.evals else 0
   needs = [
     (len(data.sets) > 0,
      "config.data.sets is empty; name what to pretrain on, as in --config.data.sets=walkers,kth"),
@@ -160,10 +162,9 @@ def check(config, mesh: Mesh) -> None:
     (train.keep_every >= 0 and train.keep_every % train.save_every == 0,
      f"config.train.keep_every={train.keep_every} must be a multiple of config.train.save_every={train.save_every}, or"
      " 0 to keep none for this reason"),
-    *((every.every % train.save_every == 0,
-       f"config.train.keep_best={train.keep_best}: config.evals.{name}.every={every.every} must be a multiple of"
-       f" config.train.save_every={train.save_every}, or what is evaluated is not saved")
-      for name, every in config.evals.items() if name == train.keep_best.removeprefix("-").partition("/")[0]),
+    (not train.keep_best or (every > 0 and every % train.save_every == 0),
+     f"config.train.keep_best={train.keep_best}: config.evals.{best}.every={every} must be a multiple of"
+     f" config.train.save_every={train.save_every}, above 0, or what is evaluated is not saved"),
     *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),
