@@ -10,7 +10,7 @@ import numpy as np
 
 from fgait_jax.errors import CheckpointError, DataError
 from fgait_jax.parallel import hosts
-from fgait_jax.training import checkpoints, folders
+from fgait_jax.training import checkpoints, folders, stored
 
 FOLDER = "bad_batches"
 
@@ -45,11 +45,11 @@ def replay(training, workdir: pathlib.Path, number: int) -> list[str]:
   """Takes step `number` of `training` once more, on the newest checkpoint in `workdir` that is not after it, and
   returns lines that say what came of it. Only reads. Raises `CheckpointError` where none is that old."""
   folder = workdir / checkpoints.FOLDER
-  steps = [step for step in checkpoints.steps_in(folder) if step <= number]
+  steps = [step for step in stored.steps_in(folder) if step <= number]
   if not steps:
     raise CheckpointError(f"{folder} holds no checkpoint of step {number} or before, to use batch {number} on; it has"
-                          f" {checkpoints.steps_in(folder) or 'none'}")
-  state = checkpoints.read_state(folder, steps[-1], training.target)
+                          f" {stored.steps_in(folder) or 'none'}")
+  state = stored.read_state(folder, steps[-1], training.target)
   stream = training.batches(number, number + 1)
   try:
     host_batch = next(stream)

@@ -30,11 +30,10 @@ from fgait_jax.errors import CheckpointError, DamagedCheckpoint, FgaitError
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel import mesh as meshes
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration, folders, integrity
+from fgait_jax.training import configuration, folders, stored
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
-FORMAT = 3
 FOLDER = "checkpoints"
 UNFINISHED = "unfinished"  # beside it: what is written to take the place of a checkpoint
 DAMAGED = "damaged"  # beside it: checkpoints that were passed over
@@ -117,21 +116,21 @@ class Checkpoints:
 
   def meta(self, step: int) -> dict:
     """The JSON beside the state at `step`."""
-    return read_meta(self.folder, step)
+    return stored.read_meta(self.folder, step)
 
   def restore(self, step: int, target):
     """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
-    return read_state(self.folder, step, target)
+    return stored.read_state(self.folder, step, target)
 
   def _write_sums(self) -> None:
     """Called by Orbax, in its own thread, when all is written and the folder is still called unfinished."""
     folder = self.folder / f"{self._writing}.orbax-checkpoint-tmp"
-    integrity.write_sums(folder if folder.is_dir() else self.folder / str(self._writing), _ITEMS)
+    stored.write_sums(folder if folder.is_dir() else self.folder / str(self._writing), _ITEMS)
 
   def _check_own(self) -> None:
     words = ""
     if hosts.is_first():
-      strange = sorted(set(steps_in(self.folder)) - self._own)
+      strange = sorted(set(stored.steps_in(self.folder)) - self._own)
       if strange:
         words = (f"{self.folder} holds step {strange[0]}, which this run has not written: another run writes there, and"
                  " this one ends here. Its own checkpoints are as they were; stop the other, or give another --workdir")
@@ -148,17 +147,6 @@ class Checkpoints:
         f"cannot write to {self.folder}: {reason}. Free some space or mend the file system; the same command then goes"
         " on from the newest complete checkpoint"
       ) from error
-
-
-def steps_in(folder: pathlib.Path) -> list[int]:
-  """Steps of the complete checkpoints in a folder of them, in order."""
-  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
-
-
-def read_state(folder: pathlib.Path, step: int, target):
-  """`Checkpoints.restore`, of a folder in which a run may be writing."""
-  integrity.check_sums(folder / str(step), "state")
-  return _read(folder / str(step), lambda: _restore(folder, step, state=ocp.args.StandardRestore(target)))["state"]
 
 
 def _items(step: int, state, meta: dict):
@@ -208,7 +196,7 @@ def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[st
   `people_of` what was learnt from."""
   run = hosts.agree(uuid.uuid4().hex[:16])
   config = json.loads(json.dumps(config.to_dict()))
-  return {"format": FORMAT, "run": run, "config": config, "data": data, "people": people, "code": code_version()}
+  return {"format": stored.FORMAT, "run": run, "config": config, "data": data, "people": people, "code": code_version()}
 
 
 def people_of(splits: Iterable, before: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
@@ -229,7 +217,8 @@ def code_version() -> str:
   root = pathlib.Path(fgait_jax.__file__).parents[1]
   if not (root / ".git").exists():  # an installation may lie inside somebody else's repository
     return fgait_jax.__version__
-  git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+  # A run that is killed here must not leave the lock of the repository behind.
+  git = ["git", "--no-optional-locks", "-C", str(root), "describe", "--always", "--dirty"]
   try:
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
@@ -249,24 +238,6 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
       f"{folder} holds step {before['step']} of a run with other settings:\n  " + "\n  ".join(changed)
       + "\nSet them back to continue it, or give another --workdir (of run_eval.py: --out) to start anew."
     )
-
-
-def read_meta(folder: pathlib.Path, step: int) -> dict:
-  """The JSON of a checkpoint; raises `CheckpointError` unless it is what was written, of this format, and in form."""
-  where = folder / str(step)
-  if (summed := (where / integrity.SUMS).exists()) or not (where / "meta").is_dir():
-    integrity.check_sums(where, "meta")
-  meta = _read(where, lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
-  if isinstance(meta, dict) and meta.get("format", FORMAT) != FORMAT:
-    raise CheckpointError(f"{where} has format {meta['format']}, this code reads format {FORMAT} alone: use it with the"
-                          f" version that wrote it ({meta.get('code', 'not recorded')}), or train anew in another"
-                          " folder")
-  if not summed:
-    integrity.check_sums(where, "meta")
-  if wrong := integrity.wrong_in(meta, step):
-    raise CheckpointError(f"{where}/meta is not that of a checkpoint: {wrong}. It was not written by a run; take it"
-                          " from its source again, or train anew in another folder")
-  return meta
 
 
 def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
@@ -316,11 +287,11 @@ def load_network(
   mesh = meshes.make_mesh() if mesh is None else mesh
   folder, step = _find(local_path(path, "the checkpoint"))
   try:
-    meta = read_meta(folder, step)
+    meta = stored.read_meta(folder, step)
     if trained:
-      integrity.check_sums(folder / str(step), "state")
+      stored.check_sums(folder / str(step), "state")
   except DamagedCheckpoint as error:
-    others = [other for other in steps_in(folder) if other != step]
+    others = [other for other in stored.steps_in(folder) if other != step]
     raise DamagedCheckpoint(f"{error}. " + (f"{folder} also has the steps {others}; name one of these folders" if others
                             else "There is no other beside it; train or import it again")) from error
   if lacking := configuration.lacking(meta["config"]):
@@ -337,9 +308,9 @@ def load_network(
   identity = f"{meta['run']}-{step}-{which}"
   if trained:
     item = {"teacher": wanted} if which == "teacher" else wanted
-    weights = _read(folder / str(step), lambda: _restore(folder, step, state=ocp.args.PyTreeRestore(
+    weights = stored.restore(folder, step, state=ocp.args.PyTreeRestore(
       item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
-    )))["state"]
+    ))["state"]
     weights = weights["teacher"] if which == "teacher" else weights
     _check_whole(weights, f"{folder}/{step}", which, meta)
   else:
@@ -368,12 +339,6 @@ def _check_whole(weights, name: str, which: str, meta: dict) -> None:
   raise CheckpointError(f"{name} lacks {missing} of {len(leaves)} arrays of the {which}; {reason}")
 
 
-def _restore(folder: pathlib.Path, step: int, **items):
-  # A fresh, read-only manager each time: one that has restored an item in one way refuses another.
-  with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-    return manager.restore(step, args=ocp.args.Composite(**items))
-
-
 def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   """(folder of checkpoints, step) of a run's folder, a folder of checkpoints, or a checkpoint."""
   if not path.is_dir():
@@ -381,18 +346,6 @@ def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   if path.name.isdigit() and (path / "state").exists():
     return path.parent, int(path.name)
   folder = path / FOLDER if (path / FOLDER).is_dir() else path
-  if not (steps := steps_in(folder)):
+  if not (steps := stored.steps_in(folder)):
     raise CheckpointError(f"{path} holds no checkpoint yet; a run writes its first at config.train.save_every")
   return folder, steps[-1]
-
-
-def _read(folder: pathlib.Path, read):
-  """What `read` gives; whatever a damaged folder makes Orbax raise becomes a `CheckpointError` naming the folder."""
-  try:
-    return read()
-  except Exception as error:  # of all the libraries that read a part of it
-    reason = str(error).strip().split("\n")[0][:300] or repr(error)
-    raise CheckpointError(
-      f"cannot read {folder}: {reason}. The checkpoint is partial, damaged or of another model; remove it to use the"
-      " one before it"
-    ) from error

@@ -14,7 +14,7 @@ import pytest
 
 from fgait_jax.errors import CheckpointError, DamagedCheckpoint, RunError
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import folders, integrity
+from fgait_jax.training import folders, stored
 from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta
 from fgait_jax.training.metrics import Writer, read_lines
 
@@ -110,7 +110,7 @@ def test_a_forged_meta_is_refused_in_one_line(run, configure, copy, forge):
   step = copy / "checkpoints" / "2"
   path = step / "meta" / "metadata"
   path.write_text(json.dumps(forge(json.loads(path.read_text()))))
-  integrity.write_sums(step, ("state", "meta"))
+  stored.write_sums(step, ("state", "meta"))
   with pytest.raises(CheckpointError) as raised:
     load_network(copy, mesh=make_mesh(devices=jax.devices()[:1]))
   assert "checkpoints/2" in str(raised.value)

@@ -1,5 +1,5 @@
-"""Whether a checkpoint is what was written: the SHA-256 of its files, in the form that `sha256sum -c` reads, and the
-form of its `meta`."""
+"""A checkpoint on disk, read: its parts, and whether they are what was written. The SHA-256 of its files stand beside
+them, in the form that `sha256sum -c` reads."""
 
 import hashlib
 import os
@@ -8,9 +8,12 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from fgait_jax.errors import DamagedCheckpoint
+import orbax.checkpoint as ocp
+
+from fgait_jax.errors import CheckpointError, DamagedCheckpoint
 from fgait_jax.parallel import hosts
 
+FORMAT = 3
 SUMS = "SHA256SUMS"
 _MARKS = "commit_success.txt"  # empty, and written at another time on every kind of store
 
@@ -29,17 +32,19 @@ def write_sums(folder: pathlib.Path, items: Sequence[str]) -> None:
 
 
 def check_sums(folder: pathlib.Path, item: str) -> None:
-  """Raises `DamagedCheckpoint`, which names the file, unless <folder>/<item> holds what was written there.
-
-  Process 0 reads; all must call it together.
-  """
-  words = ""
+  """Raises `DamagedCheckpoint`, which names the file, unless <folder>/<item> holds what was written there, and
+  `CheckpointError` where it may not be read. Process 0 reads; all must call it together."""
+  words, denied = "", False
   if hosts.is_first():
     try:
       words = _difference(folder, item)
     except OSError as error:
       words = f"{pathlib.Path(error.filename or folder).name}: {error.strerror or error}"
+      denied = isinstance(error, PermissionError)
+  denied = hosts.any_process(denied)
   if words := hosts.first_message(words):
+    if denied:
+      raise CheckpointError(f"cannot read {folder}: {words}")
     raise DamagedCheckpoint(f"{folder} is damaged: {words}")
 
 
@@ -97,3 +102,47 @@ def wrong_in(meta, step: int) -> str:
     if not isinstance(meta.get(name, {}), dict):
       return f"{name} is {meta[name]!r:.60}, expected a dict"
   return ""
+
+
+def steps_in(folder: pathlib.Path) -> list[int]:
+  """Steps of the complete checkpoints in a folder of them, in order."""
+  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+
+
+def read_state(folder: pathlib.Path, step: int, target):
+  """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
+  check_sums(folder / str(step), "state")
+  return restore(folder, step, state=ocp.args.StandardRestore(target))["state"]
+
+
+def read_meta(folder: pathlib.Path, step: int) -> dict:
+  """The JSON of a checkpoint; raises `CheckpointError` unless it is what was written, of this format, and in form."""
+  where = folder / str(step)
+  if (summed := (where / SUMS).exists()) or not (where / "meta").is_dir():
+    check_sums(where, "meta")
+  meta = restore(folder, step, meta=ocp.args.JsonRestore())["meta"]
+  if isinstance(meta, dict) and meta.get("format", FORMAT) != FORMAT:
+    raise CheckpointError(f"{where} has format {meta['format']}, this code reads format {FORMAT} alone: use it with the"
+                          f" version that wrote it ({meta.get('code', 'not recorded')}), or train anew in another"
+                          " folder")
+  if not summed:
+    check_sums(where, "meta")
+  if wrong := wrong_in(meta, step):
+    raise CheckpointError(f"{where}/meta is not that of a checkpoint: {wrong}. It was not written by a run; take it"
+                          " from its source again, or train anew in another folder")
+  return meta
+
+
+def restore(folder: pathlib.Path, step: int, **items):
+  """What Orbax reads of the `items` of a step; whatever a damaged folder makes it raise becomes a `CheckpointError` that
+  names the folder."""
+  try:
+    # A fresh, read-only manager each time: one that has restored an item in one way refuses another.
+    with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
+      return manager.restore(step, args=ocp.args.Composite(**items))
+  except Exception as error:  # of all the libraries that read a part of it
+    reason = str(error).strip().split("\n")[0][:300] or repr(error)
+    raise CheckpointError(
+      f"cannot read {folder}/{step}: {reason}. The checkpoint is partial, damaged or of another model; remove it to use"
+      " the one before it"
+    ) from error
