@@ -134,8 +134,8 @@ def read_meta(folder: pathlib.Path, step: int) -> dict:
 
 
 def restore(folder: pathlib.Path, step: int, **items):
-  """What Orbax reads of the `items` of a step; whatever a damaged folder makes it raise becomes a `CheckpointError` that
-  names the folder."""
+  """What Orbax reads of the `items` of a step; whatever a damaged folder makes it raise becomes a `CheckpointError`
+  that names the folder."""
   try:
     # A fresh, read-only manager each time: one that has restored an item in one way refuses another.
     with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
