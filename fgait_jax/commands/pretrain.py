@@ -37,7 +37,7 @@ def main(_):
   from fgait_jax.parallel import hosts
   from fgait_jax.training import pretraining
 
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.FATAL)  # Orbax tells every file it opens, and logs what it raises
   try:
     hosts.initialize(
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value

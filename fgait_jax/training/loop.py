@@ -119,7 +119,7 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
   with folders.locked(workdir), watchdog, Stop(watchdog) as asked:
     ended = train(training, workdir, asked)
     stopped = asked.heard()
-    if stopped and ended.complete:
+    if stopped and ended.complete and hosts.is_first():
       print(f"{stopped} came when all was done; it is saved in {workdir}, and the same command goes on from there")
   return dataclasses.replace(ended, stopped=stopped)
 
@@ -215,9 +215,9 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
 def restored(training: Training, saved: checkpoints.Checkpoints) -> tuple[int, Any, list[str]]:
   """(step, state, remarks) of the newest checkpoint, or of the start; `training.meta` becomes that of the run.
 
-  One that is damaged is moved aside for the one before where `limits.on_damage` says so, else it is raised.
+  A damaged one is raised, or where `limits.on_damage` says so moved aside, once one before it is found sound.
   """
-  steps, remarks = saved.steps(), []
+  steps, damaged = saved.steps(), {}
   for step in reversed(steps):
     try:
       before = saved.meta(step)
@@ -228,12 +228,13 @@ def restored(training: Training, saved: checkpoints.Checkpoints) -> tuple[int, A
         others = f"; sound or not, there are those of steps {steps[:-1]}" if steps[1:] else "; there is no other"
         raise DamagedCheckpoint(f"{error}{others}. To go on from the newest sound one, give the same command with"
                                 f" --{training.section}.on_damage=previous") from error
-      remarks.append(f"passed over {error}; now in {saved.set_aside(step)}")
+      damaged[step] = error
     else:
+      remarks = [f"passed over {error}; now in {saved.set_aside(step)}" for step, error in damaged.items()]
       training.meta.update({n: before[n] for n in ("run", "data", "people", "started_from") if n in before})
       return step, state, remarks
-  if remarks:
-    raise CheckpointError("\n".join([*remarks, f"{saved.folder} holds no other; begin anew in another folder"]))
+  if damaged:
+    raise CheckpointError("; ".join(map(str, damaged.values())) + ". There is no other; begin anew in another folder")
   return 0, training.begin(), []
 
 

@@ -39,7 +39,7 @@ def refusal(process) -> str:
   """The one line of errors with which a run ends; notes and stacks aside, there must be no traceback."""
   status, _, errors = finish(process)
   assert status == 1, errors
-  assert "Traceback" not in errors
+  assert "Traceback" not in errors, errors
   said = [line for line in errors.splitlines() if line.startswith("error: ")]
   assert len(said) == 1, errors
   return said[0]

@@ -34,6 +34,7 @@ def main() -> int:
 
   import jax
   import numpy as np
+  from absl import logging
   from conftest import ToySplit
 
   from configs import pretrain
@@ -43,6 +44,7 @@ def main() -> int:
   from fgait_jax.parallel import hosts
   from fgait_jax.training import pretraining
 
+  logging.set_verbosity(logging.FATAL)  # as the command does
   jax.config.update("jax_compilation_cache_dir", os.environ.get("FAULTS_CACHE", str(ROOT / ".cache" / "jax")))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
   jax.config.update("jax_disable_most_optimizations", True)
