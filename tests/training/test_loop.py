@@ -219,7 +219,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
   message = str(raised.value)
   for words in (
     "loss nan", "at step 2, in batch number 2", f"saved as step 2 in {tmp_path}/checkpoints", "toy/train/walk",
-    "config.optim.peak_rate",
+    "config.optim.peak_rate", f"{tmp_path}/bad_batches/2.json", "--config.train.on_nonfinite=skip goes on without such",
   ):
     assert words in message
   assert message.count("toy/train/walk") == 8
