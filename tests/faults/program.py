@@ -27,7 +27,7 @@ def main() -> int:
   parser.add_argument("--clock", type=float, default=0.0, help="seconds by which the clock is wrong")
   parser.add_argument("--disk", type=int, default=0, help="bytes from which on a file cannot grow, as on a full disk")
   parser.add_argument("--join", nargs=3, metavar=("COORDINATOR", "PROCESSES", "PROCESS"))
-  given = parser.parse_args()
+  given = parser.parse_intermixed_args()
   if given.clock:
     now, now_ns = time.time, time.time_ns
     time.time, time.time_ns = lambda: now() + given.clock, lambda: now_ns() + int(1e9 * given.clock)
