@@ -11,12 +11,10 @@ import fcntl
 import hashlib
 import json
 import multiprocessing
-import multiprocessing.connection
 import os
 import pathlib
 import shutil
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ from data_prep.shards import Job, num_shards, write_shard
 from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, some
 from fgait_jax.data import schema
+from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError
 
 Writer = Callable[[Sequence[Job]], None]  # writes all these shards; those it leaves unfinished are an error
@@ -289,13 +288,7 @@ def _start_worker(counter) -> None:
   global _counter
   _counter = counter
   signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches every process; only the parent reports it
-  threading.Thread(target=_leave_with_parent, daemon=True).start()
-
-
-def _leave_with_parent() -> None:
-  """A killed build must not leave workers behind, which would go on writing beside the next one."""
-  multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-  os._exit(1)
+  end_with_parent()  # a killed build's workers would go on writing beside the next one
 
 
 def _count(counter) -> int:

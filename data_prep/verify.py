@@ -24,6 +24,7 @@ from data_prep.builder import usable_cores
 from data_prep.manifest import content_hash
 from data_prep.shards import TEXTS, digest, features, hash_file
 from fgait_jax.data import schema
+from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError, FgaitError
 
 
@@ -155,7 +156,8 @@ def _check_shards(tasks: Sequence[tuple], *, workers: int, console: Console | No
   workers = min(workers, len(tasks))
   if workers <= 1:
     return [_check_shard(*task) for task in watch(tasks)]
-  with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+  spawn = multiprocessing.get_context("spawn")
+  with ProcessPoolExecutor(workers, mp_context=spawn, initializer=end_with_parent) as pool:
     return list(watch(pool.map(_check_shard, *zip(*tasks, strict=True))))
 
 

@@ -67,6 +67,7 @@ def augment() -> ConfigDict:
   c.dilate = 0.2  # probability of dilating a band of rows
   c.blur = 0.2  # probability of blurring and binarising a band of rows
   c.rotate = 0.0  # probability of a rotation by up to 10 degrees (fine-tuning recipe)
+  c.segmenter = 0.0  # probability of another segmenter's outline, pixel size and ground; not in the reference's recipe
   c.holes = 0.0  # probability of holes in the body, as segmenters leave them; not in the reference's recipe
   c.width = 44  # columns kept of 64, from the middle
   return c
@@ -259,6 +260,7 @@ def evaluation() -> ConfigDict:
   c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
+  c.controls = True  # task "zero_shot": also the network on shuffled, reversed and motionless walks
   c.max_frames = 720  # first frames of a sequence that are embedded
   c.batch_frames = 512  # frames embedded at a time, per device
   c.bootstrap = 1000  # bootstrap resamples (of subjects) for confidence intervals; 0: no intervals

@@ -15,12 +15,11 @@ ON_REQUEST = "on request to the makers, by a signed agreement; research only, no
 PICKLES = "or OpenGait's <id>/<type>/<view>/*.pkl"
 
 
-def public(name: str, *, layout: str, partition: str = "", reading: dict | None = None, **fields) -> Record:
-  """A record whose walkers are real, read by `recordings` and split by the official identity list."""
-  partition = partition or name
+def public(name: str, *, layout: str, reading: dict | None = None, **fields) -> Record:
+  """A record whose walkers are real, read by `recordings` and split by the official identity list of its name."""
   return Record(
-    name=name, kind="real", layout=f"{layout}, {PICKLES}", partition=partition,
-    source=functools.partial(_open, partition, reading or {}), **fields,
+    name=name, kind="real", layout=f"{layout}, {PICKLES}", partition=name,
+    source=functools.partial(_open, name, reading or {}), **fields,
   )  # fmt: skip
 
 

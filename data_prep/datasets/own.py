@@ -133,7 +133,7 @@ def _recordings(raw: pathlib.Path, modalities: Sequence[str]) -> Source:
   tree = open_tree(raw)
   if holds_pickles(tree):
     return OpenGaitSource(root=raw, partition=None, pickles=tuple(f"*{name}*.pkl" for name in modalities), tree=tree)
-  return ModalitySource(raw, modalities=modalities)
+  return ModalitySource(raw, modalities=modalities, tree=tree)
 
 
 RECORD = Record(

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from data_prep.sources.base import Dropped, Reading, Walk, by_split
+from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.images import IMAGE, check_root
 from data_prep.sources.masks import open_image
-from data_prep.sources.trees import fingerprint, natural, open_tree
+from data_prep.sources.trees import Tree, fingerprint, natural
 from fgait_jax.data.normalise import FrameRefused
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
@@ -28,18 +28,16 @@ _WALK = r"(?P<subject>[^/]+)/(?P<condition>[^/]+)/(?P<view>[^/]+)"
 class ModalitySource:
   """Walks whose frames have the channels of all `modalities`, names of folders, in this order.
 
-  Grey pictures give one channel, coloured ones three (red, green, blue). Split by `partition` as in `ImageSource`.
+  Grey pictures give one channel, coloured ones three (red, green, blue). `tree` is the result of `open_tree(raw)`.
   """
 
-  def __init__(
-    self, raw: str | pathlib.Path, *, modalities: Sequence[str], partition: Mapping[str, Sequence[str]] | None = None
-  ):
+  def __init__(self, raw: str | pathlib.Path, *, modalities: Sequence[str], tree: Tree):
     self.raw = pathlib.Path(raw)
     self.modalities = tuple(modalities)
-    self.partition = partition
+    self._tree = tree
 
   def splits(self) -> dict[str, list[Walk]]:
-    """Walks by split, sorted by key. Raises `DataError` where no folder bears the name of a modality."""
+    """Walks, sorted by key, all "test". Raises `DataError` where no folder bears the name of a modality."""
     walks = []
     for labels, frames in self._grouped.items():
       key = "/".join(labels)
@@ -50,11 +48,7 @@ class ModalitySource:
       read = functools.partial(read_walk, readers, self.modalities, where=key)
       file = next(iter(next(iter(frames.values())).values()))
       walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read, file=file))
-    return by_split(walks, self.partition, where=f"{self.raw}")
-
-  def subjects(self) -> set[str]:
-    """All subjects found, in the partition or not."""
-    return {subject for subject, _, _ in self._grouped}
+    return {"test": walks}
 
   def unread(self) -> list[str]:
     """Files that lie in no folder of a modality and so belong to no walk."""
@@ -64,10 +58,6 @@ class ModalitySource:
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the modalities."""
     return fingerprint(self.raw, *self.modalities)
-
-  @functools.cached_property
-  def _tree(self) -> dict[str, Callable[[], bytes]]:
-    return open_tree(self.raw)
 
   @functools.cached_property
   def _grouped(self) -> dict[tuple[str, str, str], dict[str, dict[str, str]]]:

@@ -24,11 +24,13 @@ class Segmenter:
   bias: float = 0.0  # grey levels of 255 by which the threshold moves: positive thickens
   ragged: float = 0.0  # grey levels of the noise on the blurred mask
   blur: int = 3  # pixels of the blur, odd
+  edge: float = 0.0  # by how much the outline moves, as a fraction of the body's height: positive thickens
   holes: float = 0.0  # probability of a hole a frame
   specks: float = 0.0  # probability of a spurious blob at the body a frame
   lose_hand: float = 0.0  # share of frames without a given hand
   lose_foot: float = 0.0
   shadow: float = 0.0  # thickness of a remnant of shadow at the feet, as a fraction of the body's height
+  reach: float = 0.0  # by how much the shadow reaches beyond the feet on either side, as a fraction of the height
   streak: float = 0.0  # probability of a thin line of shadow or ground beside the feet a frame
   gaps: float = 0.0  # probability of a piece of the upper body lost a frame
 
@@ -63,9 +65,11 @@ def draw_any_segmenter(rng: np.random.Generator, *, pixels: float) -> Segmenter:
     specks=0.25 * float(strength[2]) ** 2,
     lose_hand=0.12 * float(strength[3]),
     lose_foot=0.08 * float(strength[4]),
-    shadow=float(rng.uniform(0.004, 0.035) * strength[5]) if rng.random() < 0.5 else 0.0,
+    shadow=float(rng.uniform(0.004, 0.06)) if rng.random() < 0.6 else 0.0,
     streak=float(strength[6]) if rng.random() < 0.35 else 0.0,
     gaps=0.3 * float(strength[7]) ** 2,
+    edge=float(rng.normal(0, 0.015)),
+    reach=float(rng.uniform(0, 0.2)),
   )
 
 
@@ -99,8 +103,10 @@ def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Ge
   limits = np.clip(limits, 8, 247).astype(np.uint8)
   for mask in masks:
     chance = rng.random(4)
+    if segmenter.edge:
+      mask = _move_edge(mask, segmenter.edge)
     if segmenter.shadow:
-      _add_shadow(mask, segmenter.shadow, rng)
+      _add_shadow(mask, segmenter, rng)
     if segmenter.streak and rng.random() < segmenter.streak:
       _add_streak(mask, rng)
     if segmenter.gaps and rng.random() < segmenter.gaps:
@@ -129,14 +135,24 @@ def _blob(mask: np.ndarray, value: int, rng: np.random.Generator, size: float) -
     cv2.ellipse(mask, centre, tuple(int(a) for a in axes), rng.uniform(0, 180), 0, 360, value, -1)
 
 
-def _add_shadow(mask: np.ndarray, thickness: float, rng: np.random.Generator) -> None:
-  """A flat ellipse under the body, as wide as the feet stand apart."""
+def _move_edge(mask: np.ndarray, distance: float) -> np.ndarray:
+  """The mask thickened, or thinned where `distance`, a fraction of the body's height, is negative."""
+  radius = round(abs(distance) * cv2.boundingRect(mask)[3])
+  if not radius:
+    return mask
+  kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+  return cv2.dilate(mask, kernel) if distance > 0 else cv2.erode(mask, kernel)
+
+
+def _add_shadow(mask: np.ndarray, segmenter: Segmenter, rng: np.random.Generator) -> None:
+  """A flat ellipse under the body, as wide as the feet stand apart or wider."""
   _, top, _, height = cv2.boundingRect(mask)
   lowest = top + height - 1
   columns = np.flatnonzero(mask[max(lowest - 4, 0) : lowest + 1].any(0))
   if not len(columns):
     return
-  axes = int(0.55 * np.ptp(columns) + 4), max(1, int(thickness * height * rng.uniform(0.6, 1.2)))
+  thickness = segmenter.shadow * height * rng.uniform(0.6, 1.2)
+  axes = int(0.55 * np.ptp(columns) + segmenter.reach * height + 4), max(1, int(thickness))
   cv2.ellipse(mask, (int(columns.mean()), lowest), axes, 0, 0, 360, 255, -1)
 
 

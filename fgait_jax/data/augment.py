@@ -2,8 +2,9 @@
 
 The six steps of FoundationGait (arXiv 2512.00691; DA4GaitSSB in its code): affine and perspective warp, cut to the
 model's width and scale to 0..1, flip, dilation and blur of a band of rows; plus the rotation of its fine-tuning recipe;
-plus holes, which are our addition (see `holes`). All frames and channels of a clip share one draw. Drawing parameters
-(`draw`) is separate from applying them (`apply`), so that `apply` can be tested against OpenCV.
+plus errors of segmentation and holes, which are our additions (see `segmentation`, `holes`). All frames and channels of
+a clip share one draw. Drawing parameters (`draw`) is separate from applying them (`apply`), so that `apply` can be
+tested against OpenCV.
 
 Ways we differ: a 44-wide source is warped on its 64-wide canvas, where the reference warps the 44 columns; the rotation
 turns about the middle of the cut frame, where the reference swaps x and y and turns about (32, 22), and its result is
@@ -19,6 +20,7 @@ import jax.numpy as jnp
 
 from fgait_jax.data import morphology, warps
 from fgait_jax.data.holes import draw_holes
+from fgait_jax.data.segmentation import Segmenter, draw_segmenter, resegment
 from fgait_jax.errors import ConfigError
 from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
@@ -55,6 +57,7 @@ class AugmentParameters:
   dilate_rows: Int[Array, "b 2"] | None = None
   blur: Bool[Array, " b"] | None = None
   blur_rows: Int[Array, "b 2"] | None = None
+  segmenter: Segmenter | None = None
   holes: Bool[Array, "b t 64 width 1"] | None = None
 
 
@@ -68,6 +71,7 @@ def augment(
   dilate: float,
   blur: float,
   rotate: float,
+  segmenter: float,
   holes: float,
   width: int,
 ) -> Float[Array, "b t 64 width c"]:
@@ -86,6 +90,7 @@ def augment(
     dilate=dilate,
     blur=blur,
     rotate=rotate,
+    segmenter=segmenter,
     holes=holes,
     width=width,
   )
@@ -109,6 +114,7 @@ def draw(
   dilate: float = 0.0,
   blur: float = 0.0,
   rotate: float = 0.0,
+  segmenter: float = 0.0,
   holes: float = 0.0,
   width: int = 44,
 ) -> AugmentParameters:
@@ -116,7 +122,8 @@ def draw(
   other. Raises `ConfigError` for a probability outside 0..1."""
   names = ("affine", "perspective", "flip", "dilate", "blur", "rotate")
   steps = dict(zip(names, (affine, perspective, flip, dilate, blur, rotate), strict=True))
-  if bad := {f"augment.{name}": p for name, p in {**steps, "holes": holes}.items() if not 0 <= p <= 1}:
+  ours = {"segmenter": segmenter, "holes": holes}
+  if bad := {f"augment.{name}": p for name, p in {**steps, **ours}.items() if not 0 <= p <= 1}:
     raise ConfigError(f"{bad}: these are probabilities, from 0 (never) to 1 (every clip)")
   # One call for all numbers, each in its own column: every further call would add seconds of compilation.
   uniform = jax.random.uniform(key, (clips, sum(_COLUMNS.values())))
@@ -127,6 +134,7 @@ def draw(
     return None if done[name] is None else jnp.where(done[name][:, None, None], build(number[name]), jnp.eye(3)[None])
 
   shape = (clips, frames, SIZE, width)
+  of_segmenter = jax.random.fold_in(key, 2)
   elements = jnp.floor(number["element"][:, 0] * len(morphology.ELEMENTS)).astype(jnp.int32)
   return AugmentParameters(
     affine=matrices("affine", _affine),
@@ -137,6 +145,7 @@ def draw(
     dilate_rows=_rows(number["dilate_rows"]) if dilate else None,
     blur=done["blur"],
     blur_rows=_rows(number["blur_rows"]) if blur else None,
+    segmenter=draw_segmenter(of_segmenter, clips=clips, width=width, probability=segmenter) if segmenter else None,
     holes=draw_holes(jax.random.fold_in(key, 1), shape, probability=holes) if holes else None,
   )
 
@@ -174,6 +183,8 @@ def apply(
   if p.blur is not None:
     binary = (morphology.blur(scaled, p.blur_rows) > THRESHOLD).astype(jnp.float32)
     scaled = jnp.where(_per_clip(p.blur) & morphology.in_band(p.blur_rows, SIZE), binary, scaled)
+  if p.segmenter is not None:
+    scaled = resegment(scaled, p.segmenter)
   if p.holes is not None:
     scaled = jnp.where(p.holes, 0, scaled)
   return scaled

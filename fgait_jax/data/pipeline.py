@@ -18,6 +18,7 @@ from fgait_jax.data import clips as clip_rules
 from fgait_jax.data import schema
 from fgait_jax.data.mixture import Mixture
 from fgait_jax.data.source import Split
+from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 
 POSITIVES = ("sequence", "walk", "subject")
@@ -115,7 +116,7 @@ def batches(
   dataset = dataset.to_iter_dataset(grain.ReadOptions(num_threads=min(threads, ahead), prefetch_buffer_size=ahead))
   if workers:
     options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
-    dataset = dataset.mp_prefetch(options, worker_init_fn=_ignore_signals)
+    dataset = dataset.mp_prefetch(options, worker_init_fn=_start_worker)
     if not flags.FLAGS.is_parsed():
       flags.FLAGS.mark_as_parsed()  # grain refuses to start processes in a program that has no flags
   return _closing(dataset)
@@ -266,14 +267,15 @@ def _closing(dataset: grain.IterDataset) -> Iterator[dict[str, np.ndarray]]:
     iterator.close()
 
 
-def _ignore_signals(worker: int, workers: int) -> None:
+def _start_worker(worker: int, workers: int) -> None:
   """Ctrl-C, a scheduler and a time limit signal every process of a program, which may need further batches to finish.
 
-  Closing the iterator ends a worker by other means.
+  Closing the iterator ends a worker by other means, and so does the end of the program.
   """
   del worker, workers
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, signal.SIG_IGN)
+  end_with_parent()
 
 
 def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_size: int) -> None:

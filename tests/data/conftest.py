@@ -1,6 +1,7 @@
 """Data sets in memory with the interface of `fgait_jax.data.source.Split`."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ class MemorySplit:
   channels: int = 1
   broken: int = -1  # row whose reading fails
   log: str = ""  # file that gets a byte of every reading, in whatever process
+  held: str = ""  # pipe that gets a byte and then is held open by the process that reads
 
   def __post_init__(self):
     rows = range(len(self.lengths))
@@ -34,6 +36,9 @@ class MemorySplit:
     if self.log:
       with open(self.log, "ab", buffering=0) as file:
         file.write(b".")
+    if self.held and "pipe" not in self.__dict__:
+      self.pipe = os.open(self.held, os.O_WRONLY)
+      os.write(self.pipe, b".")
     if i == self.broken:
       raise OSError("bad sector")
     indices = np.arange(self.lengths[i]) if indices is None else np.asarray(indices)
@@ -47,5 +52,5 @@ class MemorySplit:
 
 @pytest.fixture
 def memory_split():
-  """Makes data sets in memory: memory_split(name, lengths, width=, channels=, broken=, log=)."""
+  """Makes data sets in memory: memory_split(name, lengths, width=, channels=, broken=, log=, held=)."""
   return MemorySplit

@@ -26,6 +26,13 @@ def test_identities_kept_back_are_apart_and_of_every_class(target):
   assert set(subjects[other.validation]) != kept
 
 
+@pytest.mark.parametrize("people, kept", [(8, 2), (13, 3), (12, 2)])
+def test_a_share_of_people_is_rounded(people, kept):
+  names = np.array([f"{i:02d}" for i in range(people)])
+  parts = keep_back_people(names, names, target="subject", fraction=0.2, seed=0, section="fine_tune")
+  assert (len(parts.validation), len(parts.fit)) == (kept, people - kept)
+
+
 def test_none_are_kept_back_where_none_are_asked_for():
   parts = keep_back_people(np.array(["a", "b"]), np.array(["a", "b"]), target="subject", fraction=0.0, seed=0,
                            section="fine_tune")

@@ -64,6 +64,8 @@ def test_a_sequence_counts_what_it_refuses():
   frames, refused = normalise.normalise([body(), np.zeros((100, 80), np.uint8), body(), np.zeros((9, 9), np.uint8)])
   assert frames.shape == (2, 64, 64)
   assert refused == {"all black": [1, 3]}
+  none, refused = normalise.normalise([np.zeros((9, 9), np.uint8)] * 2)
+  assert (none.shape, none.dtype, refused) == ((0, 64, 64), np.uint8, {"all black": [0, 1]})
 
 
 def test_real_masks_equal_the_official_result(shared_data):

@@ -1,6 +1,7 @@
 """P x K batches: so many subjects, so many sequences of each, from the batch's number alone."""
 
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -65,6 +66,7 @@ def test_the_pipeline_gives_the_same_batches_from_any_step_and_on_any_host(memor
              "exponent": 1.0, "mix": "per_subject", "per_subject": 2, "threads": 1, "workers": 0, "prefetch": 1}
   whole = list(batches([split], start=0, stop=4, **options))
   late = list(batches([split], start=2, stop=4, **options))
+  assert {batch["index"].dtype for batch in whole} == {np.dtype(np.int64)}
   for a, b in zip(whole[2:], late, strict=True):
     for name in a:
       np.testing.assert_array_equal(a[name], b[name])
@@ -83,9 +85,12 @@ def test_a_subset_is_a_split(memory_split):
   whole.attributes = {"height": np.arange(6) / 10}
   part = Subset(whole, np.array([5, 2]), name="a (part)")
   assert len(part) == 2
+  sent = len(pickle.dumps(part))
   for column in ("subjects", "conditions", "views", "keys"):
     np.testing.assert_array_equal(getattr(part, column), getattr(whole, column)[[5, 2]])
   np.testing.assert_array_equal(part.num_frames, [10, 7])
   np.testing.assert_array_equal(part.frames(1), whole.frames(2))
   np.testing.assert_array_equal(part.frames(0, np.array([3, 1])), whole.frames(5)[[3, 1]])
   np.testing.assert_array_equal(part.attributes["height"], [0.5, 0.2])
+  assert len(pickle.dumps(part)) == sent  # columns are not sent to worker processes, looked at or not
+  np.testing.assert_array_equal(pickle.loads(pickle.dumps(part)).keys, part.keys)

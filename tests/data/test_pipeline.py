@@ -1,6 +1,10 @@
 """Batch n is a pure function of (arguments, n), whoever reads it and from wherever it starts."""
 
 import contextlib
+import multiprocessing
+import os
+import select
+import signal
 import threading
 import time
 
@@ -76,6 +80,14 @@ def test_frames_are_the_sequences_own_and_in_order(splits):
   assert seen == {0, 1}
 
 
+@pytest.mark.parametrize("clips", [1, 3])
+def test_there_are_as_many_clips_as_asked_for(splits, clips):
+  for batch in read(splits, clips=clips, stop=2):
+    assert batch["frames"].shape == (6, clips, 4, 64, 64, 1)
+    assert batch["valid"].shape == (6, clips, 4)
+    assert (batch["frames"][:, :, :, 0, 32, 0] == batch["index"][:, None, None]).all()
+
+
 def test_a_cut_source_lies_in_the_middle_of_the_canvas(splits):
   for batch in read(splits):
     if batch["dataset"][0] == 1:
@@ -107,7 +119,32 @@ def test_start_threads_and_hosts_do_not_change_a_batch(splits, mix):
 
 def test_worker_processes_do_not_change_a_batch(splits):
   reference = read(splits, start=1, stop=6)
-  assert_equal(read(splits, workers=2, threads=1, prefetch=8, start=1, stop=6), reference)
+  arguments = ARGUMENTS | {"workers": 2, "threads": 1, "prefetch": 8, "start": 1, "stop": 6}
+  with contextlib.closing(batches(splits, **arguments)) as iterator:
+    found = [next(iterator)]
+    for worker in multiprocessing.active_children():  # what stops a program is for its main process to answer
+      os.kill(worker.pid, signal.SIGINT)
+      os.kill(worker.pid, signal.SIGTERM)
+    found += iterator
+  assert_equal(found, reference)
+
+
+def read_with_a_worker(split):
+  with contextlib.closing(batches([split], **ARGUMENTS | {"factors": (1.0,), "workers": 1, "prefetch": 4})) as iterator:
+    next(iterator)
+    time.sleep(60)
+
+
+def test_a_killed_program_leaves_no_worker(memory_split, tmp_path):
+  os.mkfifo(tmp_path / "held")
+  split = memory_split("long", (9,) * 30, held=str(tmp_path / "held"))
+  program = multiprocessing.get_context("spawn").Process(target=read_with_a_worker, args=(split,))
+  program.start()
+  with open(tmp_path / "held", "rb", buffering=0) as held:  # as soon as the worker reads
+    assert held.read(1) == b"."
+    program.kill()
+    assert select.select([held], [], [], 30)[0]
+    assert held.read(1) == b""
 
 
 @pytest.mark.parametrize("reading, ahead", [
@@ -220,6 +257,13 @@ def test_positives_are_of_the_same_group_and_read_from_their_own_row(splits, kin
   for whole, *parts in zip(read_batches, *hosts, strict=True):
     for name in whole:
       np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
+
+
+@pytest.mark.parametrize("kind", ["sequence", "subject"])
+def test_no_group_is_of_two_data_sets(splits, kind):
+  found = read(splits, mix="per_sequence", exponent=0.0, positives=(kind, kind), stop=60)
+  groups = {pair for batch in found for pair in zip(batch["group"].tolist(), batch["dataset"].tolist(), strict=True)}
+  assert len({group for group, _ in groups}) == len(groups) == {"sequence": 38, "subject": 19}[kind]  # all were drawn
 
 
 def test_unknown_positives_are_refused(splits):

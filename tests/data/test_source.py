@@ -1,6 +1,7 @@
 """What was stored comes back, whole or in part, from any thread or process; what is not there says how to get it."""
 
 import json
+import os
 import pickle
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,8 @@ class Fake:
   def walks(self, subjects):
     return [
       Walk(
-        subject=str(s), condition="nm", view=str(v), key=f"{s}/nm/{v}", attributes={"height": 1 + s} if v else {},
+        subject=str(s), condition="nm", view=str(v), key=f"{s}/nm/{v}",
+        attributes={"height": 1 + s, **({"age": 40.5 + v} if s > 5 else {})} if v else {},
         read=lambda s=s, v=v: make_frames(s, v),
       )
       for s in subjects for v in range(3)
@@ -67,6 +69,9 @@ def test_every_walk_comes_back(built):
   assert set(split.conditions) == {"nm"}
   assert split.manifest["splits"]["train"]["subjects"] == 5
   np.testing.assert_array_equal(split.attributes["height"][:3], [np.nan, 2, 2])
+  assert np.isnan(split.attributes["age"]).all()  # that of the other split alone is known
+  np.testing.assert_array_equal(open_split(built, "fake", "test").attributes["age"], [np.nan, 41.5, 42.5] * 2)
+  np.testing.assert_array_equal(open_split(built, "fake", "test").attributes["height"][:3], [np.nan, 7, 7])
 
 
 @pytest.mark.parametrize("indices", [[3, 4, 5], [0, 19], [7, 7, 2], list(range(20)) * 2, []], ids=str)
@@ -96,6 +101,8 @@ def test_slices_and_sums_of_splits(built):
 def test_tfds_reads_what_we_wrote(built):
   found = tfds.builder_from_directory(find_version(built, "fake"))
   assert found.info.features["attributes"]["height"].np_dtype == np.float32
+  for name in ("num_frames", "height", "width", "channels"):
+    assert found.info.features[name].np_dtype == np.int32
   rows = found.as_data_source("test")
   assert len(rows) == 6
   row, expected = rows[1], make_frames(6, 1)
@@ -113,7 +120,8 @@ def test_only_the_columns_that_are_used_are_read(built, monkeypatch):
   split.frames(0, [0])
   assert not asked
   assert split.num_frames[0] > 0
-  assert set(asked) == {"shard", "num_frames"}
+  assert split.num_frames[1] > 0  # kept: the pipeline asks for it walk by walk
+  assert sorted(asked) == ["num_frames", "shard"]
   assert set(split.attributes) == set(open_split(built, "fake", "train").attributes)
 
 
@@ -183,6 +191,26 @@ def test_missing_and_cut_shards_and_indices_are_named_on_opening(damaged):
   shard.unlink()
   with pytest.raises(DataError, match="fake-train.array_record-00001-of-00004 is missing.*--overwrite"):
     opened()
+
+
+def test_an_index_of_objects_is_refused_and_runs_nothing(damaged, tmp_path):
+  class Malicious:
+    def __reduce__(self):
+      return os.mkdir, (str(tmp_path / "made by the index"),)
+
+  folder, opened = damaged
+  split = opened()
+  index = folder / schema.index_name("train")
+  with np.load(index) as file:
+    columns = dict(file)
+  np.savez(index, **columns | {"key": np.array([Malicious()] * len(split), object)})
+  with pytest.raises(DataError, match="index-train.npz"):
+    _ = split.keys
+  assert not (tmp_path / "made by the index").exists()
+  index.write_bytes(b"PK nonsense")  # while it is open
+  for column in ("keys", "attributes"):
+    with pytest.raises(DataError, match="index-train.npz"):
+      getattr(split, column)
 
 
 def test_a_damaged_record_names_the_walk_and_the_check(damaged):

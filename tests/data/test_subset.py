@@ -12,4 +12,6 @@ def test_a_subset_holds_whole_subjects_spread_evenly():
   assert len(rows) == 18
   np.testing.assert_array_equal(rows_of_whole_subjects(subjects, 0), np.arange(60))
   np.testing.assert_array_equal(rows_of_whole_subjects(subjects, 60), np.arange(60))
-  assert len(rows_of_whole_subjects(subjects, 7)) == 7  # not even two subjects fit
+  assert rows_of_whole_subjects(np.array(list("abcdefgh")), 4).tolist() == [0, 2, 5, 7]
+  # Where not even two subjects fit:
+  assert rows_of_whole_subjects(np.repeat(["a", "b"], 10), 7).tolist() == [0, 3, 6, 10, 13, 16, 19]

@@ -2,6 +2,8 @@
 
 import importlib.util
 import pickle
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from data_prep import beam, build, datasets, shards
 from data_prep.datasets.record import Record
 from data_prep.sources.opengait import OpenGaitSource
 from fgait_jax.data import schema
+from fgait_jax.errors import DataError
 
 PARTITION = {"train": [f"{i:03d}" for i in range(1, 6)], "test": ["006", "007"]}
 RECORD = Record(
@@ -66,6 +69,80 @@ def test_the_engine_gets_its_own_flags_and_its_workers_write_pickled_jobs(comman
   status, _ = command("out", "--runner", "FlinkRunner", "--runner-options", "--parallelism=4 --job_name='a b'")
   assert status == 0
   assert told == {"jobs": 7, "runner": "FlinkRunner", "options": ["--parallelism=4", "--job_name=a b"]}
+
+
+def test_a_worker_says_why_a_shard_cannot_be_written(tmp_path):
+  job = shards.Job(path=tmp_path / "lost" / "a.array_record-0", dataset="a", split="test", attributes=(), walks=[])
+  (tmp_path / "job").write_bytes(pickle.dumps(job))
+  with pytest.raises(DataError, match="lost/a.array_record-0 cannot be written"):
+    beam.write(str(tmp_path / "job"))
+
+
+class Engine:
+  """A stand-in for Beam's pipeline, which runs here and now. `stop` is the number of elements after which it fails,
+  `lose` that of the last ones that it forgets."""
+
+  stop, lose = None, 0
+
+  def __init__(self, *, options):
+    Engine.told = options
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *error):
+    pass
+
+  def __or__(self, step):
+    self.elements = step(getattr(self, "elements", None))
+    return self
+
+  @classmethod
+  def each(cls, function):
+    def step(elements):
+      for number, element in enumerate(elements[: len(elements) - cls.lose]):
+        if number == cls.stop:
+          raise ZeroDivisionError("in a worker\n  traceback\nits last line\n")
+        function(element)
+
+    return step
+
+
+@pytest.fixture
+def engine(monkeypatch):
+  module = types.SimpleNamespace(Pipeline=Engine, Create=lambda made: lambda _: made, Reshuffle=lambda: lambda x: x,
+                                 Map=Engine.each)
+  options = types.SimpleNamespace(PipelineOptions=list)
+  for name, stub in {"apache_beam": module, "apache_beam.options": options,
+                     "apache_beam.options.pipeline_options": options}.items():
+    monkeypatch.setitem(sys.modules, name, stub)
+  return Engine
+
+
+def test_a_pipeline_writes_all_shards_and_leaves_nothing_else(command, engine):
+  _, plain = command("plain", "--workers", "1")
+  status, folder = command("out", "--runner", "FlinkRunner", "--runner-options", "--parallelism=4")
+  assert status == 0
+  assert engine.told == ["--runner=FlinkRunner", "--parallelism=4"]
+  assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in plain.iterdir()}
+
+
+def test_a_pipeline_that_fails_says_how_far_it_came_and_is_continued(command, engine, monkeypatch, capsys):
+  monkeypatch.setattr(engine, "stop", 3)
+  status, folder = command("out", "--runner", "FlinkRunner")
+  assert status == 1
+  told = "--runner FlinkRunner: the pipeline failed (ZeroDivisionError: its last line); 3 of 7 shards are finished"
+  assert told in capsys.readouterr().err
+  assert not list(folder.parent.rglob("*.job"))
+  monkeypatch.setattr(engine, "stop", 4)  # there are four left
+  assert command("out", "--runner", "FlinkRunner")[0] == 0
+
+
+def test_shards_that_a_pipeline_did_not_write_are_counted(command, engine, monkeypatch, capsys):
+  monkeypatch.setattr(engine, "lose", 2)
+  assert command("out", "--runner", "FlinkRunner")[0] == 1
+  told = "2 of 7 shards are missing here after the pipeline (fake-test.array_record-00000-of-00002, ...)"
+  assert told in capsys.readouterr().err
 
 
 @needs_beam

@@ -3,12 +3,9 @@
 import dataclasses
 import functools
 import json
-import multiprocessing
 import os
 import pickle
 import shutil
-import signal
-import time
 
 import numpy as np
 import pytest
@@ -140,23 +137,6 @@ def test_a_killed_build_goes_on_to_the_same_bytes(tmp_path, small_shards):
   assert contents(resumed.folder) == contents(straight.folder)
 
 
-def wait_as_worker(ready):
-  builder._start_worker(None)
-  ready.set()
-  time.sleep(60)
-
-
-def test_ctrl_c_ends_a_worker_silently(capfd):
-  context = multiprocessing.get_context("spawn")
-  ready = context.Event()
-  worker = context.Process(target=wait_as_worker, args=(ready,))
-  worker.start()
-  assert ready.wait(60)
-  os.kill(worker.pid, signal.SIGINT)
-  worker.join(60)
-  assert (worker.exitcode, capfd.readouterr().err) == (-signal.SIGINT, "")
-
-
 def test_a_matching_build_is_found_and_another_is_not_overwritten_unasked(tmp_path):
   first = run(tmp_path, {"train": walks(["1"])})
   again = run(tmp_path, {"train": walks(["1"])})
@@ -241,6 +221,8 @@ def test_what_is_dropped_most_is_told_first():
   found = manifest.count_dropped([{"dropped": dropped[:2]}, {"dropped": dropped[2:]}])
   assert list(found) == ["dark", "empty", "torn"]
   assert found["dark"] == {"count": 2, "examples": ["c", "d"]}
+  (many,) = manifest.count_dropped([{"dropped": [["dark", str(i)] for i in range(30)]}]).values()
+  assert (many["count"], len(many["examples"])) == (30, shards.EXAMPLES)
 
 
 def test_all_refused_frames_are_counted_and_some_are_named(tmp_path, small_shards):

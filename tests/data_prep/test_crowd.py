@@ -48,6 +48,7 @@ def test_walks_are_whole_named_and_all_to_train_on(source):
     assert 1 <= len(frames) <= 16
     assert 0 <= int(walk.view) <= 180
     assert walk.condition[:3] in ("nm-", "bg-", "cl-")
+    assert walk.key == f"{walk.subject}/{walk.condition}/{walk.view}"
   assert source.fingerprint() != dataclasses.replace(source, seed=6).fingerprint()
 
 

@@ -7,7 +7,7 @@ import pytest
 from data_prep import build, datasets
 from data_prep.sources.base import Dropped
 from data_prep.sources.images import ImageSource
-from data_prep.sources.masks import MADE_BINARY, PREPARATIONS, check_background, read_walk
+from data_prep.sources.masks import MADE_BINARY, PREPARATIONS, check_background, looks_inverted, read_walk
 from fgait_jax.data.normalise import normalise_frame
 from fgait_jax.data.source import open_split
 
@@ -121,6 +121,22 @@ def test_a_background_is_white_where_it_is_in_most_frames():
   check_background([True, False], "a/b/c")
   with pytest.raises(Dropped, match="background looks white: invert the masks: a/b/c, in 2 of 3 frames"):
     check_background([True, True, False], "a/b/c")
+
+
+def test_of_several_reasons_the_most_frequent_is_told():
+  black, torn = encoded(np.zeros((64, 64), np.uint8)), b"torn"
+  for contents, reason in (((black, torn, torn), "unreadable image"), ((black, black, torn), "all black")):
+    with pytest.raises(Dropped, match=f"all 3 frames refused, mostly: {reason} "):
+      read(*contents)
+
+
+def test_the_border_of_a_mask_is_its_outermost_pixels():
+  mask = np.zeros((120, 20), np.uint8)
+  mask[1:-1, 1:-1] = 255
+  mask[20:100, 5:15] = 0  # less white than the border would be
+  assert not looks_inverted(mask)
+  mask[:, [0, -1]] = 255
+  assert looks_inverted(mask)
 
 
 def test_an_energy_image_is_no_frame(tmp_path):

@@ -115,6 +115,9 @@ def test_an_empty_folder_and_an_archive_are_told_what_was_expected(tmp_path):
   for name in ("empty", "packed.zip"):
     with pytest.raises(DataError, match=rf"{name}: no motion .*folders <id>/.*asf, unpacked; found no files"):
       MocapSource(raw=tmp_path / name, partition={"train": ["a"]}).splits()
+  (tmp_path / "empty" / "walk.c3d").touch()
+  with pytest.raises(DataError, match=r"unpacked; found walk\.c3d"):
+    MocapSource(raw=tmp_path / "empty", partition=None).splits()
 
 
 def test_files_that_are_no_motion_are_named(tmp_path):
@@ -272,14 +275,28 @@ def test_a_wrong_unit_or_axis_is_refused_and_the_right_one_named(options, messag
   assert "--limit-dropped" not in told  # it would leave nothing
 
 
+def test_the_arm_begins_below_the_collar_bone_and_roots_bear_any_name():
+  recorded = strider().joints
+  joints = {"Reference": recorded["head"], "m_Head": recorded["head"]}
+  for i, side in enumerate(("Left", "Right")):
+    joints |= {MAKERS["underlined"][k].format(side): recorded[f"{'lr'[i]}{part}"] for k, part in enumerate(PARTS)}
+    joints[f"m_{side}_Shoulder"] = recorded["head"]  # what many makers call the collar bone
+  found = body_joints(Motion(joints, RATE), "a")
+  expected = body_joints(strider(), "a")
+  for name in ("shoulder0", "shoulder1", "toe1"):
+    np.testing.assert_array_equal(found[name], expected[name])
+
+
 def test_how_files_are_read_is_kept_to_the_last_digit():
   assert own_mocap.reading_of(unit="0.0253", up="-z", frame_rate=29.97) == {"unit": 0.0253, "up": "-z", "rate": 29.97}
   assert own_mocap.reading_of(unit=None, up=None, frame_rate=None) == {}
+  made = {"unit": "inch", "up": "z", "frame_rate": 59.94}
+  assert datasets.choose("cmu_mocap", made).choices == datasets.choose("own_mocap", made).choices == made
 
 
 def test_recordings_read_otherwise_are_another_data_set(tmp_path):
   write_bvh(tmp_path / "a" / "1.bvh")
-  readings = ({}, {"up": "z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
+  readings = ({}, {"up": "z"}, {"up": "-z"}, {"unit": 0.001}, {"rate": 60.0}, {"views": ("090",)})
   prints = {MocapSource(raw=tmp_path, partition=None, **reading).fingerprint() for reading in readings}
   assert len(prints) == len(readings)
 

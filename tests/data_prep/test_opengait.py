@@ -73,6 +73,11 @@ def test_black_frames_are_left_out_and_counted(tmp_path):
   assert some.read().refused == {"all black": [1]}
   with pytest.raises(Dropped, match="no usable frame: 001/nm/1/sils.pkl: all 3 frames are black"):
     none.read()
+  maps = frames(shape=(3, 64, 64, 2))
+  maps[1], maps[2, ..., 0] = 0, 0  # a frame that is black, and one of which a channel is
+  put(tmp_path, "002/nm/0", maps)
+  *_, walk = OpenGaitSource(root=tmp_path, partition=None).splits()["test"]
+  np.testing.assert_array_equal(walk.read().frames, maps[[0, 2]])
 
 
 def test_several_pickles_are_stacked_as_channels(tmp_path):
@@ -83,6 +88,7 @@ def test_several_pickles_are_stacked_as_channels(tmp_path):
   source = OpenGaitSource(root=tmp_path, partition=None, pickles=("*heatmap*.pkl", "*sil*.pkl"))
   whole, longer, missing = pickle.loads(pickle.dumps(source.splits()["test"]))
   assert (whole.read().frames == np.array([2, 2, 1])).all()
+  assert whole.file == "001/nm/0/0-sil.pkl"
   with pytest.raises(Dropped, match=r"do not fit each other: 001/nm/1/1-heatmap.pkl \(4, 64, 64\), .*sil.pkl \(3, 64"):
     longer.read()
   with pytest.raises(Dropped, match=r"a modality is missing: 001/nm/2/\*heatmap\*.pkl"):
@@ -125,7 +131,7 @@ def test_another_layout_says_what_was_expected_and_found(tmp_path):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
   with pytest.raises(DataError, match=r"no walks found: expected <id>.*found 002/nm/0/sils.pkl, kth/001"):
     OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*.npy").splits()
-  with pytest.raises(DataError, match=r"none of its ids \(001\) is in the partition \(a\)"):
+  with pytest.raises(DataError, match=r"kth: none of its ids \(001\) is in the partition \(a\)"):
     OpenGaitSource(root=tmp_path / "kth", partition={"train": ["a"]}).splits()
   (tmp_path / "empty").mkdir()
   with pytest.raises(DataError, match="empty: no walks found.*found nothing"):
@@ -147,6 +153,14 @@ def test_one_folder_may_stand_before_all_ids(tmp_path):
   assert source.unread() == []
   put(tmp_path, "SUSTech1K-pkl/001/nm/0", frames(), name="pose.pkl")
   assert dataclasses.replace(source).unread() == ["SUSTech1K-pkl/001/nm/0/pose.pkl"]
+
+
+def test_an_archive_in_a_folder_may_stand_before_all_ids():
+  tree = dict.fromkeys(("data/pkl/001/nm/0/a.pkl", "data/pkl/003/nm/0/a.pkl"), bytes)
+  source = OpenGaitSource(root="raw", partition=PARTITION, tree=tree)
+  assert {split: [walk.key for walk in walks] for split, walks in source.splits().items()} == {
+    "train": ["001/nm/0"], "test": ["003/nm/0"]}
+  assert source.subjects() == {"001", "003"}
 
 
 @pytest.mark.parametrize("folder", "abcdef")

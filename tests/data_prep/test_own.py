@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import build, verify
+from data_prep import build, datasets, verify
 from fgait_jax.data import schema
 from fgait_jax.data.source import open_split
 
@@ -93,6 +93,7 @@ def test_pictures_of_several_modalities_become_channels(tmp_path):
       write(tmp_path / "raw", f"001/nm/0/Depth/{frame}.png", colour[frame][..., ::-1])
   assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "parsing,depth") == 0
   split = open_split(tmp_path / "out", "own", "test")
+  assert (split.subjects[0], split.conditions[0], split.views[0]) == ("001", "nm", "0")
   assert split.manifest["refused_frames"] == {"no depth": {"count": 1, "examples": ["001/nm/0/0"]}}
   expected = np.concatenate([grey[1:, ..., None], colour[1:]], axis=-1)
   np.testing.assert_array_equal(split.frames(0), expected)
@@ -114,12 +115,20 @@ def test_frames_of_modalities_are_in_the_order_of_their_numbers(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0)[:, 0, 0].tolist() == [[1, 1], [2, 2], [10, 10]]
 
 
+def test_the_first_modality_that_a_frame_lacks_is_told(tmp_path, capsys):
+  for name in ("sil/1", "sil/2", "par/2", "dep/2"):
+    write(tmp_path / "raw", f"001/nm/0/{name}.png", np.full((64, 64), 9, np.uint8))
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par,dep") == 0
+  assert "refused 1 frames of 2 in the stored walks: no par, such as 001/nm/0/1" in capsys.readouterr().out
+
+
 def test_other_modalities_are_another_data_set(tmp_path, capsys):
   for name in ("sil", "par", "dep"):
     write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), 9, np.uint8))
   assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,dep") == 1
-  assert "holds another build of own" in capsys.readouterr().err
+  for others in ("sil,dep", "par,sil"):
+    assert own(tmp_path / "raw", tmp_path / "out", "--modalities", others) == 1
+    assert "holds another build of own" in capsys.readouterr().err
 
 
 def test_a_stray_pickle_among_masks_is_named_and_not_taken_for_the_recordings(tmp_path, capsys):
@@ -181,6 +190,12 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
 def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
   assert build.main([*argv, "--raw", str(tmp_path / "nothing_here"), "--out", str(tmp_path / "out")]) == 1
   assert message in capsys.readouterr().err
+
+
+def test_another_frame_rate_is_another_data_set(tmp_path):
+  write(tmp_path, "001/nm/0/1.png", mask())
+  sources = [datasets.own.named(frame_rate=rate).source(tmp_path) for rate in (0.0, 50.0, 59.94, 60.0)]
+  assert len({source.fingerprint() for source in sources}) == 4
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_prep.sources.trees import fingerprint, open_tree
+from data_prep.sources.trees import fingerprint, natural, open_tree
 from fgait_jax.errors import DataError
 
 FILES = {"001/nm-01/000/a.png": b"first", "001/nm-01/000/b ü.png": b"second", "002/bg-01/090/a.png": b""}
@@ -187,6 +187,11 @@ def test_links_inside_a_tar_are_read_or_told(tmp_path):
   assert tree["001/b.png"]() == b"first"
   with pytest.raises(OSError, match="001/c.png is a symbolic link; unpack the archive"):
     tree["001/c.png"]()
+
+
+def test_names_are_ordered_by_the_value_of_their_numbers():
+  names = ["1.png", "2.png", "10.png", "1700000000123456788.png", "1700000000123456789.png", "a1b2.png", "a1b10.png"]
+  assert sorted(sorted(names, reverse=True), key=natural) == names
 
 
 def test_recordings_of_other_sizes_or_names_are_others(tmp_path):

@@ -2,16 +2,18 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
 
 from data_prep import builder, datasets, partitions, shards, verify
 from data_prep.datasets.record import Record
-from data_prep.sources.base import Walk
+from data_prep.sources.base import Dropped, Walk
 from fgait_jax.data import schema
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
@@ -67,6 +69,15 @@ def test_a_sound_build_passes_and_is_summed_up(folder, capsys):
   told = capsys.readouterr().out
   assert "train 8 sequences, test 4 sequences, 6 shards" in told
   assert verify.main([str(folder), "--workers", "2"]) == 0
+
+
+def test_hashes_are_those_of_any_other_program(folder):
+  manifest = json.loads((folder / schema.MANIFEST).read_text())
+  listed = manifest["shards"] | manifest["indices"] | manifest["metadata"]
+  assert len(listed) == 10
+  for name, facts in listed.items():
+    content = (folder / name).read_bytes()
+    assert (facts["bytes"], facts["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 @pytest.mark.parametrize("place", [0.01, 0.5, 0.999])
@@ -157,6 +168,53 @@ def test_a_changed_partition_is_found(folder, monkeypatch):
   for place in (folder, pathlib.Path()):  # by its own name, whatever the folder is called from here
     (problem,) = problems(place)
     assert "subject 2 is stored in train, the partition fake has it in test" in problem
+
+
+def test_a_person_in_two_splits_is_found(folder):
+  for split in ("train", "test"):
+    path = folder / schema.index_name(split)
+    index = dict(np.load(path))
+    index["subject"][-2:] = ["9", "8"]
+    np.savez_compressed(path, **index)
+  told = [f"{folder}: subject {subject} is in both train and test" for subject in "89"]
+  assert [problem for problem in problems(folder) if "in both" in problem] == told
+
+
+def test_a_foreign_index_is_found_and_other_files_are_nobodys(folder):
+  (folder / "index-other.npz").touch()
+  (folder / "notes.txt").touch()
+  assert problems(folder) == [f"{folder / 'index-other.npz'} is foreign: the manifest does not list it"]
+
+
+def test_shards_are_compared_with_their_own_rows_on_any_number_of_workers(folder):
+  path = folder / schema.index_name("train")
+  index = dict(np.load(path))
+  index["view"][5] = "7"  # the second walk of the third shard
+  np.savez_compressed(path, **index)
+  one, two = (verify.verify(folder, workers=workers)[1] for workers in (1, 2))
+  assert one == two
+  assert [problem for problem in one if "walk" in problem] == [
+    f"{shard(folder, 2)}: walk 1 is ['2', 'nm', '1', '2/nm/1'] of 3 frames, the index says ['2', 'nm', '7', '2/nm/1']"
+    " of 3 frames"
+  ]
+
+
+def test_a_shard_of_dropped_walks_is_sound(tmp_path, monkeypatch):
+  def dropped():
+    raise Dropped("torn", "a")
+
+  walks = [dataclasses.replace(walk, read=dropped) if i < 2 else walk for i, walk in enumerate(Fake().walks("1"))]
+  monkeypatch.setattr(shards, "MIN_WALKS", 2)
+  record = dataclasses.replace(RECORD, source=lambda raw: types.SimpleNamespace(splits=lambda: {"test": walks}))
+  built = builder.build(record, raw=None, out=tmp_path, workers=1, limit_dropped=0.5)
+  assert [facts["sequences"] for facts in built.manifest["shards"].values()] == [0, 2]
+  assert problems(built.folder) == []
+
+
+def test_a_manifest_of_another_form_is_told(folder, capsys):
+  (folder / schema.MANIFEST).write_text("{}")
+  assert verify.main([str(folder)]) == 1
+  assert "manifest.json is not a manifest of this builder" in capsys.readouterr().err
 
 
 def test_what_is_no_data_set_is_told_in_one_line(tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import pathlib
 import sys
 import types
 
@@ -71,6 +72,16 @@ def test_films_of_nobody_or_of_a_ball_are_named_and_leave_nothing(tmp_path, walk
   assert video.main([str(ball), "--out", str(tmp_path / "masks"), *BACKGROUND]) == 1
   assert "a person is upright" in capsys.readouterr().err
   assert not list(tmp_path.rglob("*.png"))
+
+
+@pytest.mark.parametrize("frames", [9, 10])
+def test_a_fraction_of_a_step_is_no_walk(frames, tmp_path, walk):
+  file = film(tmp_path / "a.avi", walk[:frames])
+  if frames < 10:
+    with pytest.raises(DataError, match="the longest stretch with a whole body has 9 of 45 frames, at least 10 are"):
+      video.write_masks(file, tmp_path / "masks", segmenter="background")
+  else:
+    assert video.write_masks(file, tmp_path / "masks", segmenter="background").kept == frames
 
 
 def test_one_bad_film_does_not_stop_the_others(tmp_path, walk, capsys):
@@ -200,6 +211,9 @@ def test_the_body_that_was_followed_is_followed_on():
   np.testing.assert_array_equal(found[:2], walker[:2])
   assert found[2][50, 150]  # whoever is there
   np.testing.assert_array_equal(found[3], walker[3])
+  lost = list(segmenters.track_body([walker[0], np.zeros_like(walker[0]), scene[1]]))
+  assert lost[1] is None
+  assert lost[2][50, 150]  # the largest, as at first
   assert list(segmenters.track_body(np.zeros((2, 9, 9), bool))) == [None, None]
 
 
@@ -207,6 +221,26 @@ def test_hidden_films_are_not_seen(tmp_path, walk):
   film(tmp_path / "videos" / "a.avi", walk[:1])
   (tmp_path / "videos" / "._a.avi").write_bytes(bytes(64))
   assert [file.name for file, _ in video.find(tmp_path / "videos")] == ["a.avi"]
+
+
+def test_where_a_film_lies_says_whose_it_is(tmp_path):
+  for name in ("b/coat/side.MP4", "b/coat/front.mov", "a.avi", "c/nm.mkv", "c/notes.txt"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+  found = [(file.relative_to(tmp_path).as_posix(), folder.as_posix()) for file, folder in video.find(tmp_path)]
+  assert found == [
+    ("a.avi", "a/00/00"), ("b/coat/front.mov", "b/coat/front"), ("b/coat/side.MP4", "b/coat/side"),
+    ("c/nm.mkv", "c/nm/00"),
+  ]  # fmt: skip
+  assert video.find(tmp_path / "c" / "notes.txt") == [(tmp_path / "c" / "notes.txt", pathlib.Path("notes/00/00"))]
+  (tmp_path / "a.mov").touch()
+  with pytest.raises(DataError, match=r"a\.mov and .*a\.avi would both become a/00/00; rename one"):
+    video.find(tmp_path)
+  (tmp_path / "a.mov").unlink()
+  (tmp_path / "b" / "coat" / "side").mkdir()
+  (tmp_path / "b" / "coat" / "side" / "1.avi").touch()
+  with pytest.raises(DataError, match=r"side/1\.avi lies too deep: expected <id>/<type>/<view>\.avi in "):
+    video.find(tmp_path)
 
 
 def write_masks(folder, walk, rate):
@@ -265,6 +299,7 @@ def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
   found = rates.picked(int(4 * rate), rate)
   assert abs(len(found) - 100) <= 1
   np.testing.assert_allclose(found / rate, np.arange(len(found)) / rates.RATE, atol=0.5 / rate + 1e-9)
+  assert all(rates.picked(count, rate).max() < count for count in range(1, 50))
 
 
 def test_what_is_known_of_a_walk_stays_known_at_another_rate():

@@ -123,11 +123,15 @@ def test_views_of_a_walk_share_its_length_and_not_its_pictures(rendered, walks):
     ({"normal": 0, "bag": 0, "coat": 0}, "walks per condition.*not all 0"),
     ({"frames": (9, 8)}, r"frames of a walk.*least <= most"),
     ({"test_subjects": -1}, "expected 0 to 99"),
+    ({"coat": 100}, "expected 0 to 99 each"),
+    ({"frames": (0, 8)}, "expected .least, most. with 1 <= least"),
+    ({"views": ()}, "expected at least one"),
   ],
 )
 def test_impossible_populations_are_refused(options, message):
   with pytest.raises(DataError, match=message):
     WalkersSource(**options)
+  assert WalkersSource(normal=99, bag=0, coat=0, subjects=0, frames=(1, 1)).conditions[-1] == "nm-99"
 
 
 @pytest.mark.parametrize("condition", ["xx-01", "nm", "nm-1", "nm-011"])

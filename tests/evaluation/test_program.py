@@ -97,15 +97,20 @@ def config_of(task="zero_shot", **values):
   config = defaults.evaluation()
   config.unlock()
   config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
+  config.controls = False
   config.update_from_flattened_dict(values)
   return config.lock()
 
 
 def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
-  (path,) = program.run(config_of(pictures=1), tmp_path)
+  (path,) = program.run(config_of(pictures=1, controls=True), tmp_path)
   assert path == tmp_path / "zero_shot-walkers.json"
   found = content(path)
-  assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei", "chance"]
+  assert [row["name"] for row in found["rows"]] == [
+    "model", "untrained", "row_bands", "raw_gei", "shuffled", "reversed", "one_frame", "mean_silhouette", "chance"]
+  assert found["rows"][4]["title"] == "network, frames shuffled"
+  assert found["rows"][7]["embeddings"] == found["rows"][0]["embeddings"]  # these walks are one picture each
+  assert any(note.startswith("Effective rank of the embeddings, mean over parts: model ") for note in found["notes"])
   assert found["rows"][0]["title"] == "transformer tiny, 400 steps"
   model = found["rows"][0]["figures"]["CL"]
   assert model["rank1"] == 100

@@ -18,7 +18,7 @@ from fgait_jax.training.pretrained import Pretrained
 
 RULES = defaults.fine_tune().optim.rules
 pytestmark = pytest.mark.usefixtures("quick_compilation")
-OFF = dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0) | {"width": 44}
+OFF = dict.fromkeys(defaults.augment(), 0.0) | {"width": 44}
 OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "clip_norm": 0.0}
 
 

@@ -51,7 +51,7 @@ def main(folder: str, coordinator: str = "", processes: str = "0", process: str 
   c = evaluation.fine_tune
   c.subjects, c.per_subject, c.clip_frames, c.window_frames, c.crop_list = 4, 2, 4, 4, ()
   c.steps, c.validate_every, c.log_every, c.threads = 6, 2, 1, 0
-  c.augment.update(dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0))
+  c.augment.update({step: 0.0 for step in c.augment if step != "width"})
   c.optim.warmup_steps = 0
   learner = supervised.create(
     network, head="identity", classes=8, features=8, method="full", statistics="frozen", rank=2, lora_scale=1.0,

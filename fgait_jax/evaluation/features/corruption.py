@@ -16,8 +16,9 @@ import cv2
 import numpy as np
 
 from fgait_jax.data.normalise import normalise
-from fgait_jax.data.schema import HEIGHT, WIDTHS, to_canvas
+from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.evaluation.features.changed import ChangedSplit
 
 LEVELS = (1, 2, 3, 4, 5)
 TEMPORAL = ("freeze", "sampling")
@@ -79,31 +80,19 @@ def length_after(num_frames: np.ndarray, *, kind: str, severity: int) -> np.ndar
   return -(-num_frames // STRENGTHS[kind][severity - 1]) if kind == "sampling" else num_frames
 
 
-class CorruptedSplit:
-  """Rows of a split as the corrupted camera would have given them: a split itself, with a name of its own.
+class CorruptedSplit(ChangedSplit):
+  """Rows of a split as the corrupted camera would have given them.
 
   `num_frames` counts frames without a body too: `frames` then gives fewer than were asked for.
   """
 
   def __init__(self, split, rows: np.ndarray, *, kind: str, severity: int, seed: int):
     check(kind, severity)
-    self._split, self._rows, self._how = split, rows, {"kind": kind, "severity": severity, "seed": seed}
-    which = hashlib.sha256(np.ascontiguousarray(rows, np.int64).tobytes()).hexdigest()[:8]
-    self.name = f"{split.name} {kind} {severity} seed {seed} rows {which}"
-    self.manifest = split.manifest
-    self.num_frames = length_after(np.asarray(split.num_frames)[rows], kind=kind, severity=severity)
-    names = ("subjects", "conditions", "views", "keys")
-    self.subjects, self.conditions, self.views, self.keys = (np.asarray(getattr(split, n))[rows] for n in names)
-
-  def __len__(self) -> int:
-    return len(self._rows)
-
-  def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
-    """As `Split.frames`, uint8 [t, 64, 64, 1], of those frames that show a body."""
-    row = int(self._rows[i])
-    whole = to_canvas(np.asarray(self._split.frames(row, np.arange(self._split.num_frames[row]))))
-    found = corrupt(whole, key=str(self.keys[i]), **self._how)
-    return found if indices is None else found[indices[indices < len(found)]]
+    super().__init__(
+      split, rows, how=f"{kind} {severity} seed {seed}",
+      num_frames=length_after(np.asarray(split.num_frames)[rows], kind=kind, severity=severity),
+      change=lambda frames, key: corrupt(frames, key=key, kind=kind, severity=severity, seed=seed),
+    )
 
 
 # In time. Each returns the source frame of every frame.

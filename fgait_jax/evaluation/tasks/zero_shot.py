@@ -1,13 +1,14 @@
 """Zero-shot retrieval: the model and what it must beat, by the data set's protocol, nothing trained."""
 
+import dataclasses
 import pathlib
 
 from fgait_jax.evaluation import columns, pictures, protocols, results, scoring
-from fgait_jax.evaluation.features import baselines
+from fgait_jax.evaluation.features import baselines, controls
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.protocols.ranked import CrossView
 from fgait_jax.evaluation.registry import task
-from fgait_jax.evaluation.results import Figures
+from fgait_jax.evaluation.results import Row
 from fgait_jax.evaluation.setup import Setup, prepare
 
 
@@ -20,12 +21,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   setup.trials(protocol)
   systems = _systems(setup)
   rows = scoring.rows_of(config, protocol, systems)
+  if config.controls:
+    rows += _controls(setup, protocol)
   if config.baselines:
     rows += scoring.chance_rows(config, protocol, systems[0][2], dict.fromkeys(row.centred for row in rows))
-  figures = rows[0].figures
   return [results.write(path, setup.result(
-    title=f"Zero-shot recognition on {config.dataset}", notes=_notes(config, protocol, systems, figures), rows=rows,
-    protocol=scoring.used(protocol, config.metric), conditions=scoring.conditions_of(figures),
+    title=f"Zero-shot recognition on {config.dataset}", notes=_notes(config, protocol, systems, rows), rows=rows,
+    protocol=scoring.used(protocol, config.metric), conditions=scoring.conditions_of(rows[0].figures),
     columns=list(columns.RETRIEVAL), pictures=_pictures(setup, protocol, systems[0][2]) if config.pictures else []))]
 
 
@@ -48,7 +50,18 @@ def _systems(setup: Setup) -> list[tuple[str, str, Features]]:
   return systems
 
 
-def _notes(config, protocol, systems: list[tuple], figures: dict[str, Figures]) -> list[str]:
+def _controls(setup: Setup, protocol) -> list[Row]:
+  """Rows of the network on walks without order, direction or motion."""
+  config, rows = setup.config, []
+  for name, title in controls.TITLES.items():
+    split = controls.controlled(setup.split, name, max_frames=config.max_frames, seed=config.seed)
+    found = setup.embeddings_of(setup.trained, f"model, {title},", split)
+    row = scoring.row_of(config, protocol, name, f"network, {title}", found)
+    rows.append(dataclasses.replace(row, cmc={}, per_view={}))  # a table is enough for them
+  return rows
+
+
+def _notes(config, protocol, systems: list[tuple], rows: list[Row]) -> list[str]:
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used here." if config.centre_by == "none" else
@@ -58,7 +71,13 @@ def _notes(config, protocol, systems: list[tuple], figures: dict[str, Figures]) 
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
   if any(name == "raw_gei_lda" for name, *_ in systems):
     notes.append("The GEI's discriminant learnt from the same people as the network's own, with their labels.")
-  hubs = {name: found.values["hubness"] for name, found in figures.items()}
+  ranks = {row.name: row.details["embeddings"]["effective_rank"] for row in rows
+           if row.name in ("model", "untrained") and row.centred == "none"}
+  notes.append("Effective rank of the embeddings, mean over parts: "
+               + ", ".join(f"{name} {rank:.1f}" for name, rank in ranks.items()) + ".")
+  if config.controls:
+    notes.append("Network rows: the same network, gallery and probes changed alike; what it still finds is not motion.")
+  hubs = {name: found.values["hubness"] for name, found in rows[0].figures.items()}
   shares = (f"{name} {hub['largest_share']:.1f} % (skewness {hub['skewness']:.1f})" for name, hub in hubs.items()
             if None not in hub.values())
   notes.append("Hubness of the model, the share of nearest neighbours that one gallery subject takes:"

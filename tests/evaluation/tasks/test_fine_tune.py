@@ -84,7 +84,7 @@ def config_of(checkpoint, **values):
   c = config.fine_tune
   c.subjects, c.per_subject, c.clip_frames, c.window_frames, c.crop_list = 4, 2, FRAMES, FRAMES, ()
   c.steps, c.validate_every, c.log_every, c.threads = 16, 8, 2, 1
-  c.augment.update(dict.fromkeys(("affine", "perspective", "flip", "dilate", "blur", "rotate", "holes"), 0.0))
+  c.augment.update({step: 0.0 for step in c.augment if step != "width"})
   c.optim.warmup_steps = 0
   config.update_from_flattened_dict(values)
   return config.lock()

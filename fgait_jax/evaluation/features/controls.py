@@ -1,0 +1,54 @@
+"""Controls: the same walks without their order, their direction in time, their motion, or all but the body's outline.
+
+What a network still recognises in them is not motion. Gallery and probes are changed alike.
+"""
+
+import zlib
+
+import numpy as np
+
+from fgait_jax.evaluation.features.changed import ChangedSplit
+
+STILL_FRAMES = 16  # how often the one picture of a control without motion is repeated
+
+
+def _shuffled(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
+  return np.random.default_rng((seed, zlib.crc32(key.encode()))).permutation(frames)
+
+
+def _reversed(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
+  del key, seed
+  return frames[::-1]
+
+
+def _one_frame(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
+  del key, seed
+  middle = len(frames) // 2
+  return np.repeat(frames[middle : middle + 1], STILL_FRAMES, axis=0)
+
+
+def _mean_silhouette(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
+  del key, seed
+  mean = np.rint(frames.mean(axis=0, keepdims=True, dtype=np.float32)).astype(np.uint8)
+  return np.repeat(mean, STILL_FRAMES, axis=0)
+
+
+# Name of a control -> what a table calls it, how it changes frames, and whether it leaves one picture.
+_CONTROLS = {
+  "shuffled": ("frames shuffled", _shuffled, False),
+  "reversed": ("time reversed", _reversed, False),
+  "one_frame": ("one frame, repeated", _one_frame, True),
+  "mean_silhouette": ("mean silhouette, repeated", _mean_silhouette, True),
+}
+TITLES = {name: title for name, (title, *_) in _CONTROLS.items()}
+
+
+def controlled(split, name: str, *, max_frames: int, seed: int) -> ChangedSplit:
+  """All walks of `split`, their first `max_frames` frames, under the control `name`, one of `TITLES`."""
+  _, change, still = _CONTROLS[name]
+  counts = np.minimum(np.asarray(split.num_frames), max_frames)
+  return ChangedSplit(
+    split, np.arange(len(split)), how=f"{name} of {max_frames} frames, seed {seed}",
+    num_frames=np.full(len(split), STILL_FRAMES) if still else counts,
+    change=lambda frames, key: change(frames[:max_frames], key, seed=seed),
+  )
