@@ -188,8 +188,7 @@ def train() -> ConfigDict:
 
 def _mishaps(c: ConfigDict) -> None:
   """What a run, of pretraining or of fine-tuning, does when something goes wrong."""
-  # A batch whose loss or gradient is not a number, or whose loss is a spike: "stop" before it, or "skip" it.
-  c.on_nonfinite = "stop"
+  c.on_nonfinite = "stop"  # before a batch whose loss or gradient is no number, or whose loss is a spike; or "skip" it
   c.skip_at_most = 10  # batches in a row that are skipped; the next one stops the run
   c.spike = 0.0  # a loss above this times the median of the last 64 is a spike; 0: none is
   c.on_damage = "stop"  # where the newest checkpoint is damaged: "stop" and say so, or go on from the "previous" one
