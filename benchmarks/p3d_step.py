@@ -14,6 +14,7 @@ which on a CPU widens bfloat16 to float32.
 """
 
 import argparse
+import contextlib
 import pathlib
 import resource
 import sys
@@ -38,11 +39,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 def cpu_seconds() -> float:
   usage = resource.getrusage(resource.RUSAGE_SELF)
   return usage.ru_utime + usage.ru_stime
-
-
-def plain_convolution() -> None:
-  """Replaces the fast paths by XLA's convolution in time and space, and its own gradients."""
-  convolution._convolution = lambda x, kernel, stride: convolution.plain(x, kernel, stride=stride)
 
 
 def kept_bytes(config, graph, state, batch) -> int:
@@ -73,8 +69,12 @@ def main() -> None:
   parser.add_argument("--convolution", default="fast", choices=("fast", "plain"))
   parser.add_argument("--steps", type=int, default=5)
   options = parser.parse_args()
-  if options.convolution == "plain":
-    plain_convolution()
+  with convolution.plainly() if options.convolution == "plain" else contextlib.nullcontext():
+    measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+  """Prints the table."""
   config = config_files.load(str(ROOT / "configs" / "reference.py"))
   config.model.update(variant=options.variant, dtype=options.dtype, remat=options.remat)
   config.data.update(batch_size=options.batch, clip_frames=options.frames)

@@ -3,9 +3,9 @@
 No code has further defaults: a key that is not here does not exist, and the returned trees are locked.
 """
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
+
+from fgait_jax.mappings import entries
 
 
 def pretrain() -> ConfigDict:
@@ -55,7 +55,7 @@ def data_set() -> ConfigDict:
 
 def data_sets(text: str) -> ConfigDict:
   """`data.sets` from "name[:factor[:positives[:split]]],...", the form of the command line."""
-  return _entries(text, lambda name: data_set(), ("factor", "positives", "split"))
+  return entries(text, lambda name: data_set(), ("factor", "positives", "split"))
 
 
 def augment() -> ConfigDict:
@@ -137,7 +137,7 @@ def discriminant_set() -> ConfigDict:
 
 def discriminant_sets(text: str) -> ConfigDict:
   """`discriminant.sets` from "name[:positives[:split]],...", the form of the command line."""
-  return _entries(text, lambda name: discriminant_set(), ("positives", "split"))
+  return entries(text, lambda name: discriminant_set(), ("positives", "split"))
 
 
 def optim() -> ConfigDict:
@@ -214,29 +214,7 @@ def training_eval(name: str) -> ConfigDict:
 
 def evals(text: str) -> ConfigDict:
   """`evals` from "name[:every[:protocol]],...", the form of the command line; data set and protocol have the name."""
-  return _entries(text, training_eval, ("every", "protocol"))
-
-
-def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:
-  """Parses "name:field:field,..." to a mapping: each name gets the entry `new(name)` with the given `fields` set; an
-  empty field keeps its default. Raises `ValueError` saying what is wrong."""
-  form = "name" + "".join(f"[:{field}" for field in fields) + "]" * len(fields)
-  mapping = ConfigDict()
-  for item in text.split(",") if text.strip() else ():
-    name, *values = (part.strip() for part in item.split(":", len(fields)))
-    if not name.isidentifier():
-      raise ValueError(f"{item!r}: {name!r} is not a name of letters, digits and _; the form is {form},...")
-    if name in mapping:
-      raise ValueError(f"{text!r} names {name} twice")
-    mapping[name] = new(name)
-    for field, value in zip(fields, values, strict=False):
-      kind = type(mapping[name][field])
-      try:
-        mapping[name][field] = kind(value) if value else mapping[name][field]
-      except ValueError:
-        raise ValueError(f"{item!r}: {field} {value!r} is not a number ({kind.__name__}); the form is {form},..."
-                         ) from None
-  return mapping.lock()
+  return entries(text, training_eval, ("every", "protocol"))
 
 
 def evaluation() -> ConfigDict:
@@ -270,6 +248,7 @@ def evaluation() -> ConfigDict:
   c.robustness = robustness()
   c.compare = compare()
   c.linear_maps = linear_maps()
+  c.reconstruction = reconstruction()
   c.rerank = rerank()
   c.probes = ""  # task "identify": .npz of the walks to identify, as task "embed" writes it
   c.gallery = ""  # task "identify": .npz of the known walks
@@ -330,6 +309,9 @@ def fine_tune() -> ConfigDict:
   c.patience = 0  # validations without improvement after which a run stops; 0 runs to the end
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried
+  # What the head reads: "projection", each part at unit length (FoundationGait), or "pooled", the parts as they are,
+  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet).
+  c.reads = "projection"
   c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
   c.rank = 8  # of low-rank updates
   c.lora_scale = 1.0  # times A B, added to a kernel
@@ -384,6 +366,14 @@ def robustness() -> ConfigDict:
   c.severities = ()  # of 1 to 5; () takes all
   c.corrupt = "probe"  # "probe", "gallery" or "both"
   c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
+  return c
+
+
+def reconstruction() -> ConfigDict:
+  """Masked modelling: how much of a hidden body the network fills in."""
+  c = ConfigDict()
+  c.masked_fractions = (0.25, 0.5, 0.75)  # shares of the tokens that are hidden, each above 0 and below 1
+  c.walks = 512  # clips, of walks drawn at random; 0 takes all
   return c
 
 

@@ -40,7 +40,8 @@ ALLOWED = {
   "fgait_jax.errors": set(),
   "fgait_jax.rng": {"fgait_jax.typing"},
   "fgait_jax.paths": {"fgait_jax.errors"},
-  "fgait_jax.defaults": set(),
+  "fgait_jax.mappings": set(),
+  "fgait_jax.defaults": {"fgait_jax.mappings"},
   "fgait_jax.config_files": {"fgait_jax.errors"},
   "fgait_jax.parallel": BASE,
   "fgait_jax.data": BASE | {"fgait_jax.parallel"},
@@ -52,6 +53,8 @@ ALLOWED = {
   **{f"fgait_jax.evaluation.{name}": BELOW_TRAINING | {"fgait_jax.training"} | {
     f"fgait_jax.evaluation.{other}" for other in others} for name, others in ROOMS.items()},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.config_files"},
+  "fgait_jax.interop.check_networks": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.interop", "fgait_jax.kernels",
+                                                        "fgait_jax.evaluation.metrics"},
   "configs": {"fgait_jax.defaults"},
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
                 "fgait_jax.errors", "fgait_jax.paths"},

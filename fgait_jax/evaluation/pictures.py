@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fgait_jax.evaluation.features.extraction import pad_batch, read_walk
-from fgait_jax.evaluation.features.reconstruction import reconstruct
+from fgait_jax.evaluation.features import reconstruction
+from fgait_jax.evaluation.features.extraction import read_walk
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.evaluation.protocols.base import Protocol
@@ -16,7 +16,6 @@ from fgait_jax.evaluation.report import neighbours, reconstructions, strips
 from fgait_jax.training.pretrained import Pretrained
 
 _SEEN = 120  # first frames of a walk that those of neighbours are taken from
-_CLIP = 16  # frames of the clip that the network fills in
 
 
 def nearest(path: pathlib.Path, *, split, found: Features, protocol: Protocol, metric: str, count: int, seed: int,
@@ -69,15 +68,11 @@ def filled_in(path: pathlib.Path, *, network: Pretrained, split, count: int, see
   order = np.random.default_rng(seed).permutation(len(split))
   first = np.unique(np.asarray(split.subjects)[order], return_index=True)[1]
   rows = order[np.sort(first)][:count]
-  walks = [read_walk(split, int(row), max_frames=_CLIP, mirror=mirror) for row in rows]
-  frames, valid = pad_batch(walks, length=_CLIP, size=len(rows))
+  frames = reconstruction.clips(network, split, rows, mirror=mirror)
   fraction = network.config.student.masked_fraction
-  given, visible, predicted = reconstruct(network, frames, valid, masked_fraction=fraction, seed=seed)
-  real = np.broadcast_to(valid[:, :, None, None], visible.shape)
-  right = ((predicted > 0.5) == (given > 0.5))[~visible & real].mean()
-  body = ((predicted > 0.5) & (given > 0.5))[~visible & real].sum() / max(
-    ((predicted > 0.5) | (given > 0.5))[~visible & real].sum(), 1)
+  given, visible, predicted = reconstruction.reconstruct(network, frames, masked_fraction=fraction, seed=seed)
+  both, either, right, hidden = reconstruction.overlap(predicted, given, ~visible).sum(axis=0)
   names = [f"{split.subjects[row]}, {split.conditions[row]}, {split.views[row]}" for row in rows]
   return reconstructions.draw(path, frames=given, visible=visible, predicted=predicted, names=names, subtitle=(
-    f"{subtitle}. {fraction:.0%} of the tokens hidden (blue). Of the hidden pixels {right:.1%} are right;"
-    f" the hidden body overlaps by {body:.1%} (intersection over union)."))
+    f"{subtitle}. {fraction:.0%} of the tokens hidden (blue). Of the hidden pixels {right / max(hidden, 1):.1%} are"
+    f" right; the hidden body overlaps by {both / max(either, 1):.1%} (intersection over union)."))

@@ -126,6 +126,9 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
     made = {"recognition": "was not fine-tuned to tell people apart", "discriminant": "did not end in a discriminant"}
     raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint}"
                       f" {made[config.embedding]}; take prediction, projection or pooled")
+  if config.embedding in ("prediction", "projection") and "projector" not in trained.params:
+    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
+                      f" projector and no predictor; take {trained.embedding} or pooled")
   channels = split.frames(0, np.arange(1)).shape[-1]
   if channels != trained.config.model.channels:
     raise ConfigError(

@@ -1,18 +1,17 @@
-"""Compares the P3D network and its training step with recorded arrays of the official module.
+"""Compares our networks, and their training, with recorded arrays of the official modules.
 
   python -m fgait_jax.interop.check_golden FILE.npz
 
-The file describes its architecture in `meta`; arrays are in torch layout. Every recorded array is recomputed with the
-code that trains (network, loss, optimizer, moving average) and gives one line; the exit status is 1 if any error is
-beyond its tolerance.
+The file describes its network in `meta`; arrays are in torch layout. Every recorded array is recomputed with the code
+that trains (network, loss, optimizer, moving average) and gives one line; the exit status is 1 if any error is beyond
+its tolerance. Here are records of FoundationGait's pretraining step; those whose `meta` names a `network` are read by
+`check_networks`.
 """
 
 import argparse
 import dataclasses
-import json
 import pathlib
 import sys
-import zipfile
 from collections.abc import Iterator
 
 import jax
@@ -22,7 +21,8 @@ import optax
 from flax import nnx
 
 from fgait_jax.errors import DataError, FgaitError
-from fgait_jax.interop import names
+from fgait_jax.interop import check_networks, names, recorded
+from fgait_jax.interop.recorded import Line, relative_error, to_torch
 from fgait_jax.models import parts
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.p3d import BACKBONE, P3D
@@ -36,24 +36,9 @@ from fgait_jax.training.step import ema_rate
 # Largest error by prefix of the name, relative to the array's largest magnitude. The first prefix that fits counts.
 TOLERANCES = {"eval/": 1e-4, "train/loss": 1e-5, "train/": 1e-4, "grad/": 1e-3, "student": 1e-5, "teacher": 1e-5}
 OWN = "end to end: "
+NAMES = names.FOUNDATION_GAIT
 _META = ("layers", "channels", "bins", "crops", "lr", "weight_decay", "momentum", "logit_scale", "label_smoothing",
          "teacher_mode", "ema")  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True)
-class Line:
-  """One recorded array: its name, the largest error relative to its largest magnitude, and what is allowed."""
-
-  name: str
-  error: float
-  tolerance: float
-
-  @property
-  def passed(self) -> bool:
-    return self.error <= self.tolerance
-
-  def __str__(self) -> str:
-    return f"{'ok  ' if self.passed else 'FAIL'}  {self.error:8.1e}  (within {self.tolerance:.0e})  {self.name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,16 +52,10 @@ class Golden:
   recorded: dict[str, np.ndarray]
 
 
-def load(path: pathlib.Path) -> Golden:
-  """Reads a recorded file; raises `DataError` naming what it lacks."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      arrays = {name: file[name] for name in file.files}
-  except (OSError, ValueError, zipfile.BadZipFile) as error:
-    raise DataError(f"{path} cannot be read as .npz: {error}") from error
-  if lacking := [k for k in ("meta", "input/view_teacher", "input/view_student") if k not in arrays]:
+def load(path: pathlib.Path, meta: dict, arrays: dict[str, np.ndarray]) -> Golden:
+  """The content of a recorded file `path`; raises `DataError` naming what it lacks."""
+  if lacking := [k for k in ("input/view_teacher", "input/view_student") if k not in arrays]:
     raise DataError(f"{path} lacks {', '.join(lacking)}; it is no record of the reference network")
-  meta = json.loads(str(arrays.pop("meta")))
   if lacking := [k for k in _META if k not in meta]:
     raise DataError(f"{path}: meta lacks {', '.join(lacking)}")
   if tuple(meta["bins"]) != parts.BINS:
@@ -99,8 +78,8 @@ def build(golden: Golden) -> tuple[Graph, dict, dict]:
     return GaitNetwork(encoder, embed_features=meta["channels"][-1], rngs=rngs)
 
   graph = Graph(*nnx.split(nnx.eval_shape(create), nnx.Param, nnx.BatchStat), BACKBONE)
-  params = names.import_tree(golden.weights, nnx.to_pure_dict(graph.params))
-  stats = names.import_tree(golden.weights, nnx.to_pure_dict(graph.stats))
+  params = NAMES.import_tree(golden.weights, nnx.to_pure_dict(graph.params))
+  stats = NAMES.import_tree(golden.weights, nnx.to_pure_dict(graph.stats))
   unknown = [k for k in golden.weights if k not in params.used | stats.used and not k.endswith("num_batches_tracked")]
   wrong = [f"missing {k}" for k in params.missing + stats.missing]
   wrong += [f"misshapen {k}" for k in params.misshapen + stats.misshapen] + [f"unknown {k}" for k in unknown]
@@ -109,16 +88,10 @@ def build(golden: Golden) -> tuple[Graph, dict, dict]:
   return graph, params.values, stats.values
 
 
-def _to_torch(x: jax.Array) -> np.ndarray:
-  return np.moveaxis(np.asarray(x), -1, 1)  # channels to the second axis, whatever follows
-
-
 def _encode_parts(encoder: P3D, frames: jax.Array, crop_list: tuple[int, ...]) -> parts.FeatureMap:
   """`P3D.encode_parts` in the official order: groups are consecutive samples, and the first half of each is aligned."""
-  b, count = frames.shape[0], len(crop_list)
-  # From the official order (group, half, member) to that of models/crops.py (member, half, group).
-  order = np.arange(b).reshape(count, 2, -1).transpose(2, 1, 0).reshape(-1)
-  found = encoder.encode_parts(frames[order], jnp.ones((b, frames.shape[1]), bool), crop_list=crop_list)
+  order = recorded.group_order(len(frames), len(crop_list))
+  found = encoder.encode_parts(frames[order], jnp.ones(frames.shape[:2], bool), crop_list=crop_list)
   return jax.tree.map(lambda x: x[np.argsort(order)], found)
 
 
@@ -142,9 +115,9 @@ def evaluation(golden: Golden, graph: Graph, params: dict, stats: dict) -> Itera
 
   stages, others = run(params, stats, golden.teacher_view)
   for i, x in enumerate(stages):
-    yield f"eval/stage{i}_first_sequence", _to_torch(x)
+    yield f"eval/stage{i}_first_sequence", to_torch(x)
   for name, x in others.items():
-    yield f"eval/{name}", _to_torch(x)
+    yield f"eval/{name}", to_torch(x)
 
 
 def _updates_per_crop(golden: Golden) -> int:
@@ -192,15 +165,15 @@ def training(golden: Golden, graph: Graph, params: dict, stats: dict) -> Iterato
 
   values, loss, gradients, after = step(params, stats, golden.teacher_view, golden.student_view)
   for name, x in values.items():
-    yield f"train/{name}", _to_torch(x)
+    yield f"train/{name}", to_torch(x)
   unit = {k: x / np.linalg.norm(x, axis=-1, keepdims=True) for k, x in jax.tree.map(np.asarray, values).items()}
   yield "train/logits", np.einsum("npe,mpe->nmp", unit["predictor"], unit["teacher_projector"])
   yield "train/loss", np.asarray(loss)
-  yield from ((f"grad/{k}", x) for k, x in names.export_tree(gradients).items())
+  yield from ((f"grad/{k}", x) for k, x in NAMES.export_tree(gradients).items())
   for who, tree in after.items():
-    yield from ((f"{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
+    yield from ((f"{who}_after_step/{k}", x) for k, x in NAMES.export_tree(tree).items())
   recorded = {k.removeprefix("grad/"): v for k, v in golden.recorded.items() if k.startswith("grad/")}
-  read = names.import_tree(recorded, params)
+  read = NAMES.import_tree(recorded, params)
   yield from _updated(golden, params, gradients if read.missing or read.misshapen else read.values, "")
   yield from _updated(golden, params, gradients, OWN)
 
@@ -217,15 +190,20 @@ def _updated(golden: Golden, params: dict, gradients: dict, mark: str) -> Iterat
   rate = ema_rate(jnp.int32(0), start=meta["ema"], steps=10**9)  # the first step of a long run
   teacher = jax.tree.map(lambda old, new: old + rate * (new - old), params, student)
   for who, tree in (("student", student), ("teacher", teacher)):
-    yield from ((f"{mark}{who}_after_step/{k}", x) for k, x in names.export_tree(tree).items())
+    yield from ((f"{mark}{who}_after_step/{k}", x) for k, x in NAMES.export_tree(tree).items())
 
 
 def check(path: pathlib.Path) -> list[Line]:
   """One line for every array of the file, in its order; an array that is not recomputed has an infinite error."""
-  golden = load(path)
-  graph, params, stats = build(golden)
+  meta, arrays = recorded.read(path)
   with jax.default_matmul_precision("highest"):  # GPU and TPU round the factors of float32 products by default
-    computed = dict(evaluation(golden, graph, params, stats)) | dict(training(golden, graph, params, stats))
+    return check_networks.check(meta, arrays) if "network" in meta else check_step(load(path, meta, arrays))
+
+
+def check_step(golden: Golden) -> list[Line]:
+  """`check` of a record of FoundationGait's pretraining."""
+  graph, params, stats = build(golden)
+  computed = dict(evaluation(golden, graph, params, stats)) | dict(training(golden, graph, params, stats))
   # A bias that batch normalisation cancels has a gradient of zero, recorded as rounding noise: 1e-8 where others are 1.
   # So any gradient may differ by float32's resolution of the largest gradient.
   gradients = [np.max(np.abs(v), initial=0.0) for k, v in golden.recorded.items() if k.startswith("grad/")]
@@ -236,7 +214,7 @@ def check(path: pathlib.Path) -> list[Line]:
       continue  # a count of calls, which we do not store; see `_updates_per_crop`
     tolerance = next((t for prefix, t in TOLERANCES.items() if name.startswith(prefix)), 0.0)
     floor = noise if name.startswith("grad/") else 0.0
-    lines.append(Line(name, _relative_error(computed.get(name), expected, floor), tolerance))
+    lines.append(Line(name, relative_error(computed.get(name), expected, floor), tolerance))
   own = {k: x for k, x in computed.items() if k.startswith(OWN) and k.removeprefix(OWN) in golden.recorded}
   return lines + [_end_to_end(golden, name, x) for name, x in own.items()]
 
@@ -250,19 +228,11 @@ def _end_to_end(golden: Golden, name: str, ours: np.ndarray) -> Line:
   size = lambda x: max(float(np.max(np.abs(x), initial=0.0)), 1e-30)  # noqa: E731
   moved = golden.meta["lr"] * (1.0 if who == "student" else 1 - golden.meta["ema"])
   tolerance = TOLERANCES[who] + moved * TOLERANCES["grad/"] * size(gradient) / size(expected)
-  return Line(name, _relative_error(ours, expected, 0.0), tolerance)
-
-
-def _relative_error(ours: np.ndarray | None, expected: np.ndarray, floor: float) -> float:
-  if ours is None or ours.shape != expected.shape:
-    return float("inf")
-  worst = np.max(np.abs(np.asarray(ours, np.float64) - expected), initial=0.0)
-  error = worst / max(np.max(np.abs(expected), initial=0.0), floor, np.finfo(np.float32).tiny)
-  return float(error) if np.isfinite(error) else float("inf")
+  return Line(name, relative_error(ours, expected), tolerance)
 
 
 def main(arguments: list[str] | None = None) -> int:
-  parser = argparse.ArgumentParser(description="Compares the P3D network with recorded arrays of the official module.")
+  parser = argparse.ArgumentParser(description="Compares a network with recorded arrays of the official module.")
   parser.add_argument("file", metavar="FILE.npz")
   given = parser.parse_args(arguments).file
   try:

@@ -1,7 +1,7 @@
 """Exports weights and networks for use without this code base.
 
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format safetensors   parameters and statistics by our paths
-  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under the released names (P3D)
+  python -m fgait_jax.interop.export CHECKPOINT --out DIR --format opengait      the same under published names
   python -m fgait_jax.interop.export CHECKPOINT --out DIR --format jax           frames -> embedding, weights inside
 
 The last needs only jax and flatbuffers to run (`load.py` is written beside it). It takes any number of sequences and
@@ -22,7 +22,7 @@ from absl import logging
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop import names
-from fgait_jax.models.p3d import P3D
+from fgait_jax.interop.networks import names_of
 from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
@@ -94,18 +94,21 @@ def weights(pretrained: Pretrained) -> dict[str, np.ndarray]:
 
 
 def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
-  """The state dict of the released module, prefix `teacher_backbone.`; P3D networks only."""
-  if not isinstance(pretrained.network().encoder, P3D):
-    raise CheckpointError(f"the released names are those of P3D networks; this is a {pretrained.config.model.name}")
-  if "body" in pretrained.params["projector"]:
-    raise CheckpointError("the released names have none for heads that see the whole body (config.model.body_heads)")
-  if "border" in pretrained.params:
-    raise CheckpointError("the released names have none for a border of prompts, which this network needs")
-  params = {module: values for module, values in pretrained.params.items() if module != "recognition"}
-  state = names.export_tree(params) | names.export_tree(pretrained.stats)
+  """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
+  model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
+  published = names_of(model.name, model.variant)
+  if "body" in params.get("projector", {}):
+    raise CheckpointError("the published names have none for heads that see the whole body (config.model.body_heads)")
+  if "border" in params:
+    raise CheckpointError("the published names have none for a border of prompts, which this network needs")
+  if model.name != "p3d" and "projector" in params:
+    raise CheckpointError(f"{published.title} was published without projector and predictor, which this network has;"
+                          " fine-tune it with config.fine_tune.reads=pooled")
+  state = published.export_tree(params) | published.export_tree(stats)
   norms = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
   state |= {f"{k}.num_batches_tracked": np.array(pretrained.step, np.int64) for k in norms}
-  return {f"teacher_backbone.{k}": np.ascontiguousarray(v) for k, v in state.items()}
+  prefix = "teacher_backbone." if model.name == "p3d" else ""
+  return {k if k.startswith("FCs.") else prefix + k: np.ascontiguousarray(v) for k, v in state.items()}
 
 
 def run(checkpoint: pathlib.Path, *, out: pathlib.Path, form: str, platforms=PLATFORMS, which="teacher") -> list[str]:

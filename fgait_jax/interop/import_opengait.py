@@ -3,15 +3,14 @@ further training.
 
   python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student]
 
-Reads .pt (needs torch, see requirements-interop.txt; weights only, no code of the file is run) and .safetensors. Every
-key is accounted for: unknown, missing and misshapen ones are listed and end the conversion.
+Reads .pt (needs torch, see requirements-interop.txt; weights only, no code of the file is run) and .safetensors. Which
+network it is, of those in fgait_jax/interop/networks.py, follows from names and shapes. Every key is accounted for:
+unknown, missing and misshapen ones are listed and end the conversion.
 """
 
 import argparse
-import dataclasses
 import hashlib
 import pathlib
-import re
 import sys
 from collections.abc import Mapping
 
@@ -24,27 +23,16 @@ from flax import nnx
 
 from fgait_jax import config_files
 from fgait_jax.errors import CheckpointError, FgaitError
-from fgait_jax.interop import names
+from fgait_jax.interop import networks
 from fgait_jax.models.network import GaitNetwork
-from fgait_jax.models.p3d import P3D, variant_of
 from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
 _PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
+_ONLINE = "online_encoder."
 _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile, before every key
-_FINE_TUNE = ("FCs.", "BNNecks.")  # heads of fine-tuned checkpoints; our fine-tuning builds its own
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-  """The network's sizes, as inferred from the shapes of a state dict."""
-
-  layers: tuple[int, int, int, int]
-  channels: tuple[int, int, int, int]
-  in_channels: int
-  embed_features: int
 
 
 def read_state(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -74,91 +62,74 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     content = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # torch raises many kinds here: pickle, zip, runtime errors
     raise CheckpointError(f"{path} cannot be read as weights only: {str(error).splitlines()[0]}") from error
-  state = content.get("model", content) if isinstance(content, Mapping) else None
+  state = None
+  if isinstance(content, Mapping):
+    state = content.get("model", content.get("state_dict", content))
   if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-    raise CheckpointError(f'{path} holds no state dict, neither itself nor under "model"')
+    raise CheckpointError(f'{path} holds no state dict, neither itself nor under "model" or "state_dict"')
   return {name: tensor.float().numpy() for name, tensor in state.items()}
 
 
 def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:
-  """(name of the network, its state dict without prefix, keys left out on purpose).
+  """(name of the network, its state dict without prefix, names of the other one).
 
-  A pretraining checkpoint holds teacher and student: the teacher is taken unless `network` is "student". Keys of the
-  other network and of fine-tuning heads are left out; a state dict without prefixes is taken whole. Raises
+  A pretraining checkpoint holds teacher and student: the teacher is taken unless `network` is "student"; of GaitJEPA's
+  the online encoder is, which is the one that was released. A state dict without prefixes is taken whole. Raises
   `CheckpointError` where `network` is not there.
   """
   found = [which for which, prefix in _PREFIXES.items() if any(k.startswith(prefix) for k in state)]
   if not found:
     if network is not None:
       raise CheckpointError(f"no key begins with {_PREFIXES[network]!r}; leave out --network for this checkpoint")
-    aside = [k for k in state if k.startswith(_FINE_TUNE)]
-    return "network", {k: v for k, v in state.items() if k not in aside}, aside
+    online = {k.removeprefix(_ONLINE): v for k, v in state.items() if k.startswith(_ONLINE)}
+    return "network", online or state, [k for k in state if online and not k.startswith(_ONLINE)]
   network = network or found[0]
   if network not in found:
     raise CheckpointError(f"the checkpoint holds no {network}, only {' and '.join(found)}; change --network")
-  prefix = _PREFIXES[network]
-  aside_prefixes = (*_FINE_TUNE, *(p for which, p in _PREFIXES.items() if which != network))
-  aside = [k for k in state if k.startswith(aside_prefixes)]
-  kept = {k.removeprefix(prefix): v for k, v in state.items() if k not in aside}
-  return network, kept, aside
+  others = tuple(prefix for which, prefix in _PREFIXES.items() if which != network)
+  aside = [k for k in state if k.startswith(others)]
+  return network, {k.removeprefix(_PREFIXES[network]): v for k, v in state.items() if k not in aside}, aside
 
 
-def infer(state: dict[str, np.ndarray]) -> Architecture:
-  """The architecture from keys and shapes; raises `CheckpointError` naming the key that is missing."""
-  def shape(name: str) -> tuple[int, ...]:
-    if name not in state:
-      raise CheckpointError(f"the state dict lacks {name}: is this a P3D network of OpenGait (DeepGaitV2)?")
-    return state[name].shape
-
-  def blocks(pattern: str) -> int:
-    return len({m[1] for k in state if (m := re.match(pattern, k))})
-
-  layers = (blocks(r"layer1\.forward_block\.(\d+)\."), *(blocks(rf"layer{i}\.(\d+)\.") for i in (2, 3, 4)))
-  channels = [shape("layer0.forward_block.0.weight")[0]]
-  channels += [shape(f"layer{i}.0.conv1.forward_block.0.weight")[0] for i in (2, 3, 4)]
-  embed = shape("projector.3.fc_bin")[-1]
-  return Architecture(layers, tuple(channels), shape("layer0.forward_block.0.weight")[1], embed)
-
-
-def create(architecture: Architecture) -> GaitNetwork:
+def create(found: networks.Found) -> GaitNetwork:
   """A network of that architecture with random weights; call it under `nnx.eval_shape` for shapes only."""
-  rngs = nnx.Rngs(0)
-  encoder = P3D(
-    layers=architecture.layers, channels=architecture.channels, in_channels=architecture.in_channels, rngs=rngs
-  )
-  return GaitNetwork(encoder, embed_features=architecture.embed_features, rngs=rngs)
+  return states.new_network(_config(found), jax.random.key(0))
 
 
-def convert(state: dict[str, np.ndarray]) -> tuple[Architecture, dict, dict]:
-  """(architecture, parameters, statistics) of one network's state dict; raises `CheckpointError` listing every key that
-  does not fit."""
-  architecture = infer(state)
-  _, params, stats = nnx.split(nnx.eval_shape(lambda: create(architecture)), nnx.Param, nnx.BatchStat)
-  params, stats = (names.import_tree(state, nnx.to_pure_dict(tree)) for tree in (params, stats))
+def _config(found: networks.Found):
+  """The configuration of a run to come, with the network that was found."""
+  config = config_files.load(str(config_files.SHIPPED / "reference.py"))
+  config.model.update(**found.model, dtype="float32")
+  return states.with_added(config, **found.added)
+
+
+def convert(found: networks.Found) -> tuple[dict, dict]:
+  """(parameters, statistics) of a network; raises `CheckpointError` listing every key that does not fit."""
+  _, params, stats = nnx.split(nnx.eval_shape(lambda: create(found)), nnx.Param, nnx.BatchStat)
+  state = found.weights
+  params, stats = (found.network.names.import_tree(state, nnx.to_pure_dict(tree)) for tree in (params, stats))
   known = params.used | stats.used
   lines = [f"unknown    {k}" for k in state if k not in known and not k.endswith(".num_batches_tracked")]
   lines += [f"missing    {k}" for k in params.missing + stats.missing]
   lines += [f"misshapen  {k}" for k in params.misshapen + stats.misshapen]
   lines += [f"not finite {k}" for k in sorted(known) if not np.isfinite(state[k]).all()]
   if lines:
-    raise CheckpointError(f"{len(lines)} keys do not fit a network of {architecture}:\n  " + "\n  ".join(lines))
-  return architecture, params.values, stats.values
+    raise CheckpointError(f"{len(lines)} keys do not fit {found.network.names.title}, {_described(found)}:\n  "
+                          + "\n  ".join(lines))
+  return params.values, stats.values
 
 
-def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *, out: pathlib.Path, step: int, source):
+def _described(found: networks.Found) -> str:
+  return " ".join(f"config.model.{key}={found.model[key]}" for key in ("name", "variant"))
+
+
+def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: pathlib.Path, step: int, source):
   """Writes {"teacher": (params, stats), "student": ...} as our checkpoint at `step`, with a new optimizer state.
 
-  Returns its configuration. Raises `CheckpointError` where `out` holds a checkpoint already.
+  Raises `CheckpointError` where `out` holds a checkpoint already.
   """
-  variant = variant_of(architecture.layers, architecture.channels)
-  if architecture.embed_features != architecture.channels[-1]:
-    raise CheckpointError(
-      f"projector.3.fc_bin gives {architecture.embed_features} features from {architecture.channels[-1]}; our P3D"
-      " network keeps their number"
-    )
-  config = config_files.load(str(config_files.SHIPPED / "reference.py"))
-  config.model.update(variant=variant, channels=architecture.in_channels, dtype="float32")
-  (params, stats), (teacher_params, teacher_stats) = networks["student"], networks["teacher"]
+  config = _config(found)
+  (params, stats), (teacher_params, teacher_stats) = weights["student"], weights["teacher"]
   state = {
     "step": np.int32(step), "params": params, "stats": stats,
     "teacher": {"params": teacher_params, "stats": teacher_stats},
@@ -168,7 +139,6 @@ def write(networks: dict[str, tuple[dict, dict]], architecture: Architecture, *,
     if checkpoints.latest() is not None:
       raise CheckpointError(f"{out} already holds step {checkpoints.latest()}; give another --out")
     checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}, {}) | {"imported_from": source})
-  return config
 
 
 def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
@@ -179,18 +149,20 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
   wanted = ("teacher", "student") if both else (network,)
   lines, converted = [], {}
   for which in wanted:
-    which, chosen, aside = choose(state, which)
-    architecture, params, stats = convert(chosen)
-    converted[which] = (params, stats)
-    lines.append(f"{which}: {len(chosen)} keys, layers {architecture.layers}, channels {architecture.channels}")
+    which, chosen, others = choose(state, which)
+    try:
+      found = networks.recognise(chosen)
+    except CheckpointError as error:
+      raise CheckpointError(f"{path}: {error}") from None
+    converted[which] = convert(found)
+    lines.append(f"{which}: {len(chosen)} keys of {found.network.names.title}, {_described(found)}")
   only = next(iter(converted.values()))
-  networks = {which: converted.get(which, only) for which in ("teacher", "student")}
-  left = [k for k in aside if not (both and k.startswith(tuple(_PREFIXES.values())))]
-  lines += [f"left aside: {k}" for k in left]
+  weights = {which: converted.get(which, only) for which in ("teacher", "student")}
+  lines += [f"left aside: {name}, {purpose}" for name, purpose in found.aside.items()]
+  lines += [] if both else [f"left aside: {name}, of another network" for name in others]
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
-  config = write(networks, architecture, out=out, step=0, source={"file": path.name, "sha256": digest})
-  lines.append(f"wrote {out} as config.model.name=p3d config.model.variant={config.model.variant}")
-  return lines
+  write(weights, found, out=out, step=0, source={"file": path.name, "sha256": digest})
+  return [*lines, f"wrote {out} as {_described(found)}"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,25 +1,29 @@
-"""Maps names and array layouts between the released network's state dict and our parameters.
+"""Maps names and array layouts between the state dicts of published networks and our parameters.
 
-A state dict here is a mapping from torch names without `teacher_backbone.` to numpy arrays in torch layout. Our side is
-two nested dictionaries of arrays, parameters and running statistics; all blocks of a stage but the first are stacked.
+A state dict here is a mapping from torch names, without the prefix of a wrapper or of teacher and student, to numpy
+arrays in torch layout. Our side is two nested dictionaries of arrays, parameters and running statistics; all blocks of
+a stage but the first are stacked.
 """
 
 import dataclasses
-import re
+from collections.abc import Mapping
 
 import jax
 import numpy as np
 
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# Our layer inside a block -> torch's. Blocks within frames (stage 1) and P3D blocks have different names.
-_FRAME_BLOCK = {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2"}
-_P3D_BLOCK = {
-  "conv1": "conv1.forward_block.0", "norm1": "conv1.forward_block.1",
-  "temporal": "shortcut3d", "temporal_norm": "sbn",
-  "conv2": "conv2.forward_block.0", "norm2": "conv2.forward_block.1",
-  "shortcut": "downsample.0", "shortcut_norm": "downsample.1",
+# Our layer inside a block -> torch's, by the form of the block (models/p3d.py).
+_SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
+_BLOCKS = {
+  "2d": {"conv1": "conv1", "norm1": "bn1", "conv2": "conv2", "norm2": "bn2", **_SHORTCUT},
+  "3d": {"volume1": "conv1", "norm1": "bn1", "volume2": "conv2", "norm2": "bn2", **_SHORTCUT},
+  "p3d": {
+    "conv1": "conv1.forward_block.0", "norm1": "conv1.forward_block.1",
+    "temporal": "shortcut3d", "temporal_norm": "sbn",
+    "conv2": "conv2.forward_block.0", "norm2": "conv2.forward_block.1", **_SHORTCUT,
+  },
 }  # fmt: skip
-_HEAD = {"fc1": "0.fc_bin", "norm1/norm": "1.bn1d", "fc2": "3.fc_bin", "norm2/norm": "4.bn1d"}
+_MLP = {"fc1": "0", "norm1/norm": "1.bn1d", "fc2": "3", "norm2/norm": "4.bn1d"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,50 +34,156 @@ class Leaf:
   stacked: bool
 
 
-def leaf(path: str) -> Leaf:
-  """Torch's name for one of our paths, such as "encoder/stage2/rest/conv1/kernel"; raises `KeyError` for others."""
-  parent, name = path.rsplit("/", 1)
-  if match := re.fullmatch(r"encoder/stem(_norm)?", parent):
-    layer = f"layer0.forward_block.{1 if match[1] else 0}"
-    return Leaf(f"{layer}.{_NORM.get(name, 'weight')}", False)
-  if match := re.fullmatch(r"encoder/stage(\d)/(first|rest)/(\w+)", parent):
-    stage, place, layer = match.groups()
-    prefix, table = ("layer1.forward_block", _FRAME_BLOCK) if stage == "1" else (f"layer{stage}", _P3D_BLOCK)
-    block = "0" if place == "first" else "{}"
-    return Leaf(f"{prefix}.{block}.{table[layer]}.{_NORM.get(name, 'weight')}", place == "rest")
-  if match := re.fullmatch(r"(projector|predictor)/(fc\d|norm\d/norm)", parent):
-    tail = _HEAD[match[2]]
-    return Leaf(f"{match[1]}.{tail}" if tail.endswith("fc_bin") else f"{match[1]}.{tail}.{_NORM[name]}", False)
-  raise KeyError(f"{path} is no parameter of the P3D network and its heads")
+@dataclasses.dataclass(frozen=True)
+class Import:
+  """The result of reading a state dict. The lists name torch keys; `values` is complete only when both are empty."""
+
+  values: dict
+  missing: list[str]
+  misshapen: list[str]
+  used: set[str]
 
 
-def to_ours(array: np.ndarray, path: str, *, parts: int = 31) -> np.ndarray:
-  """One torch array (of one block) in our layout."""
-  if path.endswith("/kernel") and not path.startswith("encoder"):
-    return array  # per-part layers: [p, in, out] in both
-  if not path.startswith("encoder"):
-    return array.reshape(-1, parts).T.reshape(-1)  # torch flattens (channel, part), we (part, channel)
-  if not path.endswith("/kernel"):
-    return array
-  out_in_window = np.moveaxis(array, (0, 1), (-1, -2))  # [out, in, ...] -> [..., in, out]
-  if "/temporal/" in path:
-    return out_in_window[:, 0, 0]
-  return out_in_window[0, 0, 0] if "/shortcut/" in path else out_in_window
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Names:
+  """The names of one published network.
+
+  Attributes:
+    title: of the network.
+    modules: our module -> torch's, with `{}` for the number of a block in a stack of blocks.
+    parts: of the body, into which its heads are cut.
+    point_axes: window axes of a pointwise convolution: 2 within frames, 3 over frames.
+  """
+
+  title: str
+  modules: Mapping[str, str]
+  parts: int
+  point_axes: int = 3
+
+  def leaf(self, path: str) -> Leaf:
+    """Torch's name for one of our paths, such as "encoder/stage2/rest/conv1/kernel"; raises `KeyError` for others."""
+    parent, _, name = path.rpartition("/")
+    if parent not in self.modules:
+      raise KeyError(f"{path} is no parameter of {self.title}")
+    last = _NORM.get(name, "weight" if _in_encoder(path) else "fc_bin")
+    return Leaf(f"{self.modules[parent]}.{last}", "{}" in self.modules[parent])
+
+  def torch_names(self, path: str, shape: tuple[int, ...]) -> list[str]:
+    """The torch names of one of our arrays: one for each block of a stack, in its order."""
+    place = self.leaf(path)
+    return [place.torch.format(i + 1) for i in range(shape[0])] if place.stacked else [place.torch]
+
+  def to_ours(self, array: np.ndarray, path: str) -> np.ndarray:
+    """One torch array (of one block) in our layout."""
+    if not path.endswith("/kernel"):
+      # torch flattens (channel, part), we (part, channel)
+      return array if _in_encoder(path) else array.reshape(-1, self.parts).T.reshape(-1)
+    if not _in_encoder(path):
+      return array  # per-part layers: [p, in, out] in both
+    array = np.moveaxis(array, (0, 1), (-1, -2))  # [out, in, window ...] -> [window ..., in, out]
+    if "/temporal/" in path:
+      return array[:, 0, 0]
+    return array.reshape(array.shape[-2:]) if "/shortcut/" in path else array
+
+  def to_torch(self, array: np.ndarray, path: str) -> np.ndarray:
+    """The inverse of `to_ours`."""
+    if not path.endswith("/kernel"):
+      return array if _in_encoder(path) else array.reshape(self.parts, -1).T.reshape(-1)
+    if not _in_encoder(path):
+      return array
+    if "/temporal/" in path:
+      array = array[:, None, None]
+    elif "/shortcut/" in path:
+      array = array.reshape((1,) * self.point_axes + array.shape)
+    return np.moveaxis(array, (-1, -2), (0, 1))
+
+  def export_tree(self, tree: dict) -> dict[str, np.ndarray]:
+    """Our parameters, statistics or gradients as a torch state dict (without `num_batches_tracked`)."""
+    state = {}
+    for path, array in flatten(tree).items():
+      array = np.asarray(array)
+      names = self.torch_names(path, array.shape)
+      for name, one in zip(names, array if self.leaf(path).stacked else [array], strict=True):
+        state[name] = self.to_torch(one, path)
+    return state
+
+  def import_tree(self, state: Mapping[str, np.ndarray], abstract: dict) -> Import:
+    """Fills a tree of our shapes from a torch state dict; missing and misshapen arrays are listed and left out."""
+    values, missing, misshapen, used = {}, [], [], set()
+    for path, want in flatten(abstract).items():
+      names, stacked = self.torch_names(path, want.shape), self.leaf(path).stacked
+      expected = self.to_torch(np.zeros(want.shape[1:] if stacked else want.shape), path).shape
+      found = []
+      for name in names:
+        if name not in state:
+          missing.append(name)
+          continue
+        used.add(name)
+        if state[name].shape != expected:
+          misshapen.append(f"{name}: {list(state[name].shape)}, expected {list(expected)}")
+        else:
+          found.append(self.to_ours(np.asarray(state[name], np.float32), path))
+      if len(found) == len(names):
+        values[path] = np.stack(found) if stacked else found[0]
+    return Import(unflatten(values), missing, misshapen, used)
 
 
-def to_torch(array: np.ndarray, path: str, *, parts: int = 31) -> np.ndarray:
-  """The inverse of `to_ours`."""
-  if path.endswith("/kernel") and not path.startswith("encoder"):
-    return array
-  if not path.startswith("encoder"):
-    return array.reshape(parts, -1).T.reshape(-1)
-  if not path.endswith("/kernel"):
-    return array
-  if "/temporal/" in path:
-    array = array[:, None, None]
-  elif "/shortcut/" in path:
-    array = array[None, None, None]
-  return np.moveaxis(array, (-1, -2), (0, 1))
+def _in_encoder(path: str) -> bool:
+  return path.startswith("encoder/")
+
+
+def _stage(number: int, torch: str, mode: str) -> dict[str, str]:
+  place = f"encoder/stage{number}"
+  return {f"{place}/{part}/{ours}": f"{torch}.{index}.{theirs}"
+          for part, index in (("first", "0"), ("rest", "{}")) for ours, theirs in _BLOCKS[mode].items()}
+
+
+def _encoder(mode: str) -> dict[str, str]:
+  """Of DeepGaitV2, and of all that is built on it."""
+  found = {"encoder/stem": "layer0.forward_block.0", "encoder/stem_norm": "layer0.forward_block.1"}
+  found |= _stage(1, "layer1.forward_block", "2d")
+  for number in (2, 3, 4):
+    found |= _stage(number, f"layer{number}.forward_block" if mode == "2d" else f"layer{number}", mode)
+  return found
+
+
+def _resnet() -> dict[str, str]:
+  backbone = "Backbone.forward_block"
+  found = {"encoder/stem": f"{backbone}.conv1.conv", "encoder/stem_norm": f"{backbone}.bn1"}
+  for number in (1, 2, 3, 4):
+    found |= _stage(number, f"{backbone}.layer{number}", "2d")
+  return found
+
+
+def _mlp(name: str) -> dict[str, str]:
+  return {f"{name}/{ours}": f"{name}.{theirs}" for ours, theirs in _MLP.items()}
+
+
+def _head(embed: str) -> dict[str, str]:
+  """The layer of identities in a network that embeds (`recognition`) and in one that trains (`head`), and the neck."""
+  return {"recognition": embed, "head/embed": embed, "head/neck/norm/norm": "BNNecks.bn1d",
+          "head/neck/classes": "BNNecks"}
+
+
+def _set_blocks() -> dict[str, str]:
+  found = {}
+  for torch, ours in (("set_block1.forward_block", "set1"), ("set_block2.forward_block", "set2"),
+                      ("set_block3.forward_block", "set3"), ("gl_block2", "global2"), ("gl_block3", "global3")):
+    found |= {f"encoder/{ours}/conv1": f"{torch}.0.conv", f"encoder/{ours}/conv2": f"{torch}.2.conv"}
+  return found
+
+
+FOUNDATION_GAIT = Names(
+  title="FoundationGait's P3D network", modules=_encoder("p3d") | _mlp("projector") | _mlp("predictor") | _head("FCs"),
+  parts=31)
+DEEPGAITV2 = {
+  mode: Names(title=f"DeepGaitV2 ({mode})", modules=_encoder(mode) | _head("FCs"), parts=16,
+              point_axes=2 if mode == "2d" else 3)
+  for mode in _BLOCKS
+}
+GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs"), parts=16)
+GAITBASE = Names(title="GaitBase", modules=_resnet() | _head("FCs"), parts=16, point_axes=2)
+GAITSET = Names(title="GaitSet", modules=_set_blocks() | _head("Head"), parts=62)
 
 
 def flatten(tree: dict) -> dict[str, object]:
@@ -90,53 +200,3 @@ def unflatten(leaves: dict[str, object]) -> dict:
       node = node.setdefault(parent, {})
     node[name] = value
   return tree
-
-
-def torch_names(path: str, shape: tuple[int, ...]) -> list[str]:
-  """The torch names of one of our arrays: one for each block of a stack, in its order."""
-  place = leaf(path)
-  return [place.torch.format(i + 1) for i in range(shape[0])] if place.stacked else [place.torch]
-
-
-def export_tree(tree: dict) -> dict[str, np.ndarray]:
-  """Our parameters, statistics or gradients as a torch state dict (without `num_batches_tracked`)."""
-  state = {}
-  for path, array in flatten(tree).items():
-    array = np.asarray(array)
-    names = torch_names(path, array.shape)
-    for name, one in zip(names, array if leaf(path).stacked else [array], strict=True):
-      state[name] = to_torch(one, path)
-  return state
-
-
-@dataclasses.dataclass(frozen=True)
-class Import:
-  """The result of reading a state dict. The lists name torch keys; `values` is complete only when both are empty."""
-
-  values: dict
-  missing: list[str]
-  misshapen: list[str]
-  used: set[str]
-
-
-def import_tree(state: dict[str, np.ndarray], abstract: dict) -> Import:
-  """Fills a tree of our shapes from a torch state dict; missing and misshapen arrays are listed and left out."""
-  values, missing, misshapen, used = {}, [], [], set()
-  for path, want in flatten(abstract).items():
-    names = torch_names(path, want.shape)
-    stacked = leaf(path).stacked
-    found = []
-    for name in names:
-      if name not in state:
-        missing.append(name)
-        continue
-      used.add(name)
-      one = np.zeros(want.shape[1:] if stacked else want.shape)
-      expected = to_torch(one, path).shape
-      if state[name].shape != expected:
-        misshapen.append(f"{name}: {list(state[name].shape)}, expected {list(expected)}")
-      else:
-        found.append(to_ours(np.asarray(state[name], np.float32), path))
-    if len(found) == len(names):
-      values[path] = np.stack(found) if stacked else found[0]
-  return Import(unflatten(values), missing, misshapen, used)

@@ -1,10 +1,11 @@
-"""Three convolutions of frames: within each, along time, and pointwise; none has a bias.
+"""Convolutions of frames: within each, along time, over both, and pointwise; none has a bias.
 
 The layout is [b t h w c]. XLA's own convolution is slow on CPU where a kernel spans time and space at once, and in the
 gradient of the weights. So time and space are convolved separately; on CPU, in float32, wide kernels use Winograd's
 algorithm, or at stride two matrix products over patches. All other cases use XLA's convolution.
 """
 
+import contextlib
 import functools
 import math
 
@@ -46,8 +47,9 @@ def plain_kernel_gradient(
   )
 
 
-def frame_convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"], *, stride: int = 1) -> Array:
-  """3 x 3 over every frame with one pixel of zeros around it, as torch's `padding=1` (also at stride 2).
+def frame_convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "i j c d"], *, stride: int = 1) -> Array:
+  """Windows of 3 x 3 (or another odd size) over every frame with half a window of zeros around it, as torch's
+  `padding=1` (also at stride 2).
 
   Computed in the dtype of `x`; the gradient by `kernel` has the kernel's dtype, so pass the stored kernel uncast.
   """
@@ -61,10 +63,23 @@ def time_convolution(x: Float[Array, "b t h w c"], kernel: Float[Array, "3 c d"]
   return y.reshape(b, t, h, w, -1)
 
 
+@contextlib.contextmanager
+def plainly():
+  """Inside, programs are traced with XLA's convolution alone, on CPU too."""
+  global _WIDE
+  before, _WIDE = _WIDE, math.inf
+  try:
+    yield
+  finally:
+    _WIDE = before
+
+
 def _fast(x, kernel, stride: int):
   """The module that convolves faster than XLA on CPU, or None."""
   concrete = all(isinstance(size, int) for size in x.shape)  # an export with symbolic sizes cannot cut chunks
   if not concrete or min(kernel.shape[2:]) < _WIDE or not x.dtype == kernel.dtype == jnp.float32:
+    return None
+  if max(kernel.shape[:2]) > 3:
     return None
   return winograd if stride == 1 else patches
 
@@ -124,6 +139,29 @@ class FrameConv(_Convolution):
   def apply(self, x: Array, kernel: Array) -> Array:
     y = frame_convolution(x.reshape(-1, *x.shape[2:]), kernel, stride=self.stride)
     return y.reshape(*x.shape[:2], *y.shape[1:])
+
+
+class WideFrameConv(FrameConv):
+  """5 x 5 within every frame."""
+
+  window = (5, 5)
+
+
+class VolumeConv(_Convolution):
+  """3 x 3 x 3 over time, rows and columns, every `stride`-th row and column; zeros before, after and around.
+
+  It is a convolution within frames, over the channels of a frame and of its two neighbours.
+  """
+
+  window = (3, 3, 3)
+
+  def apply(self, x: Array, kernel: Array) -> Array:
+    b, t, h, w, c = x.shape
+    around = jnp.pad(x, ((0, 0), (1, 1), (0, 0), (0, 0), (0, 0)))
+    neighbours = jnp.concatenate([around[:, i : i + t] for i in range(3)], axis=-1)
+    kernel = jnp.moveaxis(kernel, 0, 2).reshape(3, 3, 3 * c, -1)
+    y = frame_convolution(neighbours.reshape(b * t, h, w, 3 * c), kernel, stride=self.stride)
+    return y.reshape(b, t, *y.shape[1:])
 
 
 class TimeConv(_Convolution):

@@ -7,13 +7,26 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.models import adapters, heads, network, p3d, prompts, recognition, transformer
+from fgait_jax.models import (
+  adapters,
+  deepgaitv2,
+  gaitbase,
+  gaitset,
+  heads,
+  network,
+  p3d,
+  prompts,
+  recognition,
+  transformer,
+)  # fmt: skip
 from fgait_jax.models.encoder import Backbone
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import TEMPORAL
 from fgait_jax.parallel import rules
 
-BACKBONES = {backbone.name: backbone for backbone in (transformer.BACKBONE, p3d.BACKBONE)}
+BACKBONES = {
+  module.BACKBONE.name: module.BACKBONE for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset)
+}
 REMAT = ("none", "dots", "full")
 DTYPES = ("float32", "bfloat16")
 
@@ -25,9 +38,11 @@ def find(name: str) -> Backbone:
 
 def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
-  temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, rngs: nnx.Rngs,
+  temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, projects: bool = True,
+  rngs: nnx.Rngs,
 ) -> GaitNetwork:
-  """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults.py`.
+  """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults.py`, and
+  `projects`, as in `GaitNetwork`.
 
   Raises `ConfigError` naming the known values for an unknown one.
   """
@@ -39,7 +54,7 @@ def create_network(
   choice = {"stem": stem} if len(backbone.stems) > 1 else {}
   encoder = backbone.encoder(**size.encoder, **choice, in_channels=channels, **common)
   return GaitNetwork(
-    encoder, embed_features=size.embed, heads=backbone.heads,
+    encoder, cut=backbone.cut, embed_features=size.embed, heads=backbone.heads, projects=projects,
     decoder=backbone.decoder(encoder, **size.decoder, **common) if backbone.masks else None,
     temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"), body_heads=body_heads, discriminant=discriminant,
     dtype=dtype, rngs=rngs,

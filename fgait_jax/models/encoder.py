@@ -13,13 +13,14 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.decoder import Decoder
-from fgait_jax.models.parts import FeatureMap
+from fgait_jax.models.parts import BODY, Cut, FeatureMap
 from fgait_jax.parallel.rules import Table
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 
 class Encoder(Protocol):
-  """Frames, in 0..1, to a grid of features with 16 rows. `features` counts the channels of the grid.
+  """Frames, in 0..1, to a grid of features with 16 rows, or one such grid above the other (`Backbone.cut`). `features`
+  counts the channels of the grid.
 
   Features of frames that are not valid are not `present`, and features of valid frames do not depend on them.
   """
@@ -96,6 +97,7 @@ class Backbone:
     stems: values of `config.model.stem`.
     decoder: makes the decoder of masked modelling from an encoder that can leave tokens out (`MaskingEncoder`),
       keywords of `Size.decoder`, and `dtype`, `remat`, `rngs`; None where the encoder cannot.
+    cut: how the encoder's grid becomes parts.
     heads: how projector and predictor start, as in `GaitNetwork`.
     sharding: (pattern, logical axes of `parallel/rules.py`), one row for each parameter but biases and scales.
     low_rank: (pattern, axes of its window), the kernels that low-rank updates adapt (`models/adapters.py`).
@@ -113,6 +115,7 @@ class Backbone:
   low_rank: tuple[tuple[str, int], ...]
   depth: tuple[tuple[str, bool], ...]
   decoder: Callable[..., Decoder] | None = None
+  cut: Cut = BODY
   heads: str = "identity"
   stems: tuple[str, ...] = ("conv",)
   parse: Callable[[str], Size] | None = None

@@ -14,7 +14,7 @@ from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.encoder import Encoder
 from fgait_jax.models.heads import PartMLP, unit
-from fgait_jax.models.parts import NUM_PARTS, FeatureMap, pool
+from fgait_jax.models.parts import BODY, Cut, FeatureMap, pool
 from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
@@ -31,14 +31,15 @@ SHARDING = (
 class Embedding:
   """The embeddings of a sequence. The reference's zero-shot embedding is `prediction`, L2-normalised per part.
 
-  p counts the 31 parts of the body, followed by the body heads if there are any (not in `pooled`). `discriminant` is a
-  linear map of all of `pooled`, fitted at the end of pretraining. `recognition` is the embedding of a network that was
-  fine-tuned on identities, not normalised.
+  n counts the parts of the body, 31 but for some published networks, p these and the body heads that follow them if
+  there are any. `projection` and `prediction` are None of a network without projector. `discriminant` is a linear map
+  of all of `pooled`, fitted at the end of pretraining. `recognition` is the embedding of a network that was fine-tuned
+  on identities, not normalised.
   """
 
-  pooled: Float[Array, "b 31 d"]
-  projection: Float[Array, "b p e"]
-  prediction: Float[Array, "b p e"]
+  pooled: Float[Array, "b n d"]
+  projection: Float[Array, "b p e"] | None
+  prediction: Float[Array, "b p e"] | None
   recognition: Float[Array, "b p f"] | None = None
   discriminant: Float[Array, "b 1 f"] | None = None
 
@@ -61,6 +62,8 @@ class GaitNetwork(nnx.Module):
 
   Args:
     embed_features: channels of a part's embedding, and of the hidden layers of both heads.
+    cut: how the encoder's grid becomes parts.
+    projects: False leaves out projector and predictor, of a network whose head reads the pooled parts (`recognition`).
     decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
     heads: initialisation: "reference", as published; "identity": Xavier weights for every part, and a predictor that
       starts as the identity, so that the student begins near its teacher and short runs learn (`PartMLP`).
@@ -70,27 +73,30 @@ class GaitNetwork(nnx.Module):
   """
 
   def __init__(
-    self, encoder: Encoder, *, embed_features: int, decoder: Decoder | None = None, heads: str = "reference",
-    temporal: str = "max", body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
+    self, encoder: Encoder, *, embed_features: int, cut: Cut = BODY, decoder: Decoder | None = None,
+    heads: str = "reference", projects: bool = True, temporal: str = "max", body_heads: int = 0, discriminant: int = 0,
+    dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
     self.encoder = encoder
     self.temporal = temporal
-    self.projector = PartMLP(
-      NUM_PARTS, encoder.features, e, e, final_norm=True, start=starts[0], body_heads=body_heads, dtype=dtype, rngs=rngs
-    )
-    self.predictor = PartMLP(
-      self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs
-    )
+    self.cut = cut
+    self.projector = self.predictor = nnx.data(None)
+    if projects:
+      self.projector = PartMLP(
+        cut.count, encoder.features, e, e, final_norm=True, start=starts[0], body_heads=body_heads, dtype=dtype,
+        rngs=rngs)
+      self.predictor = PartMLP(
+        self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs)
     self.decoder = decoder
-    self.discriminant = nnx.data(Discriminant(NUM_PARTS, encoder.features, discriminant) if discriminant else None)
+    self.discriminant = nnx.data(Discriminant(cut.count, encoder.features, discriminant) if discriminant else None)
     # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities.
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """The whole body: encoder, pooling over time, 31 parts, projector, predictor. `frames` in 0..1."""
+    """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
 
@@ -125,11 +131,26 @@ class GaitNetwork(nnx.Module):
     return PretrainOutput(embedding.prediction, embedding.projection, logits, targets, token_valid & ~visible)
 
   def _heads(self, feature_map: FeatureMap) -> Embedding:
-    pooled = pool(feature_map, temporal=self.temporal)
-    projection = self.projector(pooled)
-    recognition = None
+    pooled = pool(feature_map, temporal=self.temporal, cut=self.cut)
+    projection = prediction = recognition = discriminant = None
+    if self.projector is not None:
+      projection = self.projector(pooled)
+      prediction = self.predictor(projection)
     if self.recognition is not None:
-      recognition = self.recognition(unit(projection.astype(jnp.float32)))
-    prediction = self.predictor(projection)
-    discriminant = None if self.discriminant is None else self.discriminant(pooled)
+      recognition = self.recognition(head_input(pooled, projection))
+    if self.discriminant is not None:
+      discriminant = self.discriminant(pooled)
     return Embedding(pooled, projection, prediction, recognition, discriminant)
+
+  @property
+  def head_input_shape(self) -> tuple[int, int]:
+    """(parts, channels) of `head_input`."""
+    if self.projector is None:
+      return self.cut.count, self.encoder.features
+    return self.projector.parts, self.projector.fc2.kernel.shape[-1]
+
+
+def head_input(pooled: Float[Array, "b n d"], projection: Float[Array, "b p e"] | None) -> Array:
+  """What a head for identities reads: the projection at unit length (FoundationGait A5), or without a projector the
+  pooled parts as they are (DeepGaitV2, GaitBase, GaitSet)."""
+  return pooled.astype(jnp.float32) if projection is None else unit(projection.astype(jnp.float32))

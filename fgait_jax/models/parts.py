@@ -1,4 +1,4 @@
-"""Horizontal part pooling: a feature map becomes 31 part descriptors, from fine strips to the whole body."""
+"""Horizontal part pooling: a feature map becomes part descriptors, by default 31, from fine strips to the whole."""
 
 import dataclasses
 
@@ -9,7 +9,23 @@ from fgait_jax.kernels.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
 
 BINS = (16, 8, 4, 2, 1)
-NUM_PARTS = sum(BINS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """How a grid becomes parts: into so many horizontal strips as each of `bins` says, the finest first. A grid of
+  several `maps`, one above the other, is cut map by map."""
+
+  bins: tuple[int, ...] = BINS
+  maps: int = 1
+
+  @property
+  def count(self) -> int:
+    return self.maps * sum(self.bins)
+
+
+BODY = Cut()
+NUM_PARTS = BODY.count
 
 
 @jax.tree_util.register_dataclass
@@ -43,29 +59,33 @@ def temporal_mean_max(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"],
   return mean + temporal_max(feature_map)[0], present
 
 
-def part_pool(features: Float[Array, "b r q d"], present: Bool[Array, "b r q"]) -> Float[Array, "b p d"]:
-  """Mean plus max over each of 16, 8, 4, 2 and 1 horizontal bins, top to bottom, fine to coarse (HPP of OpenGait).
+def part_pool(
+  features: Float[Array, "b r q d"], present: Bool[Array, "b r q"], *, cut: Cut = BODY
+) -> Float[Array, "b p d"]:
+  """Mean plus max over each strip of `cut`, by default 16, 8, 4, 2 and 1, top to bottom, fine to coarse (HPP of
+  OpenGait).
 
-  The grid must have 16 rows, so that a bin is whole rows. Positions not present take no part; an empty bin is zero.
+  A map of the grid must have 16 rows, so that a strip is whole rows. Positions not present take no part; an empty strip
+  is zero.
   """
-  b, r, q, d = features.shape
-  if r % BINS[0]:
-    raise ValueError(f"part pooling needs a grid whose rows divide by {BINS[0]}; got {r} rows")
+  b, r, _, d = features.shape
+  if r % (cut.maps * cut.bins[0]):
+    raise ValueError(f"part pooling needs a grid whose rows divide by {cut.maps * cut.bins[0]}; got {r} rows")
   lowest = jnp.finfo(features.dtype).min
   pooled = []
-  for bins in BINS:
-    strip = features.reshape(b, bins, -1, d)
-    here = present.reshape(b, bins, -1, 1)
+  for bins in cut.bins:
+    strip = features.reshape(b * cut.maps, bins, -1, d)
+    here = present.reshape(b * cut.maps, bins, -1, 1)
     count = jnp.sum(here, axis=2)
     mean = jnp.sum(strip * here, axis=2) / jnp.maximum(count, 1)
     top = maximum(jnp.where(here, strip, lowest), 2)
     pooled.append(jnp.where(count > 0, mean + top, 0))
-  return jnp.concatenate(pooled, axis=1).astype(features.dtype)
+  return jnp.concatenate(pooled, axis=1).reshape(b, cut.count, d).astype(features.dtype)
 
 
 TEMPORAL = {"max": temporal_max, "mean": temporal_mean, "mean_max": temporal_mean_max}
 
 
-def pool(feature_map: FeatureMap, *, temporal: str) -> Float[Array, "b p d"]:
-  """The 31 part descriptors of a feature map: pooled over time by a name of `TEMPORAL`, then by `part_pool`."""
-  return part_pool(*TEMPORAL[temporal](feature_map))
+def pool(feature_map: FeatureMap, *, temporal: str, cut: Cut) -> Float[Array, "b p d"]:
+  """The part descriptors of a feature map: pooled over time by a name of `TEMPORAL`, then by `part_pool`."""
+  return part_pool(*TEMPORAL[temporal](feature_map), cut=cut)

@@ -1,7 +1,8 @@
-"""A pretrained encoder and projector under a new head: the network of supervised fine-tuning (FoundationGait A5).
+"""A pretrained encoder under a new head: the network of supervised fine-tuning.
 
-Identities: projection, unit length, a linear layer per part to the embedding that evaluation compares, and a neck of
-class scores for training only. Classes: all parts of the projection as one vector under one neck.
+The head reads each part's projection at unit length (FoundationGait A5), or, without a projector, the pooled parts as
+they are (DeepGaitV2, GaitBase, GaitSet). Identities: a linear layer per part to the embedding that evaluation compares,
+and a neck of class scores for training only. Classes: all parts as one vector under one neck.
 """
 
 import dataclasses
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm, unit
-from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.network import GaitNetwork, head_input
 from fgait_jax.models.parts import pool
 from fgait_jax.typing import Array, Bool, Float
 
@@ -22,8 +23,8 @@ SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/neck/classes/kernel", (
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Recognition:
-  """The network's outputs; None for those not asked for. For classes `embedding` is the unit projection of all parts,
-  [b 1 p*e]."""
+  """The network's outputs; None for those not asked for. For classes `embedding` is all that the head reads, [b 1
+  p*e]."""
 
   embedding: Float[Array, "b p e"] | None
   logits: Float[Array, "b p classes"] | None  # cosines
@@ -48,8 +49,8 @@ class IdentityHead(nnx.Module):
     self.embed = PartLinear(parts, features_in, features, rngs=rngs)
     self.neck = Neck(parts, features, classes, rngs=rngs)
 
-  def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
-    embedding = self.embed(unit(projection.astype(jnp.float32)))
+  def __call__(self, x: Float[Array, "b p d"]) -> Recognition:
+    embedding = self.embed(x)
     return Recognition(embedding, self.neck(embedding))
 
 
@@ -59,13 +60,13 @@ class ClassHead(nnx.Module):
   def __init__(self, parts: int, features_in: int, classes: int, *, rngs: nnx.Rngs):
     self.neck = Neck(1, parts * features_in, classes, rngs=rngs)
 
-  def __call__(self, projection: Float[Array, "b p d"]) -> Recognition:
-    flat = unit(projection.astype(jnp.float32)).reshape(projection.shape[0], 1, -1)
+  def __call__(self, x: Float[Array, "b p d"]) -> Recognition:
+    flat = x.reshape(x.shape[0], 1, -1)
     return Recognition(flat, self.neck(flat))
 
 
 class Recognizer(nnx.Module):
-  """Encoder (with its prompts, if it has any), part pooling and projector of `network`, and a head.
+  """Encoder (with its prompts, if it has any), part pooling and projector (if it has one) of `network`, and a head.
 
   Args:
     head: "identity" or "classes"; `classes` scores of it; `features` of a part's embedding (identity only).
@@ -74,10 +75,10 @@ class Recognizer(nnx.Module):
   def __init__(self, network: GaitNetwork, *, head: str, classes: int, features: int, rngs: nnx.Rngs):
     if head not in ("identity", "classes"):
       raise ValueError(f'head={head!r}; known: "identity", "classes"')
-    self.encoder, self.projector = network.encoder, network.projector
+    self.encoder, self.projector = network.encoder, nnx.data(network.projector)
     self.border = nnx.data(network.border)
-    self.temporal = network.temporal
-    parts, wide = self.projector.parts, self.projector.fc2.kernel.shape[-1]
+    self.temporal, self.cut = network.temporal, network.cut
+    parts, wide = network.head_input_shape
     if head == "identity":
       self.head = IdentityHead(parts, wide, features, classes, rngs=rngs)
     else:
@@ -94,4 +95,9 @@ class Recognizer(nnx.Module):
       found = self.encoder.encode_parts(frames, valid, crop_list=tuple(crop_list))
     else:
       found = self.encoder.encode(frames, valid)
-    return self.head(self.projector(pool(found, temporal=self.temporal)))
+    pooled = pool(found, temporal=self.temporal, cut=self.cut)
+    return self.head(self.read(pooled))
+
+  def read(self, pooled: Float[Array, "b n d"]) -> Float[Array, "b p e"]:
+    """What the head reads of pooled parts."""
+    return head_input(pooled, None if self.projector is None else self.projector(pooled))

@@ -251,6 +251,9 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
     if teacher.fine_tune:
       raise CheckpointError("it is a fine-tuned network, without student, decoder or predictor of its own; name the"
                             " pretraining run that it was made of")
+    if "projector" not in teacher.params or "recognition" in teacher.params:
+      raise CheckpointError("it is a network under a head for identities, as published networks are; pretraining takes"
+                            " the weights of pretraining")
     student = load_network(path, mesh=mesh, which="student")
   except CheckpointError as error:
     raise CheckpointError(f"config.train.start_from={path}: {error}") from error

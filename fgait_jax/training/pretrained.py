@@ -56,6 +56,8 @@ class Pretrained:
     """Which field of `Embedding` was learnt last: what tasks compare unless told otherwise."""
     if "recognition" in self.params:
       return "recognition"
+    if "projector" not in self.params:
+      return "pooled"
     if self.fine_tune:  # which leaves the predictor behind
       return "projection"
     return "discriminant" if discriminant.is_fitted(self.stats) else "prediction"

@@ -30,7 +30,7 @@ from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
 WINDOW = 64  # losses that a loss is compared with
-ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features")
+ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Graph:
@@ -64,24 +64,25 @@ def stats_of(network: GaitNetwork):
 
 def new_network(config, key) -> GaitNetwork:
   """The network that `config.model` names, with what fine-tuning added to it (`added`), in training mode."""
+  extra = added(config)
   network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
-    body_heads=config.model.body_heads, discriminant=config.model.discriminant, rngs=nnx.Rngs(key),
+    body_heads=config.model.body_heads, discriminant=config.model.discriminant,
+    projects=not extra["no_projector"], rngs=nnx.Rngs(key),
   )
-  extra, rngs = added(config), nnx.Rngs(jax.random.fold_in(key, 1))
+  rngs = nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
-    width = network.projector.fc2.kernel.shape[-1]
-    network.recognition = PartLinear(network.projector.parts, width, extra["recognition_features"], rngs=rngs)
+    network.recognition = PartLinear(*network.head_input_shape, extra["recognition_features"], rngs=rngs)
   network.train()
   return network
 
 
 def added(config) -> dict[str, int]:
   """What fine-tuning has added to the network of `config`, 0 for nothing: the counts of `ADDED`, which pretraining has
-  no keys for."""
+  no keys for. `no_projector` is 1 of a network that lost projector and predictor: its head reads the pooled parts."""
   return dict.fromkeys(ADDED, 0) | {key: count for key, count in config.model.items() if key in ADDED}
 
 

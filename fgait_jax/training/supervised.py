@@ -39,6 +39,7 @@ FROZEN = {
   "head": r"(encoder|projector|border)/.*",
 }
 STATISTICS = ("frozen", "batch")
+READS = ("projection", "pooled")
 OPTIM = "config.fine_tune.optim"
 
 
@@ -47,7 +48,7 @@ class Learner:
   """A pretrained network under a new head, cut into what trains and what stays; nothing in it ever changes.
 
   `trainable` and `frozen` are flat parameters, `stats` nested running statistics; all lie on `mesh`. `config` is that
-  of pretraining, with the network's prompts (`training.state.added`).
+  of pretraining, with the network's prompts and without the projector that is not read (`training.state.added`).
   """
 
   graph: Graph
@@ -106,17 +107,25 @@ def _unsharded(learner: Learner, trainable, frozen) -> dict:
 
 
 def create(
-  pretrained: Pretrained, *, head: str, classes: int, features: int, method: str, statistics: str, rank: int,
-  lora_scale: float, prompt_tokens: int, prompt_pixels: int, rules_of_rates: Sequence, seed: int,
+  pretrained: Pretrained, *, head: str, reads: str, classes: int, features: int, method: str, statistics: str,
+  rank: int, lora_scale: float, prompt_tokens: int, prompt_pixels: int, rules_of_rates: Sequence, seed: int,
 ) -> Learner:
-  """`pretrained`'s encoder and projector under a new head, its weights copied.
+  """`pretrained`'s encoder, and the projector where the head `reads` the "projection" and not the "pooled" parts, under
+  a new head, its weights copied.
 
-  Raises `ConfigError` for an unknown method or statistics, or a parameter that the rules do not name exactly once.
+  Raises `ConfigError` for an unknown method, statistics or `reads`, a projection that the network does not make, or a
+  parameter that the rules do not name exactly once.
   """
-  for key, value, known in (("method", method, FROZEN), ("statistics", statistics, STATISTICS)):
+  choices = (("method", method, FROZEN), ("statistics", statistics, STATISTICS), ("reads", reads, READS))
+  for key, value, known in choices:
     if value not in known:
       raise ConfigError(f"config.fine_tune.{key} is {value!r}; known: {', '.join(known)}")
+  if reads == "projection" and states.added(pretrained.config)["no_projector"]:
+    raise ConfigError("config.fine_tune.reads=projection, but the network of config.checkpoint has no projector; set it"
+                      " to pooled")
   config, mesh = pretrained.config, pretrained.mesh
+  counts = states.added(config) | {"no_projector": int(reads == "pooled")}
+  config = states.with_added(config, **counts)
   if method == "prompt":
     config = _with_prompts(config, {"prompt_tokens": prompt_tokens, "prompt_pixels": prompt_pixels})
 
@@ -161,7 +170,7 @@ def _with_prompts(config: ConfigDict, wanted: dict[str, int]) -> ConfigDict:
   if any(found.values()) and found != wanted:
     raise ConfigError("config.checkpoint has " + " and ".join(f"{key}={n}" for key, n in found.items()) + " already;"
                       " set the same in config.fine_tune to learn them further, or start from another checkpoint")
-  return states.with_added(config, prompt_tokens=wanted["prompt_tokens"], prompt_pixels=wanted["prompt_pixels"])
+  return states.with_added(config, **states.added(config) | wanted)
 
 
 def flat(tree) -> dict[str, Array]:

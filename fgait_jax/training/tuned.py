@@ -7,8 +7,9 @@
                                       what was added in `model`, with `fine_tune`: from which network, on which data,
                                       for what and how it was made
 
-`load_network(<folder>)` reads it as any other, so every task runs on it: on its `recognition`, or on its `projection`
-where classes were learnt. The predictor is still the pretrained one.
+`load_network(<folder>)` reads it as any other, so every task runs on it: on its `recognition`, or where classes were
+learnt, on what their head reads, `projection` or `pooled`. The predictor is still the pretrained one; a network whose
+head reads the pooled parts keeps neither projector nor predictor.
 """
 
 import hashlib
@@ -33,6 +34,10 @@ def save(
     state["head"][kind] = {"head": after["head"]}
     state["teacher"][kind] = before[kind] | {module: after[module] for module in after if module != "head"}
   added = states.added(learner.config) | {"recognition_features": 0}
+  if added["no_projector"]:
+    for values in state["teacher"].values():
+      values.pop("projector", None)
+      values.pop("predictor", None)
   state["teacher"]["params"].pop("recognition", None)  # of an encoder that is gone, as the discriminant
   state["teacher"]["stats"].pop("discriminant", None)
   if config.fine_tune.target == "subject":

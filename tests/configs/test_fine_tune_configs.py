@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from configs import fine_tune, health
+from configs import baselines, fine_tune, health
 from fgait_jax import defaults
 from fgait_jax.evaluation import protocols
 from fgait_jax.parallel.mesh import make_mesh
@@ -14,6 +14,7 @@ from fgait_jax.training.fine_tuning import check_settings
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "configs"
 VARIANTS = [(fine_tune, v) for v in fine_tune.VARIANTS] + [(health, v) for v in health.VARIANTS]
+VARIANTS += [(baselines, v) for v in baselines.SUPERVISED]
 
 
 @pytest.mark.parametrize("module, variant", VARIANTS)
@@ -30,7 +31,14 @@ def test_variants_are_as_recorded_and_can_work(module, variant):
   assert config.is_locked
 
 
-@pytest.mark.parametrize("module", [fine_tune, health])
-def test_unknown_variants_name_the_known(module):
-  with pytest.raises(ValueError, match="unknown variant 'casiab'; known: walkers"):
+@pytest.mark.parametrize("module, first", [(fine_tune, "walkers"), (health, "walkers"), (baselines, "gaitset, ")])
+def test_unknown_variants_name_the_known(module, first):
+  with pytest.raises(ValueError, match=f"unknown variant 'casiab'; known: {first}"):
     module.get_config("casiab")
+
+
+@pytest.mark.parametrize("variant", baselines.NETWORKS)
+def test_baselines_can_be_pretrained(variant):
+  config = baselines.get_config(variant)
+  configuration.check(config, make_mesh())
+  assert config.is_locked

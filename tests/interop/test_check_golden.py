@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fgait_jax.errors import DataError
-from fgait_jax.interop import check_golden
+from fgait_jax.interop import check_golden, recorded
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "p3d_tiny.npz"
@@ -33,8 +33,8 @@ def test_lines_say_name_error_and_tolerance(lines):
   text = {line.name: str(line) for line in lines}
   assert text["train/loss"].startswith("ok")
   assert "within 1e-05" in text["train/loss"]
-  assert str(check_golden.Line("grad/x", 0.5, 1e-3)).startswith("FAIL")
-  assert not check_golden.Line("eval/x", float("inf"), 1e-4).passed
+  assert str(recorded.Line("grad/x", 0.5, 1e-3)).startswith("FAIL")
+  assert not recorded.Line("eval/x", float("inf"), 1e-4).passed
 
 
 def test_products_are_whole_float32_on_any_device(monkeypatch):
@@ -80,17 +80,17 @@ def test_other_bins_and_other_files_are_refused(tmp_path):
     arrays["meta"] = np.array(json.dumps(meta))
 
   with pytest.raises(DataError, match=r"meta.bins is \[16\]"):
-    check_golden.load(changed(tmp_path, other_bins))
+    check_golden.check(changed(tmp_path, other_bins))
   with pytest.raises(DataError, match="lacks meta"):
-    check_golden.load(changed(tmp_path, lambda arrays: arrays.pop("meta")))
+    check_golden.check(changed(tmp_path, lambda arrays: arrays.pop("meta")))
   (tmp_path / "text.npz").write_text("no archive")
   with pytest.raises(DataError, match="cannot be read as .npz"):
-    check_golden.load(tmp_path / "text.npz")
+    check_golden.check(tmp_path / "text.npz")
 
 
 def test_errors_are_relative_to_the_largest_magnitude():
   expected = np.array([10.0, 0.1], np.float32)
-  assert check_golden._relative_error(expected + np.float32(0.01), expected, 0.0) == pytest.approx(1e-3, rel=1e-2)
-  assert check_golden._relative_error(None, expected, 0.0) == float("inf")
-  assert check_golden._relative_error(expected[:1], expected, 0.0) == float("inf")
-  assert check_golden._relative_error(expected * np.nan, expected, 0.0) == float("inf")
+  assert recorded.relative_error(expected + np.float32(0.01), expected, 0.0) == pytest.approx(1e-3, rel=1e-2)
+  assert recorded.relative_error(None, expected, 0.0) == float("inf")
+  assert recorded.relative_error(expected[:1], expected, 0.0) == float("inf")
+  assert recorded.relative_error(expected * np.nan, expected, 0.0) == float("inf")

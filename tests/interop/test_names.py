@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from fgait_jax.interop import names
+from fgait_jax.interop.names import FOUNDATION_GAIT as NAMES
 from fgait_jax.models.backbones import create_network
 
 
@@ -24,14 +24,14 @@ def drawn(tree):
 def test_out_and_in_again_is_the_same(trees):
   for tree in trees:
     values = drawn(tree)
-    read = names.import_tree(names.export_tree(values), tree)
+    read = NAMES.import_tree(NAMES.export_tree(values), tree)
     assert not read.missing
     assert not read.misshapen
     jax.tree.map(np.testing.assert_array_equal, read.values, values)
 
 
 def test_names_and_layouts_are_torchs(trees):
-  state = names.export_tree(drawn(trees[0])) | names.export_tree(drawn(trees[1]))
+  state = NAMES.export_tree(drawn(trees[0])) | NAMES.export_tree(drawn(trees[1]))
   shapes = {k: v.shape for k, v in state.items()}
   assert shapes["layer0.forward_block.0.weight"] == (4, 1, 3, 3)
   assert shapes["layer1.forward_block.1.bn2.running_var"] == (4,)
@@ -45,11 +45,11 @@ def test_names_and_layouts_are_torchs(trees):
 
 def test_part_normalisation_is_flattened_channel_first_in_torch():
   ours = np.arange(31 * 2, dtype=np.float32)  # (part, channel)
-  torch = names.to_torch(ours, "projector/norm1/norm/scale")
+  torch = NAMES.to_torch(ours, "projector/norm1/norm/scale")
   np.testing.assert_array_equal(torch[:31], ours[0::2])
-  np.testing.assert_array_equal(names.to_ours(torch, "projector/norm1/norm/scale"), ours)
+  np.testing.assert_array_equal(NAMES.to_ours(torch, "projector/norm1/norm/scale"), ours)
 
 
 def test_unknown_paths_are_refused():
-  with pytest.raises(KeyError, match="encoder/blocks/attention/kernel is no parameter of the P3D network"):
-    names.leaf("encoder/blocks/attention/kernel")
+  with pytest.raises(KeyError, match="encoder/blocks/attention/kernel is no parameter of FoundationGait"):
+    NAMES.leaf("encoder/blocks/attention/kernel")

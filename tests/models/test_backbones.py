@@ -24,7 +24,7 @@ def line(name, variant):
   encoder, decoder = count(network.encoder), count(network.decoder)
   heads = count(network.projector) + count(network.predictor)
   assert encoder + heads + decoder == count(network)
-  return f"{name:<12}{variant:<8}{encoder:>14,} encoder {heads:>11,} heads {decoder:>10,} decoder"
+  return f"{name:<12}{variant:<12}{encoder:>14,} encoder {heads:>11,} heads {decoder:>10,} decoder"
 
 
 def test_parameter_counts_are_as_recorded():
@@ -40,7 +40,8 @@ def test_rows_name_known_axes(name):
 
 
 @pytest.mark.parametrize("key, value, known", [
-  ("name", "resnet", "transformer, p3d"), ("variant", "medium", "tiny, small, base, large, huge, giant"),
+  ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset"),
+  ("variant", "medium", "tiny, small, base, large, huge, giant"),
   ("dtype", "float8", "float32, bfloat16"), ("remat", "some", "none, dots, full"), ("stem", "patch", "conv, tubelet"),
 ])  # fmt: skip
 def test_unknown_values_are_refused_by_key(key, value, known):

@@ -106,8 +106,8 @@ def test_it_is_fine_tuned_by_low_rank_updates_and_slower_below(mesh):
   weights = jax.jit(lambda: states.initial_weights(config))()
   pretrained = Pretrained(graph=states.make_graph(config), **weights, config=config, step=0, path=None,
                           identity="none", mesh=mesh)
-  options = {"head": "identity", "classes": 4, "features": 8, "statistics": "frozen", "rank": 2, "lora_scale": 1.0,
-             "prompt_tokens": 0, "prompt_pixels": 0, "rules_of_rates": RULES, "seed": 0}
+  options = {"head": "identity", "reads": "projection", "classes": 4, "features": 8, "statistics": "frozen",
+             "rank": 2, "lora_scale": 1.0, "prompt_tokens": 0, "prompt_pixels": 0, "rules_of_rates": RULES, "seed": 0}
   adapted = supervised.create(pretrained, method="lora", **options).trainable
   assert {name for name in adapted if name.startswith("lora/encoder")} == {
     "lora/encoder/mixers/kernel/a", "lora/encoder/mixers/kernel/b"}

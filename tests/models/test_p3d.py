@@ -105,7 +105,7 @@ def test_stacked_blocks_equal_a_plain_loop_over_the_released_names(remat):
   _, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
   state = {}
   for tree in (params, stats):
-    state |= names.export_tree({"encoder": nnx.to_pure_dict(tree)})
+    state |= names.FOUNDATION_GAIT.export_tree({"encoder": nnx.to_pure_dict(tree)})
   x = silhouettes(2, 3)
   ours = nnx.jit(lambda network, x: network.encode(x, jnp.ones((2, 3), bool)).features)(network, x)
   expected = plain_forward(state, jnp.moveaxis(x, -1, 1), layers)

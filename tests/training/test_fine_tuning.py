@@ -50,8 +50,8 @@ def fitter_of(quick_compilation):
   network = Pretrained(graph=states.make_graph(config), **weights, config=config, step=0, path=None, identity="none",
                        mesh=make_mesh(devices=jax.devices()[:1]))
   learner = supervised.create(
-    network, head="identity", classes=8, features=8, method="full", statistics="frozen", rank=2, lora_scale=1.0,
-    prompt_tokens=0, prompt_pixels=0, rules_of_rates=defaults.fine_tune().optim.rules, seed=0)
+    network, head="identity", reads="projection", classes=8, features=8, method="full", statistics="frozen", rank=2,
+    lora_scale=1.0, prompt_tokens=0, prompt_pixels=0, rules_of_rates=defaults.fine_tune().optim.rules, seed=0)
 
   def of(**values):
     key = str(values)

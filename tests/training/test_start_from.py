@@ -96,7 +96,7 @@ def test_imported_weights_can_be_trained_further(run, configure, tmp_path):
   network = create_network(name="p3d", variant=variant, rngs=nnx.Rngs(5))
   state = {}
   for tree in nnx.split(network, nnx.Param, nnx.BatchStat)[1:]:
-    state |= names.export_tree(nnx.to_pure_dict(tree))
+    state |= names.FOUNDATION_GAIT.export_tree(nnx.to_pure_dict(tree))
   path = tmp_path / "model.safetensors"
   safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path)
   import_opengait.run(path, out=tmp_path / "imported")

@@ -35,8 +35,9 @@ def networks():
 
 
 def learner_of(pretrained, **changes):
-  options = {"head": "identity", "classes": 4, "features": 8, "method": "full", "statistics": "frozen", "rank": 2,
-             "lora_scale": 1.0, "prompt_tokens": 2, "prompt_pixels": 0, "rules_of_rates": RULES, "seed": 0}
+  options = {"head": "identity", "reads": "projection", "classes": 4, "features": 8, "method": "full",
+             "statistics": "frozen", "rank": 2, "lora_scale": 1.0, "prompt_tokens": 2, "prompt_pixels": 0,
+             "rules_of_rates": RULES, "seed": 0}
   return supervised.create(pretrained, **(options | changes))
 
 

@@ -54,8 +54,8 @@ def main(folder: str, coordinator: str = "", processes: str = "0", process: str 
   c.augment.update({step: 0.0 for step in c.augment if step != "width"})
   c.optim.warmup_steps = 0
   learner = supervised.create(
-    network, head="identity", classes=8, features=8, method="full", statistics="frozen", rank=2, lora_scale=1.0,
-    prompt_tokens=0, prompt_pixels=0, rules_of_rates=c.optim.rules, seed=0)
+    network, head="identity", reads="projection", classes=8, features=8, method="full", statistics="frozen", rank=2,
+    lora_scale=1.0, prompt_tokens=0, prompt_pixels=0, rules_of_rates=c.optim.rules, seed=0)
   split = Subset(ToySplit(torn=float(torn)), np.arange(24), name="toy/train (fit)")
   split.__dict__["subjects"] = np.repeat([f"person{i}" for i in range(8)], 3)
 

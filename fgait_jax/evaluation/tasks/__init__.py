@@ -7,6 +7,7 @@ from fgait_jax.evaluation.tasks import (  # noqa: F401
   identify,
   linear_maps,
   linear_probe,
+  reconstruction,
   robustness,
   score,
   zero_shot,

@@ -126,10 +126,10 @@ def _task(setup: Setup) -> Task:
 def _fitter(task: Task, network, classes: int) -> Fitter:
   settings = task.settings
   learner = supervised.create(
-    network, head="identity" if task.identifies else "classes", classes=classes, features=settings.features,
-    method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
-    prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
-    seed=task.setup.config.seed)
+    network, head="identity" if task.identifies else "classes", reads=settings.reads, classes=classes,
+    features=settings.features, method=settings.method, statistics=settings.statistics, rank=settings.rank,
+    lora_scale=settings.lora_scale, prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels,
+    rules_of_rates=settings.optim.rules, seed=task.setup.config.seed)
   return Fitter(learner, task.setup.config, identity=network.identity)
 
 

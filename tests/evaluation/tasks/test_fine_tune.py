@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 
+from configs import baselines
 from fgait_jax import config_files, defaults
 from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
@@ -160,6 +161,31 @@ def test_an_attribute_is_learned_by_the_head_alone(run_folder, world, tmp_path):
   assert (seen.evaluated_data_among_them, seen.evaluated_split_among_them) == (True, False)
   with pytest.raises(CheckpointError, match="lacks .* arrays of the student; .*: set config.network=teacher"):
     checkpoints.load_network(tmp_path / "fine_tune-kth-wide", mesh=tuned.mesh, which="student")
+
+
+def test_a_head_on_the_pooled_parts_needs_no_projector(world, tmp_path):
+  config = baselines.get_config("gaitset")
+  config.model.variant = "4-4-6"
+  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
+  with checkpoints.Checkpoints(tmp_path, keep=1) as saved:
+    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
+  quick = {"fine_tune.reads": "pooled", "fine_tune.steps": 4, "fine_tune.validation_fraction": 0.0}
+  own = {"fine_tune.statistics": "batch", "fine_tune.optim.rules": ((".*", 1.0, 1.0),), "fine_tune.features": 5}
+  fine_tune.run(config_of(tmp_path, **quick, **own), tmp_path / "a")
+  folder, one = tmp_path / "a" / "fine_tune-walkers-subject", make_mesh(devices=jax.devices()[:1])
+  tuned = checkpoints.load_network(folder, mesh=one)
+  assert (tuned.params.keys(), tuned.embedding) == ({"encoder", "recognition"}, "recognition")
+  (path,) = zero_shot.run(config_of(folder, task="zero_shot"), tmp_path / "b")
+  scored = score.score(folder.with_suffix(".npz"), protocol="walkers", bootstrap=0)
+  assert content(path)["rows"][0]["figures"]["CL"]["map"] == pytest.approx(scored["conditions"]["CL"]["map"])
+  with pytest.raises(ConfigError, match="reads=projection, but .* no projector; set it to pooled"):
+    fine_tune.run(config_of(folder), tmp_path / "c")
+  with pytest.raises(ConfigError, match="embedding is 'prediction', .* no predictor; take recognition or"):
+    zero_shot.run(config_of(folder, task="zero_shot", embedding="prediction"), tmp_path / "c")
+  fine_tune.run(config_of(folder, **quick, **{"fine_tune.target": "wide", "fine_tune.method": "head"}), tmp_path / "d")
+  taught = checkpoints.load_network(tmp_path / "d" / "fine_tune-walkers-wide", mesh=one)
+  assert (taught.params.keys(), taught.embedding) == ({"encoder"}, "pooled")
+  jax.tree.map(np.testing.assert_array_equal, taught.params["encoder"], tuned.params["encoder"])
 
 
 def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):

@@ -1,0 +1,224 @@
+"""The records of published networks, one a file: evaluation and one training pass of each, recomputed with our modules.
+
+A record holds a state dict under the official names, which is read as `import_opengait` reads a checkpoint.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from fgait_jax import objectives
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation.metrics.distances import pairwise
+from fgait_jax.interop import import_opengait, names, networks
+from fgait_jax.interop.recorded import Line, group_order, relative_error, to_torch
+from fgait_jax.kernels.convolution import plainly
+from fgait_jax.models import backbones, parts
+from fgait_jax.models.heads import unit
+from fgait_jax.models.recognition import Recognizer
+from fgait_jax.training.state import Graph, stats_of
+from fgait_jax.typing import Array
+
+# Largest error by prefix of the name, relative to the array's largest magnitude. The first prefix that fits counts.
+# "train/" and "grad/" are recorded in float64; gradients may be twice as far from them as the official ones in float32
+# are, which `meta` states, because our rounding is another.
+TOLERANCES = {
+  "eval/embed": 1e-5, "eval_b/embed": 1e-5, "eval": 1e-4, "packed/": 1e-5, "distance/euc": 2e-5, "distance/cos": 5e-5,
+  # Half of the official triplets have the anchor as its own positive, at a distance that is rounding and not 0.
+  "train/loss_softmax": 1e-5, "train/loss": 1e-4, "train/": 1e-4, "after_forward/": 1e-5,
+}  # fmt: skip
+_GIVEN = ("packed/sils", "packed/lengths", "train/sils", "train/labels", "train/loss_in_float32")
+_UNUSED = "after_forward/predictor."  # which runs in the official forward pass, and feeds nothing
+_PASSES, _NUDGE = 32, 1e-7
+
+
+def check(meta: dict, arrays: dict[str, np.ndarray]) -> list[Line]:
+  """One line for every array of the record, gradients last; an array that is not recomputed has an infinite error."""
+  taught = "train/sils" in arrays
+  lacking = [k for k in ("input/sils", "input/sils_b", *(("train/labels",) if taught else ())) if k not in arrays]
+  lacking += [f"meta.{k}" for k in (("training", "config") if taught else ()) if k not in meta]
+  if lacking:
+    raise DataError(f"the record of {meta['network']} lacks {', '.join(lacking)}")
+  state = {k.removeprefix("state/"): v for k, v in arrays.items() if k.startswith("state/")}
+  which, state, _ = import_opengait.choose(state, None)
+  recorded = {k.replace(f"{which}_backbone.", ""): v for k, v in arrays.items()
+              if not k.startswith(("state/", "input/")) and k not in _GIVEN}
+  recorded = {k: v for k, v in recorded.items() if not k.startswith(_UNUSED)}
+  found = networks.recognise(state)
+  if found.network.names is names.GAITJEPA:
+    raise DataError("records of GaitJEPA are not read: they hold tokens of single frames, whose head is left aside")
+  graph, params, stats = build(found, state)
+  computed = dict(evaluation(found, graph, params, stats, arrays))
+  gradients: list[Line] = []
+  if taught:
+    allowed = 2 * meta["training"]["relative_deviation_of_float32_gradients"]["value"]
+    passes = training(found, graph, params, stats, arrays, meta)
+    values, gradients = _nearest(passes, {k: v for k, v in recorded.items() if k.startswith("grad/")}, allowed)
+    computed |= values
+  lines = []
+  for name, expected in recorded.items():
+    if name.startswith("grad/") or name.endswith("num_batches_tracked"):
+      continue  # the latter is a count of calls, which we do not store
+    tolerance = next((t for prefix, t in TOLERANCES.items() if name.startswith(prefix)), 0.0)
+    lines.append(Line(name, relative_error(computed.get(name), expected), tolerance))
+  return lines + gradients
+
+
+def _nearest(passes: Iterable[dict], recorded: dict, allowed: float) -> tuple[dict, list[Line]]:
+  """(the first of `passes` whose gradients are all within what is `allowed`, or the nearest, a line for each gradient).
+  """
+  floor = 1e-5 * max(np.max(np.abs(x), initial=0.0) for x in recorded.values())  # some are zero but for rounding
+  best = None
+  for one in passes:
+    lines = [Line(k, relative_error(one.get(k), x, floor), allowed) for k, x in recorded.items()]
+    worst = max(line.error for line in lines)
+    if best is None or worst < best[0]:
+      best = worst, one, lines
+    if worst <= allowed:
+      break
+  return best[1], best[2]
+
+
+def build(found: networks.Found, state: dict[str, np.ndarray]) -> tuple[Graph, dict, dict]:
+  """(graph, parameters, statistics) of the `Recognizer`, as it trains; where the record has no neck, one of ones, of
+  whose outputs none is recorded. Raises `CheckpointError` for names that do not fit."""
+  import_opengait.convert(found)
+  classes = state["BNNecks.fc_bin"].shape[-1] if "BNNecks.fc_bin" in state else 1
+  features = found.added["recognition_features"]
+
+  def create():
+    network = import_opengait.create(found)
+    return Recognizer(network, head="identity", classes=classes, features=features, rngs=nnx.Rngs(0))
+
+  backbone = backbones.find(found.model["name"])
+  graph = Graph(*nnx.split(nnx.eval_shape(create), nnx.Param, nnx.BatchStat), backbone)
+  published, trees = found.network.names, []
+  for tree in (nnx.to_pure_dict(graph.params), nnx.to_pure_dict(graph.stats)):
+    ones = published.export_tree(jax.tree.map(lambda x: np.ones(x.shape, np.float32), tree))
+    read = published.import_tree(ones | state, tree)
+    if read.misshapen:
+      raise DataError(f"the record's neck does not fit: {'; '.join(read.misshapen)}")
+    trees.append(read.values)
+  return graph, *trees
+
+
+def evaluation(found: networks.Found, graph: Graph, params, stats, arrays) -> Iterator[tuple[str, np.ndarray]]:
+  """(name, array) of both inputs in evaluation mode, of sequences packed into one row, and of distances."""
+  run = jax.jit(lambda params, stats, frames, valid: _stages(_merged(graph, params, stats), frames, valid))
+  embeddings = []
+  for place, given in (("eval", "input/sils"), ("eval_b", "input/sils_b")):
+    frames = _frames(arrays[given])
+    stages, values = run(params, stats, frames, jnp.ones(frames.shape[:2], bool))
+    for name, x in zip(found.network.stages, stages, strict=True):
+      x = to_torch(x)
+      yield f"{place}/{name}_seq0_frames01", x[:1, :, :2]
+      yield f"{place}/{name}_seq0", x[:1]
+      yield f"{place}/{name}", x[:, :, 0]  # what was pooled over time
+    for name, x in values.items():
+      yield f"{place}/{name}", to_torch(x)
+    maps = np.split(to_torch(values["pooled"]), graph.backbone.cut.maps, axis=2)
+    yield from ((f"{place}/part_features" + (f"_{i + 1}" if i else ""), x) for i, x in enumerate(maps))
+    embeddings.append(to_torch(values["embedding"]))
+  for name, metric in (("euc", "euclidean"), ("cos", "cosine")):
+    yield f"distance/{name}_a_b", np.asarray(pairwise(*embeddings, metric=metric))
+  if "packed/sils" in arrays:
+    yield from _packed(graph, params, stats, _frames(arrays["packed/sils"]), arrays["packed/lengths"])
+
+
+def _stages(network: Recognizer, frames: Array, valid: Array) -> tuple[list[Array], dict[str, Array]]:
+  """(outputs of the encoder's stages, what follows)."""
+  in_time, _ = parts.temporal_max(network.encoder.encode(frames, valid))
+  found = network(frames, valid)
+  values = {"temporal_pool": in_time, "embedding": found.embedding, "embed_1": found.embedding, "logits": found.logits,
+            "embed_2": unit(network.head.neck.norm(found.embedding))}
+  values["pooled"] = parts.pool(network.encoder.encode(frames, valid), temporal="max", cut=network.cut)
+  if network.projector is not None:
+    values["projector"] = network.projector(values["pooled"])
+  return list(network.encoder.stages(frames, valid)), values
+
+
+def _packed(graph: Graph, params, stats, row: Array, lengths: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+  """Sequences that lie in one row [1, t, ...] one after the other: each by itself, padded to the longest; and as
+  OpenGait takes them, convolved as one sequence and then pooled each by itself."""
+  places = np.cumsum([0, *lengths])
+  alone = jnp.stack([jnp.pad(row[0, a:b], ((0, max(lengths) - (b - a)), (0, 0), (0, 0), (0, 0)))
+                     for a, b in zip(places, places[1:], strict=False)])
+  valid = jnp.arange(max(lengths)) < jnp.asarray(lengths)[:, None]
+
+  @jax.jit
+  def run(params, stats, row, alone, valid):
+    network = _merged(graph, params, stats)
+    each = network(alone, valid).embedding
+    found = network.encoder.encode(row, jnp.ones(row.shape[:2], bool))
+    if found.features.shape[1] != row.shape[1]:  # it has pooled over time, and convolved within frames
+      return each, each
+    inside = (jnp.arange(row.shape[1]) >= places[:-1, None]) & (jnp.arange(row.shape[1]) < places[1:, None])
+    features = jnp.broadcast_to(found.features, (len(lengths), *found.features.shape[1:]))
+    present = jnp.broadcast_to(inside[:, :, None, None], features.shape[:-1])
+    pooled = parts.pool(parts.FeatureMap(features, present), temporal="max", cut=network.cut)
+    return each, network.head(network.read(pooled)).embedding
+
+  each, together = run(params, stats, row, alone, valid)
+  yield "packed/embedding_each_alone", to_torch(each)
+  yield "packed/embedding", to_torch(together)
+
+
+def training(found: networks.Found, graph: Graph, params, stats, arrays, meta) -> Iterator[dict[str, np.ndarray]]:
+  """By name, losses, what they are of, gradients and running statistics of one forward and backward pass; then the same
+  from weights that differ by rounding.
+
+  Rounding decides some ReLUs, maxima and hinges, and gradients jump there. So the recorded ones must be near to those
+  of one pass among passes that float32 cannot tell apart. The fast convolutions of CPU round most, and are left out.
+  """
+  losses, crop_list = meta["training"]["losses"], tuple(meta["config"].get("crop_list", ()))
+  order = group_order(len(arrays["train/sils"]), len(crop_list)) if crop_list else np.arange(len(arrays["train/sils"]))
+  frames, label = _frames(arrays["train/sils"])[order], jnp.asarray(arrays["train/labels"], jnp.int32)[order]
+  known = {
+    "triplet": lambda out, c: objectives.Triplet(margin=c["margin"])(out, None, {"label": label}, {})[0],
+    "softmax": lambda out, c: objectives.CrossEntropy(
+      scale=c["scale"], label_smoothing=c["eps"])(out, None, {"label": label}, {})[0],
+  }  # fmt: skip
+  if unknown := losses.keys() - known.keys():
+    raise DataError(f"meta.training.losses has {', '.join(sorted(unknown))}; known: {', '.join(known)}")
+
+  @jax.jit
+  def run(params, stats, frames):
+    def total(params):
+      network = graph.merge(params, stats)
+      valid = jnp.ones(frames.shape[:2], bool)
+      out = network(frames, valid, crop_list=crop_list)
+      for i in reversed(range(len(crop_list))):  # its backward pass runs the crops again, and moves statistics again
+        group = slice(i, None, len(crop_list))
+        network.encoder.encode_parts(frames[group], valid[group], crop_list=crop_list[i : i + 1])
+      each = {name: known[name](out, c) for name, c in losses.items()}
+      loss = sum(c["loss_term_weight"] * each[name] for name, c in losses.items())
+      return loss, (each, out, stats_of(network))
+
+    return jax.value_and_grad(total, has_aux=True)(params)
+
+  published, rng = found.network.names, np.random.default_rng(0)
+  for number in range(_PASSES):
+    near = jax.tree.map(lambda x: x * (1 + _NUDGE * rng.uniform(-1, 1, x.shape)).astype(np.float32), params)
+    with plainly():
+      (loss, (each, out, after)), gradients = run(near if number else params, stats, frames)
+    yield {
+      "train/loss": np.asarray(loss), **{f"train/loss_{name}": np.asarray(x) for name, x in each.items()},
+      "train/triplet_embeddings": to_torch(out.embedding)[np.argsort(order)],
+      "train/softmax_logits": to_torch(out.logits)[np.argsort(order)],
+      **{f"grad/{name}": x for name, x in published.export_tree(gradients).items()},
+      **{f"after_forward/{name}": x for name, x in published.export_tree(after).items()},
+    }
+
+
+def _merged(graph: Graph, params, stats) -> Recognizer:
+  network = graph.merge(params, stats)
+  network.eval()
+  return network
+
+
+def _frames(sils: np.ndarray) -> Array:
+  """uint8 [n t h w] as the network sees them, [n t h w 1] in 0..1."""
+  return jnp.asarray(sils[..., None], jnp.float32) / 255

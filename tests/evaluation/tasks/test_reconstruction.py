@@ -1,0 +1,119 @@
+"""What is counted of hidden bodies, and what fills them in without learning."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import pretrain
+from configs import reconstruction as configs
+from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation import program, setup
+from fgait_jax.evaluation.features import reconstruction
+from fgait_jax.evaluation.results import read
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import checkpoints, state
+
+
+def test_a_fill_in_over_time_takes_the_frames_that_show_a_pixel():
+  given = np.zeros((2, 4, 1, 2), np.float32)
+  given[0, :, 0, 0] = 1, 1, 0, 1
+  visible = np.zeros_like(given, bool)
+  visible[0, 1:3, 0, 0] = True  # the first pixel of the first clip is seen twice, all others never
+  found = reconstruction.without_learning(given, visible)
+  assert found["in_time"][0, :, 0, 0].tolist() == [0.5] * 4
+  np.testing.assert_array_equal(found["mean_silhouette"], np.broadcast_to([3 / 8, 0], given.shape))
+  np.testing.assert_array_equal(found["in_time"][1], found["mean_silhouette"][1])
+
+
+def test_overlap_counts_hidden_pixels_alone():
+  given, predicted = np.zeros((2, 1, 1, 4)), np.zeros((2, 1, 1, 4))
+  given[0, 0, 0] = 1, 1, 0, 1
+  predicted[0, 0, 0] = 0.9, 0.4, 0.6, 0.9
+  hidden = np.ones((2, 1, 1, 4), bool)
+  hidden[0, 0, 0, 3] = False
+  assert reconstruction.overlap(predicted, given, hidden).tolist() == [[1, 3, 1, 3], [0, 0, 4, 4]]
+
+
+class Walks:
+  """Bodies that stand still, 44 wide, of other lengths; the first is shorter than a clip."""
+
+  name, manifest = "walkers/test", {"name": "walkers", "kind": "synthetic", "content_hash": "d" * 64}
+  num_frames = np.array([3, 30, 30, 30, 30])
+  subjects, conditions = np.array(["1", "1", "2", "2", "3"]), np.array(["nm-01"] * 5)
+  views, keys = np.array(["090"] * 5), np.array(list("abcde"))
+
+  def __len__(self):
+    return 5
+
+  def frames(self, i, indices):
+    frames = np.zeros((self.num_frames[i], 64, 44, 1), np.uint8)
+    frames[:, 8:60, 16 : 20 + 2 * i] = 255
+    frames[:, 0, 0, 0] = np.arange(self.num_frames[i])  # which frame it is
+    return frames[indices]
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, quick_compilation):
+  """The test-sized transformer before its first step."""
+  folder = tmp_path_factory.mktemp("run")
+  config = pretrain.get_config("test")
+  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
+  with checkpoints.Checkpoints(folder, keep=1) as saved:
+    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
+  return folder
+
+
+@pytest.fixture
+def network(run_folder):
+  return checkpoints.load_network(run_folder, mesh=make_mesh(devices=jax.devices()[:1]))
+
+
+def test_clips_are_those_of_training(network):
+  count, stride = network.config.data.clip_frames, network.stride
+  clips = reconstruction.clips(network, Walks(), np.array([1, 0]))
+  assert clips.shape == (2, count, 64, 64, 1)
+  assert clips[0, :, 0, 10, 0].tolist() == [n * stride for n in range(count)]
+  assert clips[1, :, 0, 10, 0].tolist() == [n * stride % 3 for n in range(count)]
+
+
+def test_the_task_writes_a_table_and_a_picture(network, tmp_path, monkeypatch):
+  monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
+  monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
+  config = configs.get_config().unlock()
+  config.checkpoint, config.bootstrap, config.pictures = "runs/x", 20, 2
+  config.reconstruction.masked_fractions, config.reconstruction.walks = (0.5,), 4
+  (path,) = program.run(config, tmp_path)
+  result = read(path)
+  assert [row.name for row in result.rows] == ["model", "in_time", "mean_silhouette"]
+  assert [condition.title for condition in result.conditions] == ["50% of the tokens hidden"]
+  for row in result.rows:
+    figures = row.figures["0.5"]
+    low, high = figures.interval("overlap")
+    assert 0 <= low <= high <= 100
+    assert 0 <= figures.number("right") <= 100
+  still = {row.name: row.figures["0.5"].number("overlap") for row in result.rows}
+  assert still["in_time"] > still["model"]  # bodies that stand still are seen in other frames, and it is untrained
+  assert (tmp_path / "reconstructions-walkers.png").stat().st_size > 5_000
+  assert result.pictures == ["reconstructions-walkers.png"]
+
+
+def test_a_network_that_never_filled_in_is_refused(network, monkeypatch, tmp_path):
+  monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
+  monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
+  config = configs.get_config().unlock()
+  config.checkpoint = "runs/x"
+  with network.config.unlocked():
+    network.config.objectives.reconstruction.weight = 0.0
+  with pytest.raises(ConfigError, match=r"runs/x has not learnt to fill in .*objectives.reconstruction.weight=0\)"):
+    program.run(config, tmp_path)
+
+
+@pytest.mark.parametrize("keys, words", [
+  ({"masked_fractions": ()}, "masked_fractions"), ({"masked_fractions": (0.5, 1.0)}, "above 0 and below 1"),
+  ({"masked_fractions": (0.5, 0.5)}, "different shares"), ({"walks": -1}, "must be 0 or more")])
+def test_wrong_keys_are_named(keys, words, tmp_path):
+  config = configs.get_config().unlock()
+  config.checkpoint = "runs/x"
+  config.reconstruction.update(keys)
+  with pytest.raises(ConfigError, match=words):
+    program.run(config, tmp_path)

@@ -1,0 +1,150 @@
+"""Published networks: their records, and that a checkpoint is recognised, read whole, and embeds as recorded."""
+
+import json
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.flax
+import safetensors.numpy
+
+from fgait_jax.errors import CheckpointError, DataError
+from fgait_jax.interop import check_golden, check_networks, export, import_opengait, networks
+from fgait_jax.training.checkpoints import load_network
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "networks"
+RECORDS = {
+  "gaitset_casiab": ("gaitset", "8-16-32"), "gaitbase_gait3d": ("gaitbase", "8-16-32-64"),
+  "deepgaitv2_p3d_1221": ("deepgaitv2", "p3d-1-2-2-1@8-16-32-48"),
+  "deepgaitv2_3d_1111": ("deepgaitv2", "3d-1-1-1-1@8-12-16-24"),
+}  # fmt: skip
+
+
+def record(name: str) -> dict[str, np.ndarray]:
+  with np.load(GOLDEN / f"{name}.npz") as file:
+    return {key: file[key] for key in file.files}
+
+
+def state_of(name: str, **options) -> dict[str, np.ndarray]:
+  return {key.removeprefix("state/"): value for key, value in record(name).items() if key.startswith("state/")}
+
+
+@pytest.mark.parametrize("name", [
+  "gaitset_casiab", *(pytest.param(name, marks=pytest.mark.slow) for name in RECORDS if name != "gaitset_casiab")])
+def test_every_recorded_array_is_within_its_tolerance(name):
+  lines = check_golden.check(GOLDEN / f"{name}.npz")
+  assert {line.name.split("/")[0] for line in lines} >= {"eval", "eval_b", "distance", "packed", "train", "grad"}
+  assert not [str(line) for line in lines if not line.passed]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [
+  "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune"])
+def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, name):
+  assert not [str(line) for line in check_golden.check(shared_data / "golden/networks" / f"{name}.npz")
+              if not line.passed]
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_the_network_is_recognised_and_read_whole(name):
+  state, (model, variant) = state_of(name), RECORDS[name]
+  found = networks.recognise(state)
+  assert (found.model["name"], found.model["variant"], found.model["channels"]) == (model, variant, 1)
+  params, stats = import_opengait.convert(found)
+  back = found.network.names.export_tree(params) | found.network.names.export_tree(stats)
+  left = {key for key in state if key.startswith("BNNecks.")}
+  assert set(found.aside) == left
+  assert back.keys() == {key for key in state if not key.endswith("num_batches_tracked")} - left
+  for key, value in back.items():
+    np.testing.assert_array_equal(value, state[key])
+
+
+def test_an_imported_network_embeds_as_recorded_and_leaves_under_the_same_names(tmp_path):
+  arrays = record("gaitset_casiab")
+  state = state_of("gaitset_casiab")
+  safetensors.numpy.save_file({f"module.{key}": value for key, value in state.items()}, tmp_path / "a.safetensors")
+  lines = import_opengait.run(tmp_path / "a.safetensors", out=tmp_path / "ours")
+  assert lines[-1].endswith("as config.model.name=gaitset config.model.variant=8-16-32")
+  network = load_network(tmp_path / "ours")
+  assert network.embedding == "recognition"
+  found = network.embed(arrays["input/sils64"][..., None], np.ones((3, 7), bool))
+  assert found.projection is None
+  expected = arrays["eval/embedding"]
+  np.testing.assert_allclose(np.swapaxes(found.recognition, 1, 2), expected, atol=1e-5 * np.abs(expected).max())
+  for key, value in export.opengait_state(network).items():
+    np.testing.assert_array_equal(value, state[key])
+  assert load_network(tmp_path / "ours", trained=False).embedding == "prediction"  # of a network to be pretrained
+
+
+@pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
+def test_half_precision_is_read(dtype, tmp_path):
+  state = {key: np.asarray(value).astype(dtype) for key, value in state_of("gaitset_casiab").items()}
+  safetensors.flax.save_file(state, tmp_path / "a.safetensors")
+  found = networks.recognise(import_opengait.read_state(tmp_path / "a.safetensors"))
+  np.testing.assert_array_equal(import_opengait.convert(found)[0]["recognition"]["kernel"],
+                                state["Head.fc_bin"].astype(np.float32))
+
+
+def test_what_a_jepa_trained_alone_is_left_and_named(tmp_path):
+  state = {key.replace("FCs.", "fcs."): value for key, value in state_of("deepgaitv2_p3d_1221").items()
+           if "BNNecks" not in key}
+  state["part_proj.1.weight"] = np.ones((24, 48), np.float32)
+  both = {f"online_encoder.{key}": value for key, value in state.items()}
+  both |= {f"target_encoder.{key}": value / 2 for key, value in state.items() if value.dtype == np.float32}
+  safetensors.numpy.save_file(both, tmp_path / "full.safetensors")
+  lines = import_opengait.run(tmp_path / "full.safetensors", out=tmp_path / "ours")
+  assert "left aside: part_proj.1.weight, tokens of single frames" in lines
+  assert "left aside: target_encoder.fcs.fc_bin, of another network" in lines
+  layer = load_network(tmp_path / "ours").params["recognition"]["kernel"]
+  np.testing.assert_array_equal(layer, state["fcs.fc_bin"])  # not of the target
+
+
+@pytest.mark.parametrize("names, message", [
+  (["transformer.patch_embed.proj.weight"], "this is a checkpoint of SwinGait, which is not implemented here"),
+  (["Backbone.forward_block.conv1.conv.weight", "head0.fc_bin"], r"of GaitSSB \(fine-tuned\), which is not impl"),
+  (["Backbone.forward_block.conv1.conv.weight", "projector.3.fc_bin"], r"of GaitSSB \(pretrained\), which is not"),
+  (["conv1.weight", "fc.bias"], "of another network than .*GaitSet: it holds 2 names, among them conv1"),
+  (["layer0.forward_block.0.weight", "layer2.0.conv1.weight"], r"looks like .* DeepGaitV2 \(3d\), but lacks 'layer3"),
+])
+def test_another_network_is_named(names, message):
+  with pytest.raises(CheckpointError, match=message):
+    networks.recognise({name: np.ones((2, 1, 3, 3), np.float32) for name in names})
+
+
+def test_a_network_of_other_parts_is_refused():
+  state = state_of("gaitbase_gait3d")
+  state["FCs.fc_bin"] = np.ones((31, 64, 32), np.float32)
+  with pytest.raises(CheckpointError, match=r"misshapen  FCs.fc_bin: \[31, 64, 32\], expected \[16, 64, 32\]"):
+    import_opengait.convert(networks.recognise(state))
+
+
+def changed(tmp_path, change) -> pathlib.Path:
+  arrays = record("gaitset_casiab")
+  change(arrays)
+  np.savez(tmp_path / "changed.npz", **arrays)
+  return tmp_path / "changed.npz"
+
+
+def test_a_wrong_array_fails_and_a_loss_that_is_not_known_is_named(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(check_networks, "training", lambda *_: [{}])
+
+  def wrong(arrays):
+    arrays["eval/embedding"] = arrays["eval/embedding"] + 2e-5 * np.abs(arrays["eval/embedding"]).max()
+
+  assert check_golden.main([str(changed(tmp_path, wrong))]) == 1
+  told = capsys.readouterr().out
+  assert "FAIL   2.0e-05  (within 1e-05)  eval/embedding" in told
+  assert "FAIL       inf" in told  # what was not computed
+  monkeypatch.undo()
+
+  def other_loss(arrays):
+    meta = json.loads(str(arrays["meta"]))
+    meta["training"]["losses"]["arcface"] = {}
+    arrays["meta"] = np.array(json.dumps(meta))
+
+  with pytest.raises(DataError, match="meta.training.losses has arcface; known: triplet, softmax"):
+    check_golden.check(changed(tmp_path, other_loss))
+  with pytest.raises(DataError, match="the record of gaitset_casiab lacks input/sils_b"):
+    check_golden.check(changed(tmp_path, lambda arrays: arrays.pop("input/sils_b")))
