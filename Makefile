@@ -8,7 +8,7 @@ OUT    ?= runs/first
 CARRIED := --dtype bfloat16 --without-heads --licence Apache-2.0
 SECONDS ?= 60
 
-.PHONY: pretrain walkers-tiny test test-slow fuzz lint lock clean
+.PHONY: pretrain walkers-tiny test test-slow test-faults fuzz lint lock clean
 .DELETE_ON_ERROR:
 
 pretrain: $(VENV)/.runtime
@@ -34,7 +34,10 @@ test: $(VENV)/.dev
 	$(RUN) -m pytest -n auto -m "not slow"
 
 test-slow: $(VENV)/.dev
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m slow --ignore=tests/faults
+
+test-faults: $(VENV)/.dev
+	$(RUN) -m pytest tests/faults
 
 # Every reader of a stranger's file for SECONDS each; by chance instead of coverage where atheris does not install.
 fuzz: $(VENV)/.dev

@@ -3,9 +3,9 @@
 No code has further defaults: a key that is not here does not exist, and the returned trees are locked.
 """
 
-from collections.abc import Callable
-
 from ml_collections import ConfigDict
+
+from fgait_jax.mappings import entries
 
 
 def pretrain() -> ConfigDict:
@@ -55,7 +55,7 @@ def data_set() -> ConfigDict:
 
 def data_sets(text: str) -> ConfigDict:
   """`data.sets` from "name[:factor[:positives[:split]]],...", the form of the command line."""
-  return _entries(text, lambda name: data_set(), ("factor", "positives", "split"))
+  return entries(text, lambda name: data_set(), ("factor", "positives", "split"))
 
 
 def augment() -> ConfigDict:
@@ -137,7 +137,7 @@ def discriminant_set() -> ConfigDict:
 
 def discriminant_sets(text: str) -> ConfigDict:
   """`discriminant.sets` from "name[:positives[:split]],...", the form of the command line."""
-  return _entries(text, lambda name: discriminant_set(), ("positives", "split"))
+  return entries(text, lambda name: discriminant_set(), ("positives", "split"))
 
 
 def optim() -> ConfigDict:
@@ -178,9 +178,22 @@ def train() -> ConfigDict:
   c.log_every = 10  # steps between metric lines
   c.save_every = 500  # steps between checkpoints
   c.keep = 3  # newest checkpoints kept
+  c.keep_every = 0  # steps; checkpoints at multiples of it are kept too, a multiple of save_every; 0: none
+  c.keep_best = ""  # logged evaluation, as "walkers/mean/rank1", whose highest ("-...": lowest) is kept too; "": none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
+  _mishaps(c)
   return c
+
+
+def _mishaps(c: ConfigDict) -> None:
+  """What a run, of pretraining or of fine-tuning, does when something goes wrong."""
+  c.on_nonfinite = "stop"  # before a batch whose loss or gradient is no number, or whose loss is a spike; or "skip" it
+  c.skip_at_most = 10  # batches in a row that are skipped; the next one stops the run
+  c.spike = 0.0  # a loss above this times the median of the last 64 is a spike; 0: none is
+  c.on_damage = "stop"  # where the newest checkpoint is damaged: "stop" and say so, or go on from the "previous" one
+  c.watchdog = 30.0  # minutes without a step after which the stacks of all threads are printed; 0: never
+  c.watchdog_stops = False  # then also save and end, where the data are what hangs
 
 
 def training_eval(name: str) -> ConfigDict:
@@ -201,29 +214,7 @@ def training_eval(name: str) -> ConfigDict:
 
 def evals(text: str) -> ConfigDict:
   """`evals` from "name[:every[:protocol]],...", the form of the command line; data set and protocol have the name."""
-  return _entries(text, training_eval, ("every", "protocol"))
-
-
-def _entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:
-  """Parses "name:field:field,..." to a mapping: each name gets the entry `new(name)` with the given `fields` set; an
-  empty field keeps its default. Raises `ValueError` saying what is wrong."""
-  form = "name" + "".join(f"[:{field}" for field in fields) + "]" * len(fields)
-  mapping = ConfigDict()
-  for item in text.split(",") if text.strip() else ():
-    name, *values = (part.strip() for part in item.split(":", len(fields)))
-    if not name.isidentifier():
-      raise ValueError(f"{item!r}: {name!r} is not a name of letters, digits and _; the form is {form},...")
-    if name in mapping:
-      raise ValueError(f"{text!r} names {name} twice")
-    mapping[name] = new(name)
-    for field, value in zip(fields, values, strict=False):
-      kind = type(mapping[name][field])
-      try:
-        mapping[name][field] = kind(value) if value else mapping[name][field]
-      except ValueError:
-        raise ValueError(f"{item!r}: {field} {value!r} is not a number ({kind.__name__}); the form is {form},..."
-                         ) from None
-  return mapping.lock()
+  return entries(text, training_eval, ("every", "protocol"))
 
 
 def evaluation() -> ConfigDict:
@@ -345,6 +336,7 @@ def fine_tune() -> ConfigDict:
   c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
   c.steps = 300  # length of the schedule
   c.log_every = 10  # steps between console lines
+  _mishaps(c)
   # A layer's rate is multiplied by this to the power of the layers above it: transformer blocks, P3D stages.
   c.layer_decay = 1.0
   c.scratch = False  # also train the untrained network the same way, at the best rate and step for it

@@ -20,5 +20,17 @@ class CheckpointError(FgaitError):
   """A checkpoint that is missing, incomplete or of another model; names the folder."""
 
 
-class NonFiniteLoss(FgaitError):
-  """Training met a loss that is not a number; names the step and the sequences of its batch."""
+class DamagedCheckpoint(CheckpointError):
+  """A checkpoint whose files are not what was written; names the file."""
+
+
+class RunError(FgaitError):
+  """A run's folder that is in use or cannot be written; names the folder or file."""
+
+
+class ReaderHangs(DataError):
+  """The data came no more; what reads them cannot be ended."""
+
+
+class BadBatch(FgaitError):
+  """Training met a loss that is not a number, or far above those before; names the step and the sequences."""

@@ -33,7 +33,7 @@ def main(_):
   from fgait_jax.evaluation import results  # late: importing takes seconds, and a wrong flag should not
   from fgait_jax.evaluation.report import sources, tables
 
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.FATAL)  # Orbax tells every file it opens, and logs what it raises
   try:
     if SHOW.value is not None:
       source = sources.read(SHOW.value, flag="--show")

@@ -2,18 +2,21 @@
 
   python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first --config.data.batch_size=64
 
+  python run_pretrain.py --replay=runs/first/bad_batches/123.json   runs a batch that stopped a run again, alone
+
 The same command again continues a run that was stopped. Several processes: --distributed where SLURM, Open MPI or a
 cloud TPU says who they are, or --coordinator=host:port --processes=N --process=I on each. Where the package is
 installed this program is `fgait-pretrain`, and configs/NAME.py the package's own where the current folder has none.
 """
 
+import os
 import sys
 
 from absl import flags, logging
 from ml_collections import config_flags
 
 from fgait_jax.commands import start
-from fgait_jax.errors import FgaitError
+from fgait_jax.errors import FgaitError, ReaderHangs
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/pretrain.py:tiny")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run: checkpoints, metrics, config.json")
@@ -21,7 +24,12 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the other processes 
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, with --processes and --process")
 PROCESSES = flags.DEFINE_integer("processes", 0, "number of processes")
 PROCESS = flags.DEFINE_integer("process", -1, "number of this process, from 0")
-flags.mark_flags_as_required(["config", "workdir"])
+REPLAY = flags.DEFINE_string("replay", None, "file in bad_batches/ of a run: says what that batch holds and gives")
+
+
+@flags.multi_flags_validator(["config", "workdir", "replay"], message="give --config=FILE and --workdir=FOLDER")
+def _all_given(values) -> bool:
+  return values["replay"] is not None or None not in (values["config"], values["workdir"])
 
 
 def main(_):
@@ -30,15 +38,21 @@ def main(_):
   from fgait_jax.parallel import hosts
   from fgait_jax.training import pretraining
 
-  logging.set_verbosity(logging.ERROR)  # Orbax tells every file it opens
+  logging.set_verbosity(logging.FATAL)  # Orbax tells every file it opens, and logs what it raises
   try:
     hosts.initialize(
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value
     )
+    if REPLAY.value is not None:
+      print(*pretraining.replay(REPLAY.value), sep="\n")
+      return
     config = CONFIG.value
     pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
     publish.at_end(config, WORKDIR.value)
   except FgaitError as error:
+    if isinstance(error.__cause__, ReaderHangs):  # Python would wait for its threads, too
+      print(f"error: {error}", file=sys.stderr, flush=True)
+      os._exit(1)
     sys.exit(f"error: {error}")
 
 

@@ -80,20 +80,31 @@ class Split:
   def frames(self, i: int, indices: np.ndarray | None = None) -> np.ndarray:
     """Frames `indices` of sequence `i` (all where None; repeats allowed), uint8 [time, 64, 44 or 64, channel].
 
-    Raises `DataError` where the record cannot be read: the shard was changed after it was built.
+    Raises `DataError` where the record cannot be read: its shard, which is named, was changed after it was built, or is
+    gone.
     """
+    if not 0 <= i < len(self):
+      raise IndexError(f"{self.name} has {len(self)} sequences, there is no {i}")
     try:
-      example = tf_example_pb2.Example.FromString(self._records[i])
-      feature = example.features.feature
+      feature = tf_example_pb2.Example.FromString(self._records[i]).features.feature
       shape = {name: feature[name].int64_list.value[0] for name in ("num_frames", "height", "width", "channels")}
-      return schema.unpack_frames(feature["frames"].bytes_list.value[0], **shape, indices=indices)
-    except IndexError:
+      packed = feature["frames"].bytes_list.value[0]
+    except Exception as error:
+      raise self._unreadable(i, error) from error
+    try:
+      return schema.unpack_frames(packed, **shape, indices=indices)
+    except IndexError:  # `indices` are wrong
       raise
     except Exception as error:
-      raise DataError(
-        f"{self.name}: sequence {i} ({self.keys[i]}) cannot be read ({error});"
-        f" check the shards: python -m data_prep.verify DIR/{self.manifest['name']}"
-      ) from error
+      raise self._unreadable(i, error) from error
+
+  def _unreadable(self, i: int, error: Exception) -> DataError:
+    ends = np.cumsum([instruction.take for instruction in self._instructions])
+    shard = self._instructions[int(np.searchsorted(ends, i, side="right"))].filename
+    return DataError(
+      f"{self.name}: sequence {i} ({self.keys[i]}) cannot be read from {shard} ({error!r:.300});"
+      f" check the shards: python -m data_prep.verify DIR/{self.manifest['name']}"
+    )
 
 
 def find_version(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:

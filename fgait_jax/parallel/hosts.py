@@ -107,6 +107,11 @@ def any_process(flag: bool) -> bool:
   return flag if jax.process_count() == 1 else bool(np.any(multihost_utils.process_allgather(np.array(flag))))
 
 
+def meet() -> None:
+  """Returns when all processes have called it."""
+  any_process(False)
+
+
 def any_process_later(flag: bool) -> jax.Array:
   """The result of `any_process` as an array, without waiting for it; all processes must call it together."""
   mesh = make_mesh()

@@ -1,8 +1,9 @@
 """Checkpoints: the whole state and what is needed to use it again, written by Orbax while training goes on.
 
-  <workdir>/checkpoints/<step>/state   the state tree of `training.state`
-  <workdir>/checkpoints/<step>/meta    JSON: format, run, step, config, content hash of each data set, people by
-                                       population, code version
+  <workdir>/checkpoints/<step>/state       the state tree of `training.state`
+  <workdir>/checkpoints/<step>/meta        JSON: format, run, step, config, content hash of each data set, people by
+                                           population, code version
+  <workdir>/checkpoints/<step>/SHA256SUMS  of their files, compared whenever they are read
 
 A checkpoint is restored onto any mesh of any number of devices. A run's name (`meta.run`) is drawn once and kept over
 restarts; with the step it identifies the weights.
@@ -11,6 +12,7 @@ restarts; with the step it identifies the weights.
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,33 +25,44 @@ from ml_collections import ConfigDict
 
 import fgait_jax
 from fgait_jax.data.schema import population_of
-from fgait_jax.errors import CheckpointError
+from fgait_jax.errors import CheckpointError, DamagedCheckpoint, FgaitError
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel import mesh as meshes
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration
+from fgait_jax.training import configuration, folders, stored
 from fgait_jax.training import state as states
 from fgait_jax.training import weights as weights_folder
 from fgait_jax.training.pretrained import Pretrained
 
-FORMAT = 2
 FOLDER = "checkpoints"
+UNFINISHED = "unfinished"  # beside it: what is written to take the place of a checkpoint
+DAMAGED = "damaged"  # beside it: checkpoints that were passed over
+_ITEMS = ("state", "meta")
 
 
 class Checkpoints:
-  """The checkpoints of one run; keeps the newest `keep`, and that of step `best()`, asked whenever one is saved. The
-  end of a `with` waits for what is being written.
+  """The checkpoints of one run; keeps the newest `keep`, those of multiples of `every` (0: none), and that of step
+  `best()`, asked whenever one is saved. The end of a `with` waits for what is being written.
 
   A write that fails raises `CheckpointError`: at the next `check` or `save`, or at the end of the `with`.
   """
 
-  def __init__(self, workdir: str | pathlib.Path, *, keep: int, best: Callable[[], int | None] = lambda: None):
+  def __init__(
+    self, workdir: str | pathlib.Path, *, keep: int, every: int = 0, best: Callable[[], int | None] = lambda: None
+  ):
     self.folder = local_path(workdir, "the run's folder") / FOLDER
-    self.folder.mkdir(parents=True, exist_ok=True)
+    self._writing = -1
+    with folders.noted(self.folder):
+      self.folder.mkdir(parents=True, exist_ok=True)
+      if hosts.is_first():
+        _finish_replacing(self.folder)
+    hosts.meet()
     options = ocp.CheckpointManagerOptions(
-      preservation_policy=_NewestAndBest(keep, best), enable_async_checkpointing=True
+      preservation_policy=_Preserved(keep, every, best), enable_async_checkpointing=True, cleanup_tmp_directories=True,
+      async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
     )
     self.manager = ocp.CheckpointManager(self.folder, options=options)
+    self._own = set(self.manager.all_steps())
 
   def __enter__(self):
     return self
@@ -60,22 +73,69 @@ class Checkpoints:
     finally:
       self._write(self.manager.close)
 
+  def steps(self) -> list[int]:
+    """Steps of the complete checkpoints, in order."""
+    return sorted(self.manager.all_steps())
+
   def latest(self) -> int | None:
     """Step of the newest complete checkpoint."""
     return self.manager.latest_step()
 
   def save(self, step: int, state, meta: dict, *, replace: bool = False) -> None:
-    """Starts writing unless this step is there already, or in place of it to `replace` it; the state may be donated as
-    soon as this returns."""
-    if replace and step == self.latest():
-      self._write(lambda: self.manager.delete(step))
+    """Starts writing unless this step is there already, or writes it whole in place of that to `replace` it; the state
+    may be donated as soon as this returns. Raises `CheckpointError` where another run writes to the folder too."""
+    self._check_own()
+    self._write(self.manager.wait_until_finished)
     if step != self.latest():
-      args = ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"step": step}))
-      self._write(lambda: self.manager.save(step, args=args, force=True))
+      self._writing = step
+      self._write(lambda: self.manager.save(step, args=_items(step, state, meta), force=True))
+      self._own.add(step)
+    elif replace:
+      beside = save_beside(self.folder.parent, step, state, meta)
+      if hosts.is_first():
+        with folders.noted(self.folder):
+          folders.put(beside / str(step), self.folder / str(step))
+          shutil.rmtree(beside.parent)
+      hosts.meet()
 
   def check(self) -> None:
     """Raises `CheckpointError` if what was being written could not be."""
     self._write(self.manager.check_for_errors)
+
+  def set_aside(self, step: int) -> pathlib.Path:
+    """Moves a damaged checkpoint out of the way, and returns where to."""
+    place = self.folder.with_name(DAMAGED) / str(step)
+    if hosts.is_first():
+      with folders.noted(place):
+        place.parent.mkdir(exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        (self.folder / str(step)).rename(place)
+    hosts.meet()
+    self.manager.reload()
+    return place
+
+  def meta(self, step: int) -> dict:
+    """The JSON beside the state at `step`."""
+    return stored.read_meta(self.folder, step)
+
+  def restore(self, step: int, target):
+    """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
+    return stored.read_state(self.folder, step, target)
+
+  def _write_sums(self) -> None:
+    """Called by Orbax, in its own thread, when all is written and the folder is still called unfinished."""
+    folder = self.folder / f"{self._writing}.orbax-checkpoint-tmp"
+    stored.write_sums(folder if folder.is_dir() else self.folder / str(self._writing), _ITEMS)
+
+  def _check_own(self) -> None:
+    words = ""
+    if hosts.is_first():
+      strange = sorted(set(stored.steps_in(self.folder)) - self._own)
+      if strange:
+        words = (f"{self.folder} holds step {strange[0]}, which this run has not written: another run writes there, and"
+                 " this one ends here. Its own checkpoints are as they were; stop the other, or give another --workdir")
+    if words := hosts.first_message(words):
+      raise CheckpointError(words)
 
   def _write(self, write) -> None:
     try:
@@ -88,27 +148,47 @@ class Checkpoints:
         " on from the newest complete checkpoint"
       ) from error
 
-  def meta(self, step: int) -> dict:
-    """The JSON beside the state at `step`."""
-    return _read(self.folder / str(step), lambda: _restore(self.folder, step, meta=ocp.args.JsonRestore()))["meta"]
 
-  def restore(self, step: int, target):
-    """The state at `step`; `target` is a tree of `jax.ShapeDtypeStruct` with shardings."""
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(target))
-    return _read(self.folder / str(step), lambda: self.manager.restore(step, args=args))["state"]
+def _items(step: int, state, meta: dict):
+  return ocp.args.Composite(state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(meta | {"step": step}))
+
+
+def save_beside(folder: pathlib.Path, step: int, state, meta: dict) -> pathlib.Path:
+  """Writes a checkpoint, whole when this returns, to `folder`/unfinished, which held at most what a crash left there,
+  and returns the folder of checkpoints that it is alone in. `folders.put` moves it to its place."""
+  half = folder / UNFINISHED
+  if hosts.is_first():
+    shutil.rmtree(half, ignore_errors=True)
+  hosts.meet()
+  with Checkpoints(half, keep=1) as saved:
+    saved.save(step, state, meta)
+  return half / FOLDER
+
+
+def _finish_replacing(folder: pathlib.Path) -> None:
+  """Moves to its place a checkpoint that a crash has left whole beside `folder`, where nothing else stands there."""
+  half = folder.with_name(UNFINISHED)
+  for whole in (half / FOLDER).glob("*"):
+    if whole.name.isdigit() and not (folder / whole.name).exists():
+      whole.rename(folder / whole.name)
+  shutil.rmtree(half, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class _NewestAndBest:
+class _Preserved:
   """Orbax's question which checkpoints, oldest first, not to delete."""
 
   keep: int
+  every: int
   best: Callable[[], int | None]
 
   def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
     del context
-    best = self.best()
-    return [step.step == best or place >= len(checkpoints) - self.keep for place, step in enumerate(checkpoints)]
+    kept, best = {point.step for point in checkpoints[-self.keep :]}, self.best()
+    return [
+      point.step in kept or point.step == best or bool(self.every and point.step % self.every == 0)
+      for point in checkpoints
+    ]
 
 
 def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[str]]) -> dict:
@@ -116,7 +196,7 @@ def new_meta(config: ConfigDict, data: dict[str, str], people: dict[str, list[st
   `people_of` what was learnt from."""
   run = hosts.agree(uuid.uuid4().hex[:16])
   config = json.loads(json.dumps(config.to_dict()))
-  return {"format": FORMAT, "run": run, "config": config, "data": data, "people": people, "code": code_version()}
+  return {"format": stored.FORMAT, "run": run, "config": config, "data": data, "people": people, "code": code_version()}
 
 
 def people_of(splits: Iterable, before: Mapping[str, list[str]] | None = None) -> dict[str, list[str]]:
@@ -143,7 +223,8 @@ def code_version() -> str:
   root = pathlib.Path(fgait_jax.__file__).parents[1]
   if not (root / ".git").exists():  # an installation may lie inside somebody else's repository
     return fgait_jax.__version__
-  git = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+  # A run that is killed here must not leave the lock of the repository behind.
+  git = ["git", "--no-optional-locks", "-C", str(root), "describe", "--always", "--dirty"]
   try:
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
   except (OSError, subprocess.CalledProcessError):
@@ -153,7 +234,6 @@ def code_version() -> str:
 
 def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
   """Raises `CheckpointError` naming every key and data set in which `now` would be another run than `before`."""
-  _check_format(before, folder)
   changed = configuration.changes(before["config"], now["config"])
   changed += [
     f"data set {name}: built anew, its content differs" for name in now["data"]
@@ -164,12 +244,6 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
       f"{folder} holds step {before['step']} of a run with other settings:\n  " + "\n  ".join(changed)
       + "\nSet them back to continue it, or give another --workdir (of run_eval.py: --out) to start anew."
     )
-
-
-def _check_format(meta: dict, where) -> None:
-  if meta["format"] != FORMAT:
-    raise CheckpointError(f"{where} has format {meta['format']}, this code reads format {FORMAT} alone: use it with the"
-                          f" version that wrote it ({meta['code']}), or train anew in another folder")
 
 
 def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
@@ -227,18 +301,31 @@ def load_network(
   if weights_folder.is_one(path):
     return weights_folder.load(path, mesh=mesh, which=which, trained=trained)
   folder, step = _find(local_path(path, "the checkpoint"))
-  meta = _read(folder / str(step), lambda: _restore(folder, step, meta=ocp.args.JsonRestore()))["meta"]
-  _check_format(meta, f"{folder}/{step}")
+  try:
+    meta = stored.read_meta(folder, step)
+    if trained:
+      stored.check_sums(folder / str(step), "state")
+  except DamagedCheckpoint as error:
+    others = [other for other in stored.steps_in(folder) if other != step]
+    raise DamagedCheckpoint(f"{error}. " + (f"{folder} also has the steps {others}; name one of these folders" if others
+                            else "There is no other beside it; train or import it again")) from error
+  if lacking := configuration.lacking(meta["config"]):
+    raise CheckpointError(f"{folder}/{step} is of no network that this code knows: its config has"
+                          f" {', '.join(lacking[:5])} not or of another kind; name the --workdir of a pretraining run,"
+                          " or a folder that fine-tuning or an import wrote")
   config = ConfigDict(meta["config"]).lock()
   if not trained:
     config = states.with_added(config)  # what fine-tuning adds is learned, or it is nothing
-  graph, wanted = states.abstract_weights(config, mesh)
+  try:
+    graph, wanted = states.abstract_weights(config, mesh)
+  except (FgaitError, TypeError, ValueError, ArithmeticError) as error:
+    raise CheckpointError(f"{folder}/{step} is of no network that this code knows: {error}") from error
   identity = f"{meta['run']}-{step}-{which}"
   if trained:
     item = {"teacher": wanted} if which == "teacher" else wanted
-    weights = _read(folder / str(step), lambda: _restore(folder, step, state=ocp.args.PyTreeRestore(
+    weights = stored.restore(folder, step, state=ocp.args.PyTreeRestore(
       item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item), partial_restore=True
-    )))["state"]
+    ))["state"]
     weights = weights["teacher"] if which == "teacher" else weights
     _check_whole(weights, f"{folder}/{step}", which, meta)
   else:
@@ -265,12 +352,6 @@ def _check_whole(weights, name: str, which: str, meta: dict) -> None:
   raise CheckpointError(f"{name} lacks {missing} of {len(leaves)} arrays of the {which}; {reason}")
 
 
-def _restore(folder: pathlib.Path, step: int, **items):
-  # A fresh, read-only manager each time: one that has restored an item in one way refuses another.
-  with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(read_only=True)) as manager:
-    return manager.restore(step, args=ocp.args.Composite(**items))
-
-
 def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   """(folder of checkpoints, step) of a run's folder, a folder of checkpoints, or a checkpoint."""
   if not path.is_dir():
@@ -280,19 +361,6 @@ def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
   if path.name.isdigit() and (path / "state").exists():
     return path.parent, int(path.name)
   folder = path / FOLDER if (path / FOLDER).is_dir() else path
-  steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-  if not steps:
+  if not (steps := stored.steps_in(folder)):
     raise CheckpointError(f"{path} holds no checkpoint yet; a run writes its first at config.train.save_every")
-  return folder, max(steps)
-
-
-def _read(folder: pathlib.Path, read):
-  """What `read` gives; whatever a damaged folder makes Orbax raise becomes a `CheckpointError` naming the folder."""
-  try:
-    return read()
-  except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError) as error:
-    reason = str(error).strip().split("\n")[0][:300]
-    raise CheckpointError(
-      f"cannot read {folder}: {reason}. The checkpoint is partial, damaged or of another model; remove it to use the"
-      " one before it"
-    ) from error
+  return folder, steps[-1]

@@ -9,7 +9,7 @@ import math
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from fgait_jax import objectives
+from fgait_jax import defaults, objectives
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones, crops
@@ -21,7 +21,14 @@ FREE = (
   "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
   "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
   "fine_tune.workers", "fine_tune.prefetch",
+  "train.keep_every", "train.keep_best",
+  # Nothing, until something goes wrong; a run that a bad batch has stopped may go on without it.
+  *(f"{section}.{key}" for section in ("train", "fine_tune") for key in (
+    "on_damage", "on_nonfinite", "skip_at_most", "spike", "watchdog", "watchdog_stops")),
 )
+
+
+_NETWORK = ("seed", "model.", "augment.width", "data.clip_frames", "data.window_frames")
 
 
 def flat(config) -> dict[str, object]:
@@ -58,6 +65,17 @@ def changes(before, now) -> list[str]:
   ]
 
 
+def lacking(config: dict) -> list[str]:
+  """Keys that a network is made and fed by (`_NETWORK`) and that `config`, nested dicts as of a pretraining run, lacks
+  or has of another kind."""
+  def kind(value):
+    return float if type(value) is int else type(value)
+
+  found, wanted = flat(config), flat(defaults.pretrain())
+  return [name for name, value in sorted(wanted.items()) if name.startswith(_NETWORK)
+          and (name not in found or kind(found[name]) is not kind(value))]
+
+
 def check_seed(seed: int) -> None:
   """Raises `ConfigError` for a seed that jax or scikit-learn would cut or refuse."""
   if not 0 <= seed < 2**32:
@@ -72,6 +90,17 @@ def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
   ]
   width = augment.width
   return [*needs, (0 < width <= 64 and width % 2 == 0, f"{key}.width={width} must be an even number up to 64")]
+
+
+def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
+  """The same of what the section `section` named `key` says to do when something goes wrong."""
+  return [
+    (section.on_damage in ("stop", "previous"), f'{key}.on_damage={section.on_damage!r}; known: "stop", "previous"'),
+    (section.on_nonfinite in ("stop", "skip"), f'{key}.on_nonfinite={section.on_nonfinite!r}; known: "stop", "skip"'),
+    (section.skip_at_most > 0, f"{key}.skip_at_most={section.skip_at_most} must be at least 1"),
+    (section.spike == 0 or section.spike > 1, f"{key}.spike={section.spike} must be above 1, or 0 for no such limit"),
+    (section.watchdog >= 0, f"{key}.watchdog={section.watchdog} minutes must be above 0, or 0 for never"),
+  ]
 
 
 def schedule_needs(optim, steps: int, key: str, steps_key: str) -> list[tuple[bool, str]]:
@@ -98,6 +127,8 @@ def check(config, mesh: Mesh) -> None:
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, config.student.crop_list)
   slot = backbone.size(config.model.variant).frames_per_token
+  best = train.keep_best.removeprefix("-").partition("/")[0]
+  every = config.evals[best].every if best in config.evals else 0
   needs = [
     (len(data.sets) > 0,
      "config.data.sets is empty; name what to pretrain on, as in --config.data.sets=walkers,kth"),
@@ -128,6 +159,13 @@ def check(config, mesh: Mesh) -> None:
      f"config.train.stop_at={train.stop_at} must be -1 or at most config.train.steps={train.steps}"),
     (min(train.log_every, train.save_every, train.keep) > 0,
      "config.train.log_every, config.train.save_every and config.train.keep must be at least 1"),
+    (train.keep_every >= 0 and train.keep_every % train.save_every == 0,
+     f"config.train.keep_every={train.keep_every} must be a multiple of config.train.save_every={train.save_every}, or"
+     " 0 to keep none for this reason"),
+    (not train.keep_best or (every > 0 and every % train.save_every == 0),
+     f"config.train.keep_best={train.keep_best}: config.evals.{best}.every={every} must be a multiple of"
+     f" config.train.save_every={train.save_every}, above 0, or what is evaluated is not saved"),
+    *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),
   ]

@@ -94,15 +94,16 @@ class Fitter:
       fitter=self, split=split, labels=labels, factor=factor, meta=self._meta(split, factor, end),
       evaluators=[] if score is None else [Validation(score=score, every=self.settings.validate_every, last=end)],
       limits=loop.Limits(end=end, stop=end, log_every=self.settings.log_every, save_every=self.settings.validate_every,
-                         keep=1))
+                         keep=1, keep_every=0, on_damage=self.settings.on_damage, watchdog=self.settings.watchdog,
+                         watchdog_stops=self.settings.watchdog_stops))
     ended = loop.run(training, folder)
-    if not ended.complete:
+    if ended.stopped or not ended.complete:
       raise Stopped
     best, state = training.best(ended.evaluations), ended.state
     if best not in (None, ended.step):
       with checkpoints.Checkpoints(folder, keep=1) as saved:
         state = saved.restore(best, self.target)
-    scores = {line["step"]: line["validation"] for line in ended.evaluations}
+    scores = {line["step"]: line.get("validation") for line in ended.evaluations}
     return Fitted(trainable=state["params"], stats=state["stats"], step=best or ended.step, factor=factor,
                   score=scores.get(best), curve=_curve(folder))
 
@@ -125,6 +126,7 @@ class FineTuning:
   limits: loop.Limits
 
   evaluations_may_fail = False  # they choose what is returned
+  section = "config.fine_tune"
 
   @property
   def settings(self):
@@ -185,11 +187,16 @@ class FineTuning:
 
   def best(self, evaluations: list[dict]) -> int | None:
     """The earliest step of the highest score, None before the first."""
-    return max(evaluations, key=lambda line: line["validation"])["step"] if evaluations else None
+    scored = [line for line in evaluations if line.get("validation") is not None]  # a file of lines can lose any
+    return max(scored, key=lambda line: line["validation"])["step"] if scored else None
+
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    return []
 
   def has_enough(self, evaluations: list[dict]) -> bool:
     """Whether `patience` validations have come since the best one."""
-    worse = sum(line["step"] > self.best(evaluations) for line in evaluations)
+    best = self.best(evaluations)
+    worse = sum(line["step"] > best for line in evaluations) if best is not None else 0
     return 0 < self.settings.patience <= worse
 
   def opening(self, state) -> list[str]:
@@ -204,13 +211,13 @@ class FineTuning:
 
   def advice(self, saved: checkpoints.Checkpoints) -> str:
     return (f"start anew, with another --out or without {saved.folder.parent}, at a lower"
-            " config.fine_tune.optim.peak_rate")
+            " config.fine_tune.optim.peak_rate.")
 
 
 def _curve(folder: pathlib.Path) -> list[dict]:
   """What a run has logged about learning, one line a step."""
   lines: dict[int, dict] = {}
-  for line in read_lines(folder):
+  for line in (line for line in read_lines(folder) if line["kind"] in ("train", "evaluate")):
     values: dict[str, Any] = {name: value for name, value in line.items() if name not in ("kind", *MACHINE)}
     lines.setdefault(line["step"], {}).update(values)
   return [lines[step] for step in sorted(lines)]
@@ -236,6 +243,7 @@ def check_settings(config, learner_width: int, mesh) -> None:
      " more"),
     (0 < settings.layer_decay <= 1, f"config.fine_tune.layer_decay={settings.layer_decay} must be above 0 and at most"
      " 1, which slows no layer"),
+    *configuration.mishap_needs(settings, "config.fine_tune"),
     *configuration.schedule_needs(settings.optim, settings.steps, supervised.OPTIM, "config.fine_tune.steps"),
     *configuration.augment_needs(settings.augment, "config.fine_tune.augment"),
     (settings.patience >= 0, f"config.fine_tune.patience={settings.patience} must be 0 or more"),

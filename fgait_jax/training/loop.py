@@ -21,11 +21,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from fgait_jax.errors import DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, DamagedCheckpoint, DataError
 from fgait_jax.parallel import hosts
-from fgait_jax.training import checkpoints
+from fgait_jax.training import bad_batches, checkpoints, folders
 from fgait_jax.training.metrics import LINES, Display, Sums, Writer, peak_memory
-from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped
+from fgait_jax.training.session import Clock, Profiler, Reading, Stop, Stopped, Watchdog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,10 @@ class Limits:
   log_every: int
   save_every: int
   keep: int  # newest checkpoints kept
+  keep_every: int  # and those of its multiples; 0 none of them
+  on_damage: str  # of the newest checkpoint: "stop", or go on from the "previous" one
+  watchdog: float  # minutes without a step after which all stacks are printed; 0 never
+  watchdog_stops: bool  # and the run saves and ends
   profile_at: int = -1
 
 
@@ -50,6 +54,7 @@ class Training(Protocol):
   clips: int  # in a batch
   evaluators: Sequence  # each with `name`, `due(step)` and `run(network, step, between) -> {name: value}`
   evaluations_may_fail: bool  # said and left out, or raised
+  section: str  # of the configuration that holds the keys of `limits`, such as "config.train"
 
   def begin(self) -> Any:
     """The state before the first step; may add to `meta`."""
@@ -78,6 +83,9 @@ class Training(Protocol):
   def best(self, evaluations: list[dict]) -> int | None:
     """The step whose checkpoint is kept, beside the newest, given the evaluations so far: {"step", name: value}."""
 
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    """What to say of the last of the evaluations so far, in the light of those before."""
+
   def has_enough(self, evaluations: list[dict]) -> bool:
     """Whether to end before the last step, given the same."""
 
@@ -90,46 +98,51 @@ class Training(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ended:
-  """How `run` left a training. `evaluations` are all so far; `complete` says that nothing is left to do."""
+  """How `run` left a training. `evaluations` are all so far; `complete` says that nothing is left to do, `stopped` by
+  which signal it was asked to stop, "" for none: it may have come when all was done."""
 
   state: Any
   step: int
   evaluations: list[dict]
   complete: bool
+  stopped: str
 
 
 def run(training: Training, workdir: pathlib.Path) -> Ended:
   """Trains from the newest checkpoint in `workdir`, or from the start.
 
-  SIGTERM and SIGINT save and return. Raises `CheckpointError` before the first step where the folder holds another
-  run; `NonFiniteLoss` at a step whose loss is not a number and `DataError` at one whose batch cannot be read, both with
-  the state before it saved.
+  SIGTERM and SIGINT save and return. Raises `RunError` where another run writes there, and `CheckpointError` where the
+  folder holds another run or a damaged checkpoint, before the first step; `BadBatch` at a step whose loss is bad,
+  unless it is skipped, and `DataError` at one whose batch cannot be read, both with the state before it saved.
   """
+  watchdog = Watchdog(minutes=training.limits.watchdog, stops=training.limits.watchdog_stops)
+  with folders.locked(workdir), watchdog, Stop(watchdog) as asked:
+    ended = train(training, workdir, asked)
+    stopped = asked.heard()
+    if stopped and ended.complete and hosts.is_first():
+      print(f"{stopped} came when all was done; it is saved in {workdir}, and the same command goes on from there")
+  return dataclasses.replace(ended, stopped=stopped)
+
+
+def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
+  """`run` in a folder that is locked, with what was saved last on disk when it returns."""
   limits, meta, evaluations = training.limits, training.meta, []
-  with (
-    checkpoints.Checkpoints(workdir, keep=limits.keep, best=lambda: training.best(evaluations)) as saved,
-    Stop() as asked,
-  ):
+  with checkpoints.Checkpoints(
+    workdir, keep=limits.keep, every=limits.keep_every, best=lambda: training.best(evaluations)
+  ) as saved:
     # Where to begin.
-    start = saved.latest() or 0
-    if saved.latest() is None:
-      state = training.begin()
-    else:
-      before = saved.meta(start)
-      checkpoints.check_restart(saved.folder, before, meta)
-      meta |= {name: before[name] for name in ("run", "data", "people", "sources", "started_from") if name in before}
-      state = saved.restore(start, training.target)
+    start, state, remarks = restored(training, saved)
     if hosts.is_first():
-      (workdir / "config.json").write_text(json.dumps(meta["config"], indent=2) + "\n")
+      folders.write_text(workdir / "config.json", json.dumps(meta["config"], indent=2) + "\n")
     stop = max(limits.stop, start)
 
     sums, pending, clock = Sums(), None, Clock()
     with (
-      Reading(training.batches(start, stop), blank=training.blank()) as reading,
+      Reading(training.batches(start, stop), blank=training.blank(), watchdog=asked.watchdog) as reading,
       Writer(workdir, start=start) as writer, Display(start=start, steps=limits.end) as display,
       Profiler(workdir, start=limits.profile_at) as profiler,
     ):
-      for line in opening(training, state, workdir, start):
+      for line in (*opening(training, state, workdir, start), *remarks, *writer.remarks):
         display.say(line)
 
       # Only process 0 has read the file, and all must enter an evaluation or none.
@@ -146,7 +159,7 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.
         if log_due or save_due or evaluators_due:
-          pending = collect_metrics(pending, sums, state, saved, training, reading)
+          pending = collect_metrics(pending, sums, state, saved, training, reading, writer, display)
 
         # Log.
         if log_due:
@@ -167,8 +180,10 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
 
         # Evaluate: the network, as it would be loaded from a checkpoint of this step.
         with clock.away():
-          if evaluators_due:
-            evaluations += evaluate(training, evaluators_due, state, step, asked, writer, display)
+          found = evaluate(training, evaluators_due, state, step, asked, writer, display) if evaluators_due else []
+          evaluations += found
+          for line in training.remarks(evaluations) if found else ():
+            display.say(line)
         if evaluators_due and asked.now():
           continue  # log and save this step, unless it has been
 
@@ -181,20 +196,46 @@ def run(training: Training, workdir: pathlib.Path) -> Ended:
         with clock.waiting():
           host_batch = reading.next()
         if reading.error and alone():  # no other process waits for this step
-          collect_metrics(pending, sums, state, saved, training, reading)
+          collect_metrics(pending, sums, state, saved, training, reading, writer, display)
           end_unread(reading, step, state, saved, meta)
         batch = hosts.to_global({name: host_batch[name] for name in (*reading.blank, "readable")}, training.mesh)
         profiler.at(step)
         with clock.stepping(compiles=step == start):
           state, metrics = training.step(state, batch, np.int32(step))
-          collect_metrics(pending, sums, state, saved, training, reading)
+          collect_metrics(pending, sums, state, saved, training, reading, writer, display)
         pending = (step, metrics, host_batch)
         step += 1
         display.advance(step)
       left = asked_now and evaluators_left
       complete = enough or (step == limits.end and training.is_whole(state) and not left)
       display.say(closing(asked, step, limits.end, saved.folder, complete=complete))
-  return Ended(state=state, step=step, evaluations=evaluations, complete=complete)
+  return Ended(state=state, step=step, evaluations=evaluations, complete=complete, stopped=asked.name)
+
+
+def restored(training: Training, saved: checkpoints.Checkpoints) -> tuple[int, Any, list[str]]:
+  """(step, state, remarks) of the newest checkpoint, or of the start; `training.meta` becomes that of the run.
+
+  A damaged one is raised, or where `limits.on_damage` says so moved aside, once one before it is found sound.
+  """
+  steps, damaged = saved.steps(), {}
+  for step in reversed(steps):
+    try:
+      before = saved.meta(step)
+      checkpoints.check_restart(saved.folder, before, training.meta)
+      state = saved.restore(step, training.target)
+    except DamagedCheckpoint as error:
+      if training.limits.on_damage != "previous":
+        others = f"; sound or not, there are those of steps {steps[:-1]}" if steps[1:] else "; there is no other"
+        raise DamagedCheckpoint(f"{error}{others}. To go on from the newest sound one, give the same command with"
+                                f" --{training.section}.on_damage=previous") from error
+      damaged[step] = error
+    else:
+      remarks = [f"passed over {error}; now in {saved.set_aside(step)}" for step, error in damaged.items()]
+      training.meta.update({n: before[n] for n in ("run", "data", "people", "sources", "started_from") if n in before})
+      return step, state, remarks
+  if damaged:
+    raise CheckpointError("; ".join(map(str, damaged.values())) + ". There is no other; begin anew in another folder")
+  return 0, training.begin(), []
 
 
 def evaluate(
@@ -238,11 +279,14 @@ def end_unread(reading: Reading, step: int, state, saved, meta) -> None:
   ) from reading.error
 
 
-def collect_metrics(pending, sums: Sums, state, saved, training: Training, reading: Reading) -> None:
+def collect_metrics(
+  pending, sums: Sums, state, saved, training: Training, reading: Reading, writer: Writer, display: Display
+) -> None:
   """Waits for the metrics of one step and adds them; raises `DataError` if its batch could not be read by every
-  process, and `NonFiniteLoss` if they are not numbers.
+  process, and `BadBatch` if its loss is bad and it was not skipped.
 
-  The state never took that step (see `training.step`): it is saved as it was before it.
+  The state never took that step (see `training.step`): it is saved as it was before it. Which batch it was is written
+  to a file in either case.
   """
   if pending is None:
     return
@@ -250,15 +294,25 @@ def collect_metrics(pending, sums: Sums, state, saved, training: Training, readi
   metrics = jax.device_get(metrics)
   if not metrics.pop("readable")[0]:
     end_unread(reading, step, state, saved, training.meta)
-  if metrics.pop("finite")[0]:
+  finite, spike, skipped = (bool(metrics.pop(name)[0]) for name in ("finite", "spike", "skipped"))
+  if finite and not spike:
     sums.add(metrics)
     return
-  saved.save(step, state, training.meta)
   loss, norm = (float(metrics[name][0]) for name in ("loss", "gradient_norm"))
-  raise NonFiniteLoss(
-    f"loss {loss} with gradient norm {norm} at step {step}, in batch number {step}. The state before it is saved as"
-    f" step {step} in {saved.folder}. Its sequences: {', '.join(training.sequences(host_batch))}. Look at these"
-    f" sequences first; else {training.advice(saved)}"
+  what = f"loss {loss:g} with gradient norm {norm:g} at step {step}, in batch number {step}"
+  if finite:
+    what += f", is above {training.section}.spike times the median of those before"
+  values, sequences = {"loss": loss, "gradient_norm": norm}, training.sequences(host_batch)
+  file = bad_batches.write(saved.folder.parent, step, values, sequences, training.meta)
+  if skipped:
+    writer.write(step, "skipped", values)
+    display.say(f"skipped: {what}; {file} says which sequences it holds")
+    return
+  saved.save(step, state, training.meta)
+  raise BadBatch(
+    f"{what}. The state before it is saved as step {step} in {saved.folder}. Its sequences:"
+    f" {', '.join(sequences)}. Look at these first ({file}); else {training.advice(saved)} The same"
+    f" command with --{training.section}.on_nonfinite=skip goes on without such batches, skip_at_most in a row."
   )
 
 

@@ -1,10 +1,11 @@
 """Where numbers of a run go: JSON lines, TensorBoard event files, and the console with its progress bar.
 
 A line of `metrics.jsonl` is {"step": batches used so far, "kind": "train" or "evaluate", name: value, ...}, or of the
-kind "failed" with the "error" of an evaluation. Only process 0 writes. After a restart, lines of steps after the
-checkpoint are dropped: they will come again.
+kind "skipped" with the loss of a batch that was left out, or "failed" with the "error" of an evaluation. Only process 0
+writes. After a restart, lines of steps after the checkpoint are dropped: they will come again.
 """
 
+import contextlib
 import json
 import math
 import pathlib
@@ -15,9 +16,15 @@ import time
 import jax
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
+
+from fgait_jax.training import folders
 
 LINES = "metrics.jsonl"
+_NUMBER = (int, float, type(None))
+_VALUES = {"train": _NUMBER, "evaluate": _NUMBER, "skipped": _NUMBER, "failed": str}  # of a kind of line
 # Names in a line that say something of the machine, and not of what is learnt.
 MACHINE = ("seconds_per_step", "clips_per_second", "waiting_share", "host_peak_bytes", "device_peak_bytes")
 
@@ -39,25 +46,36 @@ class Sums:
 
 
 class Writer:
-  """Metric files of a run; use with `with`."""
+  """Metric files of a run; use with `with`. Raises `RunError` where they cannot be written."""
 
   def __init__(self, workdir: pathlib.Path, *, start: int):
     self.active = jax.process_index() == 0
-    self.path = workdir / LINES
+    self.path, self.folder = workdir / LINES, workdir / "tensorboard"
     self.evaluations: list[dict] = []  # on file up to step `start`: {"step", name: value}, as process 0 alone knows
+    self.remarks: list[str] = []
     if self.active:
-      kept = [line for line in read_lines(workdir) if line["step"] <= start] if start else []
+      with folders.noted(self.path):
+        lines, left_out = _read(workdir)
+      kept = [line for line in lines if line["step"] <= start] if start else []
       found = [line for line in kept if line["kind"] == "evaluate"]
       self.evaluations = [{name: value for name, value in line.items() if name != "kind"} for line in found]
-      self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-      self.events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1 if start else None)
+      if left_out and start:
+        self.remarks = [f"note        {left_out} lines of {LINES} are cut short or damaged and were left out"]
+      folders.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+      with folders.noted(self.folder):
+        self.folder.mkdir(exist_ok=True)
+        # Not `SummaryWriter`: its thread dies on a full disk, and then it waits for that thread for ever.
+        self.events = EventsWriter(str(self.folder / "events"), f".{start}")
+        if start:
+          self._event(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))  # hides what comes again
 
   def __enter__(self):
     return self
 
-  def __exit__(self, *_):
+  def __exit__(self, failed, *_):
     if self.active:
-      self.events.close()
+      with contextlib.suppress(OSError) if failed else folders.noted(self.folder):
+        self.events.close()
 
   def write(self, step: int, kind: str, values: dict[str, float]) -> None:
     """One line, and one scalar "<kind>/<name>" each; a value that is not finite is written as null in JSON."""
@@ -65,9 +83,10 @@ class Writer:
       return
     line = {"step": step, "kind": kind}
     self._append(line | {name: value if math.isfinite(value) else None for name, value in values.items()})
-    for name, value in values.items():
-      self.events.add_scalar(f"{kind}/{name}", value, step)
-    self.events.flush()
+    with folders.noted(self.folder):
+      for name, value in values.items():
+        self._event(Event(step=step, summary=scalar(f"{kind}/{name}", value)))
+      self.events.flush()
 
   def failed(self, step: int, error: str) -> None:
     """One line about an evaluation that could not be done."""
@@ -75,20 +94,37 @@ class Writer:
       self._append({"step": step, "kind": "failed", "error": error})
 
   def _append(self, line: dict) -> None:
-    with self.path.open("a") as file:
+    with folders.noted(self.path), self.path.open("a", encoding="utf-8") as file:
       file.write(json.dumps(line) + "\n")
+
+  def _event(self, event: Event) -> None:
+    event.wall_time = time.time()
+    self.events.write_event(event)
 
 
 def read_lines(workdir: pathlib.Path) -> list[dict]:
-  """The lines of a run's `metrics.jsonl`; one cut short by a crash is left out."""
-  path = pathlib.Path(workdir) / LINES
-  lines = []
-  for text in path.read_text().splitlines() if path.exists() else []:
-    try:
-      lines.append(json.loads(text))
-    except json.JSONDecodeError:
-      continue
-  return lines
+  """The lines of a run's `metrics.jsonl`; those cut short by a crash or damaged are left out."""
+  return _read(pathlib.Path(workdir))[0]
+
+
+def _read(workdir: pathlib.Path) -> tuple[list[dict], int]:
+  """(lines, how many others there are) of `metrics.jsonl`."""
+  path = workdir / LINES
+  texts = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+  found = [_line(text) for text in texts]
+  lines = [line for line in found if line is not None]
+  return lines, len(found) - len(lines)
+
+
+def _line(text: str) -> dict | None:
+  try:
+    line = json.loads(text)
+  except (ValueError, RecursionError):
+    return None
+  if not isinstance(line, dict) or type(line.get("step")) is not int or line.get("kind") not in _VALUES:
+    return None
+  values = {name: value for name, value in line.items() if name not in ("step", "kind")}
+  return line if all(isinstance(value, _VALUES[line["kind"]]) for value in values.values()) else None
 
 
 class Display:

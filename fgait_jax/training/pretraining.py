@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from fgait_jax.data.pipeline import batches as open_batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
@@ -16,7 +17,8 @@ from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel.mesh import make_mesh, replicated
-from fgait_jax.training import checkpoints, configuration, discriminant, loop, preflight
+from fgait_jax.paths import local_path
+from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, preflight, watch
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import Display
 from fgait_jax.training.pretrained import Pretrained
@@ -24,9 +26,7 @@ from fgait_jax.training.session import Reading, Stop, Stopped
 from fgait_jax.training.step import pretraining_step
 
 
-def run(
-  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits: Mapping | None = None, devices=None
-):
+def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits=None, devices=None):
   """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
 
   Every evaluator has a `name`, `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which
@@ -34,6 +34,24 @@ def run(
   those of `config.data.sets`, and `devices` for all there are. Raises `ConfigError`, `DataError`, `CheckpointError`
   before the first step, and what `loop.run` raises.
   """
+  training = prepare(config, workdir, evaluators=evaluators, splits=splits, devices=devices)
+  return loop.run(training, training.workdir).state
+
+
+def replay(file: str | pathlib.Path, *, splits=None, devices=None) -> list[str]:
+  """`bad_batches.replay` of a file in a run's folder, with `splits` and `devices` as in `run`."""
+  path = local_path(file, "--replay")
+  number, config = bad_batches.read(path)
+  if lacking := configuration.lacking(config):
+    raise DataError(f"--replay={path}: its config has {', '.join(lacking[:5])} not or of another kind")
+  training = prepare(ConfigDict(config).lock(), path.parent.parent, evaluators=(), splits=splits, devices=devices)
+  return bad_batches.replay(training, training.workdir, number)
+
+
+def prepare(
+  config, workdir: str | pathlib.Path, *, evaluators: Sequence, splits: Mapping | None, devices
+) -> "Pretraining":
+  """What `run` trains, checked; raises what it raises before the first step."""
   preflight.configure_jax()
   preflight.use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
@@ -49,16 +67,16 @@ def run(
   graph, target, shardings = states.abstract(config, mesh)
   hashes = {split.name: split.manifest["content_hash"] for split in met}
   train = config.train
-  training = Pretraining(
+  return Pretraining(
     config=config, mesh=mesh, graph=graph, target=target, splits=splits, closing_splits=closing_splits,
     evaluators=evaluators, workdir=workdir, step=pretraining_step(config, graph, mesh=mesh, shardings=shardings),
     meta=checkpoints.new_meta(config, hashes, checkpoints.people_of(met)) | {"sources": checkpoints.sources_of(met)},
     limits=loop.Limits(
       end=train.steps, stop=train.steps if train.stop_at < 0 else train.stop_at, log_every=train.log_every,
-      save_every=train.save_every, keep=train.keep, profile_at=train.profile_at,
+      save_every=train.save_every, keep=train.keep, keep_every=train.keep_every, on_damage=train.on_damage,
+      watchdog=train.watchdog, watchdog_stops=train.watchdog_stops, profile_at=train.profile_at,
     ),
   )
-  return loop.run(training, workdir).state
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,6 +96,7 @@ class Pretraining:
   limits: loop.Limits
 
   evaluations_may_fail = True
+  section = "config.train"
 
   @property
   def clips(self) -> int:
@@ -111,8 +130,16 @@ class Pretraining:
       identity=f"{self.meta['run']}-{step}-teacher", mesh=self.mesh,
     )
 
-  def best(self, evaluations: list[dict]) -> None:
-    return None
+  def best(self, evaluations: list[dict]) -> int | None:
+    """The earliest step at which `train.keep_best` was highest, or with a "-" before it lowest."""
+    name = self.config.train.keep_best.removeprefix("-")
+    sign = -1 if name != self.config.train.keep_best else 1
+    scored = [line for line in evaluations if line.get(name) is not None]
+    return max(scored, key=lambda line: sign * line[name])["step"] if scored else None
+
+  def remarks(self, evaluations: list[dict]) -> list[str]:
+    watch.check_best(evaluations, self.config.train.keep_best)
+    return watch.collapse(evaluations)
 
   def has_enough(self, evaluations: list[dict]) -> bool:
     return False
@@ -131,7 +158,7 @@ class Pretraining:
     display.say(f"learning the discriminant from {len(numbers) * self.clips:,} clips")
     stream = batches(closing, self.closing_splits, start=numbers.start, stop=numbers.stop)
     try:
-      with Reading(stream, blank=blank(closing)) as reading:
+      with Reading(stream, blank=blank(closing), watchdog=asked.watchdog) as reading:
         found = discriminant.learn(
           config, self.graph, state["teacher"], reading, numbers=numbers, mesh=self.mesh, between=asked.check
         )

@@ -1,6 +1,7 @@
-"""What surrounds the loop without being part of training: signals, reading, the clock, and the profiler."""
+"""What surrounds the loop without being part of training: signals, the watchdog, reading, the clock, the profiler."""
 
 import contextlib
+import faulthandler
 import pathlib
 import signal
 import threading
@@ -9,7 +10,7 @@ import time
 import jax
 import numpy as np
 
-from fgait_jax.errors import FgaitError
+from fgait_jax.errors import FgaitError, ReaderHangs
 from fgait_jax.parallel import hosts
 
 
@@ -17,11 +18,49 @@ class Stopped(Exception):
   """Something was left because the run is to stop; the same command goes on."""
 
 
-class Stop:
-  """SIGTERM and SIGINT ask the loop to save and end; a second one of them acts at once, as usual."""
+class Watchdog:
+  """Prints the stacks of all threads on stderr whenever `alive` was not called for `minutes` (0: never); use with
+  `with`, in the main thread.
 
-  def __init__(self):
-    self.name = ""
+  Where it `stops` the run, too, a batch that is waited for then counts as one that cannot be read, so that the run
+  saves and ends. Anything else that hangs, as a device or an evaluation, cannot be left from outside: the run stops
+  when it comes back.
+  """
+
+  def __init__(self, *, minutes: float, stops: bool):
+    self.seconds, self.stops, self.reading, self.barked = 60 * minutes, stops, False, False
+
+  def __enter__(self):
+    self.active = self.seconds > 0 and threading.current_thread() is threading.main_thread()
+    if self.active and self.stops:
+      self._before = signal.signal(signal.SIGALRM, self._bark)
+    return self
+
+  def __exit__(self, *_):
+    if self.active:
+      faulthandler.cancel_dump_traceback_later()
+      if self.stops:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, self._before)
+
+  def alive(self) -> None:
+    if self.active:
+      faulthandler.dump_traceback_later(self.seconds, repeat=True, file=2)  # needs no lock that a hung thread may hold
+      if self.stops:
+        signal.setitimer(signal.ITIMER_REAL, self.seconds + 1)  # once the stacks are printed
+
+  def _bark(self, *_):
+    self.barked = True
+    if self.reading:
+      raise ReaderHangs(f"nothing was read for {self.seconds / 60:g} minutes, the stacks above say where it hangs")
+
+
+class Stop:
+  """SIGTERM and SIGINT ask the loop to save and end; a second one of them acts at once, as usual. So does `watchdog`
+  where it stops runs, which is told at every question that the run is alive."""
+
+  def __init__(self, watchdog: Watchdog):
+    self.name, self.watchdog = "", watchdog
     self._answer = None
     self._decided = False
 
@@ -43,6 +82,9 @@ class Stop:
     """Whether to stop; the loop asks before every step, and an evaluation between its batches. Several processes stop
     together, a question after one was asked: the answer read is the one before, which the device has given by now, so
     that nothing waits for it. A stop once decided stays."""
+    self.watchdog.alive()
+    if self.watchdog.barked:
+      self.name = self.name or "the watchdog"
     if jax.process_count() == 1 or self._decided:
       return bool(self.name)
     before, self._answer = self._answer, hosts.any_process_later(bool(self.name))
@@ -50,6 +92,10 @@ class Stop:
     if self._decided:
       self.name = self.name or "a signal to another process"
     return self._decided
+
+  def heard(self) -> str:
+    """By which signal any process was asked to stop, "" for none; all must call it together, and wait."""
+    return hosts.first_message(self.name)
 
   def check(self) -> None:
     """Raises `Stopped` where the run is to stop; all processes must call it together."""
@@ -65,8 +111,8 @@ class Reading:
   together. `error` is what went wrong, once something has.
   """
 
-  def __init__(self, stream, *, blank: dict[str, np.ndarray]):
-    self.stream, self.blank, self.error = stream, blank, None
+  def __init__(self, stream, *, blank: dict[str, np.ndarray], watchdog: Watchdog):
+    self.stream, self.blank, self.watchdog, self.error = stream, blank, watchdog, None
 
   def __enter__(self):
     return self
@@ -78,9 +124,12 @@ class Reading:
     batch = self.blank
     if self.error is None:
       try:
+        self.watchdog.reading = True
         batch = next(self.stream)
       except Exception as error:  # of whatever file system; the loop passes all of them on
         self.error = error
+      finally:
+        self.watchdog.reading = False
     return batch | {"readable": np.full(len(batch["frames"]), self.error is None)}
 
   def words(self) -> str:

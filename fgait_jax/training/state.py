@@ -6,6 +6,8 @@
   teacher  {params, stats}: moving average of the parameters, and statistics of its own
   opt      optax's state
   objectives  name -> state of each objective in use, {} where it has none
+  guard    {losses, skipped}: what says whether a loss is far above those before, and how many batches in a row were
+           left out (training/step.py)
 """
 
 import dataclasses
@@ -29,10 +31,10 @@ from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
+WINDOW = 64  # losses that a loss is compared with
 # Keys of `config.model` that pretraining has none of: what fine-tuning adds, and 1 for what is left out: projector and
 # predictor by a head that reads the pooled parts, all that an embedding does not need by publishing without heads.
 ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector", "without_heads")
-
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,6 +150,7 @@ def abstract(config, mesh: Mesh):
       name: objective.shardings(shapes["objectives"][name], mesh)
       for name, (_, objective) in objectives.build(config.objectives).items()
     },
+    "guard": guard_shardings(mesh),
   }
   return graph, placed(shapes, shardings), shardings
 
@@ -169,6 +172,15 @@ def placed(shapes, shardings):
   return jax.tree.map(lambda s, where: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=where), shapes, shardings)
 
 
+def new_guard() -> dict:
+  """The state's `guard` before the first step: losses float32 [WINDOW], infinite where none is known, and a count."""
+  return {"losses": jnp.full(WINDOW, jnp.inf), "skipped": jnp.int32(0)}
+
+
+def guard_shardings(mesh: Mesh) -> dict:
+  return {"losses": replicated(mesh), "skipped": replicated(mesh)}
+
+
 def _initialiser(config, graph: Graph):
   optimizer = optimizer_of(config, nnx.to_pure_dict(graph.params))
   active = objectives.build(config.objectives)
@@ -177,7 +189,7 @@ def _initialiser(config, graph: Graph):
     student = initial_weights(config)
     state = {
       "step": jnp.int32(0), **student, "teacher": jax.tree.map(jnp.copy, student),
-      "opt": optimizer.init(student["params"]),
+      "opt": optimizer.init(student["params"]), "guard": new_guard(),
     }
     target = _embedding_shapes(config, graph)
     return state | {"objectives": {name: objective.init(target) for name, (_, objective) in active.items()}}

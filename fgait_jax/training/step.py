@@ -1,7 +1,8 @@
 """One training step: a batch in, one update of the state out. With supervised.py the only place that knows models,
 objectives and augmentation at once.
 
-`make_step` is what pretraining and fine-tuning share: gradient, optimizer, and the gate before the state. The step of
+`make_step` is what pretraining and fine-tuning share: gradient, optimizer, and the gate before the state, which bad
+batches do not pass. The step of
 pretraining gives it a loss in which the student's clip is seen part-wise and masked, the teacher's as a whole. The
 teacher runs in training mode (batch statistics, and running ones of its own) and only its parameters are averaged
 (FoundationGait A2).
@@ -19,13 +20,13 @@ from fgait_jax import objectives, rng
 from fgait_jax.data.augment import augment
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_sharding, replicated
-from fgait_jax.training.state import Graph, optimizer_of, schedule_of, stats_of
+from fgait_jax.training.state import WINDOW, Graph, optimizer_of, schedule_of, stats_of
 from fgait_jax.typing import Array, Float, Int
 
 
 def make_step(
   loss_of: Callable, optimizer: optax.GradientTransformation, *, schedule: optax.Schedule, mesh: Mesh, shardings,
-  finish: Callable = lambda proposed, before, number: (proposed, {}),
+  mishaps, finish: Callable = lambda proposed, before, number: (proposed, {}),
 ):
   """The jitted `(state, batch, number, frozen, factor) -> (state, metrics)`; the state given is donated.
 
@@ -33,12 +34,16 @@ def make_step(
   number of the batch. `loss_of(params, state, batch, number, frozen)` gives (loss, (metrics, changes)), where `changes`
   are the next values of other entries of the state, and `finish(proposed, before, number)` has the last word on the
   next state, with metrics of its own. `frozen`, arrays that nothing changes, and `factor`, by which the rates are
-  multiplied, may be left out.
+  multiplied, may be left out. `mishaps` is a section with `on_nonfinite`, `skip_at_most` and `spike`.
 
   Metrics are (sum, count) pairs in float32, the same on all devices; `readable` is (1, 1) where all of the batch is,
-  `finite` where loss and gradient are numbers. The state only changes if both are and if `number` is the state's step:
-  after a bad batch it stays as it was, however many batches are already on their way.
+  `finite` where loss and gradient are numbers, `spike` where the loss is above `spike` times the median of the last
+  losses, in a window of `state.WINDOW` batches of which half must be known. The state only changes if the batch is
+  readable, its loss good and `number` the state's step: after a bad batch it stays as it was, however many batches are
+  already on their way. A batch whose loss is bad is `skipped` where `mishaps` says so: of the state, step and guard
+  alone go on.
   """
+  most = mishaps.skip_at_most if mishaps.on_nonfinite == "skip" else 0
 
   def step(state, batch, number, frozen=None, factor=None):
     (loss, (metrics, changes)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
@@ -52,12 +57,19 @@ def make_step(
     params = optax.apply_updates(state["params"], updates)
     proposed = changes | {"step": state["step"] + 1, "params": params, "opt": opt}
     proposed, more = finish(proposed, state, number)
+    guard = state["guard"]
+    proposed["guard"] = {"losses": guard["losses"].at[number % WINDOW].set(loss), "skipped": jnp.int32(0)}
     finite, readable = jnp.isfinite(loss) & jnp.isfinite(norm), jnp.all(batch["readable"])
-    accept = finite & readable & (number == state["step"])
+    spike = (loss > mishaps.spike * jnp.median(guard["losses"])) if mishaps.spike else jnp.bool_(False)
+    turn = readable & (number == state["step"])
+    accept = turn & finite & ~spike
+    skipped = turn & ~accept & (guard["skipped"] < most)
     new_state = jax.tree.map(lambda new, old: jnp.where(accept, new, old), proposed, state)
+    new_state["step"] += skipped
+    new_state["guard"]["skipped"] += skipped
     metrics = metrics | more | {
       "loss": (loss, 1.0), "gradient_norm": (norm, 1.0), "rate": (rate, 1.0), "finite": (finite, 1.0),
-      "readable": (readable, 1.0),
+      "readable": (readable, 1.0), "spike": (spike, 1.0), "skipped": (skipped, 1.0),
     }
     return new_state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 
@@ -110,4 +122,6 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
 
   optimizer = optimizer_of(config, nnx.to_pure_dict(graph.params))
   schedule = schedule_of(config.optim, steps=config.train.steps)
-  return make_step(loss_of, optimizer, schedule=schedule, mesh=mesh, shardings=shardings, finish=average)
+  return make_step(
+    loss_of, optimizer, schedule=schedule, mesh=mesh, shardings=shardings, mishaps=config.train, finish=average
+  )

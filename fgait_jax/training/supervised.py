@@ -195,12 +195,13 @@ def optimizer_of(
 
 def abstract(learner: Learner, optimizer: optax.GradientTransformation, active: objectives.Weighted):
   """(function that makes the state at step 0, its shapes, its shardings): `step`, `params` (those that train, copied),
-  `stats`, `opt`, and `objectives` as in `training.state`."""
+  `stats`, `opt`, and `objectives` and `guard` as in `training.state`."""
 
   def start(trainable, frozen, stats):
     copy = jax.tree.map(jnp.copy, {"params": trainable, "stats": stats})
     own = {name: objective.init(_output(learner, trainable, frozen)) for name, (_, objective) in active.items()}
-    return {"step": jnp.int32(0), **copy, "opt": optimizer.init(copy["params"]), "objectives": own}
+    return {"step": jnp.int32(0), **copy, "opt": optimizer.init(copy["params"]), "objectives": own,
+            "guard": states.new_guard()}
 
   given = learner.trainable, learner.frozen, learner.stats
   shapes = jax.eval_shape(start, *given)
@@ -211,6 +212,7 @@ def abstract(learner: Learner, optimizer: optax.GradientTransformation, active: 
     "objectives": {
       name: objective.shardings(shapes["objectives"][name], learner.mesh) for name, (_, objective) in active.items()
     },
+    "guard": states.guard_shardings(learner.mesh),
   }
   make = jax.jit(start, out_shardings=where)
   return lambda: make(*given), states.placed(shapes, where), where
@@ -246,4 +248,6 @@ def supervised_step(
     loss, metrics, own = objectives.total(active, found, None, batch, state["objectives"])
     return loss, (metrics, {"stats": stats_of(network), "objectives": own})
 
-  return make_step(loss_of, optimizer, schedule=schedule, mesh=learner.mesh, shardings=shardings)
+  return make_step(
+    loss_of, optimizer, schedule=schedule, mesh=learner.mesh, shardings=shardings, mishaps=settings
+  )

@@ -15,9 +15,8 @@ head reads the pooled parts keeps neither projector nor predictor.
 import hashlib
 import json
 import pathlib
-import shutil
 
-from fgait_jax.training import checkpoints
+from fgait_jax.training import checkpoints, folders
 from fgait_jax.training import state as states
 from fgait_jax.training.fine_tuning import Fitted
 from fgait_jax.training.pretrained import Pretrained
@@ -55,20 +54,8 @@ def save(
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
   meta["sources"] = trained.sources | checkpoints.sources_of([dataset])
   meta["started_from"], meta["imported_from"] = trained.started_from, {"file": trained.imported_from}
-  half = folder / "unfinished"
-  shutil.rmtree(half, ignore_errors=True)  # of a save that was cut short
-  with checkpoints.Checkpoints(half, keep=1) as saved:
-    saved.save(fitted.step, state, json.loads(json.dumps(meta)))
-  _put(half / checkpoints.FOLDER, folder / checkpoints.FOLDER)
-  half.rmdir()
+  beside = checkpoints.save_beside(folder, fitted.step, state, json.loads(json.dumps(meta)))
+  with folders.noted(folder):
+    folders.put(beside, folder / checkpoints.FOLDER)
+    beside.parent.rmdir()
   return f"{meta['run']}-{fitted.step}"
-
-
-def _put(new: pathlib.Path, place: pathlib.Path) -> None:
-  """Moves a folder that is whole to its `place`; what was there is removed only then."""
-  old = place.with_name("replaced")
-  shutil.rmtree(old, ignore_errors=True)
-  if place.exists():
-    place.rename(old)
-  new.rename(place)
-  shutil.rmtree(old, ignore_errors=True)

@@ -220,5 +220,6 @@ def test_a_damaged_record_names_the_walk_and_the_check(damaged):
   data[1000:30000] = bytes(29000)
   shard.write_bytes(data)
   split = opened()
-  with pytest.raises(DataError, match=r"fake/train: sequence 0 \(1/nm/0\) cannot be read .*data_prep.verify"):
+  with pytest.raises(DataError, match=r"fake/train: sequence 0 \(1/nm/0\) cannot be read from .*fake-train.array_rec"
+                     r"ord-00000-of-00004 \(.*data_prep.verify"):
     split.frames(0)

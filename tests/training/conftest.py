@@ -72,7 +72,8 @@ def run(toy):
 
   def pretraining_step(config, graph, *, mesh, **rest):
     key = (config.model, config.student, config.teacher, config.objectives, config.optim, config.augment,
-           config.data.batch_size, config.train.steps)
+           config.data.batch_size, config.train.steps, config.train.on_nonfinite, config.train.skip_at_most,
+           config.train.spike)
     key = (str(key), config.seed, mesh)
     if key not in compiled:
       compiled[key] = made(config, graph, mesh=mesh, **rest)

@@ -82,11 +82,17 @@ def test_embedding_is_in_evaluation_mode_and_the_same_on_any_devices(trained, me
   [
     (lambda path: shutil.rmtree(path), r"there is no folder .*; give the --workdir of a run"),
     (lambda path: (shutil.rmtree(path), path.mkdir()), r"holds no checkpoint yet; .*config.train.save_every"),
-    (lambda path: shutil.rmtree(path / "checkpoints/2/state"), r"cannot read .*checkpoints/2: .*partial, damaged"),
-    (lambda path: shutil.rmtree(path / "checkpoints/2/meta"), r"cannot read .*checkpoints/2: .*partial, damaged"),
-    (lambda path: (path / "checkpoints/2/meta/metadata").write_text("{"), r"cannot read .*checkpoints/2: "),
+    (lambda path: shutil.rmtree(path / "checkpoints/2/state"),
+     r"checkpoints/2 is damaged: state/.* is missing. .*/checkpoints also has the steps \[1\]; name one of these"),
+    (lambda path: shutil.rmtree(path / "checkpoints/2/meta"), r"checkpoints/2 is damaged: meta/metadata is missing"),
+    (lambda path: (path / "checkpoints/2/meta/metadata").write_text("{"),
+     r"checkpoints/2 is damaged: meta/metadata is not what was written \(its SHA-256 differs\)"),
+    (lambda path: (path / "checkpoints/2/SHA256SUMS").unlink(),
+     r"checkpoints/2 is damaged: SHA256SUMS: No such file"),
+    (lambda path: (path / "checkpoints/2/SHA256SUMS").write_text(""),
+     r"checkpoints/2 is damaged: meta/metadata is not listed in SHA256SUMS"),
   ],
-  ids=["missing", "empty", "no-state", "no-meta", "cut-short"],
+  ids=["missing", "empty", "no-state", "no-meta", "cut-short", "no-sums", "empty-sums"],
 )
 def test_what_cannot_be_read_names_the_folder(trained, mesh, tmp_path, damage, message):
   path = pathlib.Path(shutil.copytree(trained[0], tmp_path / "run"))

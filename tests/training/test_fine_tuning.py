@@ -10,9 +10,9 @@ import pytest
 from configs import pretrain
 from fgait_jax import defaults
 from fgait_jax.data.subset import Subset
-from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, ConfigError, DataError
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import fine_tuning, supervised
+from fgait_jax.training import checkpoints, fine_tuning, supervised
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import read_lines
 from fgait_jax.training.pretrained import Pretrained
@@ -138,6 +138,24 @@ def test_stopped_at_any_step_it_goes_on_as_if_never_stopped(fit, uninterrupted, 
   assert_same(fit(tmp_path)[0], uninterrupted)
 
 
+def test_a_signal_while_the_last_checkpoint_is_written_is_heard(fit, uninterrupted, tmp_path, monkeypatch, capsys):
+  """All is done and saved, but other rates and the test would follow."""
+  made = checkpoints.Checkpoints.__exit__
+
+  def signalled(saved, *given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    made(saved, *given)
+
+  with monkeypatch.context() as patched:
+    patched.setattr(checkpoints.Checkpoints, "__exit__", signalled)
+    with pytest.raises(Stopped):
+      fit(tmp_path)
+  assert f"SIGTERM came when all was done; it is saved in {tmp_path}" in capsys.readouterr().out
+  found, seen = fit(tmp_path)
+  assert seen == []
+  assert_same(found, uninterrupted)
+
+
 @pytest.mark.parametrize("at", [1, 3, 4, 6])
 def test_killed_it_goes_on_from_the_last_validation(fit, fitter_of, uninterrupted, tmp_path, monkeypatch, at):
   fitter = fitter_of()
@@ -224,7 +242,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_state_before(fit, fitter
     return step(state, batch, number, *rest)
 
   monkeypatch.setattr(fitter, "step", breaking)
-  with pytest.raises(NonFiniteLoss) as raised:
+  with pytest.raises(BadBatch) as raised:
     fit(tmp_path)
   message = str(raised.value)
   for words in ("loss nan", "at step 3", f"saved as step 3 in {tmp_path}/checkpoints", "config.fine_tune.optim"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError, ConfigError, DataError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError, ConfigError, DataError
 from fgait_jax.training import loop, pretraining
 from fgait_jax.training.metrics import read_lines
 
@@ -214,12 +214,12 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_state_before(run, configur
     return train_step
 
   monkeypatch.setattr(pretraining, "pretraining_step", breaking)
-  with pytest.raises(NonFiniteLoss) as raised:
+  with pytest.raises(BadBatch) as raised:
     run(configure(train__save_every=100), tmp_path)
   message = str(raised.value)
   for words in (
     "loss nan", "at step 2, in batch number 2", f"saved as step 2 in {tmp_path}/checkpoints", "toy/train/walk",
-    "config.optim.peak_rate",
+    "config.optim.peak_rate", f"{tmp_path}/bad_batches/2.json", "--config.train.on_nonfinite=skip goes on without such",
   ):
     assert words in message
   assert message.count("toy/train/walk") == 8

@@ -1,11 +1,13 @@
 """What is refused, or settled with a note, before anything is computed."""
 
 import pathlib
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.training import preflight
@@ -73,6 +75,30 @@ def test_programs_are_cached_where_asked_or_nowhere(no_cache, tmp_path, monkeypa
   preflight.use_compilation_cache(str(tmp_path / "cache"))
   assert getattr(jax.config, CACHE) == str(tmp_path / "cache")
   assert [path.name for path in tmp_path.iterdir()] == ["file"]  # made once there is something to keep
+
+
+def test_a_damaged_program_is_stored_anew(no_cache, tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
+  preflight.use_compilation_cache(str(tmp_path))
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  compilation_cache.reset_cache()  # of the folder before
+
+  def compiled():
+    jax.clear_caches()
+    assert float(jax.jit(lambda x: 3 * x + 1)(jnp.float32(2))) == 7
+    return next(tmp_path.glob("jit__lambda*-cache"))
+
+  try:
+    sound = (path := compiled()).read_bytes()
+    for damaged in (sound[:100], b"", sound[:200] + bytes(len(sound) - 200)):
+      path.write_bytes(damaged)
+      compiled()
+      assert "held a damaged program, jit__lambda: it is compiled and stored anew" in capsys.readouterr().err
+      assert len(path.read_bytes()) > 0.9 * len(sound)
+      compiled()
+      assert capsys.readouterr().err == ""
+  finally:
+    compilation_cache.reset_cache()
 
 
 def test_folders_that_cannot_be_written_are_refused_by_flag(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from fgait_jax.errors import CheckpointError, NonFiniteLoss
+from fgait_jax.errors import BadBatch, CheckpointError
 from fgait_jax.interop import import_opengait, names
 from fgait_jax.models.backbones import create_network
 from fgait_jax.parallel.mesh import make_mesh
@@ -40,7 +40,7 @@ def broken(run, configure, tmp_path_factory):
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(pretraining, "pretraining_step", breaking)
-    with pytest.raises(NonFiniteLoss) as raised:
+    with pytest.raises(BadBatch) as raised:
       run(configure(), workdir)
   return workdir, given[0], str(raised.value)
 

@@ -31,7 +31,7 @@ def test_shardings_are_as_recorded(variant):
 def test_state_holds_student_teacher_and_optimizer():
   config = pretrain.get_config("base")
   _, target, _ = states.abstract(config, make_mesh())
-  assert target.keys() == {"step", "params", "stats", "teacher", "opt", "objectives"}
+  assert target.keys() == {"step", "params", "stats", "teacher", "opt", "objectives", "guard"}
   assert jax.tree.structure(target["teacher"]["params"]) == jax.tree.structure(target["params"])
   assert 0.12e9 < states.count_parameters(target["params"]) < 0.15e9
   assert all(leaf.dtype == "float32" for leaf in jax.tree.leaves(target["params"]))

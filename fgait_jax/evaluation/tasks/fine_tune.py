@@ -20,7 +20,7 @@ from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.classification import classified, macro_f1
 from fgait_jax.evaluation.results import Condition, FineTuning, Result, Row, Tried
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.training import logistic_regression, supervised, tuned
+from fgait_jax.training import folders, logistic_regression, supervised, tuned
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.fine_tuning import Fitted, Fitter, check_settings
 from fgait_jax.training.pretrained import stride_of
@@ -72,6 +72,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     raise ConfigError(f"config.checkpoint={config.checkpoint} is what this evaluation would write; give another --out")
   setup = prepare(config, out, untrained=config.fine_tune.scratch)
   path = setup.claim()
+  with folders.locked(folder):
+    return [_written(setup, folder, path)]
+
+
+def _written(setup: Setup, folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+  """The result of `run`, where `folder` and `path` are this program's alone."""
+  config = setup.config
   check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identifies:
@@ -84,7 +91,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   identity = tuned.save(folder, config=config, trained=setup.trained, learner=learner, fitted=chosen,
                         dataset=task.teacher)
   files.save(path.with_suffix(".npz"), found, identity={"weights": identity, "data": setup.data.content_hash})
-  return [results.write(path, _result(task, learner, chosen, tried, rows, identity))]
+  return results.write(path, _result(task, learner, chosen, tried, rows, identity))
 
 
 def _task(setup: Setup) -> Task:

@@ -1,0 +1,83 @@
+"""Folders that runs write into: one run at a time, and files and folders that are whole or not there.
+
+What cannot be written is a `RunError` that names the file, not a traceback.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import pathlib
+import shutil
+import socket
+import sys
+
+from fgait_jax.errors import RunError
+from fgait_jax.parallel import hosts
+
+LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path, name: str = LOCK):
+  """Keeps other runs out of `folder`, by its file `name`, while inside; all processes of a run enter together.
+
+  The lock is the operating system's and ends with its process, however that ends. Raises `RunError` where another run
+  has it. A file system without locks is said, and used without.
+  """
+  words = ""
+  with contextlib.ExitStack() as held:
+    if hosts.is_first():
+      with noted(folder / name):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = held.enter_context((folder / name).open("a+"))
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        file.seek(0)
+        words = (f"{folder} is being written by another run ({file.read(200).strip() or 'unknown'}); wait for it or"
+                 " stop it, or give another --workdir (of run_eval.py: --out)")
+      except OSError as error:
+        if error.errno not in _NO_LOCKS:
+          raise
+        print(f"note: {folder} lies on a file system without locks: nothing keeps a second run out of it",
+              file=sys.stderr)
+      else:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+    if words := hosts.first_message(words):
+      raise RunError(words)
+    yield
+
+
+@contextlib.contextmanager
+def noted(path: pathlib.Path):
+  """Makes an `OSError` of what is written inside a `RunError` that names `path`."""
+  try:
+    yield
+  except OSError as error:
+    raise RunError(f"cannot write {path}: {error.strerror or error}. Free some space or mend the file system; the same"
+                   " command then goes on from the newest checkpoint") from error
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+  """Writes a file beside `path` and moves it there, so that a crash leaves the old one or the new one."""
+  half = path.with_name(f".{path.name}.{os.getpid()}")
+  with noted(path):
+    try:
+      half.write_text(text, encoding="utf-8")
+      half.replace(path)
+    finally:
+      half.unlink(missing_ok=True)
+
+
+def put(new: pathlib.Path, place: pathlib.Path) -> None:
+  """Moves a folder that is whole to its `place`; what was there is removed only then, from beside `new`."""
+  old = new.with_name("replaced")
+  shutil.rmtree(old, ignore_errors=True)
+  if place.exists():
+    place.rename(old)
+  new.rename(place)
+  shutil.rmtree(old, ignore_errors=True)
