@@ -42,5 +42,5 @@ def normalise(masks: "Iterable[np.ndarray]") -> "np.ndarray":
   kept, refused = normalise.normalise(masks)
   if not len(kept):
     reasons = ", ".join(f"{reason} ({len(numbers)})" for reason, numbers in refused.items()) or "there are none"
-    raise DataError(f"no usable mask: {reasons}")
+    raise DataError(f"no usable mask: {reasons}; expected uint8 [height, width], 0 background and 255 body")
   return kept

@@ -108,12 +108,7 @@ class Setup:
 def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   """Checks the configuration, opens the data and loads the network, cheapest first; `untrained` False spares the
   untrained network that baselines want."""
-  if config.embedding not in ("", *extraction.EMBEDDINGS):
-    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(extraction.EMBEDDINGS)}, and \"\""
-                      " for the last of them that was learnt")
-  if min(config.max_frames, config.batch_frames) < 1:
-    raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
-                      " at least 1")
+  check_embedding(config)
   if min(config.bootstrap, config.pictures) < 0:
     raise ConfigError(f"config.bootstrap={config.bootstrap} and config.pictures={config.pictures} must be 0 or more")
   check_metric(config.metric)
@@ -121,21 +116,37 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   split = open_split(config.data_dir, config.dataset, config.split)
   mesh = make_mesh()
   trained = load_network(config.checkpoint, mesh=mesh, which=config.network)
-  if config.embedding in ("recognition", "discriminant") and embedding_of(config, trained) != config.embedding:
-    made = {"recognition": "was not fine-tuned to tell people apart", "discriminant": "did not end in a discriminant"}
-    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint}"
-                      f" {made[config.embedding]}; take prediction, projection or pooled")
-  heads = {"prediction": "predictor", "projection": "projector"}
-  if config.embedding in heads and heads[config.embedding] not in trained.params:
-    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
-                      f" {heads[config.embedding]}; take {trained.embedding} or pooled")
-  channels = split.frames(0, np.arange(1)).shape[-1]
-  if channels != trained.config.model.channels:
-    raise ConfigError(
-      f"config.dataset {config.dataset!r} has frames of {channels} channels, the network of {config.checkpoint} was"
-      f" pretrained on {trained.config.model.channels}; choose another data set or checkpoint")
+  check_fits(config, trained, split, name=f"config.dataset {config.dataset!r}")
   untrained = load_network(config.checkpoint, mesh=mesh, trained=False) if untrained and config.baselines else None
   return Setup(config=config, out=out, split=split, trained=trained, untrained=untrained)
+
+
+def check_embedding(config) -> None:
+  """Raises `ConfigError` for settings of embedding that no network could follow."""
+  if config.embedding not in ("", *extraction.EMBEDDINGS):
+    raise ConfigError(f"config.embedding is {config.embedding!r}; known: {', '.join(extraction.EMBEDDINGS)}, and \"\""
+                      " for the last of them that was learnt")
+  if min(config.max_frames, config.batch_frames) < 1:
+    raise ConfigError(f"config.max_frames={config.max_frames} and config.batch_frames={config.batch_frames} must be"
+                      " at least 1")
+
+
+def check_fits(config, network: Pretrained, split, *, name: str) -> None:
+  """Raises `ConfigError` where `network` does not make `config.embedding`, or takes other frames than those of `split`,
+  which the error calls `name`."""
+  if config.embedding in ("recognition", "discriminant") and embedding_of(config, network) != config.embedding:
+    made = {"recognition": "was not fine-tuned to tell people apart", "discriminant": "did not end in a discriminant"}
+    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint}"
+                      f" {made[config.embedding]}; take {network.embedding} or pooled")
+  heads = {"prediction": "predictor", "projection": "projector"}
+  if config.embedding in heads and heads[config.embedding] not in network.params:
+    raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
+                      f" {heads[config.embedding]}; take {network.embedding} or pooled")
+  channels = split.frames(0, np.arange(1)).shape[-1]
+  if channels != network.config.model.channels:
+    raise ConfigError(
+      f"{name} has frames of {channels} channels, the network of {config.checkpoint} was"
+      f" pretrained on {network.config.model.channels}; choose other data or another checkpoint")
 
 
 def embedding_of(config, network: Pretrained) -> str:

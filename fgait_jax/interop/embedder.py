@@ -35,6 +35,11 @@ class Embedder:
 
   network: Pretrained
 
+  def __repr__(self) -> str:
+    network, model = self.network, self.network.config.model
+    return (f"Embedder({model.name} {model.variant}, {network.step} steps, {network.embedding},"
+            f" {network.identity!r})")  # not its arrays
+
   def embed(self, given: Given, *, split: str = "test", max_frames: int = 720, batch_frames: int = 512,
             mirror: Iterable[str] = ()) -> Features:
     """Embeddings of walks, float32 `embeddings` [n, channels, parts] with the `subjects`, `conditions`, `views` and
@@ -54,6 +59,8 @@ class Embedder:
     """
     if min(max_frames, batch_frames) < 1:
       raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be at least 1")
+    if isinstance(mirror, str):  # would be patterns of one character each
+      raise ConfigError(f"mirror={mirror!r}: expected a list of patterns, such as [{mirror!r}]")
     found = self._opened(given, split)
     for note in getattr(found, "notes", ()):
       warnings.warn(note, stacklevel=2)

@@ -106,7 +106,7 @@ def wrong_in(meta, step: int) -> str:
 
 def steps_in(folder: pathlib.Path) -> list[int]:
   """Steps of the complete checkpoints in a folder of them, in order."""
-  return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+  return sorted(int(path.name) for path in folder.glob("*") if re.fullmatch(r"0|[1-9]\d*", path.name))
 
 
 def read_state(folder: pathlib.Path, step: int, target):

@@ -1,7 +1,8 @@
 """Weights that travel: a folder with one network, without what only training needs.
 
   model.safetensors   parameters under "params/...", running statistics under "stats/...", by our paths
-  config.json         the SHA-256 of that file, and what a checkpoint's meta says: configuration, data, people, code
+  config.json         SHA-256 of that file and of the settings here; what a checkpoint's meta says: configuration, data,
+                      people, code
   README.md           the model card (interop/card.py); nothing reads it
 
 `training.checkpoints.load_network` reads such a folder like a checkpoint. Nothing in it is code, and nothing is run.
@@ -23,11 +24,12 @@ from ml_collections import ConfigDict
 
 import fgait_jax
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError
+from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.models import backbones
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.paths import local_path
+from fgait_jax.training import configuration
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
@@ -36,6 +38,8 @@ WEIGHTS, ABOUT, CARD = "model.safetensors", "config.json", "README.md"
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(jnp.bfloat16))}
 PACKAGED = pathlib.Path(fgait_jax.__file__).parent / "weights"
 _KEPT = ("step", "data", "people", "sources", "fine_tune", "imported_from", "started_from")  # of `Pretrained`
+_FORM = {"sha256": str, "settings_sha256": str, "identity": str, "code": str, "config": dict, "step": int, "data": dict,
+         "people": dict, "sources": dict, "fine_tune": dict, "imported_from": str, "started_from": dict}
 
 
 def packaged() -> list[str]:
@@ -84,6 +88,7 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   facts = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
   facts |= {name: getattr(network, name) for name in _KEPT}
+  facts["settings_sha256"] = _settings_digest(facts)
   write(folder / WEIGHTS, content)
   write(folder / ABOUT, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
 
@@ -105,7 +110,7 @@ def about(folder: pathlib.Path) -> dict:
   path = folder / ABOUT
   try:
     found = json.loads(path.read_text(encoding="utf-8"))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise CheckpointError(f"{path} cannot be read ({error}); expected the file that lies beside {WEIGHTS} in a folder"
                           " of weights of fgait_jax") from error
   if not isinstance(found, dict) or found.get("library") != "fgait_jax":
@@ -114,18 +119,31 @@ def about(folder: pathlib.Path) -> dict:
   if found.get("format") != FORMAT:
     raise CheckpointError(f"{path} has format {found.get('format')}, this code reads format {FORMAT} alone: use it with"
                           f" the version that wrote it ({found.get('code')})")
-  lacking = sorted({"sha256", "identity", "code", "config", *_KEPT} - found.keys())
-  if lacking or not isinstance(found["config"], dict) or "model" not in found["config"]:
-    lacking = lacking or ["config.model"]
+  lacking = sorted({*_FORM} - found.keys())
+  if lacking:
     raise CheckpointError(f"{path} lacks {', '.join(lacking)}: it is damaged; copy the folder again")
-  model, wrote = found["config"]["model"], f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
-  if model["name"] not in backbones.BACKBONES:
-    raise CheckpointError(f"{path}: config.model.name={model['name']!r} is a network that this version does not know"
-                          f" (known: {', '.join(backbones.BACKBONES)}); {wrote}")
-  if differing := sorted({*model} - {*states.ADDED} ^ {*defaults.model()}):
+  for name, kind in _FORM.items():
+    if type(found[name]) is not kind:
+      raise CheckpointError(f"{path}: {name} is {found[name]!r:.60}, expected a {kind.__name__}; copy the folder again")
+  model, wrote = found["config"].get("model"), f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
+  if isinstance(model, dict) and f"{model.get('name')}" not in backbones.BACKBONES:
+    raise CheckpointError(f"{path}: config.model.name={model.get('name')!r} is a network that this version does not"
+                          f" know (known: {', '.join(backbones.BACKBONES)}); {wrote}")
+  if isinstance(model, dict) and (differing := sorted({*model} - {*states.ADDED} ^ {*defaults.model()})):
     raise CheckpointError(f"{path}: config.model differs from that of this version in the keys {', '.join(differing)};"
                           f" {wrote}: use that version, or publish the run again with this one")
+  if lacking := configuration.lacking(found["config"]):
+    raise CheckpointError(f"{path} is of no network that this code knows: its config has {', '.join(lacking[:5])} not"
+                          " or of another kind; copy the folder again")
+  if _settings_digest(found) != found["settings_sha256"]:
+    raise CheckpointError(f"{path}: config or fine_tune is not what was written (the SHA-256 differs), and with other"
+                          " settings the network embeds otherwise; copy the folder again")
   return found
+
+
+def _settings_digest(facts: dict) -> str:
+  """SHA-256 of the settings that embeddings follow from, beside the weights: they are cached by identity alone."""
+  return hashlib.sha256(json.dumps([facts["config"], facts["fine_tune"]], sort_keys=True).encode()).hexdigest()
 
 
 def load(path: str | os.PathLike, *, mesh: Mesh, which: str = "teacher", trained: bool = True) -> Pretrained:
@@ -135,12 +153,15 @@ def load(path: str | os.PathLike, *, mesh: Mesh, which: str = "teacher", trained
   """
   folder = located(path)
   found = about(folder)
-  config = ConfigDict(found["config"]).lock()
   if which == "student" and trained:
     raise CheckpointError(f"{folder} holds one network, without its student; set config.network=teacher")
-  if not trained:
-    config = states.with_added(config)
-  graph, wanted = states.abstract_weights(config, mesh)
+  try:
+    config = ConfigDict(found["config"]).lock()
+    if not trained:
+      config = states.with_added(config)
+    graph, wanted = states.abstract_weights(config, mesh)
+  except (FgaitError, TypeError, ValueError, ArithmeticError) as error:
+    raise CheckpointError(f"{folder / ABOUT} is of no network that this code knows: {error}") from error
   kept = {name: found[name] for name in _KEPT}
   if trained:
     weights, identity = _placed(_read(folder / WEIGHTS, found), wanted, folder / WEIGHTS), found["identity"]
@@ -184,6 +205,8 @@ def _placed(arrays: dict[str, np.ndarray], wanted: dict, path: pathlib.Path) -> 
   wrong += [f"has {name}, which the network of {ABOUT} has not" for name in arrays if name not in leaves]
   wrong += [f"has {name} of shape {list(arrays[name].shape)}, expected {list(leaf.shape)}"
             for name, leaf in leaves.items() if name in arrays and arrays[name].shape != leaf.shape]
+  wrong += [f"has numbers in {name} that are not finite" for name in leaves
+            if name in arrays and not np.isfinite(arrays[name]).all()]
   if wrong:
     raise CheckpointError(f"{path} {wrong[0]}" + (f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""))
   placed = {name: jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index, a=arrays[name]: a[index])

@@ -13,7 +13,7 @@ import pytest
 
 import fgait_jax
 from fgait_jax.data.schema import to_canvas
-from fgait_jax.errors import CheckpointError, DataError
+from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation.features import extraction, walks
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.interop import publish
@@ -154,10 +154,22 @@ def test_distances_are_those_of_evaluation(model, walk):
   (lambda w: [w, np.repeat(w[..., None], 3, axis=-1)], "walk 1 has 3 channels, 0 has 1"),
   (lambda w: w, r"walks are one array of shape .*; give a list of walks, \[frames\] for one"),
   (lambda w: [], "walks: no walks"),
-], ids=["float", "bool", "0 and 1", "black", "empty", "size", "channels", "mixed", "one array", "none"])
+  (lambda w: [w, [w[0], w[1, :32]]], "walk 1: its frames make no array"),
+], ids=["float", "bool", "0 and 1", "black", "empty", "size", "channels", "mixed", "one array", "none", "ragged"])
 def test_walks_that_are_none_are_named_with_what_is_expected(model, walk, change, message):
   with pytest.raises(DataError, match=message):
     model.embed(change(walk))
+
+
+def test_patterns_of_views_are_a_list(model, walk):
+  flipped = model.embed([walk[:, :, ::-1]]).embeddings
+  np.testing.assert_array_equal(model.embed([walk], mirror=["0*"]).embeddings, flipped)
+  with pytest.raises(ConfigError, match=r"mirror='\*-l': expected a list of patterns, such as \['\*-l'\]"):
+    model.embed([walk], mirror="*-l")  # would be "*", and flip all
+
+
+def test_it_is_shown_without_its_arrays(model):
+  assert repr(model) == f"Embedder(transformer test, 4 steps, discriminant, '{model.network.identity}')"
 
 
 def test_folders_that_hold_no_walks_are_named(model, tmp_path):
@@ -170,7 +182,7 @@ def test_folders_that_hold_no_walks_are_named(model, tmp_path):
   write(tmp_path / "white", [255 - picture for picture in masks()])
   with pytest.raises(DataError, match="background looks white: invert the masks: .*white"):
     model.embed(tmp_path / "white")
-  with pytest.raises(DataError, match="nowhere"):
+  with pytest.raises(DataError, match="nowhere: there is no such folder, archive or video"):
     model.embed(tmp_path / "nowhere")
 
 
@@ -178,7 +190,7 @@ def test_frames_that_are_left_out_are_said(model, tmp_path):
   write(tmp_path / "ann", [*masks(), np.zeros((120, 160), np.uint8)])
   with pytest.warns(UserWarning, match="ann: 1 of 13 frames left out, mostly: all black .as 12.png"):
     model.embed(tmp_path)
-  with pytest.raises(DataError, match=r"no usable mask: all black \(1\)"):
+  with pytest.raises(DataError, match=r"no usable mask: all black \(1\); expected uint8 .height, width., 0 backg"):
     fgait_jax.normalise([np.zeros((120, 160), np.uint8)])
 
 

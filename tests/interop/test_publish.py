@@ -16,7 +16,7 @@ from fgait_jax.interop import card, publish
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training import supervised, weights
-from fgait_jax.training.checkpoints import Checkpoints, load_network, weights_to_start_from
+from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta, weights_to_start_from
 from tests.interop.conftest import configuration, result_of
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -150,6 +150,35 @@ def test_a_network_or_a_key_of_another_version_is_named(copy):
     load_network(copy)
 
 
+def test_a_configuration_changed_by_hand_is_refused(copy):
+  """Or embeddings would change under the same identity, which caches go by."""
+  whole = json.loads((copy / "config.json").read_text())
+  config = whole["config"]
+
+  def with_model(**values):
+    return {"config": config | {"model": config["model"] | values}}
+
+  for values, message in (
+    ({"config": config | {"augment": config["augment"] | {"width": 64}}}, "config or fine_tune is not what was"),
+    ({"config": config | {"data": config["data"] | {"window_frames": 8}}}, "config or fine_tune is not what was writ"),
+    (with_model(temporal_pooling="max"), "config or fine_tune is not what was written"),
+    ({"fine_tune": {"dataset": "x"}}, "config or fine_tune is not what was written"),
+    (with_model(name=["transformer"]), r"config.model.name=\['transformer'\] is a network that this version"),
+    (with_model(channels="1"), "its config has model.channels not or of another kind"),
+    ({"config": config | {"model": None}}, "its config has model.body_heads, .* not or of another kind"),
+    ({"config": {k: v for k, v in config.items() if k != "augment"}}, "its config has augment.width not"),
+    ({"sha256": None}, "sha256 is None, expected a str"),
+    ({"people": ["001"]}, r"people is \['001'\], expected a dict"),
+  ):
+    change(copy, **values)
+    with pytest.raises(CheckpointError, match=f"copy/config.json.*{message}"):
+      load_network(copy)
+    change(copy, **whole)
+  (copy / "config.json").write_text("[" * 100_000)
+  with pytest.raises(CheckpointError, match="copy/config.json cannot be read"):
+    load_network(copy)
+
+
 def test_arrays_that_do_not_fit_are_named(copy):
   arrays = safetensors.numpy.load_file(copy / "model.safetensors")
   name = "params/projector/fc1/kernel"
@@ -164,6 +193,9 @@ def test_arrays_that_do_not_fit_are_named(copy):
     load_network(copy)
   rewrite(copy, {k: v.astype(np.float16) for k, v in arrays.items()})
   with pytest.raises(CheckpointError, match=r"F16, expected F32 or BF16 \(float32 or bfloat16\)"):
+    load_network(copy)
+  rewrite(copy, arrays | {name: np.full_like(arrays[name], np.nan)})
+  with pytest.raises(CheckpointError, match=f"has numbers in {name} that are not finite"):
     load_network(copy)
 
 
@@ -198,6 +230,9 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   results = tmp_path / "results"
   results.mkdir()
   (results / "other.json").write_text(json.dumps(result_of("somebody-480-teacher")))
+  of_its_heads = result_of(network.identity)
+  of_its_heads["checkpoint"]["embedding"] = "prediction"  # not what the card says that these weights give
+  (results / "heads.json").write_text(json.dumps(of_its_heads))
   words = [str(ended), "--out", str(tmp_path / "out"), "--results", str(results), "--dtype", "bfloat16"]
   assert publish.main(words) == 1
   said = capsys.readouterr().err
@@ -216,8 +251,7 @@ def test_a_run_leaves_its_weights_only_when_it_has_ended(ended, network, tmp_pat
   config = configuration()
   state = {"teacher": {"params": network.params, "stats": network.stats}}
   with Checkpoints(tmp_path / "running", keep=1) as saved:
-    saved.save(config.train.steps - 1, state, {"format": 2, "run": "r", "config": config.to_dict(), "data": {},
-                                               "code": ""})
+    saved.save(config.train.steps - 1, state, new_meta(config, {}, {}))
   publish.at_end(config, str(tmp_path / "running"))
   assert not (tmp_path / "running" / "weights").exists()
   publish.at_end(config, str(ended))

@@ -68,7 +68,10 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
   stored = []
   for place, frames in enumerate(walks):
     where = f"walk {place}"
-    frames = check_frames(np.asarray(frames), where)
+    try:
+      frames = check_frames(np.asarray(frames), where)
+    except ValueError as error:
+      raise DataError(f"{where}: its frames make no array ({error}); all must have as many rows and columns") from error
     if (largest := int(frames.max())) <= 1:
       raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
                       + ("; multiply by 255" if largest else ""))
@@ -82,6 +85,8 @@ def from_path(path: str | os.PathLike) -> Walks:
   """The walks of a folder (or archive) of masks, <person>/<type>/<view>/*.png, or of one video before a camera that
   stands still. Raises `DataError` that names what cannot be read."""
   path = local_path(path, "walks")
+  if not path.exists():
+    raise DataError(f"{path}: there is no such folder, archive or video")
   if path.suffix.lower() not in ENDINGS:
     return from_masks(path)
   with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import check_metric
 from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
-from fgait_jax.evaluation.setup import embedding_of
+from fgait_jax.evaluation.setup import check_embedding, check_fits, embedding_of
 from fgait_jax.paths import local_path
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -55,6 +55,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if not 0 < config.false_accept < 1:
     raise ConfigError(f"config.false_accept={config.false_accept} must lie between 0 and 1, such as 0.01")
   check_metric(config.metric)
+  check_embedding(config)
   path = registry.claim(config, out)
   network = _network(config)
   gallery, origin = _load(config, "gallery", network)
@@ -188,9 +189,12 @@ def _load(config, side: str, network: Pretrained | None) -> tuple[Features, dict
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it, or a"
                       " folder of masks <person>/<type>/<view>/*.png")
+  if not local_path(path, f"config.{side}").exists():
+    raise DataError(f"config.{side}={path}: there is no such file or folder")
   if not _is_raw(path):
     return files.load(local_path(path, f"config.{side}"))
   given, embedding = walks.from_path(path), embedding_of(config, network)
+  check_fits(config, network, given, name=f"config.{side}={path}")
   found = extraction.extract_by(
     network, given, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
     mirror=config.mirror_views, few_shapes=True, progress=f"{side} {path}")
@@ -215,7 +219,7 @@ def _check_named(found: Features, path: str, side: str) -> None:
 
 def _shared(config, probes: tuple, gallery: tuple) -> int:
   """How many probes are walks of the gallery: all of one file, or those of one build of the data with the same key."""
-  if pathlib.Path(config.probes).samefile(config.gallery):
+  if local_path(config.probes, "config.probes").samefile(local_path(config.gallery, "config.gallery")):
     return len(probes[0])
   if not probes[1].get("data") or probes[1]["data"] != gallery[1].get("data"):
     return 0

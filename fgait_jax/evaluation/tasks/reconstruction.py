@@ -33,6 +33,9 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     raise ConfigError(f"the network of {config.checkpoint} has not learnt to fill in what is hidden (trained with"
                       f" student.masked_fraction={masked:g}, objectives.reconstruction.weight={weight:g}); choose"
                       " another checkpoint")
+  if "decoder" not in network.params:
+    raise ConfigError(f"the network of {config.checkpoint} was published without its decoder, which fills in what is"
+                      " hidden; choose the run it was made of, or weights with their heads")
   rows = np.random.default_rng(config.seed).permutation(len(setup.split))
   rows = np.sort(rows[: config.reconstruction.walks or None])
   titles = {"model": setup.title, "in_time": "mean of the pixel over time", "mean_silhouette": "mean silhouette"}

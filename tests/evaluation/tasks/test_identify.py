@@ -166,7 +166,9 @@ class Network:
 
   embedding, stride, identity, step, fine_tune, imported_from, started_from = "prediction", 1, "stub-4", 4, {}, "", {}
   data = {"walkers/train": "a"}
-  config = types.SimpleNamespace(data={"sets": {"walkers": {"split": "train", "positives": "subject"}}})
+  config = types.SimpleNamespace(data={"sets": {"walkers": {"split": "train", "positives": "subject"}}},
+                                 model=types.SimpleNamespace(channels=1))
+  params = {"encoder": {}, "projector": {}, "predictor": {}}
   mesh = make_mesh()
 
   def embed(self, frames, valid):
@@ -213,3 +215,36 @@ def test_a_folder_without_a_checkpoint_says_what_to_give(tmp_path):
   config = with_values(task="identify", gallery=str(tmp_path / "known"), probes=str(tmp_path / "known"))
   with pytest.raises(ConfigError, match="config.gallery=.*known is not embedded yet; give --config.checkpoint=RUN"):
     identify.run(config, tmp_path / "out")
+
+
+def test_a_folder_that_is_not_there_and_a_network_that_does_not_fit_are_said(tmp_path, monkeypatch):
+  masks(tmp_path / "known" / "ann", 20)
+  config = with_values(task="identify", checkpoint="run", gallery=str(tmp_path / "known"),
+                       probes=str(tmp_path / "nowhere"))
+  network = Network()
+  monkeypatch.setattr(identify, "load_network", lambda *_, **__: network)
+  with pytest.raises(DataError, match="config.probes=.*nowhere: there is no such file or folder"):
+    identify.run(config, tmp_path / "out")
+  for changes, message in (
+    ({"embedding": "discriminant"}, "the network of run did not end in a discriminant; take prediction or pooled"),
+    ({"embedding": "predicted"}, "config.embedding is 'predicted'; known: prediction"),
+    ({"max_frames": 0}, "config.max_frames=0 and config.batch_frames=512 must be at least 1"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      identify.run(with_values(**config.to_dict() | changes), tmp_path / "out")
+  network.params = {"encoder": {}}  # published without heads
+  with pytest.raises(ConfigError, match="the network of run has no projector; take prediction or pooled"):
+    identify.run(with_values(**config.to_dict() | {"embedding": "projection"}), tmp_path / "out")
+  network.config = types.SimpleNamespace(model=types.SimpleNamespace(channels=3))
+  with pytest.raises(ConfigError, match="config.gallery=.*known has frames of 1 channels, the network of run"):
+    identify.run(config, tmp_path / "out")
+
+
+def test_one_folder_on_both_sides_is_counted_wherever_home_is(tmp_path, monkeypatch):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  monkeypatch.setattr(identify, "load_network", lambda *_, **__: Network())
+  for name, width in (("ann", 20), ("bob", 40)):
+    masks(tmp_path / "known" / name, width)
+  config = with_values(task="identify", checkpoint="run", gallery="~/known", probes="~/known")
+  found = content(identify.run(config, tmp_path / "out")[0])
+  assert any("2 of the probes are walks of the gallery" in note for note in found["notes"])

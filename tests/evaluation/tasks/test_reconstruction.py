@@ -102,6 +102,10 @@ def test_a_network_that_never_filled_in_is_refused(network, monkeypatch, tmp_pat
   monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
   config = configs.get_config().unlock()
   config.checkpoint = "runs/x"
+  decoder = network.params.pop("decoder")
+  with pytest.raises(ConfigError, match="runs/x was published without its decoder, .*; choose the run it was made of"):
+    program.run(config, tmp_path)
+  network.params["decoder"] = decoder
   with network.config.unlocked():
     network.config.objectives.reconstruction.weight = 0.0
   with pytest.raises(ConfigError, match=r"runs/x has not learnt to fill in .*objectives.reconstruction.weight=0\)"):
