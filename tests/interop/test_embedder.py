@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 import fgait_jax
-from fgait_jax.data.schema import to_canvas
+from fgait_jax.data.schema import MANIFEST, to_canvas
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation.features import extraction, walks
 from fgait_jax.evaluation.metrics.distances import pairwise
-from fgait_jax.interop import publish
+from fgait_jax.interop import embedder, publish
 from fgait_jax.interop.embedder import Embedder
 from fgait_jax.training import pretrained
 
@@ -138,6 +138,8 @@ def test_distances_are_those_of_evaluation(model, walk):
   distances = model.distance(found, found.embeddings[:2])
   np.testing.assert_array_equal(distances, pairwise(found.embeddings, found.embeddings[:2]))
   assert distances.shape == (3, 2)
+  cosine = pairwise(found.embeddings, found.embeddings, metric="cosine")
+  np.testing.assert_array_equal(model.distance(found, found, metric="cosine"), cosine)
   assert distances[0, 0] < 1e-3
   with pytest.raises(DataError, match="wanted .sequences, channels, parts. twice"):
     model.distance(found, found.embeddings[:, :3])
@@ -159,6 +161,34 @@ def test_distances_are_those_of_evaluation(model, walk):
 def test_walks_that_are_none_are_named_with_what_is_expected(model, walk, change, message):
   with pytest.raises(DataError, match=message):
     model.embed(change(walk))
+
+
+def test_no_more_than_the_first_frames_are_embedded(model, walk):
+  cut, short = model.embed([walk], max_frames=5).embeddings, model.embed([walk[:5]]).embeddings
+  np.testing.assert_array_equal(cut, short)
+  assert np.abs(cut - model.embed([walk]).embeddings).max() > 1e-4
+
+
+def test_a_built_data_set_is_opened_by_its_folder(model, tmp_path, walk, monkeypatch):
+  """At the split that was asked for; a split that is open already is taken as it is."""
+  asked = []
+
+  def opened(folder, name, split):
+    asked.append((folder, name, split))
+    return walks.from_arrays([walk])
+
+  (tmp_path / "mine" / "1.0.0").mkdir(parents=True)
+  (tmp_path / "mine" / "1.0.0" / MANIFEST).write_text("{}")
+  monkeypatch.setattr(embedder, "open_split", opened)
+  found = model.embed(tmp_path / "mine", split="train")
+  assert asked == [(tmp_path, "mine", "train")]
+  np.testing.assert_array_equal(model.embed(walks.from_arrays([walk])).embeddings, found.embeddings)
+
+
+def test_masks_of_a_fast_video_are_brought_to_the_usual_rate(tmp_path):
+  write(tmp_path / "ann", masks(count=24))
+  (tmp_path / "ann" / "video.json").write_text('{"frame_rate": 50.0}')
+  np.testing.assert_array_equal(walks.from_path(tmp_path).stored[0][..., 0], fgait_jax.normalise(masks(count=24)[::2]))
 
 
 def test_patterns_of_views_are_a_list(model, walk):

@@ -1,5 +1,6 @@
 """A network in a folder of its own: nothing is lost, everything is checked, and the card says what is recorded."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -245,6 +246,15 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
   assert "it cannot be trained further" in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
+
+
+def test_a_discriminant_that_is_not_learnt_yet_is_not_the_end(network, tmp_path):
+  stats = network.stats | {"discriminant": jax.tree.map(np.zeros_like, network.stats["discriminant"])}
+  untaught = dataclasses.replace(network, stats=stats)
+  assert weights.is_finished(network)
+  assert not weights.is_finished(untaught)
+  with pytest.raises(CheckpointError, match="its discriminant is not learnt yet, so its heads cannot be left out"):
+    weights.save(untaught, tmp_path, heads=False)
 
 
 def test_a_run_leaves_its_weights_only_when_it_has_ended(ended, network, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Embedding a split: order, padding, devices, and what is kept on disk."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -198,3 +199,22 @@ def test_the_cache_is_hit_by_the_same_identity_only(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
   assert not files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
   assert files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
+
+
+def test_a_network_embeds_by_the_stride_and_the_lengths_that_it_was_taught():
+  """Frames that lie a stride apart come next to each other; learnt lengths stay."""
+  seen = []
+
+  class Network:
+    mesh, stride = make_mesh(devices=jax.devices()[:1]), 4
+
+    def embed(self, frames, valid):
+      seen.append(frames[0, :, 0, 0, 0][valid[0]])
+      return types.SimpleNamespace(**dict.fromkeys(("recognition", "prediction"), jnp.full((len(frames), 2, 4), 3.0)))
+
+  split = Walks([10])
+  split.walks[0][:] = np.arange(10)[:, None, None, None]
+  lengths = [np.linalg.norm(extraction.extract_by(Network(), split, embedding=name, max_frames=9, batch_frames=64)
+                            .embeddings, axis=1) for name in ("recognition", "prediction")]
+  np.testing.assert_array_equal(seen, [[0, 4, 8, 1, 5, 2, 6, 3, 7]] * 2)
+  np.testing.assert_allclose(lengths, np.full((2, 1, 2), [[[6.0]], [[1.0]]]), rtol=1e-6)
