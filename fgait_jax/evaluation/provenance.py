@@ -52,6 +52,11 @@ def learnt_from(network: Pretrained) -> tuple[list[str], str, list[tuple[str, st
   return list(dict.fromkeys(datasets)), ", then ".join(label_use), met
 
 
+def imported(network: Pretrained) -> bool:
+  """Whether any of what led to `network` came from elsewhere, with data that nobody recorded here."""
+  return any(file for _, file in _pretraining_stages(network))
+
+
 def check_apart(train, test, *, section: str) -> None:
   """Raises `ConfigError`, which names `section` of the configuration, where a person is in both splits: of one
   population, equal identities are one person."""

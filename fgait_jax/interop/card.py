@@ -141,9 +141,10 @@ def _corrupted(result: Result) -> Iterable[str]:
 
 
 def _limits(network: Pretrained, licence: str) -> str:
-  kinds = {facts.get("kind", "") for facts in network.sources.values()}
-  people = "No recording of a real person was learnt from." if kinds == {"synthetic"} else (
-    "The terms of the data above bind the weights too, as far as they reach.")
+  kinds = {network.sources.get(name, {}).get("kind", "") for name in network.data}
+  people = "The terms of the data above bind the weights too, as far as they reach."
+  if kinds == {"synthetic"} and not provenance.imported(network):
+    people = "No recording of a real person was learnt from."
   stated = f"The weights are under {licence}." if licence else "No licence of the weights is stated."
   return ("## Terms and people\n\n" + f"{stated} {people} `config.json` lists the identifiers of the people learnt"
           " from, so that nobody is tested on unnoticed. Gait identifies people: use it on those who agreed.\n")

@@ -151,6 +151,8 @@ def test_a_file_that_is_not_what_its_configuration_says_is_refused(server, folde
   server.repositories["ann/changed"] = files | {"model.safetensors": bytes(changed)}
   with pytest.raises(CheckpointError, match="model.safetensors .* has SHA-256"):
     fgait_jax.load("ann/changed")
+  with pytest.raises(CheckpointError, match="model.safetensors .* has SHA-256"):
+    hub.pull("ann/changed")  # which reads no network
 
 
 def test_names_that_are_not_there_are_said(server, folder):

@@ -227,6 +227,17 @@ def test_the_card_says_what_is_recorded(folder):
     assert words in text, words
 
 
+@pytest.mark.parametrize("changes", [
+  {"imported_from": "DeepGaitV2.pt"},
+  {"started_from": {"imported_from": "DeepGaitV2.pt", "learned": {"sets": {}}, "before": {}}},
+  {"data": {"walkers/train": "a", "casia_b/train": "b"}},
+], ids=["imported", "begun from imported", "not recorded"])
+def test_people_are_not_ruled_out_where_what_was_learnt_from_is_not_recorded(network, changes):
+  text = card.write(dataclasses.replace(network, **changes), name="mine", results=[], licence="")
+  assert "No recording of a real person" not in text
+  assert "The terms of the data above bind the weights too" in text
+
+
 def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_named(network, ended, tmp_path, capsys):
   results = tmp_path / "results"
   results.mkdir()
