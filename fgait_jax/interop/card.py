@@ -40,7 +40,9 @@ def _front_matter(licence: str) -> str:
 def _what(network: Pretrained) -> str:
   model = network.config.model
   numbers = count_parameters((network.params, network.stats))
-  without = " It is published without the heads that only training needs: it cannot be trained further."
+  without = " It is published without the heads that only pretraining needs: it cannot be pretrained further."
+  if "projector" not in network.params:
+    without += " To fine-tune it, set `config.fine_tune.reads=pooled`."
   lines = [
     f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} parameters and statistics,"
     f" {network.step:,} steps of training (weights {network.identity}, code {network.code or 'not recorded'}).",

@@ -14,7 +14,7 @@ import re
 import sys
 
 from fgait_jax.errors import CheckpointError, FgaitError
-from fgait_jax.interop import card
+from fgait_jax.interop import card, publish
 from fgait_jax.paths import local_path
 from fgait_jax.training import weights
 
@@ -92,7 +92,8 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   try:
     if options.command == "pull":
-      print(pull(options.name, out=local_path(options.out, "--out"), revision=options.revision))
+      publish.refuse_run(out := local_path(options.out, "--out"))
+      print(pull(options.name, out=out, revision=options.revision))
     else:
       print(push(local_path(options.folder, "the folder"), options.name, private=options.private))
   except FgaitError as error:

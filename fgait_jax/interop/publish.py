@@ -22,7 +22,7 @@ from fgait_jax.interop import card
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.paths import local_path
-from fgait_jax.training import preflight, weights
+from fgait_jax.training import checkpoints, preflight, weights
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
@@ -52,6 +52,13 @@ def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]
           and of.embedding == network.embedding]
 
 
+def refuse_run(out: pathlib.Path) -> None:
+  """Raises `CheckpointError` where `out` is a run's folder: weights in it would be read in place of its checkpoints."""
+  if (out / checkpoints.FOLDER).exists():
+    raise CheckpointError(f"--out={out} is a run's folder, whose checkpoints and config.json these files would hide;"
+                          f" give another one, such as {out / FOLDER}")
+
+
 def at_end(config, workdir: str) -> None:
   """Writes <workdir>/weights if the run has ended; all processes call it together."""
   workdir = local_path(workdir, "--workdir")
@@ -70,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--out", required=True, help="folder that receives the files")
   parser.add_argument("--dtype", choices=tuple(weights.DTYPES), default="float32", help="default: %(default)s")
   parser.add_argument("--without-heads", action="store_true",
-                      help="leave out what the embedding does not need; such weights cannot be trained further")
+                      help="leave out what the embedding does not need; such weights cannot be pretrained further")
   parser.add_argument("--results", help="folder of results of these weights (default: RUN/results)")
   parser.add_argument("--licence", default="", help="of the weights, such as Apache-2.0, for the card")
   options = parser.parse_args(arguments)
@@ -78,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
   try:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
+    refuse_run(out)
     network = load_network(options.run)
     folder = local_path(options.results or weights.located(options.run) / "results", "--results")
     if not (found := results_of(network, folder)):

@@ -155,6 +155,13 @@ def test_a_file_that_is_not_what_its_configuration_says_is_refused(server, folde
     hub.pull("ann/changed")  # which reads no network
 
 
+def test_nothing_is_pulled_into_a_runs_folder(server, folder, ended, capsys):
+  server.repositories["ann/walks"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+  assert hub.main(["pull", "ann/walks", "--out", str(ended)]) == 1
+  assert f"--out={ended} is a run's folder" in capsys.readouterr().err
+  assert not (ended / "model.safetensors").exists()
+
+
 def test_names_that_are_not_there_are_said(server, folder):
   with pytest.raises(CheckpointError, match="ann/nothing: there is no such folder, and no such repository on the hub"):
     fgait_jax.load("ann/nothing")

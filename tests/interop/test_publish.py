@@ -251,11 +251,14 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert f"error: {results} holds no result of the weights {network.identity}, and a card without figures" in said
   assert "Traceback" not in said
   assert not (tmp_path / "out").exists()
+  assert publish.main([str(ended), "--out", str(ended), "--results", str(results)]) == 1
+  said = capsys.readouterr().err
+  assert f"--out={ended} is a run's folder, whose checkpoints and config.json these files would hide; give" in said
   (results / "own.json").write_text(json.dumps(result_of(network.identity)))
   assert publish.main([*words, "--without-heads"]) == 0
   text = (tmp_path / "out" / "README.md").read_text()
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
-  assert "it cannot be trained further" in text
+  assert "it cannot be pretrained further. To fine-tune it, set `config.fine_tune.reads=pooled`." in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
 
 
