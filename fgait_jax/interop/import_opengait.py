@@ -170,9 +170,9 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
     which, chosen, others = choose(state, which)
     try:
       found = networks.recognise(chosen)
+      converted[which] = convert(found)
     except CheckpointError as error:
       raise CheckpointError(f"{path}: {error}") from None
-    converted[which] = convert(found)
     lines.append(f"{which}: {len(chosen)} keys of {found.network.names.title}, {_described(found)}")
   only = next(iter(converted.values()))
   weights = {which: converted.get(which, only) for which in ("teacher", "student")}

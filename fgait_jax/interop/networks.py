@@ -73,6 +73,8 @@ def recognise(state: State) -> Found:
   weights = {name: np.asarray(value) for name, value in state.items() if name not in aside}
   try:
     model = network.model(state) | {"channels": state[network.stem].shape[1]}
+    if not network.projects and network.head not in state:  # nothing else makes what is compared
+      raise KeyError(network.head)
   except (KeyError, IndexError) as error:
     raise CheckpointError(f"this looks like a checkpoint of {network.names.title}, but lacks {error}") from None
   added = {"no_projector": int(not network.projects)}

@@ -113,6 +113,17 @@ def test_another_network_is_named(names, message):
     networks.recognise({name: np.ones((2, 1, 3, 3), np.float32) for name in names})
 
 
+def test_an_encoder_without_its_embedding_is_refused_and_the_file_named(tmp_path):
+  state = {key: value for key, value in state_of("gaitbase_gait3d").items() if not key.startswith("FCs.")}
+  safetensors.numpy.save_file(state, tmp_path / "encoder.safetensors")
+  with pytest.raises(CheckpointError, match="encoder.safetensors: .* of GaitBase, but lacks 'FCs.fc_bin'"):
+    import_opengait.run(tmp_path / "encoder.safetensors", out=tmp_path / "ours")
+  state |= {"FCs.fc_bin": np.ones((16, 64, 32), np.float32), "wings": np.ones(2, np.float32)}
+  safetensors.numpy.save_file(state, tmp_path / "more.safetensors")
+  with pytest.raises(CheckpointError, match=r"more.safetensors: 1 keys do not fit GaitBase, .*\n  unknown    wings"):
+    import_opengait.run(tmp_path / "more.safetensors", out=tmp_path / "ours")
+
+
 def test_a_network_of_other_parts_is_refused():
   state = state_of("gaitbase_gait3d")
   state["FCs.fc_bin"] = np.ones((31, 64, 32), np.float32)
