@@ -29,7 +29,7 @@ from fgait_jax.models import backbones
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration
+from fgait_jax.training import configuration, stored
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
@@ -38,8 +38,10 @@ WEIGHTS, ABOUT, CARD = "model.safetensors", "config.json", "README.md"
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(jnp.bfloat16))}
 PACKAGED = pathlib.Path(fgait_jax.__file__).parent / "weights"
 _KEPT = ("step", "data", "people", "sources", "fine_tune", "imported_from", "started_from")  # of `Pretrained`
-_FORM = {"sha256": str, "settings_sha256": str, "identity": str, "code": str, "config": dict, "step": int, "data": dict,
-         "people": dict, "sources": dict, "fine_tune": dict, "imported_from": str, "started_from": dict}
+_FORM = {  # of config.json
+  "sha256": str, "settings_sha256": str, "identity": str, "code": str, "config": dict, "step": int, "data": dict,
+  "people": dict, "sources": dict, "fine_tune": dict, "imported_from": str, "started_from": dict,
+}  # fmt: skip
 
 
 def packaged() -> list[str]:
@@ -125,6 +127,11 @@ def about(folder: pathlib.Path) -> dict:
   for name, kind in _FORM.items():
     if type(found[name]) is not kind:
       raise CheckpointError(f"{path}: {name} is {found[name]!r:.60}, expected a {kind.__name__}; copy the folder again")
+  if wrong := stored.wrong_in(found | {"run": found["identity"], "imported_from": {}}, found["step"]):
+    raise CheckpointError(f"{path} is not what was written: {wrong}; copy the folder again")
+  if not all(isinstance(facts, dict) for facts in found["sources"].values()):
+    raise CheckpointError(f"{path} is not what was written: sources does not map data sets to facts; copy the folder"
+                          " again")
   model, wrote = found["config"].get("model"), f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
   if isinstance(model, dict) and f"{model.get('name')}" not in backbones.BACKBONES:
     raise CheckpointError(f"{path}: config.model.name={model.get('name')!r} is a network that this version does not"

@@ -33,7 +33,8 @@ from fgait_jax.errors import CheckpointError, DataError  # noqa: E402
 from fgait_jax.evaluation import results  # noqa: E402
 from fgait_jax.evaluation.features import files  # noqa: E402
 from fgait_jax.evaluation.report import page, sources, strips, tables  # noqa: E402
-from fgait_jax.interop import import_opengait  # noqa: E402
+from fgait_jax.interop import import_opengait, networks  # noqa: E402
+from fgait_jax.training import weights  # noqa: E402
 
 FRAMES = np.zeros((2, 64, 64), np.uint8)
 FRAMES[:, 4:60, 25:40] = 255
@@ -298,7 +299,20 @@ def _weights() -> list[bytes]:
 
 
 def _read_weights(path: pathlib.Path) -> None:
-  import_opengait.infer(import_opengait.read_state(path))
+  networks.recognise(import_opengait.read_state(path))
+
+
+def _about() -> list[bytes]:
+  found = json.loads((weights.PACKAGED / "walkers-tiny" / weights.ABOUT).read_bytes())
+  return [json.dumps(found | {"people": {"walkers": ["0001"]}}).encode()]
+
+
+def _with_settings_digest(content: bytes) -> bytes:
+  try:
+    facts = json.loads(content)
+    return json.dumps(facts | {"settings_sha256": weights._settings_digest(facts)}).encode()
+  except (ValueError, TypeError, KeyError, RecursionError):
+    return content
 
 
 def _read_subjects(path: pathlib.Path) -> None:
@@ -363,6 +377,10 @@ READERS: dict[str, Reader] = {
   ),
   "played walks": Reader(_read_strips, (DataError,), _strips, tuple(JSON), rebuilt=_other_json),
   "safetensors": Reader(_file("x.safetensors", _read_weights), (CheckpointError,), _weights, _WEIGHTS),
+  "config.json of weights": Reader(
+    _file(weights.ABOUT, lambda path: weights.about(path.parent)), (CheckpointError,), _about, tuple(JSON),
+    _with_settings_digest, rebuilt=_other_json
+  ),
   "subjects": Reader(_file("x.txt", _read_subjects), (DataError,), lambda: [b"001\n", b"\xff\xfe0\0"], tuple(TEXT)),
 }
 
