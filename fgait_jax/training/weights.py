@@ -86,7 +86,7 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   identity = network.identity
   if dtype != "float32" and not identity.endswith(f"-{dtype}"):
     identity = f"{identity}-{dtype}"
-  content = safetensors.numpy.save(arrays, metadata={"library": "fgait_jax", "identity": identity})
+  content = safetensors.numpy.save(arrays, metadata={"identity": identity})  # the order of several would be by chance
   facts = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
   facts |= {name: getattr(network, name) for name in _KEPT}

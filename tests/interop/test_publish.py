@@ -113,6 +113,12 @@ def test_a_run_starts_from_a_folder_as_from_the_teacher_with_arrays_of_its_own(n
   assert about["sources"] == network.sources
 
 
+def test_the_same_network_is_the_same_file(network, folder, tmp_path):
+  for number in range(8):  # what is left to chance would differ
+    weights.save(network, tmp_path / str(number))
+    assert json.loads((tmp_path / str(number) / "config.json").read_text())["sha256"] == weights.about(folder)["sha256"]
+
+
 def test_a_truncated_file_is_named(copy):
   whole = (copy / "model.safetensors").read_bytes()
   (copy / "model.safetensors").write_bytes(whole[:-100])
