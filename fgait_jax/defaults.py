@@ -227,6 +227,8 @@ def evaluation() -> ConfigDict:
   # "prediction", "projection", "pooled", "discriminant", "recognition" (a fine-tuned head's); "": the one fitted last.
   c.embedding = ""
   c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
+  # Tasks "embed" and "identify": a key file, at least 32 random bytes; embeddings are turned by a secret rotation.
+  c.salt = ""
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
   c.data_dir = "built"  # folder of built data sets
   c.dataset = "walkers"
