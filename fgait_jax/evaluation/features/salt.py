@@ -1,5 +1,5 @@
-"""A secret rotation of embeddings, one for each deployment: distances stay, and embeddings of two deployments, or of one
-and of none, do not match.
+"""A secret rotation of embeddings, one for each deployment: distances stay, and embeddings of two deployments, or of
+one and of none, do not match.
 
 Each part is turned by an orthogonal matrix of its own, drawn from the SHA-256 of a key file. It hides nothing within a
 deployment, and who holds enough walks both salted and plain can compute the matrices: see SECURITY.md.
