@@ -345,6 +345,18 @@ def test_a_member_that_declares_more_than_can_be_packed_is_refused(tmp_path):
     files.load(path)
 
 
+def test_many_arrays_together_are_refused_by_what_they_unpack_to(tmp_path, monkeypatch):
+  """Also those that nobody asked for: a file of a few megabytes may hold a hundred members of four gigabytes."""
+  arrays = {name: np.zeros((8, 64, 4), np.float32) for name in ("embeddings", "x", "y")}
+  np.savez_compressed(tmp_path / "packed.npz", **arrays)
+  np.savez(tmp_path / "plain.npz", **arrays)
+  monkeypatch.setattr(npz, "PACKED", 20_000)
+  with pytest.raises(DataError, match=r"packed.npz: its arrays unpack to 24,9\d\d bytes, at most 20,000 are read"):
+    npz.read(tmp_path / "packed.npz")
+  assert list(npz.read(tmp_path / "packed.npz", ["x", "y"])) == ["x", "y"]
+  assert len(npz.read(tmp_path / "plain.npz")) == 3
+
+
 def test_encrypted_and_damaged_arrays_are_named(tmp_path):
   np.savez(path := tmp_path / "x.npz", embeddings=np.zeros((2, 3, 4)))
   whole = path.read_bytes()
