@@ -163,6 +163,18 @@ def test_a_compressed_tar_is_refused_by_what_its_headers_declare(tmp_path):
     trees.open_tree(tmp_path / "raw.tar.gz")
 
 
+def test_and_by_what_they_declare_together(tmp_path):
+  """The members that lie beyond the limit would be read as cut short."""
+  with gzip.open(tmp_path / "raw.tar.gz", "wb") as file:
+    for name in "abc":
+      file.write(headed(f"001/nm/000/{name}.pkl", 1 << 20) + bytes(1 << 20))
+    file.write(bytes(1024))
+  assert len(trees.open_tree(tmp_path / "raw.tar.gz")) == 3
+  message = "more than 2,097,152 bytes once unpacked, all of which"
+  with limits.using(Limits(bytes=2 << 20)), pytest.raises(DataError, match=message):
+    trees.open_tree(tmp_path / "raw.tar.gz")
+
+
 def test_and_by_what_follows_its_end(tmp_path):
   with gzip.open(tmp_path / "raw.tgz", "wb", compresslevel=1) as file:
     file.write(headed("001/a.pkl", 0))

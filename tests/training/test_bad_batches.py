@@ -67,6 +67,14 @@ def test_a_spike_is_judged_by_the_median_once_half_of_the_window_is_known():
   assert (stopped, updates) == (len(losses), len(losses) - 1)
 
 
+def test_losses_of_skipped_batches_are_no_part_of_the_median():
+  """One that is no number would make it none, and every later spike a good batch."""
+  half = WINDOW // 2
+  found = train([1.0] * (half + 1) + [NAN, 50.0, 1.0], spike=3.0, on_nonfinite="skip", skip_at_most=2)
+  assert found[0] == half + 4
+  assert [number for number, metrics in enumerate(found[2]) if metrics["skipped"]] == [half + 1, half + 2]
+
+
 @pytest.fixture(scope="module")
 def breaking():
   """Images of batch 2 are not numbers."""
