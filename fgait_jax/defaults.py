@@ -193,7 +193,7 @@ def _mishaps(c: ConfigDict) -> None:
   c.spike = 0.0  # a loss above this times the median of the last 64 is a spike; 0: none is
   c.on_damage = "stop"  # where the newest checkpoint is damaged: "stop" and say so, or go on from the "previous" one
   c.watchdog = 30.0  # minutes without a step after which the stacks of all threads are printed; 0: never
-  c.watchdog_stops = False  # then also save and end, where the data are what hangs
+  c.watchdog_stops = False  # then also save and end: at once where the data hang, else when what hangs comes back
 
 
 def training_eval(name: str) -> ConfigDict:
@@ -227,6 +227,8 @@ def evaluation() -> ConfigDict:
   # "prediction", "projection", "pooled", "discriminant", "recognition" (a fine-tuned head's); "": the one fitted last.
   c.embedding = ""
   c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
+  # Tasks "embed" and "identify": a key file, at least 32 random bytes; embeddings are turned by a secret rotation.
+  c.salt = ""
   c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
   c.data_dir = "built"  # folder of built data sets
   c.dataset = "walkers"

@@ -1,7 +1,8 @@
 """Reads .npz files of plain arrays that may come from anywhere: no Python objects, and no more memory than is there.
 
 NumPy makes an array of the size that a member declares before it reads any of it: 700 bytes may declare terabytes. Here
-a member must declare what it holds, and what is packed must not be more than deflate can pack, nor than `PACKED`.
+a member must declare what it holds, and what is packed must not be more than deflate can pack, nor all of it together
+than `PACKED`.
 """
 
 import math
@@ -13,7 +14,7 @@ import numpy as np
 
 from fgait_jax.errors import DataError
 
-PACKED = 1 << 32  # bytes of a compressed member; one that is stored as it is cannot be more than its file
+PACKED = 1 << 32  # bytes of all compressed members that are read; those stored as they are cannot exceed their file
 _RATIO = 1032  # of deflate, at most
 
 
@@ -28,6 +29,11 @@ def read(path: str | os.PathLike, names: Sequence[str] | None = None) -> dict[st
     wanted = _names_in(file) if names is None else list(names)
     if missing := [name for name in wanted if f"{name}.npy" not in file.namelist()]:
       raise Unreadable(f"{path}: not a readable .npz of plain arrays (it has no {', '.join(missing)})")
+    members = [file.getinfo(f"{name}.npy") for name in wanted]
+    packed = sum(info.file_size for info in members if info.compress_type != zipfile.ZIP_STORED)
+    if packed > PACKED:
+      raise Unreadable(f"{path}: its arrays unpack to {packed:,} bytes, at most {PACKED:,} are read; save them with"
+                       " numpy.savez, which packs nothing")
     try:
       return {name: _array(file, name) for name in wanted}
     except MemoryError as error:
@@ -60,7 +66,7 @@ def _array(file: zipfile.ZipFile, name: str) -> np.ndarray | None:
   if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
     raise ValueError(f"{name} is packed by another method than numpy's")
   packed = info.compress_type == zipfile.ZIP_DEFLATED
-  if info.file_size > (min(PACKED, _RATIO * info.compress_size + _RATIO) if packed else info.compress_size):
+  if info.file_size > (_RATIO * info.compress_size + _RATIO if packed else info.compress_size):
     raise ValueError(f"{name} declares {info.file_size:,} bytes, packed into {info.compress_size:,}")
   with file.open(info) as member:
     shape, dtype = _header(member, name)

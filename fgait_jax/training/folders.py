@@ -29,27 +29,34 @@ def locked(folder: pathlib.Path, name: str = LOCK):
   words = ""
   with contextlib.ExitStack() as held:
     if hosts.is_first():
-      with noted(folder / name):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = held.enter_context((folder / name).open("a+"))
       try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        file.seek(0)
-        words = (f"{folder} is being written by another run ({file.read(200).strip() or 'unknown'}); wait for it or"
-                 " stop it, or give another --workdir (of run_eval.py: --out)")
-      except OSError as error:
-        if error.errno not in _NO_LOCKS:
-          raise
-        print(f"note: {folder} lies on a file system without locks: nothing keeps a second run out of it",
-              file=sys.stderr)
-      else:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
+        with noted(folder / name):
+          folder.mkdir(parents=True, exist_ok=True)
+          words = _take(held.enter_context((folder / name).open("a+")), folder)
+      except RunError as error:
+        words = str(error)  # said by all processes, none of which may wait for this one
     if words := hosts.first_message(words):
       raise RunError(words)
     yield
+
+
+def _take(file, folder: pathlib.Path) -> str:
+  """Locks the open `file` of `folder`, and returns why it could not, "" where it could."""
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    file.seek(0)
+    return (f"{folder} is being written by another run ({file.read(200).strip() or 'unknown'}); wait for it or stop it,"
+            " or give another --workdir (of run_eval.py: --out)")
+  except OSError as error:
+    if error.errno not in _NO_LOCKS:
+      raise
+    print(f"note: {folder} lies on a file system without locks: nothing keeps a second run out of it", file=sys.stderr)
+    return ""
+  file.truncate(0)
+  file.write(f"process {os.getpid()} on {socket.gethostname()}")
+  file.flush()
+  return ""
 
 
 @contextlib.contextmanager

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError, ConfigError, DataError
+from fgait_jax.errors import CheckpointError, ConfigError, DataError, RunError
 from fgait_jax.evaluation import program, provenance, results, setup
 from fgait_jax.evaluation.features import corruption, extraction
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import linear_probe
 from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import folders
 from fgait_jax.training.pretrained import Pretrained
 from tests.evaluation.conftest import content
 
@@ -243,6 +244,16 @@ def test_a_later_step_of_the_run_does_not_replace_the_result_of_an_earlier_one(w
   with pytest.raises(ConfigError, match="run-400-teacher there, run-800-teacher here\nGive another --out"):
     program.run(config_of(task, **values), tmp_path)
   assert trained.calls == calls
+
+
+def test_two_evaluations_at_once_do_not_write_one_file(world, tmp_path):
+  """Each would find nothing in the way when it begins, and replace the other's result when it ends."""
+  with folders.locked(tmp_path, ".zero_shot-walkers.json.lock"):
+    with pytest.raises(RunError, match=r"is being written by another run \(process \d+ on .*of run_eval.py: --out"):
+      program.run(config_of(baselines=False), tmp_path)
+    program.run(config_of("embed", cache="off"), tmp_path)  # another file
+  assert not world[0][False].calls
+  program.run(config_of(baselines=False), tmp_path)
 
 
 def test_embeddings_are_written_with_what_made_them(world, tmp_path):

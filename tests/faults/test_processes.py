@@ -1,4 +1,4 @@
-"""A run of two processes of which one is lost: the other ends too, and both go on from the last checkpoint."""
+"""A run of two processes: one is lost, and the other ends too; or the folder is not theirs, and both say so."""
 
 import os
 import signal
@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from tests.faults.harness import finish, saved, start, steps_done, wait_for
+from fgait_jax.training import folders
+from tests.faults.harness import finish, refusal, saved, start, steps_done, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -35,3 +36,16 @@ def test_one_process_of_two_is_lost(matrix, tmp_path):
   same = digests(start_two(tmp_path / "run")) == expected
   matrix("one process of two lost", "same" if same else "other", max(0, lost))
   assert same
+
+
+@pytest.mark.parametrize("why", ["is being written by another run", "Is a directory"])
+def test_two_processes_may_not_write_there(matrix, tmp_path, why):
+  """The first of them alone takes the lock; the second must not wait for it."""
+  if why.startswith("is being"):
+    with folders.locked(tmp_path):
+      said = [refusal(process) for process in start_two(tmp_path)]
+  else:
+    (tmp_path / folders.LOCK).mkdir()
+    said = [refusal(process) for process in start_two(tmp_path)]
+  assert all(why in words for words in said), said
+  matrix("two processes, a folder that is not theirs", "refused")

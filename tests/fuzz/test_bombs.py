@@ -163,6 +163,18 @@ def test_a_compressed_tar_is_refused_by_what_its_headers_declare(tmp_path):
     trees.open_tree(tmp_path / "raw.tar.gz")
 
 
+def test_and_by_what_they_declare_together(tmp_path):
+  """The members that lie beyond the limit would be read as cut short."""
+  with gzip.open(tmp_path / "raw.tar.gz", "wb") as file:
+    for name in "abc":
+      file.write(headed(f"001/nm/000/{name}.pkl", 1 << 20) + bytes(1 << 20))
+    file.write(bytes(1024))
+  assert len(trees.open_tree(tmp_path / "raw.tar.gz")) == 3
+  message = "more than 2,097,152 bytes once unpacked, all of which"
+  with limits.using(Limits(bytes=2 << 20)), pytest.raises(DataError, match=message):
+    trees.open_tree(tmp_path / "raw.tar.gz")
+
+
 def test_and_by_what_follows_its_end(tmp_path):
   with gzip.open(tmp_path / "raw.tgz", "wb", compresslevel=1) as file:
     file.write(headed("001/a.pkl", 0))
@@ -343,6 +355,18 @@ def test_a_member_that_declares_more_than_can_be_packed_is_refused(tmp_path):
   path = zipped(tmp_path / "x.npz", (1 << 32) - 1, name="embeddings.npy")
   with pytest.raises(DataError, match=r"embeddings declares 4,294,967,295 bytes, packed into 3,"):
     files.load(path)
+
+
+def test_many_arrays_together_are_refused_by_what_they_unpack_to(tmp_path, monkeypatch):
+  """Also those that nobody asked for: a file of a few megabytes may hold a hundred members of four gigabytes."""
+  arrays = {name: np.zeros((8, 64, 4), np.float32) for name in ("embeddings", "x", "y")}
+  np.savez_compressed(tmp_path / "packed.npz", **arrays)
+  np.savez(tmp_path / "plain.npz", **arrays)
+  monkeypatch.setattr(npz, "PACKED", 20_000)
+  with pytest.raises(DataError, match=r"packed.npz: its arrays unpack to 24,9\d\d bytes, at most 20,000 are read"):
+    npz.read(tmp_path / "packed.npz")
+  assert list(npz.read(tmp_path / "packed.npz", ["x", "y"])) == ["x", "y"]
+  assert len(npz.read(tmp_path / "plain.npz")) == 3
 
 
 def test_encrypted_and_damaged_arrays_are_named(tmp_path):

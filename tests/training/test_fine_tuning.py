@@ -253,3 +253,18 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_state_before(fit, fitter
 def test_one_rate_twice_is_refused():
   with pytest.raises(ConfigError, match=r"rates=\(1.0, 1.0\) names one of them twice"):
     fine_tuning.check_settings(config_of(rates=(1.0, 1.0)), 44, make_mesh(devices=jax.devices()[:1]))
+
+
+def test_the_loop_is_told_what_to_do_when_something_goes_wrong(fitter_of, walks, tmp_path, monkeypatch):
+  told = []
+
+  def run(training, folder):
+    told.append(training.limits)
+    raise Stopped
+
+  monkeypatch.setattr(fine_tuning.loop, "run", run)
+  for damage, minutes, stops in (("previous", 7.0, True), ("stop", 0.0, False)):
+    fitter = fitter_of(on_damage=damage, watchdog=minutes, watchdog_stops=stops)
+    with pytest.raises(Stopped):
+      fitter.fit(walks, np.repeat(np.arange(8), 3), tmp_path)
+    assert (told[-1].on_damage, told[-1].watchdog, told[-1].watchdog_stops) == (damage, minutes, stops)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 
 import jax
 import numpy as np
@@ -78,6 +79,15 @@ def test_a_signal_saves_and_says_how_to_go_on(run, configure, uninterrupted, tmp
   assert sorted(losses(tmp_path)) == [1, 2, 3, 4]
   lines = [(line["step"], line["kind"]) for line in read_lines(tmp_path)]
   assert len(set(lines)) == len(lines)
+
+
+def test_the_watchdog_stops_a_run_once_what_hung_comes_back(run, configure, uninterrupted, tmp_path, capfd):
+  slow = Each(lambda step: step == 2 and time.sleep(3))
+  run(configure(train__watchdog=1 / 60, train__watchdog_stops=True), tmp_path, evaluators=[slow])
+  out, errors = capfd.readouterr()
+  assert "stopped by the watchdog at step" in out
+  assert "most recent call first" in errors
+  assert_same(run(configure(), tmp_path), uninterrupted[1])
 
 
 def test_an_evaluation_that_fails_is_said_and_training_goes_on(run, configure, tmp_path, capsys):

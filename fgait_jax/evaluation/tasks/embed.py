@@ -9,7 +9,7 @@ import numpy as np
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import provenance, registry
-from fgait_jax.evaluation.features import files
+from fgait_jax.evaluation.features import files, salt
 from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.setup import embedding_of, prepare
 
@@ -17,14 +17,20 @@ from fgait_jax.evaluation.setup import embedding_of, prepare
 @registry.task("embed", writes="embeddings.npz")
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `out`/embeddings.npz: embeddings float32 [N, C, P], labels, types, views, keys [N] text, and `identity`,
-  JSON that names the weights, the data and what the network had seen in pretraining."""
+  JSON that names the weights, the data, the salt and what the network had seen in pretraining."""
   if (path := registry.get("embed").path(config, out)).exists():
     raise ConfigError(f"{path} is there already; give another --out, or move it away")
+  salted = salt.load(config.salt) if config.salt else None
+  if salted and config.cache != "off":
+    raise ConfigError(f"config.cache={config.cache!r} would keep the embeddings without the salt; set it to off")
   setup = prepare(config, out, untrained=False)
   found = setup.embeddings_of(setup.trained, "model")
+  if salted:
+    found = salted.apply(found)
   files.save(path, found, identity={
     "weights": setup.trained.identity, "data": setup.data.content_hash, "split": setup.split.name,
     "kind": setup.data.kind, "embedding": embedding_of(config, setup.trained),
+    "salt": salted.name if salted else "",
     "max_frames": config.max_frames, "mirror": list(config.mirror_views),
     "pretraining": encoded(provenance.seen_by(setup.trained, config, setup.split)),
   })

@@ -14,7 +14,7 @@ import numpy as np
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import columns, provenance, registry, results
 from fgait_jax.evaluation.columns import Column
-from fgait_jax.evaluation.features import extraction, files, walks
+from fgait_jax.evaluation.features import extraction, files, salt, walks
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import check_metric
@@ -58,13 +58,17 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   check_embedding(config)
   path = registry.claim(config, out)
   network = _network(config)
-  gallery, origin = _load(config, "gallery", network)
+  salted = salt.load(config.salt) if config.salt else None
+  if salted and network is None:
+    raise ConfigError("config.salt turns what is embedded here, but every side is a file of embeddings: leave it out;"
+                      " task embed salts them")
+  gallery, origin = _load(config, "gallery", network, salted)
   _check_named(gallery, config.gallery, "gallery")
-  probes, probe_origin = _load(config, "probes", network)
+  probes, probe_origin = _load(config, "probes", network, salted)
   _check_alike((probes, config.probes, probe_origin), (gallery, config.gallery, origin))
   threshold = None
   if config.validation:
-    validation, validation_origin = _load(config, "validation", network)
+    validation, validation_origin = _load(config, "validation", network, salted)
     _check_named(validation, config.validation, "validation")
     _check_alike((validation, config.validation, validation_origin), (gallery, config.gallery, origin))
     threshold = calibrate(validation, gallery, false_accept=config.false_accept, metric=config.metric,
@@ -184,7 +188,7 @@ def _is_raw(path: str) -> bool:
   return path.is_dir() or path.suffix.lower() in (*walks.ENDINGS, *walks.ARCHIVES)
 
 
-def _load(config, side: str, network: Pretrained | None) -> tuple[Features, dict]:
+def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | None) -> tuple[Features, dict]:
   """Checked embeddings of a side, and what is known of their origin ({} of another tool's)."""
   if not (path := config[side]):
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it, or a"
@@ -199,10 +203,12 @@ def _load(config, side: str, network: Pretrained | None) -> tuple[Features, dict
     network, given, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
     mirror=config.mirror_views, few_shapes=True, progress=f"{side} {path}")
   found.check()
+  if salted:
+    found = salted.apply(found)
   datasets, label_use, _ = provenance.learnt_from(network)
   return found, {
-    "weights": network.identity, "embedding": embedding, "data": given.content_hash, "kind": "real",
-    "notes": given.notes, "mirror": list(config.mirror_views),
+    "weights": network.identity, "embedding": embedding, "salt": salted.name if salted else "",
+    "data": given.content_hash, "kind": "real", "notes": given.notes, "mirror": list(config.mirror_views),
     "pretraining": {"datasets": datasets, "label_use": label_use, "content_hashes": network.data,
                     "steps": network.step}}
 
@@ -238,6 +244,10 @@ def _check_alike(one: tuple, other: tuple) -> None:
     if came != wanted and None not in (came, wanted):
       raise DataError(f"{path} was embedded with {name} {came}, {second_path} with {wanted}: their distances mean"
                       " nothing; embed both with one checkpoint")
+  salts = [None if (name := found.get("salt")) is None else name or "none" for found in (origin, second_origin)]
+  if None not in salts and salts[0] != salts[1]:
+    raise DataError(f"{path} was embedded with the salt {salts[0]}, {second_path} with {salts[1]}: they are of two"
+                    " deployments, and do not match; embed both with the same config.salt")
 
 
 def _notes(config, gallery: Features, threshold: Threshold | None) -> list[str]:
