@@ -179,12 +179,12 @@ def apply(
   if p.dilate is not None:
     drawn = p.dilate != morphology.NO_ELEMENT
     frames = _if_any(drawn, lambda f: morphology.dilate(f, p.dilate, p.dilate_rows), lambda f: f, frames)
+  if p.segmenter is not None:
+    frames = resegment(frames, p.segmenter)
   scaled = _scale(frames)
   if p.blur is not None:
     binary = (morphology.blur(scaled, p.blur_rows) > THRESHOLD).astype(jnp.float32)
     scaled = jnp.where(_per_clip(p.blur) & morphology.in_band(p.blur_rows, SIZE), binary, scaled)
-  if p.segmenter is not None:
-    scaled = resegment(scaled, p.segmenter)
   if p.holes is not None:
     scaled = jnp.where(p.holes, 0, scaled)
   return scaled

@@ -10,7 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray
+from fgait_jax.typing import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 MOST_MOVED = 2  # pixels by which the outline moves, at most
 COARSE = 0.4  # share of clips with pixels of twice the size
@@ -48,16 +48,20 @@ def draw_segmenter(key: PRNGKeyArray, *, clips: int, width: int, probability: fl
   )
 
 
-def resegment(frames: Float[Array, "b t h w c"], segmenter: Segmenter) -> Float[Array, "b t h w c"]:
-  """Frames in 0..1 with the errors of `segmenter`; h and w must be even."""
+def resegment(frames: UInt8[Array, "b t h w c"], segmenter: Segmenter) -> Float[Array, "b t h w c"]:
+  """Frames with the errors of `segmenter`, in 0..255; h and w must be even.
+
+  All steps are exact in float32, so that the same clip gives the same bits in whatever program.
+  """
+  frames = frames.astype(jnp.float32)
   inside_out = _per_clip(segmenter.moved < 0)
-  frames = jnp.where(inside_out, 1 - frames, frames)  # to thin the body is to thicken what is not body
+  frames = jnp.where(inside_out, 255 - frames, frames)  # to thin the body is to thicken what is not body
   for pixels in range(1, MOST_MOVED + 1):
     moves = jnp.abs(segmenter.moved) >= pixels
     # The branch keeps XLA on CPU from computing every pixel anew for each of its neighbours of the next step.
     frames = jax.lax.cond(
       jnp.any(moves), lambda f, m: jnp.where(_per_clip(m), _outwards(f), f), lambda f, m: f, frames, moves)
-  frames = jnp.where(inside_out, 1 - frames, frames)
+  frames = jnp.where(inside_out, 255 - frames, frames)
   b, t, h, w, c = frames.shape
   cells = frames.reshape(b, t, h // 2, 2, w // 2, 2, c).mean(axis=(3, 5))
   cells = jnp.repeat(jnp.repeat(cells, 2, axis=2), 2, axis=3)
@@ -65,7 +69,7 @@ def resegment(frames: Float[Array, "b t h w c"], segmenter: Segmenter) -> Float[
   low = jnp.arange(h)[None, :, None] >= h - segmenter.ground_rows[:, None, None]
   column = jnp.arange(w)[None, None, :]
   beside = (column >= segmenter.ground_left[:, None, None]) & (column < segmenter.ground_right[:, None, None])
-  return jnp.where((low & beside)[:, None, :, :, None], 1, frames)
+  return jnp.where((low & beside)[:, None, :, :, None], 255, frames)
 
 
 def _outwards(frames: Float[Array, "b t h w c"]) -> Float[Array, "b t h w c"]:
