@@ -178,7 +178,7 @@ def test_a_head_on_the_pooled_parts_needs_no_projector(world, tmp_path):
   (path,) = zero_shot.run(config_of(folder, task="zero_shot"), tmp_path / "b")
   scored = score.score(folder.with_suffix(".npz"), protocol="walkers", bootstrap=0)
   assert content(path)["rows"][0]["figures"]["CL"]["map"] == pytest.approx(scored["conditions"]["CL"]["map"])
-  with pytest.raises(ConfigError, match="reads=projection, but .* no projector; set it to pooled"):
+  with pytest.raises(ConfigError, match="reads=projection, but .* no projector .*; set it to pooled"):
     fine_tune.run(config_of(folder), tmp_path / "c")
   with pytest.raises(ConfigError, match="embedding is 'prediction', .* no predictor; take recognition or"):
     zero_shot.run(config_of(folder, task="zero_shot", embedding="prediction"), tmp_path / "c")
