@@ -129,6 +129,7 @@ def test_masks_are_salted_where_they_are_embedded(keys, monkeypatch, tmp_path):
   given = types.SimpleNamespace(content_hash="", notes=[])
   monkeypatch.setattr(identify, "load_network", lambda *_, **__: network)
   monkeypatch.setattr(identify.walks, "from_path", lambda _: given)
+  monkeypatch.setattr(identify, "check_fits", lambda *_, **__: None)
   monkeypatch.setattr(identify.extraction, "extract_by", lambda *_, **__: walks())
   monkeypatch.setattr(identify.provenance, "learnt_from", lambda _: ([], "", {}))
   values = {"task": "identify", "checkpoint": "run", "gallery": tmp_path / "gallery.npz", "probes": tmp_path / "masks"}
