@@ -9,6 +9,7 @@ from flax import nnx
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.backbones import create_network
 from fgait_jax.models.prompts import PixelBorder, add_prompts
+from fgait_jax.models.network import head_input
 from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
 
 
@@ -32,10 +33,11 @@ def test_scores_are_cosines_of_normalised_embeddings():
   np.testing.assert_allclose(found, cosine, atol=1e-5)
 
 
-def test_heads_see_directions_only():
+def test_heads_see_the_direction_of_a_projection_and_pooled_parts_as_they_are():
   x = jax.random.normal(jax.random.key(0), (4, 31, 8))
+  np.testing.assert_array_equal(head_input(7 * x, None), 7 * x)
   for head in (IdentityHead(31, 8, 6, 5, rngs=nnx.Rngs(0)), ClassHead(31, 8, 3, rngs=nnx.Rngs(0))):
-    found, longer = head(x), head(7 * x)
+    found, longer = head(head_input(x, x)), head(head_input(x, 7 * x))
     np.testing.assert_allclose(found.logits, longer.logits, atol=1e-5)
     np.testing.assert_allclose(found.embedding, longer.embedding, atol=1e-6)
   assert found.logits.shape == (4, 1, 3)
