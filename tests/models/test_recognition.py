@@ -8,8 +8,8 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.backbones import create_network
-from fgait_jax.models.prompts import PixelBorder, add_prompts
 from fgait_jax.models.network import head_input
+from fgait_jax.models.prompts import PixelBorder, add_prompts
 from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
 
 
