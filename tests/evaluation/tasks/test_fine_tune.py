@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from configs import baselines
-from fgait_jax import config_files, defaults
+from fgait_jax import defaults
 from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import provenance, results, setup
@@ -50,17 +50,6 @@ class Walks:
     body = np.abs(np.arange(64) - 31 - (i % 3))[None] < widths[:, None]
     walk = np.repeat(255 * body[None, ..., None].astype(np.uint8), FRAMES, axis=0)
     return walk if indices is None else walk[indices]
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, quick_compilation):
-  """The test-sized transformer before its first step."""
-  folder = tmp_path_factory.mktemp("run")
-  config = config_files.load("configs/pretrain.py:test")
-  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
-  with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
-  return folder
 
 
 @pytest.fixture

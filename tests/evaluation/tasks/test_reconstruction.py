@@ -4,14 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from configs import pretrain
 from configs import reconstruction as configs
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import program, setup
 from fgait_jax.evaluation.features import reconstruction
 from fgait_jax.evaluation.results import read
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, state
+from fgait_jax.training import checkpoints
 
 
 def test_a_fill_in_over_time_takes_the_frames_that_show_a_pixel():
@@ -50,17 +49,6 @@ class Walks:
     frames[:, 8:60, 16 : 20 + 2 * i] = 255
     frames[:, 0, 0, 0] = np.arange(self.num_frames[i])  # which frame it is
     return frames[indices]
-
-
-@pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, quick_compilation):
-  """The test-sized transformer before its first step."""
-  folder = tmp_path_factory.mktemp("run")
-  config = pretrain.get_config("test")
-  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
-  with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {}, {}))
-  return folder
 
 
 @pytest.fixture
