@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Sequence
 
 from fgait_jax.evaluation import columns, provenance
-from fgait_jax.evaluation.features import controls
 from fgait_jax.evaluation.report import export, layout
 from fgait_jax.evaluation.results import CHANCE, KINDS, MODEL, Result
 from fgait_jax.training.pretrained import Pretrained
@@ -114,7 +113,7 @@ def _behind(result: Result) -> Iterable[str]:
       for section in layout.sections(result, centring):
         shown = {line: float(line.cells[place].text) for line in section.lines if line.cells[place].value is not None}
         own = next((line for line in shown if line.name == MODEL), None)
-        rivals = [line for line in shown if line.name not in (MODEL, CHANCE, *controls.TITLES)]  # not itself
+        rivals = [line for line in shown if line.name not in (MODEL, CHANCE) and not line.control]
         if own and rivals:
           rival = best(rivals, key=shown.get)
           if shown[own] != best(shown[own], shown[rival]):

@@ -236,7 +236,7 @@ def test_the_card_says_what_is_recorded(folder):
 def test_the_network_on_changed_walks_is_no_baseline_that_is_ahead(network):
   result = result_of(network.identity)
   ahead = {"NM": {"rank1": 61.0, "ci": {}}, "CL": {"rank1": 50.0, "ci": {}}}
-  result["rows"].append({"name": "reversed", "title": "network, time reversed", "figures": ahead})
+  result["rows"].append({"name": "reversed", "title": "network, time reversed", "figures": ahead, "control": True})
   text = card.write(network, name="mine", results=[parsed(result, origin="made up")], licence="")
   assert "behind a baseline in CL 40.0 (raw GEI: 45.5)\n" in text
 

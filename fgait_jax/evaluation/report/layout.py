@@ -18,11 +18,13 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-  """A row of a table: `name` as in the file ("model", "chance", ...), `title` for people, a cell per column."""
+  """A row of a table: `name` as in the file ("model", "chance", ...), `title` for people, a cell per column. A
+  `control` is the model again, on changed walks, and no rival of it."""
 
   name: str
   title: str
   cells: tuple[Cell, ...]
+  control: bool = False
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,27 +51,31 @@ def headings(columns: list[Column]) -> list[str]:
 
 
 def sections(result: Result, centring: str = "none") -> list[Section]:
-  """The table of one way of centring; the best figure of each column of a section is marked, ties too."""
+  """The table of one way of centring; the best figure of each column of a section is marked, ties too,
+  controls left aside."""
   rows = [row for row in result.rows if row.centred == centring]
   return [_section(condition, rows, result.columns) for condition in result.conditions]
 
 
 def _section(condition: Condition, rows: list[Row], columns: list[Column]) -> Section:
   figures = [row.figures.get(condition.name, Figures()) for row in rows]
-  cells = zip(*(_cells(column, figures) for column in columns), strict=True) if columns else [()] * len(rows)
-  lines = (Line(name=row.name, title=row.title, cells=tuple(own)) for row, own in zip(rows, cells, strict=True))
+  controls = [bool(row.details.get("control")) for row in rows]
+  cells = zip(*(_cells(column, figures, controls) for column in columns), strict=True) if columns else [()] * len(rows)
+  lines = (Line(name=row.name, title=row.title, cells=tuple(own), control=control)
+           for row, own, control in zip(rows, cells, controls, strict=True))
   return Section(name=condition.name, title=condition.title, lines=tuple(lines))
 
 
-def _cells(column: Column, figures: list[Figures]) -> list[Cell]:
+def _cells(column: Column, figures: list[Figures], controls: list[bool]) -> list[Cell]:
   values = [found.number(column.key) for found in figures]
   texts = ["–" if value is None else f"{value:.{column.digits}f}" for value in values]
-  there = [float(text) for text, value in zip(texts, values, strict=True) if value is not None]
+  there = [float(text) for text, value, control in zip(texts, values, controls, strict=True)
+           if value is not None and not control]
   ranked = len(values) > 1 and column.better
   best = (min if column.better == "lower" else max)(there, default=None) if ranked else None
   return [Cell(value=value, text=text, interval=interval(found, column),
-               best=value is not None and float(text) == best)
-          for value, text, found in zip(values, texts, figures, strict=True)]
+               best=value is not None and not control and float(text) == best)
+          for value, text, found, control in zip(values, texts, figures, controls, strict=True)]
 
 
 def interval(figures: Figures, column: Column) -> str:
@@ -149,8 +155,8 @@ def glance(result: Result) -> list[dict]:
     by_name = {line.name: line for line in section.lines}
     if MODEL not in by_name:
       continue
-    others = [line for line in section.lines
-              if line.name not in (MODEL, CHANCE) and line.cells[0].value is not None and column.better]
+    others = [line for line in section.lines if not line.control
+              and line.name not in (MODEL, CHANCE) and line.cells[0].value is not None and column.better]
     rival = best(others, key=lambda line: line.cells[0].value, default=None)
     found.append({"condition": section.name, "column": column, "model": by_name[MODEL].cells[0],
                   "rival": rival, "chance": by_name[CHANCE].cells[0] if CHANCE in by_name else None})

@@ -57,7 +57,8 @@ def _controls(setup: Setup, protocol) -> list[Row]:
     split = controls.controlled(setup.split, name, max_frames=config.max_frames, seed=config.seed)
     found = setup.embeddings_of(setup.trained, f"model, {title},", split)
     row = scoring.row_of(config, protocol, name, f"network, {title}", found)
-    rows.append(dataclasses.replace(row, cmc={}, per_view={}))  # a table is enough for them
+    # A table is enough for them.
+    rows.append(dataclasses.replace(row, cmc={}, per_view={}, details=row.details | {"control": True}))
   return rows
 
 

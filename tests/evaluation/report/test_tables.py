@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fgait_jax import defaults
 from fgait_jax.evaluation import results
-from fgait_jax.evaluation.report import tables
+from fgait_jax.evaluation.report import layout, tables
 from fgait_jax.evaluation.tasks import score
 from tests.evaluation.conftest import COLUMNS, typed
 
@@ -157,3 +157,15 @@ def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
   assert "Caution" not in text
   short = RESULT | {"data": RESULT["data"] | {"one_frame": 3}}
   assert "Caution: 3 of" in tables.caption(typed(short))
+
+
+def test_a_control_is_no_rival(result):
+  """It is the model again: nothing beats itself."""
+  control = copy.deepcopy(result["rows"][0]) | {"name": "reversed", "title": "network, time reversed", "control": True}
+  for figures in control["figures"].values():
+    figures["rank1"] = 99.0
+  result["rows"].append(control)
+  (first, *_), found = layout.sections(typed(result)), layout.glance(typed(result))
+  best = {line.name: line.cells[0].best for line in first.lines}
+  assert best == {"model": False, "raw_gei": True, "chance": False, "reversed": False}
+  assert all(one["rival"].name == "raw_gei" for one in found)
