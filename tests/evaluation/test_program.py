@@ -10,7 +10,7 @@ import pytest
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, RunError
 from fgait_jax.evaluation import program, provenance, results, setup
-from fgait_jax.evaluation.features import corruption, extraction
+from fgait_jax.evaluation.features import controls, corruption, extraction
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import linear_probe
 from fgait_jax.parallel.mesh import make_mesh
@@ -110,6 +110,7 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   assert [row["name"] for row in found["rows"]] == [
     "model", "untrained", "row_bands", "raw_gei", "shuffled", "reversed", "one_frame", "mean_silhouette", "chance"]
   assert found["rows"][4]["title"] == "network, frames shuffled"
+  assert [row["name"] for row in found["rows"] if row.get("control")] == list(controls.TITLES)
   assert found["rows"][7]["embeddings"] == found["rows"][0]["embeddings"]  # these walks are one picture each
   assert any(note.startswith("Effective rank of the embeddings, mean over parts: model ") for note in found["notes"])
   assert found["rows"][0]["title"] == "transformer tiny, 400 steps"
