@@ -3,6 +3,7 @@
   python -m data_prep.build --list
   python -m data_prep.build --about casia_b
   python -m data_prep.build walkers --out built
+  python -m data_prep.build crowd --out built --name crowd4800 --people 4800
   python -m data_prep.build kth --raw recordings/kth --out built
   python -m data_prep.build own --raw masks --out built --name ward_3 --train-subjects 0.7
   python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \
@@ -87,7 +88,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     help="of an image; larger ones are refused before they are decoded (default: %(default)s)",
   )  # fmt: skip
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
-  _add_choices(parser.add_argument_group("for your own walks and motion capture"))
+  _add_choices(parser.add_argument_group("for your own walks, motion capture and crowds"))
   parser.add_argument("--runner", help="Apache Beam's engine instead of --workers, such as DirectRunner, FlinkRunner")
   parser.add_argument("--runner-options", default="", help="that engine's own flags, in one quoted string")
   argv = list(sys.argv[1:] if argv is None else argv)
@@ -107,7 +108,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _add_choices(group: argparse._ArgumentGroup) -> None:
-  group.add_argument("--name", help="the data set's name, for `own` and `own_mocap` (default: own, own_mocap)")
+  group.add_argument("--name", help="the data set's name, for `own`, `own_mocap` and `crowd` (default: the same)")
   group.add_argument(
     "--train-subjects", metavar="FILE_OR_SHARE",
     help="subjects of the split train: a text file with one a line, or a share such as 0.7 (default: none)",
@@ -124,10 +125,11 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
   group.add_argument(
     "--unit", help="of motion capture: m, cm, mm, inch, cmu, or metres (default: the .asf's own, or cm in a .bvh)"
   )
+  group.add_argument("--people", type=arguments.count, help="of the crowd (default: 960)")
   group.add_argument("--up", metavar="AXIS", help="of motion capture: its axis that points up (default: y)")
 
 
-CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up")
+CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up", "people")
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

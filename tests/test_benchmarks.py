@@ -13,8 +13,8 @@ SMALL = {
   "data_scale.py": "--index 200 --sequences 50 --folder {tmp}",
   "input_pipeline.py": "--sequences 16 --batch 4 --frames 30",
   "input_pipeline_opencv.py": "--sequences 16",
-  "p3d_step.py": "--variant test --frames 4 --steps 1",
-  "p3d_step_torch.py": "--channels 4 4 8 8 --frames 4 --steps 1",
+  "step.py": "--config {root}/configs/pretrain.py:test --steps 1",
+  "step_torch.py": "--channels 4 4 8 8 --frames 4 --steps 1",
   "retrieval.py": "--cases gait3d --repeats 1",
   "retrieval_torch.py": "--cases gait3d --repeats 1",
   "walkers_render.py": "--walks 2",
@@ -31,7 +31,7 @@ def test_every_benchmark_is_here():
 def test_a_benchmark_ends_in_its_figures(script, tmp_path):
   if script.endswith("_torch.py"):
     pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
-  arguments = SMALL[script].format(tmp=tmp_path).split()
+  arguments = SMALL[script].format(tmp=tmp_path, root=ROOT).split()
   done = subprocess.run(
     [sys.executable, str(ROOT / "benchmarks" / script), *arguments], capture_output=True, text=True, cwd=ROOT
   )

@@ -18,7 +18,7 @@ RECORDS: dict[str, Record] = {
 
 # Data sets with options of their own: the functions' keywords are the command line's flags.
 CHOICES: dict[str, Callable[..., Record]] = {
-  "own": own.named, "own_mocap": own_mocap.named, "cmu_mocap": cmu_mocap.read_as,
+  "own": own.named, "own_mocap": own_mocap.named, "cmu_mocap": cmu_mocap.read_as, "crowd": crowd.of,
 }  # fmt: skip
 
 

@@ -1,15 +1,19 @@
 """The synthetic training population, made by this code: the walks of one person share nothing but the person."""
 
 import dataclasses
+import functools
 
 from data_prep.datasets import walkers
+from data_prep.datasets.record import Record, chosen
 from data_prep.sources.base import Source
 
+PEOPLE = 960
 
-def _source(raw) -> Source:
+
+def _source(raw, people: int = PEOPLE) -> Source:
   from data_prep.sources.crowd import CrowdSource  # its renderer is only loaded where it is used
 
-  return CrowdSource()
+  return CrowdSource(subjects=people)
 
 
 RECORD = dataclasses.replace(
@@ -21,5 +25,12 @@ RECORD = dataclasses.replace(
   source=_source,
   frame_rate=(18.0, 30.0),
   protocol="own",
-  subjects=(960, 0),
+  subjects=(PEOPLE, 0),
 )
+
+
+def of(*, people: int | None = None, name: str = RECORD.name) -> Record:
+  """The crowd of another number of `people`, under another `name`; the first people of any two are the same."""
+  count = people or PEOPLE
+  source = functools.partial(_source, people=count)
+  return dataclasses.replace(RECORD, name=name, source=source, choices=chosen(people=people), subjects=(count, 0))

@@ -1,10 +1,12 @@
-"""Seconds per pretraining step of the same P3D network in PyTorch's own layers, to compare `p3d_step.py` with.
+"""Seconds per pretraining step of the same P3D network in PyTorch's own layers, to compare `step.py` with.
 
   pip install -r requirements-interop.txt
-  python benchmarks/p3d_step_torch.py                  1-1-1-1, 8 sequences x 16 frames, float32
+  python benchmarks/step_torch.py                  1-1-1-1, 8 sequences x 16 frames, float32
+  python benchmarks/step_torch.py --device cuda --dtype bfloat16 --compile --batch 64
 
-The step is that of `p3d_step.py`: teacher forward on whole bodies, student forward and backward on strips (8, 4, 2, 1),
-SGD and the moving average, on random data. Layers are torch's conv2d, conv3d and batch norm in the order of the paper.
+The step is that of `step.py --config configs/reference.py`: teacher forward on whole bodies, student forward and
+backward on strips (8, 4, 2, 1), SGD and the moving average, on random data. Layers are torch's conv2d, conv3d and batch
+norm in the order of the paper.
 """
 
 import argparse
@@ -127,12 +129,14 @@ def stitch(maps, parts):
   return maps.reshape(n // parts, parts, c, t, h, w).permute(0, 2, 3, 1, 4, 5).reshape(-1, c, t, parts * h, w)
 
 
-def train_step(teacher, student, optimizer, frames):
-  with torch.no_grad():
-    target = functional.normalize(teacher.project(teacher.encode(frames[:, 0])), dim=-1)
-  query = student.predictor(student.project(student.encode_parts(frames[:, 1])))
+def train_step(teacher, student, optimizer, frames, dtype=torch.float32):
+  with torch.autocast(frames.device.type, dtype, enabled=dtype != torch.float32):
+    with torch.no_grad():
+      target = functional.normalize(teacher.project(teacher.encode(frames[:, 0])), dim=-1)
+    query = student.predictor(student.project(student.encode_parts(frames[:, 1])))
+  query, target = query.float(), target.float()
   logits = torch.einsum("npd,mpd->pnm", functional.normalize(query, dim=-1), target) * 16
-  labels = torch.arange(len(frames)).expand(logits.shape[0], -1)
+  labels = torch.arange(len(frames), device=frames.device).expand(logits.shape[0], -1)
   loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.1)
   optimizer.zero_grad()
   loss.backward()
@@ -140,7 +144,11 @@ def train_step(teacher, student, optimizer, frames):
   with torch.no_grad():
     for kept, new in zip(teacher.parameters(), student.parameters(), strict=True):
       kept.lerp_(new, 0.01)
-  return loss.item()
+  return loss
+
+
+def name_of(device: str) -> str:
+  return torch.cuda.get_device_name() if device.startswith("cuda") else f"{torch.get_num_threads()} threads"
 
 
 def main() -> None:
@@ -150,25 +158,34 @@ def main() -> None:
   parser.add_argument("--batch", type=int, default=8)
   parser.add_argument("--frames", type=int, default=16)
   parser.add_argument("--steps", type=int, default=5)
+  parser.add_argument("--device", default="cpu")
+  parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="bfloat16: autocast")
+  parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
   options = parser.parse_args()
+  torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as jax by default; convolutions are so anyway
   teacher = Network([int(n) for n in options.variant.split("-")], options.channels)
+  teacher = teacher.to(options.device)
   student = copy.deepcopy(teacher)
   optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
-  frames = torch.rand(options.batch, 2, 1, options.frames, 64, 44)
+  frames = torch.rand(options.batch, 2, 1, options.frames, 64, 44, device=options.device)
+  if options.compile:
+    for network in (teacher, student):
+      network.encode, network.project = torch.compile(network.encode), torch.compile(network.project)
   seconds, processor = [], []
   for _ in range(options.steps + 1):
     start, used = time.perf_counter(), cpu_seconds()
-    loss = train_step(teacher, student, optimizer, frames)
+    loss = train_step(teacher, student, optimizer, frames, getattr(torch, options.dtype)).item()  # waits
     seconds.append(time.perf_counter() - start)
     processor.append(cpu_seconds() - used)
   table = Table("quantity", "value", title=f"P3D {options.variant} in PyTorch {torch.__version__}, {options.batch} x "
-                f"{options.frames} frames, float32, {torch.get_num_threads()} threads")
+                f"{options.frames} frames, {options.dtype}{', compiled' * options.compile}, {name_of(options.device)}")
   rows = {
     "seconds a step, median": np.median(seconds[1:]), "seconds a step, least": min(seconds[1:]),
+    "clips a second": 2 * options.batch / np.median(seconds[1:]),
     "CPU seconds a step, median": np.median(processor[1:]), "loss": loss,
   }
   for name, value in rows.items():
-    table.add_row(name, f"{value:.3f}")
+    table.add_row(name, f"{value:.4f}")
   Console().print(table)
 
 
