@@ -177,4 +177,7 @@ class PointConv(_Convolution):
   """One pixel, every `stride`-th row and column."""
 
   def apply(self, x: Array, kernel: Array) -> Array:
-    return products.einsum("bthwc,cd->bthwd", x[:, :, :: self.stride, :: self.stride], kernel)
+    if self.stride > 1:
+      # Unless they are kept apart, XLA aborts on GPU when it fuses the slice with the product (openxla/xla#47381).
+      x = jax.lax.optimization_barrier(x[:, :, :: self.stride, :: self.stride])
+    return products.einsum("bthwc,cd->bthwd", x, kernel)
