@@ -1,12 +1,13 @@
 """One row per checkpoint: recognition of people outside the training sets, synthetic and real, plain and centred.
 
-python benchmarks/transfer.py runs/first [runs/other ...] [--built built] [--learn crowd] [--walks 1920]
+python benchmarks/transfer.py runs/first [runs/other ...] [--built built] [--learn walkers,crowd] [--walks 1920]
 
 Columns: walkers NM/BG/CL; USF A/B/C and the mean of D to G; KTH d4/d3/d2; rank-1 % and, in brackets, mean AUC %.
-`--learn` adds a row with Fisher's discriminant applied, fitted on `--walks` training walks of the named data set.
+`--learn` adds rows with Fisher's discriminant applied, fitted on `--walks` training walks of each named data set.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -45,8 +46,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("checkpoints", nargs="*")
   parser.add_argument("--built", default="built")
-  parser.add_argument("--learn", default="", help="data set to fit a discriminant on")
-  parser.add_argument("--walks", type=int, default=1920, help="walks to fit it on")
+  parser.add_argument("--learn", default="", help="data sets to fit a discriminant on, such as walkers,crowd")
+  parser.add_argument("--walks", type=int, default=1920, help="walks of each to fit it on")
   parser.add_argument("--test-walks", type=int, default=960, help="test walks of the walkers; 0 takes all")
   parser.add_argument("--embedding", default="prediction", help="prediction, projection or pooled")
   options = parser.parse_args()
@@ -54,21 +55,24 @@ def main() -> None:
   splits = {name: open_split(options.built, name, "test") for name in TESTS}
   rows = rows_of_whole_subjects(splits["walkers"].subjects, options.test_walks)
   splits["walkers"] = Subset(splits["walkers"], rows, name="walkers/test")
-  fitted_on = None
-  if options.learn:
-    split = open_split(options.built, options.learn, "train")
-    fitted_on = Subset(split, rows_of_whole_subjects(split.subjects, options.walks), name=split.name)
+  fitted_on = []
+  for name in filter(None, options.learn.split(",")):
+    split = open_split(options.built, name, "train")
+    fitted_on.append(Subset(split, rows_of_whole_subjects(split.subjects, options.walks), name=split.name))
   heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
   print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
 
   def report(title: str, embed) -> None:
     found = {name: embed(split, mirror) for name, split, mirror in ((n, splits[n], TESTS[n]) for n in TESTS)}
     show(title, found)
-    if fitted_on is not None:
-      training = embed(fitted_on, ())
-      basis = linear_maps.components(training.embeddings, most=400, seed=0)
+    if fitted_on:
+      training = [embed(split, ()) for split in fitted_on]
+      embeddings = np.concatenate([walks.embeddings for walks in training])
+      people = np.concatenate([np.char.add(f"{split.name} ", walks.subjects.astype(str))
+                               for split, walks in zip(fitted_on, training, strict=True)])
+      basis = linear_maps.components(embeddings, most=400, seed=0)
       for shrinkage in (0.1, 0.3):
-        mapped = linear_maps.discriminant(basis, training.subjects, shrinkage=shrinkage)
+        mapped = linear_maps.discriminant(basis, people, shrinkage=shrinkage)
         show(f"{title} + LDA {shrinkage:g}", {name: mapped(walks) for name, walks in found.items()})
 
   def show(title: str, found: dict) -> None:
@@ -82,10 +86,18 @@ def main() -> None:
   report("raw GEI", lambda split, mirror: baselines.mean_silhouettes(split, max_frames=720, mirror=mirror))
   for path in options.checkpoints:
     network = load_network(path)
-    report(path[-44:], lambda split, mirror, network=network: extraction.extract(
-      network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror,
-      stride=network.stride, embedding=options.embedding,
-    ))
+
+    def embed(split, mirror, network=network) -> Features:
+      found = extraction.extract(
+        network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror,
+        stride=network.stride, embedding=options.embedding,
+      )
+      if options.embedding != "pooled":
+        return found
+      length = np.linalg.norm(found.embeddings, axis=1, keepdims=True)  # as the closing discriminant sees them
+      return dataclasses.replace(found, embeddings=found.embeddings / np.maximum(length, 1e-12))
+
+    report(path[-44:], embed)
 
 
 if __name__ == "__main__":
