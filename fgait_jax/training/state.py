@@ -174,7 +174,7 @@ def placed(shapes, shardings):
 
 def new_guard() -> dict:
   """The state's `guard` before the first step: losses float32 [WINDOW], infinite where none is known, and a count."""
-  return {"losses": jnp.full(WINDOW, jnp.inf), "skipped": jnp.int32(0)}
+  return {"losses": jnp.full(WINDOW, jnp.inf, jnp.float32), "skipped": jnp.int32(0)}
 
 
 def guard_shardings(mesh: Mesh) -> dict:
@@ -209,8 +209,12 @@ def _embedding_shapes(config, graph: Graph):
 def create(config, mesh: Mesh):
   """(graph, state at step 0, its shardings); every array is born where it will live."""
   graph, _, shardings = abstract(config, mesh)
-  initialise = _initialiser(config, graph)
-  return graph, jax.jit(initialise, out_shardings=shardings)(), shardings
+  return graph, initialiser(config, graph, shardings)(), shardings
+
+
+def initialiser(config, graph: Graph, shardings):
+  """The jitted function, without arguments, that gives the state at step 0."""
+  return jax.jit(_initialiser(config, graph), out_shardings=shardings)
 
 
 def count_parameters(params) -> int:

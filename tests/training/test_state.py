@@ -40,3 +40,12 @@ def test_state_holds_student_teacher_and_optimizer():
 def test_sizes_that_do_not_divide_name_parameter_and_key():
   with pytest.raises(ConfigError, match=r"parameter .* does not divide over config.mesh.fsdp=8"):
     states.abstract(pretrain.get_config("p3d_test"), make_mesh(fsdp=8))
+
+
+@pytest.mark.parametrize("variant", ["test", "p3d_test"])
+def test_a_new_state_is_of_the_types_of_a_restored_one(variant):
+  """Of a weak type, which no checkpoint keeps, a restart would compile its step anew."""
+  config, mesh = pretrain.get_config(variant), make_mesh(devices=jax.devices()[:1])
+  graph, _, shardings = states.abstract(config, mesh)
+  leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(states.initialiser(config, graph, shardings)))
+  assert not [path_name(path) for path, leaf in leaves if leaf.weak_type]
