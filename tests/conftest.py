@@ -1,14 +1,17 @@
-"""Tests run on eight fake CPU devices."""
+"""Tests run on eight fake CPU devices, with programs compiled in the quickest way there is."""
 
 import os
 import pathlib
 
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # of processes that tests start, too
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
+FLAGS = ["--xla_force_host_platform_device_count=8"]
+if jax.__version_info__ < (0, 11):  # later ones have these emitters alone, which take twice to three times as long
+  FLAGS.append("--xla_cpu_use_fusion_emitters=false")
+os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *FLAGS])  # read where a device is first asked for
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parents[1] / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -21,11 +24,3 @@ def shared_data() -> pathlib.Path:
   if not SHARED.is_dir():
     pytest.skip(f"no recordings beside the checkout ({SHARED.name} of the sibling folder)")
   return SHARED
-
-
-@pytest.fixture(scope="module")
-def quick_compilation():
-  """Most of XLA's optimisations off, where compiling takes most of the time."""
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", False)

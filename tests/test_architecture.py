@@ -17,7 +17,6 @@ TRAIN = """
 import sys
 sys.path[:0] = [".", "tests/training"]
 import conftest
-import jax
 from configs import pretrain
 from fgait_jax import defaults
 from fgait_jax.training import pretraining
@@ -30,7 +29,6 @@ config.update_from_flattened_dict({
 config.data.sets = defaults.data_sets("toy")
 for name in ("affine", "perspective", "flip", "dilate", "blur"):
   config.augment[name] = 0.0
-jax.config.update("jax_disable_most_optimizations", True)
 pretraining.run(config, "run", splits={"toy": conftest.ToySplit()})
 """
 
@@ -77,8 +75,8 @@ def followed(tmp_path):
 
 
 def run(folder: pathlib.Path, *words: str, **variables: str) -> str:
-  env = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"),
-                      "XLA_FLAGS": "", "PYTHONDONTWRITEBYTECODE": "1"}
+  env = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"), "PYTHONDONTWRITEBYTECODE": "1",
+                      "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")}
   done = subprocess.run([sys.executable, *words], cwd=folder, env=env | variables, text=True, capture_output=True)
   assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
   return done.stdout

@@ -47,7 +47,7 @@ OFF = [f"--config.augment.{name}=0" for name in ("affine", "perspective", "flip"
 
 def start(*words, toys=False, devices=1, delay=0.0, torn=WHOLE):
   env = os.environ | {
-    "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}"),
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"), "PYTHONUNBUFFERED": "1",
   }
   program = ["-c", WITH_TOYS.format(root=str(ROOT), delay=delay, torn=torn)] if toys else ["run_pretrain.py"]

@@ -103,7 +103,8 @@ class Pretraining:
     return self.config.data.batch_size * self.config.data.clips
 
   def begin(self):
-    _, state, _ = states.create(self.config, self.mesh)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, self.target)
+    state = states.initialiser(self.config, self.graph, shardings)()
     if self.config.train.start_from:
       weights, origin = checkpoints.weights_to_start_from(self.config.train.start_from, state, self.mesh)
       state |= weights

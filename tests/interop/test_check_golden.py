@@ -11,7 +11,6 @@ import pytest
 from fgait_jax.errors import DataError
 from fgait_jax.interop import check_golden, recorded
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "p3d_tiny.npz"
 
 

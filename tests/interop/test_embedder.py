@@ -20,7 +20,6 @@ from fgait_jax.interop import embedder, publish
 from fgait_jax.interop.embedder import Embedder
 from fgait_jax.training import pretrained
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROOT = pathlib.Path(__file__).parents[2]
 
 

@@ -15,7 +15,6 @@ from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 ROOT = pathlib.Path(__file__).parents[2]
 # Runs load.py with every import of this package refused.
 _ALONE = """

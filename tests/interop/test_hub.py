@@ -21,7 +21,6 @@ from fgait_jax.training import weights
 from tests.interop.conftest import result_of
 
 pytest.importorskip("huggingface_hub")
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 COMMIT = "c" * 40
 
 

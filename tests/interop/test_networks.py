@@ -13,7 +13,6 @@ from fgait_jax.errors import CheckpointError, DataError
 from fgait_jax.interop import check_golden, check_networks, export, import_opengait, networks
 from fgait_jax.training.checkpoints import load_network
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "networks"
 RECORDS = {
   "gaitset_casiab": ("gaitset", "8-16-32"), "gaitbase_gait3d": ("gaitbase", "8-16-32-64"),

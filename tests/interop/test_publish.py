@@ -20,8 +20,6 @@ from fgait_jax.training import supervised, weights
 from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta, weights_to_start_from
 from tests.interop.conftest import configuration, result_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def flat(network):
   trees = traverse_util.flatten_dict({"params": network.params, "stats": network.stats}, sep="/")

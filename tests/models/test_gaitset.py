@@ -10,8 +10,6 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones
 from fgait_jax.models.gaitset import GaitSet
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 def silhouettes(b, t, w=12):
   return jnp.asarray(np.random.default_rng(0).random((b, t, 64, w, 1)), jnp.float32)

@@ -57,7 +57,7 @@ RECORD = Backbone(
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registered(quick_compilation):
+def registered():
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(backbones.BACKBONES, RECORD.name, RECORD)
     yield

@@ -2,6 +2,7 @@
 
 import math
 import time
+import types
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from configs import pretrain
 from fgait_jax import defaults
 from fgait_jax.training import pretraining
+from fgait_jax.training import state as states
 
 
 class ToySplit:
@@ -67,22 +69,25 @@ def configure():
 
 @pytest.fixture(scope="session")
 def run(toy):
-  """`run(config, workdir, devices=1, evaluators=())`: the loop, whose step is compiled once a (config, mesh)."""
-  compiled = {}
+  """`run(config, workdir, devices=1, evaluators=())`: the loop, whose programs are made once a (config, mesh)."""
+  kept = {}
 
-  def pretraining_step(config, graph, *, mesh, **rest):
-    key = (config.model, config.student, config.teacher, config.objectives, config.optim, config.augment,
-           config.data.batch_size, config.train.steps, config.train.on_nonfinite, config.train.skip_at_most,
-           config.train.spike)
-    key = (str(key), config.seed, mesh)
-    if key not in compiled:
-      compiled[key] = made(config, graph, mesh=mesh, **rest)
-    return compiled[key]
+  def once(make):
+    def made(config, on, *given, **rest):  # on: the mesh, or the graph that was made on it
+      key = (config.model, config.student, config.teacher, config.objectives, config.optim, config.augment,
+             config.data.batch_size, config.data.clip_frames, config.train.steps, config.train.on_nonfinite,
+             config.train.skip_at_most, config.train.spike)
+      key = (make.__name__, str(key), config.seed, on)
+      if key not in kept:
+        kept[key] = make(config, on, *given, **rest)
+      return kept[key]
 
-  made, pretraining.pretraining_step = pretraining.pretraining_step, pretraining_step
-  jax.config.update("jax_disable_most_optimizations", True)  # compiling is most of the time here
-  yield lambda config, workdir, *, devices=1, **given: pretraining.run(
-    config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
-  )
-  jax.config.update("jax_disable_most_optimizations", False)
-  pretraining.pretraining_step = made
+    return made
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(pretraining, "pretraining_step", once(pretraining.pretraining_step))
+    patch.setattr(pretraining, "states", types.SimpleNamespace(
+      **vars(states) | {"abstract": once(states.abstract), "initialiser": once(states.initialiser)}))
+    yield lambda config, workdir, *, devices=1, **given: pretraining.run(
+      config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
+    )

@@ -18,7 +18,6 @@ from fgait_jax.training.metrics import read_lines
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.session import Stopped
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 STEPS, EVERY = 7, 2  # validations at 2, 4, 6 and the last
 SCORES = {2: 10.0, 4: 30.0, 6: 30.0, 7: 20.0}
 
@@ -43,7 +42,7 @@ def walks(toy):
 
 
 @pytest.fixture(scope="module")
-def fitter_of(quick_compilation):
+def fitter_of():
   """`fitter_of(**values of config.fine_tune)`, of a network before its first step; compiled once a configuration."""
   config, made = pretrain.get_config("test"), {}
   weights = jax.jit(lambda: states.initial_weights(config))()

@@ -16,7 +16,7 @@ ROOT = PROGRAM.parents[2]
 
 def start(folder, *words, devices=1):
   env = os.environ | {
-    "JAX_PLATFORMS": "cpu", "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("device_count=8", f"device_count={devices}"),
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".cache" / "jax"), "PYTHONUNBUFFERED": "1",
   }
   return subprocess.Popen([sys.executable, str(PROGRAM), str(folder), *words], cwd=ROOT, env=env, text=True,

@@ -17,7 +17,6 @@ from fgait_jax.training.optimizers import make_schedule
 from fgait_jax.training.pretrained import Pretrained
 
 RULES = defaults.fine_tune().optim.rules
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 OFF = dict.fromkeys(defaults.augment(), 0.0) | {"width": 44}
 OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.1, "clip_norm": 0.0}
 

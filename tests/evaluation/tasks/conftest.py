@@ -9,7 +9,7 @@ from fgait_jax.training import checkpoints, state
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory, quick_compilation):
+def run_folder(tmp_path_factory):
   """The test-sized transformer before its first step."""
   folder = tmp_path_factory.mktemp("run")
   config = config_files.load("configs/pretrain.py:test")

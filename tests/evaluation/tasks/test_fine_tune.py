@@ -21,7 +21,6 @@ from fgait_jax.training import checkpoints, fine_tuning, state
 from fgait_jax.training.session import Stopped
 from tests.evaluation.conftest import content
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 TYPES = ("nm-01", "nm-03", "cl-03")
 FRAMES = 4
 
