@@ -38,18 +38,10 @@ def closing_batches(config) -> tuple[ConfigDict, range]:
   return taught.lock(), range(config.train.steps, config.train.steps + count)
 
 
-def learn(
-  config, graph, teacher, reading: Reading, *, numbers: range, mesh: Mesh, between: Callable[[], None]
-) -> dict[str, np.ndarray]:
-  """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
-  {params, stats}.
-
-  `reading` gives the batches `numbers`, of `closing_batches`; `between` is called before each, and may raise. Where
-  there are fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be
-  read, or teach nothing (fewer than two groups, or one clip of each).
-  """
-  settings, clips = config.discriminant, config.data.clips
-  order = spaced(settings.frames, stride=stride_of(config.data))
+def embedder(config, graph, mesh: Mesh):
+  """The jitted `({params, stats}, frames, valid, group, number) -> (rows [clip b, f], group [clip b])` of a batch: the
+  pooled parts of every clip, augmented by itself, each at unit length."""
+  clips = config.data.clips
 
   @jax.jit
   def embed(weights, frames, valid, group, number):
@@ -62,6 +54,22 @@ def learn(
       found.append(unit(network.embed(images, valid[:, clip]).pooled.astype(jnp.float32)))
     rows = jnp.stack(found).reshape(clips * len(group), -1)
     return jax.lax.with_sharding_constraint((rows, jnp.tile(group, clips)), replicated(mesh))
+
+  return embed
+
+
+def learn(
+  config, graph, teacher, reading: Reading, *, numbers: range, mesh: Mesh, between: Callable[[], None]
+) -> dict[str, np.ndarray]:
+  """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
+  {params, stats}.
+
+  `reading` gives the batches `numbers`, of `closing_batches`; `between` is called before each, and may raise. Where
+  there are fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be
+  read, or teach nothing (fewer than two groups, or one clip of each).
+  """
+  settings = config.discriminant
+  order, embed = spaced(settings.frames, stride=stride_of(config.data)), embedder(config, graph, mesh)
 
   rows, groups = [], []
   for number in numbers:

@@ -10,7 +10,7 @@ import pytest
 
 from configs import pretrain
 from fgait_jax import defaults
-from fgait_jax.training import pretraining
+from fgait_jax.training import discriminant, pretraining
 from fgait_jax.training import state as states
 
 
@@ -88,6 +88,7 @@ def run(toy):
     patch.setattr(pretraining, "pretraining_step", once(pretraining.pretraining_step))
     patch.setattr(pretraining, "states", types.SimpleNamespace(
       **vars(states) | {"abstract": once(states.abstract), "initialiser": once(states.initialiser)}))
+    patch.setattr(discriminant, "embedder", once(discriminant.embedder))
     yield lambda config, workdir, *, devices=1, **given: pretraining.run(
       config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
     )

@@ -80,7 +80,7 @@ def test_every_direction_is_learnt_and_clips_that_are_all_alone_teach_nothing(fi
 
 
 def test_a_run_that_begins_with_its_weights_learns_one_of_its_own(run, configure, finished, tmp_path):
-  changes = CHANGES | {"train__start_from": str(finished[0]), "optim__peak_rate": 1e-3}
+  changes = CHANGES | {"train__start_from": str(finished[0])}
   begun = run(configure(**changes, train__stop_at=0), tmp_path)
   assert not np.any(begun["teacher"]["stats"]["discriminant"]["kernel"])
   assert load_network(tmp_path).embedding == "prediction"
