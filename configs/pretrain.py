@@ -147,6 +147,6 @@ def p3d_test(config):
 
 
 VARIANTS = {
-  "test": test, "tiny": tiny, "tiny_long": tiny_long, "small": small, "base": base_size, "large": large, "huge": huge, "giant": giant,
-  "p3d_test": p3d_test,
+  "test": test, "tiny": tiny, "tiny_long": tiny_long, "small": small, "base": base_size, "large": large, "huge": huge,
+  "giant": giant, "p3d_test": p3d_test,
 }
