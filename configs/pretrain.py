@@ -66,7 +66,7 @@ def tiny(config):
 
 def tiny_long(config):
   """`tiny` on many more people, who share no camera, in larger batches: better on real people, for four times the time.
-  Needs `python -m data_prep.build crowd --name crowd4800 --people 4800 --out built` beside the walkers."""
+  Needs `python -m data_prep.build crowd4800 --out built` beside the walkers."""
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")
