@@ -94,7 +94,8 @@ class Fitter:
       fitter=self, split=split, labels=labels, factor=factor, meta=self._meta(split, factor, end),
       evaluators=[] if score is None else [Validation(score=score, every=self.settings.validate_every, last=end)],
       limits=loop.Limits(end=end, stop=end, log_every=self.settings.log_every, save_every=self.settings.validate_every,
-                         keep=1, keep_every=0, on_damage=self.settings.on_damage, watchdog=self.settings.watchdog,
+                         keep=2, keep_every=0,  # two: where the newest is damaged, there is one to go back to
+                         on_damage=self.settings.on_damage, watchdog=self.settings.watchdog,
                          watchdog_stops=self.settings.watchdog_stops))
     ended = loop.run(training, folder)
     if ended.stopped or not ended.complete:
