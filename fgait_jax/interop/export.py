@@ -89,14 +89,14 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
   model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
   published = names_of(model.name, model.variant)
-  if added(pretrained.config)["without_heads"]:
+  if added(pretrained.config)["without_heads"] and not (model.name == "gaitssb" and "recognition" in params):
     raise CheckpointError(f"the weights {pretrained.identity} were published without the heads that the published names"
                           " are of")
   if "body" in params.get("projector", {}):
     raise CheckpointError("the published names have none for heads that see the whole body (config.model.body_heads)")
   if "border" in params:
     raise CheckpointError("the published names have none for a border of prompts, which this network needs")
-  if model.name != "p3d" and "projector" in params:
+  if "projector" in params and "projector/fc1" not in published.modules:
     raise CheckpointError(f"{published.title} was published without projector and predictor, which this network has;"
                           " fine-tune it with config.fine_tune.reads=pooled")
   state = published.export_tree(params) | published.export_tree(stats)

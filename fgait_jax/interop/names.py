@@ -185,6 +185,8 @@ DEEPGAITV2 = {
 }
 GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs"), parts=16)
 GAITBASE = Names(title="GaitBase", modules=_resnet() | _head("FCs"), parts=16, point_axes=2)
+GAITSSB = Names(
+  title="GaitSSB", modules=_resnet() | _mlp("projector") | _mlp("predictor") | _head("head0"), parts=31, point_axes=2)
 GAITSET = Names(title="GaitSet", modules=_set_blocks() | _head("Head"), parts=62)
 
 

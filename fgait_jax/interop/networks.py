@@ -1,7 +1,6 @@
 """Which published network a state dict is of, by its names and shapes, and how it becomes one of ours.
 
-`recognise` knows the networks that are implemented here, names those that are known and not implemented, and refuses
-all others with the names that it found.
+`recognise` knows the networks that are implemented here, and refuses all others with the names that it found.
 """
 
 import dataclasses
@@ -56,11 +55,8 @@ class Found:
 
 
 def recognise(state: State) -> Found:
-  """The network whose state dict this is. Raises `CheckpointError` for one that is not implemented or not known."""
+  """The network whose state dict this is. Raises `CheckpointError` for one that is not known."""
   known = ", ".join(n.names.title for n in NETWORKS)
-  for title, mark in _NOT_IMPLEMENTED.items():
-    if state.keys() >= set(mark):
-      raise CheckpointError(f"this is a checkpoint of {title}, which is not implemented here; implemented are {known}")
   network = next((n for n in NETWORKS if state.keys() >= set(n.mark)), None)
   if network is None:
     some = ", ".join(list(state)[:3]) or "nothing"
@@ -80,6 +76,7 @@ def recognise(state: State) -> Found:
   added = {"no_projector": int(not network.projects)}
   if network.head in state:
     added["recognition_features"] = state[network.head].shape[-1]
+    added["without_heads"] = int(network.projects and "predictor.3.fc_bin" not in state)
   return Found(network=network, model=model, added=added, weights=weights, aside=aside)
 
 
@@ -87,7 +84,8 @@ def names_of(name: str, variant: str) -> names.Names:
   """The published names of `config.model.name` and `variant`; raises `CheckpointError` where it is none of those."""
   if name == "deepgaitv2":
     return names.DEEPGAITV2[deepgaitv2.sizes(variant)[0]]
-  published = {"p3d": names.FOUNDATION_GAIT, "gaitbase": names.GAITBASE, "gaitset": names.GAITSET}
+  published = {"p3d": names.FOUNDATION_GAIT, "gaitbase": names.GAITBASE, "gaitset": names.GAITSET,
+               "gaitssb": names.GAITSSB}
   if name not in published:
     raise CheckpointError(f"config.model.name={name} is no published network and has no names but ours; those with"
                           f" published names are {', '.join([*published, 'deepgaitv2'])}")
@@ -118,10 +116,13 @@ _INNER = {"2d": "conv1", "p3d": "conv1.forward_block.0", "3d": "conv1"}
 
 def _foundation_gait(state: State) -> dict[str, str]:
   layers, channels = _deepgait("p3d", _INNER["p3d"])(state)
-  if (embed := state["projector.3.fc_bin"].shape[-1]) != channels[-1]:
-    raise CheckpointError(f"projector.3.fc_bin gives {embed} features from {channels[-1]}; our P3D network keeps their"
-                          " number")
+  _check_projector(state, channels[-1])
   return {"name": "p3d", "variant": p3d.variant_of(layers, channels)}
+
+
+def _check_projector(state: State, features: int) -> None:
+  if (embed := state["projector.3.fc_bin"].shape[-1]) != features:
+    raise CheckpointError(f"projector.3.fc_bin gives {embed} features from {features}; our network keeps their number")
 
 
 def _deepgaitv2(mode: str) -> Callable[[State], dict[str, str]]:
@@ -130,9 +131,19 @@ def _deepgaitv2(mode: str) -> Callable[[State], dict[str, str]]:
   return model
 
 
+def _resnet(state: State) -> list[int]:
+  """Channels of the stages of GaitBase's encoder."""
+  return [state[f"Backbone.forward_block.layer{i}.0.conv1.weight"].shape[0] for i in (1, 2, 3, 4)]
+
+
 def _gaitbase(state: State) -> dict[str, str]:
-  channels = [state[f"Backbone.forward_block.layer{i}.0.conv1.weight"].shape[0] for i in (1, 2, 3, 4)]
-  return {"name": "gaitbase", "variant": gaitbase.variant_of(channels)}
+  return {"name": "gaitbase", "variant": gaitbase.variant_of(_resnet(state))}
+
+
+def _gaitssb(state: State) -> dict[str, str]:
+  channels = _resnet(state)
+  _check_projector(state, channels[-1])
+  return {"name": "gaitssb", "variant": gaitbase.variant_of(channels)}
 
 
 def _gaitset(state: State) -> dict[str, str]:
@@ -154,14 +165,10 @@ NETWORKS = (
             aside=_NECKS)
     for mode, mark in (("p3d", "layer2.0.shortcut3d.weight"), ("2d", "layer2.forward_block.0.conv1.weight"),
                        ("3d", "layer2.0.conv1.weight"))),
+  Network(names=names.GAITSSB, mark=(_RESNET, "projector.3.fc_bin"), model=_gaitssb, stem=_RESNET, head="head0.fc_bin",
+          projects=True),
   Network(names=names.GAITBASE, mark=(_RESNET,), model=_gaitbase, stem=_RESNET, head="FCs.fc_bin", aside=_NECKS),
   Network(names=names.GAITSET, mark=(_SET,), model=_gaitset, stem=_SET, head="Head.fc_bin",
           stages=("set_block1", "set_pool", "gl_block2", "set_block2", "set_pool_2", "gl_block3", "set_block3",
                   "set_pool_3")),
 )
-# Title of a network -> names that it has, and no other.
-_NOT_IMPLEMENTED = {
-  "SwinGait": ("transformer.patch_embed.proj.weight",),
-  "GaitSSB (fine-tuned)": (_RESNET, "head0.fc_bin"),
-  "GaitSSB (pretrained)": (_RESNET, "projector.3.fc_bin"),
-}

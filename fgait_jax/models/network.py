@@ -67,6 +67,7 @@ class GaitNetwork(nnx.Module):
     decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
     heads: initialisation: "reference", as published; "identity": Xavier weights for every part, and a predictor that
       starts as the identity, so that the student begins near its teacher and short runs learn (`PartMLP`).
+    cosine_head: whether the layer of identities (`recognition`) gives cosines, as GaitSSB's.
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
     body_heads: further projections of all parts together; they follow the 31 parts wherever parts are listed.
     discriminant: output features of the last linear map (`Discriminant`); 0: without one.
@@ -74,7 +75,7 @@ class GaitNetwork(nnx.Module):
 
   def __init__(
     self, encoder: Encoder, *, embed_features: int, cut: Cut = BODY, decoder: Decoder | None = None,
-    heads: str = "reference", projects: bool = True, temporal: str = "max", body_heads: int = 0, discriminant: int = 0,
+    heads: str = "reference", cosine_head: bool = False, projects: bool = True, temporal: str = "max", body_heads: int = 0, discriminant: int = 0,
     dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
@@ -82,6 +83,7 @@ class GaitNetwork(nnx.Module):
     self.encoder = encoder
     self.temporal = temporal
     self.cut = cut
+    self.cosine_head = cosine_head
     self.projector = self.predictor = nnx.data(None)
     if projects:
       self.projector = PartMLP(

@@ -80,7 +80,8 @@ def new_network(config, key) -> GaitNetwork:
   frame = (64, config.augment.width, config.model.channels)
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
-    network.recognition = PartLinear(*network.head_input_shape, extra["recognition_features"], rngs=rngs)
+    shape = (*network.head_input_shape, extra["recognition_features"])
+    network.recognition = PartLinear(*shape, cosine=network.cosine_head, rngs=rngs)
   if extra["without_heads"]:
     network.without_heads()
   network.train()

@@ -18,7 +18,7 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "networks"
 RECORDS = {
   "gaitset_casiab": ("gaitset", "8-16-32"), "gaitbase_gait3d": ("gaitbase", "8-16-32-64"),
   "deepgaitv2_p3d_1221": ("deepgaitv2", "p3d-1-2-2-1@8-16-32-48"),
-  "deepgaitv2_3d_1111": ("deepgaitv2", "3d-1-1-1-1@8-12-16-24"),
+  "deepgaitv2_3d_1111": ("deepgaitv2", "3d-1-1-1-1@8-12-16-24"), "gaitssb_finetune": ("gaitssb", "8-16-24-32"),
 }  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_every_recorded_array_is_within_its_tolerance(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [
-  "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune"])
+  "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune", "gaitssb_pretrain"])
 def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, name):
   assert not [str(line) for line in check_golden.check(shared_data / "golden/networks" / f"{name}.npz")
               if not line.passed]
@@ -61,21 +61,38 @@ def test_the_network_is_recognised_and_read_whole(name):
     np.testing.assert_array_equal(value, state[key])
 
 
-def test_an_imported_network_embeds_as_recorded_and_leaves_under_the_same_names(tmp_path):
-  arrays = record("gaitset_casiab")
-  state = state_of("gaitset_casiab")
+@pytest.mark.parametrize("name", ["gaitset_casiab", "gaitssb_finetune"])
+def test_an_imported_network_embeds_as_recorded_and_leaves_under_the_same_names(name, tmp_path):
+  arrays, state = record(name), state_of(name)
   safetensors.numpy.save_file({f"module.{key}": value for key, value in state.items()}, tmp_path / "a.safetensors")
   lines = import_opengait.run(tmp_path / "a.safetensors", out=tmp_path / "ours")
-  assert lines[-1].endswith("as config.model.name=gaitset config.model.variant=8-16-32")
+  assert lines[-1].endswith("as config.model.name={} config.model.variant={}".format(*RECORDS[name]))
   network = load_network(tmp_path / "ours")
   assert network.embedding == "recognition"
   found = network.embed(arrays["input/sils64"][..., None], np.ones((3, 7), bool))
-  assert found.projection is None
+  assert (found.projection is None) == (name == "gaitset_casiab")
+  assert found.prediction is None
   expected = arrays["eval/embedding"]
   np.testing.assert_allclose(np.swapaxes(found.recognition, 1, 2), expected, atol=1e-5 * np.abs(expected).max())
-  for key, value in export.opengait_state(network).items():
-    np.testing.assert_array_equal(value, state[key])
+  out = export.opengait_state(network)
+  assert out.keys() == state.keys()
+  for key in state:
+    assert key.endswith("num_batches_tracked") or np.array_equal(out[key], state[key])
   assert load_network(tmp_path / "ours", trained=False).embedding == "prediction"  # of a network to be pretrained
+
+
+def test_pretraining_of_gaitssb_is_compared_by_its_prediction(tmp_path):
+  state = {key: value for key, value in state_of("gaitssb_finetune").items() if not key.startswith("head0")}
+  safetensors.numpy.save_file(state, tmp_path / "neither.safetensors")
+  with pytest.raises(CheckpointError, match="missing    predictor.0.fc_bin"):
+    import_opengait.run(tmp_path / "neither.safetensors", out=tmp_path / "ours")
+  state |= {key.replace("projector", "predictor"): value for key, value in state.items()
+            if key.startswith("projector") and not key.startswith("projector.4")}
+  safetensors.numpy.save_file(state, tmp_path / "whole.safetensors")
+  import_opengait.run(tmp_path / "whole.safetensors", out=tmp_path / "ours")
+  network = load_network(tmp_path / "ours")
+  assert (network.embedding, network.config.model.name) == ("prediction", "gaitssb")
+  assert export.opengait_state(network).keys() == state.keys()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])
@@ -102,9 +119,7 @@ def test_what_a_jepa_trained_alone_is_left_and_named(tmp_path):
 
 
 @pytest.mark.parametrize("names, message", [
-  (["transformer.patch_embed.proj.weight"], "this is a checkpoint of SwinGait, which is not implemented here"),
-  (["Backbone.forward_block.conv1.conv.weight", "head0.fc_bin"], r"of GaitSSB \(fine-tuned\), which is not impl"),
-  (["Backbone.forward_block.conv1.conv.weight", "projector.3.fc_bin"], r"of GaitSSB \(pretrained\), which is not"),
+  (["Backbone.forward_block.conv1.conv.weight", "projector.3.fc_bin"], "looks like .* GaitSSB, but lacks 'Backbone"),
   (["conv1.weight", "fc.bias"], "of another network than .*GaitSet: it holds 2 names, among them conv1"),
   (["layer0.forward_block.0.weight", "layer2.0.conv1.weight"], r"looks like .* DeepGaitV2 \(3d\), but lacks 'layer3"),
 ])

@@ -59,6 +59,7 @@ def test_sizes_that_are_not_known_are_refused(name, wrong, known):
 @pytest.mark.parametrize("name, variant, parameters", [
   ("deepgaitv2", "p3d-1-4-4-1", 11_098_816), ("deepgaitv2", "2d-1-4-4-1", 9_325_248),
   ("deepgaitv2", "3d-1-4-4-1", 27_462_336), ("gaitbase", "resnet9", 4_896_960),
+  ("gaitssb", "resnet9", 4_896_960),
   ("gaitset", "32-64-128", 2_594_592 - 62 * 128 * 256), ("gaitset", "64-128-256", 6_313_536 - 62 * 256 * 256),
 ])
 def test_encoders_have_the_published_number_of_parameters(name, variant, parameters):
