@@ -21,6 +21,7 @@ from absl import logging
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
 from fgait_jax.interop.networks import names_of
+from fgait_jax.models.swingait import PLACES
 from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -100,6 +101,7 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
     raise CheckpointError(f"{published.title} was published without projector and predictor, which this network has;"
                           " fine-tune it with config.fine_tune.reads=pooled")
   state = published.export_tree(params) | published.export_tree(stats)
+  state |= {f"{k.removesuffix('bias_table')}index": PLACES for k in state if k.endswith("position_bias_table")}
   norms = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
   state |= {f"{k}.num_batches_tracked": np.array(pretrained.step, np.int64) for k in norms}
   prefix = "teacher_backbone." if model.name == "p3d" else ""

@@ -177,6 +177,8 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
   only = next(iter(converted.values()))
   weights = {which: converted.get(which, only) for which in ("teacher", "student")}
   lines += [f"left aside: {name}, {purpose}" for name, purpose in found.aside.items()]
+  if spare := found.network.names.spare:
+    lines.append(f"left aside: the last {spare} of the parts of {found.network.head}, which nobody compares")
   lines += [] if both else [f"left aside: {name}, of another network" for name in others]
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
   write(weights, found, out=out, step=0, source={"file": path.name, "sha256": digest})

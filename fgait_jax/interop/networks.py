@@ -11,7 +11,7 @@ import numpy as np
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.interop import names
-from fgait_jax.models import deepgaitv2, gaitbase, gaitset, p3d
+from fgait_jax.models import deepgaitv2, gaitbase, gaitset, p3d, swingait
 
 State = Mapping[str, np.ndarray]
 _NECK = r"BNNecks\..*"  # scores of training identities
@@ -85,7 +85,7 @@ def names_of(name: str, variant: str) -> names.Names:
   if name == "deepgaitv2":
     return names.DEEPGAITV2[deepgaitv2.sizes(variant)[0]]
   published = {"p3d": names.FOUNDATION_GAIT, "gaitbase": names.GAITBASE, "gaitset": names.GAITSET,
-               "gaitssb": names.GAITSSB}
+               "gaitssb": names.GAITSSB, "swingait": names.SWINGAIT}
   if name not in published:
     raise CheckpointError(f"config.model.name={name} is no published network and has no names but ours; those with"
                           f" published names are {', '.join([*published, 'deepgaitv2'])}")
@@ -151,8 +151,17 @@ def _gaitset(state: State) -> dict[str, str]:
   return {"name": "gaitset", "variant": gaitset.variant_of(channels)}
 
 
+def _swingait(state: State) -> dict[str, str]:
+  layers = [_blocks(state, pattern) for pattern in (
+    r"layer1\.forward_block\.(\d+)\.", r"layer2\.(\d+)\.", r"transformer\.layers\.0\.blocks\.(\d+)\.",
+    r"transformer\.layers\.1\.blocks\.(\d+)\.")]
+  widths = [state[name].shape[0] for name in (_STEM, "layer2.0.conv1.forward_block.0.weight", _PATCHES)]
+  return {"name": "swingait", "variant": swingait.variant_of(layers, widths)}
+
+
 _NECKS = {_NECK: "scores of training identities"}
 _STEM = "layer0.forward_block.0.weight"
+_PATCHES = "transformer.patch_embed.proj.weight"
 _RESNET = "Backbone.forward_block.conv1.conv.weight"
 _SET = "set_block1.forward_block.0.conv.weight"
 # In the order in which they are tried.
@@ -161,6 +170,9 @@ NETWORKS = (
           head="FCs.fc_bin", aside=_NECKS, projects=True),
   Network(names=names.GAITJEPA, mark=("layer2.0.shortcut3d.weight", "fcs.fc_bin"), model=_deepgaitv2("p3d"), stem=_STEM,
           head="fcs.fc_bin", aside={r"part_proj\..*": "tokens of single frames"}),
+  Network(names=names.SWINGAIT, mark=(_STEM, _PATCHES), model=_swingait, stem=_STEM, head="FCs.fc_bin",
+          aside=_NECKS | {r"transformer\..*\.relative_position_index": "places in a window, which its size says"},
+          stages=("layer0", "layer1", "layer2", "upsampled", "patch_embed", "swin0", "swin1")),
   *(Network(names=names.DEEPGAITV2[mode], mark=(_STEM, mark), model=_deepgaitv2(mode), stem=_STEM, head="FCs.fc_bin",
             aside=_NECKS)
     for mode, mark in (("p3d", "layer2.0.shortcut3d.weight"), ("2d", "layer2.forward_block.0.conv1.weight"),

@@ -18,6 +18,7 @@ from fgait_jax.models import (
   p3d,
   prompts,
   recognition,
+  swingait,
   transformer,
 )  # fmt: skip
 from fgait_jax.models.encoder import Backbone
@@ -26,7 +27,8 @@ from fgait_jax.models.parts import TEMPORAL
 from fgait_jax.parallel import rules
 
 BACKBONES = {
-  module.BACKBONE.name: module.BACKBONE for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb)
+  module.BACKBONE.name: module.BACKBONE
+  for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait)
 }
 REMAT = ("none", "dots", "full")
 DTYPES = ("float32", "bfloat16")

@@ -20,8 +20,8 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 
 class Encoder(Protocol):
-  """Frames, in 0..1, to a grid of features with 16 rows, or one such grid above the other (`Backbone.cut`). `features`
-  counts the channels of the grid.
+  """Frames, in 0..1, to a grid of features that `Backbone.cut` makes parts of: of 16 rows, or as many as the cut says,
+  or several such grids one above the other. `features` counts the channels of the grid.
 
   Features of frames that are not valid are not `present`, and features of valid frames do not depend on them.
   """
@@ -86,8 +86,8 @@ class Size:
 
 
 def written_out(variant: str, *counts: int, known: str) -> list[tuple[int, ...]]:
-  """The numbers of a size such as "1-1-2-2@8-16-32", in groups of as many as `counts` say; groups after the first may be
-  left out. Raises `ConfigError` with what is `known`."""
+  """The numbers of a size such as "1-1-2-2@8-16-32", in groups of as many as `counts` say; groups after the first may
+  be left out. Raises `ConfigError` with what is `known`."""
   groups = [group.split("-") for group in variant.split("@")]
   if not re.fullmatch(r"[1-9]\d*([-@][1-9]\d*)*", variant) or [len(g) for g in groups] != [*counts[: len(groups)]]:
     raise ConfigError(f"config.model.variant={variant!r} is not known; known: {known}")

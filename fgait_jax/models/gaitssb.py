@@ -1,7 +1,7 @@
 """GaitSSB (Fan et al., arXiv 2206.13964): the encoder of GaitBase under 31 parts, a projector and a predictor.
 
-It is compared by its prediction or, fine-tuned, by a layer with columns of unit length over its projection. Equal to the
-official networks in float32, embeddings included: `python -m fgait_jax.interop.check_golden` checks it
+It is compared by its prediction or, fine-tuned, by a layer with columns of unit length over its projection. Equal to
+the official networks in float32, embeddings included: `python -m fgait_jax.interop.check_golden` checks it
 (docs/networks.md).
 """
 

@@ -75,8 +75,8 @@ class GaitNetwork(nnx.Module):
 
   def __init__(
     self, encoder: Encoder, *, embed_features: int, cut: Cut = BODY, decoder: Decoder | None = None,
-    heads: str = "reference", cosine_head: bool = False, projects: bool = True, temporal: str = "max", body_heads: int = 0, discriminant: int = 0,
-    dtype=jnp.float32, rngs: nnx.Rngs,
+    heads: str = "reference", cosine_head: bool = False, projects: bool = True, temporal: str = "max",
+    body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
@@ -164,5 +164,5 @@ class GaitNetwork(nnx.Module):
 
 def head_input(pooled: Float[Array, "b n d"], projection: Float[Array, "b p e"] | None) -> Array:
   """What a head for identities reads: the projection at unit length (FoundationGait A5), or without a projector the
-  pooled parts as they are (DeepGaitV2, GaitBase, GaitSet)."""
+  pooled parts as they are (DeepGaitV2, GaitBase, GaitSet, SwinGait)."""
   return pooled.astype(jnp.float32) if projection is None else unit(projection.astype(jnp.float32))

@@ -1,8 +1,8 @@
 """A pretrained encoder under a new head: the network of supervised fine-tuning.
 
 The head reads each part's projection at unit length (FoundationGait A5), or, without a projector, the pooled parts as
-they are (DeepGaitV2, GaitBase, GaitSet, SwinGait). Identities: a linear layer per part to the embedding that evaluation compares,
-and a neck of class scores for training only. Classes: all parts as one vector under one neck.
+they are (DeepGaitV2, GaitBase, GaitSet, SwinGait). Identities: a linear layer per part to the embedding that evaluation
+compares, and a neck of class scores for training only. Classes: all parts as one vector under one neck.
 """
 
 import dataclasses

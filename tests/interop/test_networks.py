@@ -3,14 +3,17 @@
 import json
 import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.flax
 import safetensors.numpy
 
+from fgait_jax import config_files
 from fgait_jax.errors import CheckpointError, DataError
-from fgait_jax.interop import check_golden, check_networks, export, import_opengait, networks
+from fgait_jax.interop import check_golden, check_networks, export, import_opengait, names, networks
+from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import load_network
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -41,7 +44,8 @@ def test_every_recorded_array_is_within_its_tolerance(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [
-  "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune", "gaitssb_pretrain"])
+  "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune", "gaitssb_pretrain",
+  "swingait"])
 def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, name):
   assert not [str(line) for line in check_golden.check(shared_data / "golden/networks" / f"{name}.npz")
               if not line.passed]
@@ -93,6 +97,32 @@ def test_pretraining_of_gaitssb_is_compared_by_its_prediction(tmp_path):
   network = load_network(tmp_path / "ours")
   assert (network.embedding, network.config.model.name) == ("prediction", "gaitssb")
   assert export.opengait_state(network).keys() == state.keys()
+
+
+def test_swingait_is_read_without_its_spare_part_and_leaves_with_zeros_for_it(tmp_path):
+  published = names.SWINGAIT
+  config = config_files.load("configs/reference.py")
+  config.model.update(name="swingait", variant="1-1-2-2@4-4-16")
+  weights = states.initial_weights(states.with_added(config, no_projector=1, recognition_features=8))
+  state = published.export_tree(weights["params"]) | published.export_tree(weights["stats"])
+  assert state["transformer.patch_embed.proj.weight"].shape == (16, 4, 1, 2, 2)
+  assert state["transformer.layers.1.blocks.1.attn.relative_position_bias_table"].shape == (225, 2)
+  assert state["FCs.fc_bin"].shape == (16, 32, 8)
+  state["FCs.fc_bin"][15] = 1
+  index = "transformer.layers.0.blocks.0.attn.relative_position_index"
+  state[index] = np.ones((45, 45), np.int64)
+  safetensors.numpy.save_file(jax.tree.map(np.ascontiguousarray, state), tmp_path / "a.safetensors")
+  lines = import_opengait.run(tmp_path / "a.safetensors", out=tmp_path / "ours")
+  assert f"left aside: {index}, places in a window, which its size says" in lines
+  assert "left aside: the last 1 of the parts of FCs.fc_bin, which nobody compares" in lines
+  network = load_network(tmp_path / "ours")
+  assert (network.embedding, network.config.model.variant) == ("recognition", "1-1-2-2@4-4-16")
+  jax.tree.map(np.testing.assert_array_equal, network.params, weights["params"])
+  out = export.opengait_state(network)
+  assert not out["FCs.fc_bin"][15].any()
+  assert out[index][0, 0] == 2 * 45 + 2 * 9 + 4  # no offset
+  assert out[index].max() == 224
+  assert {key for key in out if not key.endswith(("index", "num_batches_tracked"))} == state.keys() - {index}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, jnp.bfloat16])

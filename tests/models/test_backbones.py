@@ -40,7 +40,7 @@ def test_rows_name_known_axes(name):
 
 
 @pytest.mark.parametrize("key, value, known", [
-  ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb"),
+  ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait"),
   ("variant", "medium", "tiny, small, base, large, huge, giant"),
   ("dtype", "float8", "float32, bfloat16"), ("remat", "some", "none, dots, full"), ("stem", "patch", "conv, tubelet"),
 ])  # fmt: skip
