@@ -57,6 +57,15 @@ def test_a_padded_sequence_has_the_windows_that_it_has_alone(network, length):
   np.testing.assert_allclose(padded[:, :length], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("slots, alone", [(3, False), (4, True)])
+def test_shifted_windows_leave_the_first_frame_alone_unless_one_window_holds_all(slots, alone):
+  block = swingait.WindowBlock(16, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  run = nnx.jit(lambda block, x: block(x, jnp.ones(x.shape[:2], bool), shifted=True))
+  x = jnp.asarray(np.random.default_rng(0).random((1, slots, 15, 10, 16)), jnp.float32)
+  change = np.abs(np.asarray(run(block, x.at[:, 0].multiply(-1)) - run(block, x)))[0, 1].max()
+  assert (change == 0) == alone
+
+
 def test_whole_bodies_only(network):
   frames, valid = jnp.zeros((2, 2, 64, 12, 1)), jnp.ones((2, 2), bool)
   whole = jax.eval_shape(lambda: network.encode_parts(frames, valid, crop_list=(1, 1)))
