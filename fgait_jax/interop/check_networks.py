@@ -18,7 +18,7 @@ from fgait_jax.interop.recorded import Line, group_order, relative_error, to_tor
 from fgait_jax.kernels.convolution import plainly
 from fgait_jax.models import backbones, parts
 from fgait_jax.models.heads import unit
-from fgait_jax.models.network import GaitNetwork
+from fgait_jax.models.network import GaitNetwork, head_input
 from fgait_jax.models.recognition import Recognizer
 from fgait_jax.objectives.contrastive import part_info_nce
 from fgait_jax.training.state import Graph, stats_of
@@ -28,8 +28,9 @@ from fgait_jax.typing import Array
 # "train/" and "grad/" are recorded in float64; gradients may be twice as far from them as the official ones in float32
 # are, which `meta` states, because our rounding is another.
 TOLERANCES = {
-  "eval/embed": 1e-5, "eval_b/embed": 1e-5, "eval": 1e-4, "packed/": 1e-5, "short/": 1e-5, "wide/": 1e-5,
-  "distance/euc": 2e-5, "distance/cos": 5e-5,
+  "eval/embed": 1e-5, "eval_b/embed": 1e-5, "eval/max_embed": 1e-5, "eval_b/max_embed": 1e-5,
+  "eval/pooled_part_embed": 1e-5, "eval_b/pooled_part_embed": 1e-5, "eval": 1e-4,
+  "packed/": 1e-5, "short/": 1e-5, "wide/": 1e-5, "distance/euc": 2e-5, "distance/cos": 5e-5,
   # Half of the official triplets have the anchor as its own positive, at a distance that is rounding and not 0.
   "train/loss_softmax": 1e-5, "train/loss": 1e-4, "train/": 1e-4, "after_forward/": 1e-5,
 }  # fmt: skip
@@ -57,8 +58,6 @@ def check(meta: dict, arrays: dict[str, np.ndarray]) -> list[Line]:
               if not k.startswith(("state/", "input/")) and k not in _GIVEN}
   found = networks.recognise(state)
   recorded = _without_spare({k: v for k, v in recorded.items() if not k.startswith(_UNUSED)}, found.network.names)
-  if found.network.names is names.GAITJEPA:
-    raise DataError("records of GaitJEPA are not read: they hold tokens of single frames, whose head is left aside")
   graph, params, stats = build(found, state)
   computed = dict(evaluation(found, graph, params, stats, arrays))
   gradients: list[Line] = []
@@ -110,7 +109,7 @@ def _nearest(passes: Iterable[dict], recorded: dict, allowed: float) -> tuple[di
 
 def build(found: networks.Found, state: dict[str, np.ndarray]) -> tuple[Graph, dict, dict]:
   """(graph, parameters, statistics) of the network as it trains: a `Recognizer`, or the network itself where the record
-  has no layer of identities. Where it has no neck, one of ones is put, of whose outputs none is recorded. Raises
+  has no labels. Where it has no neck, one of ones is put, of whose outputs none is recorded. Raises
   `CheckpointError` for names that do not fit."""
   import_opengait.convert(found)
   classes = state["BNNecks.fc_bin"].shape[-1] if "BNNecks.fc_bin" in state else 1
@@ -118,7 +117,7 @@ def build(found: networks.Found, state: dict[str, np.ndarray]) -> tuple[Graph, d
 
   def create():
     network = import_opengait.create(found)
-    if not features:
+    if not features or "token_features" in found.added:  # of which nothing trains with labels
       return network
     return Recognizer(network, head="identity", classes=classes, features=features, rngs=nnx.Rngs(0))
 
@@ -151,6 +150,8 @@ def evaluation(found: networks.Found, graph: Graph, params, stats, arrays) -> It
     maps = np.split(to_torch(values["pooled"]), graph.backbone.cut.maps, axis=2)
     yield from ((f"{place}/part_features" + (f"_{i + 1}" if i else ""), x) for i, x in enumerate(maps))
     embeddings.append(to_torch(values["embedding"]))
+    if "tokens" in values:
+      yield from _of_jepa(place, embeddings[-1], np.asarray(values["tokens"]), arrays)
   for name, metric in (("euc", "euclidean"), ("cos", "cosine")):
     yield f"distance/{name}_a_b", np.asarray(pairwise(*embeddings, metric=metric))
   for place, given in (("short", "short/sils"), ("wide", "wide/sils64")):
@@ -161,11 +162,23 @@ def evaluation(found: networks.Found, graph: Graph, params, stats, arrays) -> It
     yield from _packed(graph, params, stats, _frames(arrays["packed/sils"]), arrays["packed/lengths"])
 
 
+def _of_jepa(place: str, each: np.ndarray, tokens: np.ndarray, arrays) -> Iterator[tuple[str, np.ndarray]]:
+  """What GaitJEPA's records call otherwise: `each` part's embedding [n c p], and tokens [n t p c] as they are."""
+  yield f"{place}/pooled_part_embedding", each
+  for name, x in (("embedding", each.mean(axis=2)), ("max_embedding", each.max(axis=2))):
+    yield f"{place}/{name}", x / np.linalg.norm(x, axis=1, keepdims=True)
+  yield f"{place}/tokens", tokens
+  if place == "eval" and "input/visible_mask" in arrays:
+    yield f"{place}/masked_tokens", tokens * arrays["input/visible_mask"][:, :, None, None]
+
+
 def _stages(network: Network, frames: Array, valid: Array) -> tuple[list[Array], dict[str, Array]]:
   """(outputs of the encoder's stages, what follows)."""
   in_time, present = parts.temporal_max(network.encoder.encode(frames, valid))
   pooled = parts.part_pool(in_time, present, cut=network.cut)
   values = {"temporal_pool": in_time, "pooled": pooled, **_heads(network, pooled)}
+  if isinstance(network, GaitNetwork) and network.tokens is not None:
+    values["tokens"] = network.frame_tokens(frames, valid)
   return list(network.encoder.stages(frames, valid)), values
 
 
@@ -174,6 +187,8 @@ def _heads(network: Network, pooled: Array) -> dict[str, Array]:
   values = {}
   if network.projector is not None:
     values["projector"] = network.projector(pooled)
+  if isinstance(network, GaitNetwork) and network.recognition is not None:
+    return values | {"embedding": network.recognition(head_input(pooled, values.get("projector")))}
   if isinstance(network, GaitNetwork):
     values["predictor"] = network.predictor(values["projector"])
     return values | {"embedding": unit(values["predictor"])}

@@ -20,6 +20,7 @@ from absl import logging
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.interop.names import GAITJEPA
 from fgait_jax.interop.networks import names_of
 from fgait_jax.models.swingait import PLACES
 from fgait_jax.training import preflight
@@ -89,7 +90,7 @@ def export_network(pretrained: Pretrained, *, platforms: tuple[str, ...] = PLATF
 def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
   model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
-  published = names_of(model.name, model.variant)
+  published = GAITJEPA if "tokens" in params else names_of(model.name, model.variant)
   if added(pretrained.config)["without_heads"] and not (model.name == "gaitssb" and "recognition" in params):
     raise CheckpointError(f"the weights {pretrained.identity} were published without the heads that the published names"
                           " are of")

@@ -71,7 +71,7 @@ class Names:
     parent, _, name = path.rpartition("/")
     if parent not in self.modules:
       raise KeyError(f"{path} is no parameter of {self.title}")
-    last = _LAST.get(name, "weight" if _in_encoder(path) else "fc_bin")
+    last = _LAST.get(name, "fc_bin" if _by_part(path) else "weight")
     return Leaf(f"{self.modules[parent]}.{last}", "{" in self.modules[parent])
 
   def torch_names(self, path: str, shape: tuple[int, ...]) -> list[str]:
@@ -83,8 +83,8 @@ class Names:
     """One torch array (of one block) in our layout."""
     if not path.endswith("/kernel"):
       # torch flattens (channel, part), we (part, channel)
-      return array if _in_encoder(path) else array.reshape(-1, self.parts + self.spare).T[: self.parts].reshape(-1)
-    if not _in_encoder(path):
+      return array.reshape(-1, self.parts + self.spare).T[: self.parts].reshape(-1) if _by_part(path) else array
+    if _by_part(path):
       return array[: self.parts]  # per-part layers: [p, in, out] in both
     array = np.moveaxis(array, (0, 1), (-1, -2))  # [out, in, window ...] -> [window ..., in, out]
     if "/temporal/" in path:
@@ -96,8 +96,8 @@ class Names:
   def to_torch(self, array: np.ndarray, path: str) -> np.ndarray:
     """The inverse of `to_ours`."""
     if not path.endswith("/kernel"):
-      return array if _in_encoder(path) else self._with_spare(array.reshape(self.parts, -1)).T.reshape(-1)
-    if not _in_encoder(path):
+      return self._with_spare(array.reshape(self.parts, -1)).T.reshape(-1) if _by_part(path) else array
+    if _by_part(path):
       return self._with_spare(array)
     if "/temporal/" in path:
       array = array[:, None, None]
@@ -143,8 +143,9 @@ class Names:
     return Import(unflatten(values), missing, misshapen, used)
 
 
-def _in_encoder(path: str) -> bool:
-  return path.startswith("encoder/")
+def _by_part(path: str) -> bool:
+  """Whether an array is of a head that has a layer for each part."""
+  return not path.startswith(("encoder/", "tokens/"))
 
 
 def _stage(number: int, torch: str, mode: str) -> dict[str, str]:
@@ -206,7 +207,8 @@ DEEPGAITV2 = {
               point_axes=2 if mode == "2d" else 3)
   for mode in _BLOCKS
 }
-GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs"), parts=16)
+_TOKENS = {"tokens/norm": "part_proj.0", "tokens/linear": "part_proj.1"}
+GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs") | _TOKENS, parts=16)
 GAITBASE = Names(title="GaitBase", modules=_resnet() | _head("FCs"), parts=16, point_axes=2)
 GAITSSB = Names(
   title="GaitSSB", modules=_resnet() | _mlp("projector") | _mlp("predictor") | _head("head0"), parts=31, point_axes=2)

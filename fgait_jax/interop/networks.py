@@ -27,6 +27,7 @@ class Network:
     model: keys of `config.model` (`name`, `variant`) from shapes; raises `KeyError` for a name that is not there.
     stem: name of the first convolution, whose second axis counts the channels of a frame.
     head: name of the layer that makes the compared embedding, where there is one.
+    tokens: name of the layer that makes tokens of single frames, where there is one.
     aside: pattern of names that are left, with what they are for.
     projects: whether it has projector and predictor.
     stages: names of the outputs of its encoder's `stages` in records (`check_golden`).
@@ -37,6 +38,7 @@ class Network:
   model: Callable[[State], dict[str, str]]
   stem: str
   head: str
+  tokens: str = ""
   aside: Mapping[str, str] = dataclasses.field(default_factory=dict)
   projects: bool = False
   stages: tuple[str, ...] = ("layer0", "layer1", "layer2", "layer3", "layer4")
@@ -77,6 +79,8 @@ def recognise(state: State) -> Found:
   if network.head in state:
     added["recognition_features"] = state[network.head].shape[-1]
     added["without_heads"] = int(network.projects and "predictor.3.fc_bin" not in state)
+  if network.tokens in state:
+    added["token_features"] = state[network.tokens].shape[0]
   return Found(network=network, model=model, added=added, weights=weights, aside=aside)
 
 
@@ -169,7 +173,7 @@ NETWORKS = (
   Network(names=names.FOUNDATION_GAIT, mark=(_STEM, "projector.3.fc_bin"), model=_foundation_gait, stem=_STEM,
           head="FCs.fc_bin", aside=_NECKS, projects=True),
   Network(names=names.GAITJEPA, mark=("layer2.0.shortcut3d.weight", "fcs.fc_bin"), model=_deepgaitv2("p3d"), stem=_STEM,
-          head="fcs.fc_bin", aside={r"part_proj\..*": "tokens of single frames"}),
+          head="fcs.fc_bin", tokens="part_proj.1.weight"),
   Network(names=names.SWINGAIT, mark=(_STEM, _PATCHES), model=_swingait, stem=_STEM, head="FCs.fc_bin",
           aside=_NECKS | {r"transformer\..*\.relative_position_index": "places in a window, which its size says"},
           stages=("layer0", "layer1", "layer2", "upsampled", "patch_embed", "swin0", "swin1")),

@@ -8,6 +8,7 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import decoder as decoders
+from fgait_jax.models import frame_tokens
 from fgait_jax.models import heads as part_heads
 from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
@@ -22,6 +23,7 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 SHARDING = (
   *under("decoder", decoders.SHARDING),
   *under("(projector|predictor)", part_heads.SHARDING),
+  *under("tokens", frame_tokens.SHARDING),
   (r"recognition/kernel", part_heads.PART_KERNEL),
 )
 
@@ -93,14 +95,16 @@ class GaitNetwork(nnx.Module):
         self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs)
     self.decoder = decoder
     self.discriminant = nnx.data(Discriminant(cut.count, encoder.features, discriminant) if discriminant else None)
-    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities.
+    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities; what a published
+    # network may have: tokens of single frames (models/frame_tokens.py).
+    self.tokens = nnx.data(None)
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
   def without_heads(self) -> None:
-    """Leaves out what the embedding that was learnt last does not need: the decoder, and of a network that ends in a
-    discriminant or was fine-tuned also the heads behind that."""
-    self.decoder = nnx.data(None)
+    """Leaves out what the embedding that was learnt last does not need: decoder and tokens, and of a network that ends
+    in a discriminant or was fine-tuned also the heads behind that."""
+    self.decoder = self.tokens = nnx.data(None)
     if self.recognition is not None or self.discriminant is not None:
       self.predictor = nnx.data(None)
     if self.recognition is None and self.discriminant is not None:
@@ -110,6 +114,12 @@ class GaitNetwork(nnx.Module):
     """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
+
+  def frame_tokens(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t p e"]:
+    """A token for each part of each frame, of a network that has them (GaitJEPA); raises `ConfigError` of others."""
+    if self.tokens is None:
+      raise ConfigError("this network has no tokens of single frames; imported weights of GaitJEPA have them")
+    return self.tokens(self.encoder.encode(frames, valid))
 
   def pretrain(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import safetensors.flax
 import safetensors.numpy
+from flax import nnx
 
 from fgait_jax import config_files
-from fgait_jax.errors import CheckpointError, DataError
+from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.interop import check_golden, check_networks, export, import_opengait, names, networks
+from fgait_jax.models import backbones
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import load_network
 
@@ -45,7 +47,7 @@ def test_every_recorded_array_is_within_its_tolerance(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [
   "gaitbase_oumvlp", "deepgaitv2_2d_1111", "deepgaitv2_p3d_1111", "foundationgait_finetune", "gaitssb_pretrain",
-  "swingait"])
+  "swingait", "gaitjepa_p3d_1111"])
 def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, name):
   assert not [str(line) for line in check_golden.check(shared_data / "golden/networks" / f"{name}.npz")
               if not line.passed]
@@ -134,18 +136,41 @@ def test_half_precision_is_read(dtype, tmp_path):
                                 state["Head.fc_bin"].astype(np.float32))
 
 
-def test_what_a_jepa_trained_alone_is_left_and_named(tmp_path):
+def test_a_jepa_keeps_its_tokens_and_the_target_is_left_and_named(tmp_path):
+  rng = np.random.default_rng(0)
   state = {key.replace("FCs.", "fcs."): value for key, value in state_of("deepgaitv2_p3d_1221").items()
            if "BNNecks" not in key}
-  state["part_proj.1.weight"] = np.ones((24, 48), np.float32)
+  shapes = {"0.weight": (48,), "0.bias": (48,), "1.weight": (24, 48), "1.bias": (24,)}
+  state |= {f"part_proj.{key}": rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
   both = {f"online_encoder.{key}": value for key, value in state.items()}
   both |= {f"target_encoder.{key}": value / 2 for key, value in state.items() if value.dtype == np.float32}
   safetensors.numpy.save_file(both, tmp_path / "full.safetensors")
   lines = import_opengait.run(tmp_path / "full.safetensors", out=tmp_path / "ours")
-  assert "left aside: part_proj.1.weight, tokens of single frames" in lines
   assert "left aside: target_encoder.fcs.fc_bin, of another network" in lines
-  layer = load_network(tmp_path / "ours").params["recognition"]["kernel"]
-  np.testing.assert_array_equal(layer, state["fcs.fc_bin"])  # not of the target
+  network = load_network(tmp_path / "ours")
+  np.testing.assert_array_equal(network.params["recognition"]["kernel"], state["fcs.fc_bin"])  # not of the target
+  out = export.opengait_state(network)
+  assert out.keys() == state.keys()
+  np.testing.assert_array_equal(out["part_proj.1.weight"], state["part_proj.1.weight"])
+
+  frames, valid = jnp.asarray(rng.random((1, 3, 64, 44, 1)), jnp.float32), jnp.array([[True, True, False]])
+  run = nnx.jit(lambda network: (network.frame_tokens(frames, valid), network.encoder.encode(frames, valid).features))
+  tokens, grid = map(np.asarray, run(network.network()))
+  assert tokens.shape == (1, 3, 16, 24)
+  assert not tokens[0, 2].any()
+  part = grid[0, 1, 5].mean(axis=0) + grid[0, 1, 5].max(axis=0)
+  part = (part - part.mean()) / np.sqrt(part.var() + 1e-5) * state["part_proj.0.weight"] + state["part_proj.0.bias"]
+  np.testing.assert_allclose(tokens[0, 1, 5], state["part_proj.1.weight"] @ part + state["part_proj.1.bias"], rtol=1e-4,
+                             atol=1e-4)
+  del state["part_proj.0.bias"]
+  with pytest.raises(CheckpointError, match="missing    part_proj.0.bias"):
+    import_opengait.convert(networks.recognise(state))
+
+
+def test_others_have_no_tokens():
+  network = nnx.eval_shape(lambda: backbones.create_network(name="p3d", variant="test", rngs=nnx.Rngs(0)))
+  with pytest.raises(ConfigError, match="no tokens of single frames"):
+    network.frame_tokens(jnp.zeros((1, 1, 64, 44, 1)), jnp.ones((1, 1), bool))
 
 
 @pytest.mark.parametrize("names, message", [
