@@ -114,11 +114,16 @@ def test_swingait_is_read_without_its_spare_part_and_leaves_with_zeros_for_it(tm
   index = "transformer.layers.0.blocks.0.attn.relative_position_index"
   state[index] = np.ones((45, 45), np.int64)
   safetensors.numpy.save_file(jax.tree.map(np.ascontiguousarray, state), tmp_path / "a.safetensors")
-  lines = import_opengait.run(tmp_path / "a.safetensors", out=tmp_path / "ours")
+  lines = import_opengait.run(tmp_path / "a.safetensors", out=tmp_path / "ours", width=64)
   assert f"left aside: {index}, places in a window, which its size says" in lines
   assert "left aside: the last 1 of the parts of FCs.fc_bin, which nobody compares" in lines
   network = load_network(tmp_path / "ours")
   assert (network.embedding, network.config.model.variant) == ("recognition", "1-1-2-2@4-4-16")
+  frames = np.zeros((1, 2, 64, 64, 1), np.uint8)
+  edged = frames.copy()
+  edged[..., :8, :] = 255  # what a cut to 44 columns leaves out
+  found = [network.embed(x, np.ones((1, 2), bool)).recognition for x in (frames, edged)]
+  assert np.abs(found[0] - found[1]).max() > 1e-3
   jax.tree.map(np.testing.assert_array_equal, network.params, weights["params"])
   out = export.opengait_state(network)
   assert not out["FCs.fc_bin"][15].any()
