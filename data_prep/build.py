@@ -3,7 +3,7 @@
   python -m data_prep.build --list
   python -m data_prep.build --about casia_b
   python -m data_prep.build walkers --out built
-  python -m data_prep.build crowd --out built --name crowd4800 --people 4800
+  python -m data_prep.build crowd --out built --name crowd10k --people 10000
   python -m data_prep.build kth --raw recordings/kth --out built
   python -m data_prep.build own --raw masks --out built --name ward_3 --train-subjects 0.7
   python -m data_prep.build kth --raw /shared/kth --out /shared/built --runner DirectRunner \

@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 SMALL = {
   "augment.py": "--clips 2 --frames 4 --repeats 1",
   "data_scale.py": "--index 200 --sequences 50 --folder {tmp}",
+  "embed.py": "--networks transformer:tiny --walks 1 --frames 4 --repeats 1",
+  "embed_torch.py": "--networks gaitset:32-64-128 --walks 1 --frames 4 --repeats 1",
   "input_pipeline.py": "--sequences 16 --batch 4 --frames 30",
   "input_pipeline_opencv.py": "--sequences 16",
   "step.py": "--config {root}/configs/pretrain.py:test --steps 1",

@@ -11,8 +11,8 @@ from fgait_jax.errors import DataError
 RECORDS: dict[str, Record] = {
   record.name: record
   for record in (
-    walkers.RECORD, crowd.RECORD, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS, *health.RECORDS,
-    own.RECORD, own_mocap.RECORD,
+    walkers.RECORD, crowd.RECORD, crowd.LARGE, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS,
+    *health.RECORDS, own.RECORD, own_mocap.RECORD,
   )
 }  # fmt: skip
 

@@ -34,3 +34,6 @@ def of(*, people: int | None = None, name: str = RECORD.name) -> Record:
   count = people or PEOPLE
   source = functools.partial(_source, people=count)
   return dataclasses.replace(RECORD, name=name, source=source, choices=chosen(people=people), subjects=(count, 0))
+
+
+LARGE = of(people=4800, name="crowd4800")  # what configs/pretrain.py:tiny_long trains on

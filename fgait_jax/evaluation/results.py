@@ -28,6 +28,7 @@ KINDS = {  # of data, as a manifest names them, in words
   "real": "recordings of real people",
   "real motion, rendered": "silhouettes rendered from recorded motion of real people",
   "embeddings": "embeddings from a file",
+  "given": "masks or a video, of whom it is not known",
 }
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "tensorflow-datasets", "numpy", "scikit-learn")
 

@@ -17,7 +17,7 @@ import numpy as np
 from fgait_jax.data.schema import MANIFEST
 from fgait_jax.data.source import Split, open_split
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.features import extraction, walks
+from fgait_jax.evaluation.features import extraction, salt, walks
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.interop import hub
@@ -41,7 +41,7 @@ class Embedder:
             f" {network.identity!r})")  # not its arrays
 
   def embed(self, given: Given, *, split: str = "test", max_frames: int = 720, batch_frames: int = 512,
-            mirror: Iterable[str] = ()) -> Features:
+            mirror: Iterable[str] = (), key_file: str | os.PathLike | None = None) -> Features:
     """Embeddings of walks, float32 `embeddings` [n, channels, parts] with the `subjects`, `conditions`, `views` and
     `keys` of the same walks.
 
@@ -54,6 +54,8 @@ class Embedder:
       max_frames: first frames of a walk that are embedded.
       batch_frames: frames that are embedded at a time on each device.
       mirror: patterns of views whose walks are flipped left to right first, such as "*-l".
+      key_file: at least 32 random bytes, by which embeddings are turned: distances stay, and they match only those of
+        the same key (evaluation/features/salt.py).
 
     Raises `DataError` that names the walk or file which is not as expected.
     """
@@ -68,9 +70,11 @@ class Embedder:
     if channels != wanted:
       raise DataError(f"{found.name}: frames have {channels} channels, the network {self.network.identity} takes"
                       f" {wanted}")
-    return extraction.extract_by(
+    salted = salt.load(key_file, "key_file") if key_file is not None else None
+    embedded = extraction.extract_by(
       self.network, found, embedding=self.network.embedding, max_frames=max_frames, batch_frames=batch_frames,
       mirror=mirror, few_shapes=isinstance(found, walks.Walks))
+    return salted.apply(embedded) if salted else embedded
 
   def distance(self, one: Features | np.ndarray, other: Features | np.ndarray, *,
                metric: str = "euclidean") -> np.ndarray:

@@ -132,3 +132,14 @@ def test_the_record_says_that_nobody_is_behind_it():
   record = datasets.get("crowd")
   assert (record.kind, record.needs_raw) == ("synthetic", False)
   assert "no person behind it" in record.licence
+
+
+def test_a_crowd_of_any_size_can_be_named():
+  record = datasets.choose("crowd", {"people": 3, "name": "few"})
+  assert (record.name, record.population, record.subjects, record.choices) == ("few", "crowd", (3, 0), {"people": 3})
+  walks = record.source(None).splits()["train"]
+  assert {walk.subject for walk in walks} == {"c00001", "c00002", "c00003"}
+  large = datasets.get("crowd4800")
+  assert (large.population, large.subjects) == ("crowd", (4800, 0))
+  with pytest.raises(DataError, match="--people belongs to the data sets crowd, not to walkers"):
+    datasets.choose("walkers", {"people": 3})

@@ -248,3 +248,20 @@ def test_published_weights_embed_like_the_run(model, network, tmp_path, walk):
   publish.write(network, tmp_path / "out", results=[])
   loaded = fgait_jax.load(tmp_path / "out", devices=jax.devices()[:1])
   np.testing.assert_array_equal(loaded.embed([walk]).embeddings, model.embed([walk]).embeddings)
+
+
+def test_arrays_with_a_white_background_are_refused(model, walk):
+  with pytest.raises(DataError, match="background looks white: invert the masks: walk 1, in 12 of 12 frames"):
+    model.embed([walk, 255 - walk])
+
+
+def test_a_key_file_turns_embeddings_and_keeps_their_distances(model, walk, tmp_path):
+  other = fgait_jax.normalise(masks(width=44))
+  for name in ("one", "two"):
+    (tmp_path / name).write_bytes(name.encode() * 20)
+  plain, one, two = (model.embed([walk, other], **given) for given in (
+    {}, {"key_file": tmp_path / "one"}, {"key_file": tmp_path / "two"}))
+  np.testing.assert_allclose(model.distance(one, one), model.distance(plain, plain), atol=1e-5)
+  assert model.distance(one, two)[0, 0] > model.distance(plain, plain)[0, 1]
+  with pytest.raises(ConfigError, match="key_file=.*absent cannot be read"):
+    model.embed([walk], key_file=tmp_path / "absent")

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from fgait_jax.kernels import convolution
 
@@ -77,3 +78,12 @@ def test_kernels_are_drawn_within_the_bound_of_torch():
   bound = np.sqrt(6 / (9 * 64 + 9 * 128))
   assert 0.99 * bound < float(jnp.max(jnp.abs(kernel))) <= bound
   np.testing.assert_allclose(jnp.std(kernel), bound / np.sqrt(3), rtol=0.01)
+
+
+def test_a_strided_product_is_kept_from_its_slice():
+  """XLA on GPU aborts where it fuses the two (openxla/xla#47381)."""
+  layer = convolution.PointConv(8, 16, stride=2, rngs=nnx.Rngs(0))
+  x = draw(2, 3, 6, 4, 8)
+  np.testing.assert_allclose(layer(x), jnp.einsum("bthwc,cd->bthwd", x[:, :, ::2, ::2], layer.kernel[...]), rtol=1e-5)
+  program = str(jax.make_jaxpr(jax.grad(lambda x: layer(x).sum()))(x))
+  assert program.index("slice") < program.index("optimization_barrier") < program.index("dot_general")

@@ -1,6 +1,7 @@
 """Controls: the same walks without their order, their direction in time, their motion, or all but the body's outline.
 
-What a network still recognises in them is not motion. Gallery and probes are changed alike.
+What a network still recognises owes nothing to what was taken away: the order of frames, or all change from frame to
+frame. Gallery and probes are changed alike.
 """
 
 import zlib

@@ -46,16 +46,17 @@ class Salt:
     return basis * np.sign(np.diag(triangle))
 
 
-def load(path: str | os.PathLike) -> Salt:
-  """That of a key file. Raises `ConfigError` where it cannot be read, or is too short to be secret."""
-  file = local_path(path, "config.salt")
+def load(path: str | os.PathLike, key: str = "config.salt") -> Salt:
+  """That of a key file, which the caller's `key` names. Raises `ConfigError` where it cannot be read, or is too short
+  to be secret."""
+  file = local_path(path, key)
   make = f"make one by: head -c {FEWEST} /dev/urandom > {path}"
   try:
     with file.open("rb") as stream:
-      key = stream.read(MOST + 1)
+      secret = stream.read(MOST + 1)
   except OSError as error:
-    raise ConfigError(f"config.salt={path} cannot be read ({error.strerror or error}); {make}") from error
-  if not FEWEST <= len(key) <= MOST:
-    size = f"{len(key)} bytes" if len(key) <= MOST else f"more than {MOST} bytes"
-    raise ConfigError(f"config.salt={path} holds {size}, a key has {FEWEST} to {MOST}; {make}")
-  return Salt(hashlib.sha256(key).digest())
+    raise ConfigError(f"{key}={path} cannot be read ({error.strerror or error}); {make}") from error
+  if not FEWEST <= len(secret) <= MOST:
+    size = f"{len(secret)} bytes" if len(secret) <= MOST else f"more than {MOST} bytes"
+    raise ConfigError(f"{key}={path} holds {size}, a key has {FEWEST} to {MOST}; {make}")
+  return Salt(hashlib.sha256(secret).digest())

@@ -19,7 +19,7 @@ import numpy as np
 from data_prep.sources import rates
 from data_prep.sources.base import Dropped, Reading
 from data_prep.sources.images import IMAGE
-from data_prep.sources.masks import is_frame, read_walk
+from data_prep.sources.masks import check_background, is_frame, looks_inverted, read_walk
 from data_prep.sources.trees import ARCHIVES, natural, open_tree
 from data_prep.video import ENDINGS, write_masks
 from fgait_jax.data.schema import check_frames
@@ -75,6 +75,10 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
     if (largest := int(frames.max())) <= 1:
       raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
                       + ("; multiply by 255" if largest else ""))
+    try:
+      check_background(looks_inverted(frames[..., 0]), where)
+    except Dropped as reason:
+      raise DataError(str(reason)) from reason
     stored.append(frames)
   names = np.array([str(place) for place in range(len(stored))], str)
   missing = np.full(len(stored), _MISSING)

@@ -208,7 +208,7 @@ def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | Non
   datasets, label_use, _ = provenance.learnt_from(network)
   return found, {
     "weights": network.identity, "embedding": embedding, "salt": salted.name if salted else "",
-    "data": given.content_hash, "kind": "real", "notes": given.notes, "mirror": list(config.mirror_views),
+    "data": given.content_hash, "kind": "given", "notes": given.notes, "mirror": list(config.mirror_views),
     "pretraining": {"datasets": datasets, "label_use": label_use, "content_hashes": network.data,
                     "steps": network.step}}
 

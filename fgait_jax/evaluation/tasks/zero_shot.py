@@ -77,7 +77,8 @@ def _notes(config, protocol, systems: list[tuple], rows: list[Row]) -> list[str]
   notes.append("Effective rank of the embeddings, mean over parts: "
                + ", ".join(f"{name} {rank:.1f}" for name, rank in ranks.items()) + ".")
   if config.controls:
-    notes.append("Network rows: the same network, gallery and probes changed alike; what it still finds is not motion.")
+    notes.append("Network rows: the same network, gallery and probes changed alike. What it finds in shuffled or"
+                 " reversed walks owes nothing to the order of frames, in a repeated one nothing to motion.")
   hubs = {name: found.values["hubness"] for name, found in rows[0].figures.items()}
   shares = (f"{name} {hub['largest_share']:.1f} % (skewness {hub['skewness']:.1f})" for name, hub in hubs.items()
             if None not in hub.values())

@@ -1,0 +1,75 @@
+"""Walks embedded a second, from frames to embedding, of every network: 90 frames of 64 x 44 pixels each, float32.
+
+  python benchmarks/embed.py                              on this machine's device
+  python benchmarks/embed.py --networks transformer:tiny gaitset:32-64-128 --walks 4
+  taskset -c 0 python benchmarks/embed.py                 on one core
+
+Weights and frames are random: speed does not depend on them. The first batch, with compilation, is not counted.
+`embed_torch.py` embeds with the published networks in PyTorch's own layers.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from fgait_jax.models.backbones import create_network  # noqa: E402
+
+NETWORKS = ("transformer:tiny", "transformer:small", "gaitset:32-64-128", "gaitbase:resnet9", "deepgaitv2:p3d-1-1-1-1")
+
+
+def embedding_function(name: str, variant: str, dtype: str):
+  """(frames [b t 64 44 1], valid [b t]) -> the vectors that are compared, jitted, with random weights inside."""
+  ours = name in ("transformer", "p3d")
+  network = create_network(name=name, variant=variant, dtype=dtype, temporal_pooling="mean" if ours else "max",
+                           projects=ours, discriminant=256 if name == "transformer" else 0, rngs=nnx.Rngs(0))
+  network.eval()
+  graph, state = nnx.split(network)
+
+  def embed(state, frames, valid):
+    found = nnx.merge(graph, state).embed(frames.astype(jnp.float32) / 255, valid)
+    return found.pooled if found.projection is None else found.prediction if found.discriminant is None else (
+      found.discriminant)
+
+  jitted = jax.jit(embed)
+  return lambda frames, valid: jitted(state, frames, valid)
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+  parser.add_argument("--networks", nargs="+", default=NETWORKS, help="backbone:variant, as config.model's")
+  parser.add_argument("--walks", type=int, default=8, help="in a batch")
+  parser.add_argument("--frames", type=int, default=90)
+  parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+  parser.add_argument("--repeats", type=int, default=5)
+  options = parser.parse_args()
+  shape = (options.walks, options.frames)
+  frames = jnp.asarray(np.random.default_rng(0).integers(0, 2, (*shape, 64, 44, 1), np.uint8) * 255)
+  valid = jnp.ones(shape, bool)
+  device = jax.devices()[0].device_kind
+  table = Table("network", "walks a second", "processor seconds a walk",
+                title=f"{options.walks} x {options.frames} frames, {options.dtype}, {device}")
+  for network in options.networks:
+    embed = embedding_function(*network.split(":"), options.dtype)
+    embed(frames, valid).block_until_ready()
+    seconds, processor = [], []
+    for _ in range(options.repeats):
+      start, used = time.perf_counter(), time.process_time()
+      embed(frames, valid).block_until_ready()
+      seconds.append(time.perf_counter() - start)
+      processor.append(time.process_time() - used)
+    table.add_row(network, f"{options.walks / np.median(seconds):.2f}", f"{np.median(processor) / options.walks:.3f}")
+  Console().print(table)
+
+
+if __name__ == "__main__":
+  main()
