@@ -9,6 +9,7 @@ imported network the third trains further, under a new head.
 
 variant                                            network                      program          meant for
 gaitset, gaitbase, deepgaitv2, deepgaitv2_{2d,3d}  with heads for pretraining   run_pretrain.py  2 CPU cores
+gaitssb, swingait                                  with heads for pretraining   run_pretrain.py  2 CPU cores
 {gaitset,gaitbase,deepgaitv2}_walkers              under its published head     run_eval.py      2 CPU cores
 gaitset_{casia_b,casia_e,oumvlp,grew}              as published                 run_eval.py      accelerators
 gaitbase_{casia_b,casia_e,ccpg,gait3d,oumvlp,grew} as published                 run_eval.py      accelerators
@@ -24,6 +25,7 @@ from fgait_jax import defaults
 NETWORKS = {
   "gaitset": ("gaitset", "32-64-128"), "gaitbase": ("gaitbase", "resnet9"), "deepgaitv2": ("deepgaitv2", "p3d-1-1-1-1"),
   "deepgaitv2_2d": ("deepgaitv2", "2d-1-1-1-1"), "deepgaitv2_3d": ("deepgaitv2", "3d-1-1-1-1"),
+  "gaitssb": ("gaitssb", "resnet9"), "swingait": ("swingait", "1-1-2-2"),
 }
 _K = 1000
 _LENGTHS = {  # data -> (milestones, steps) of DeepGaitV2 and GaitBase
@@ -63,7 +65,7 @@ def _pretraining(name: str, variant: str):
   config.data.clip_frames, config.data.window_frames = 8, 30
   config.augment.flip = 0.0
   config.augment.affine = config.augment.perspective = config.augment.dilate = config.augment.blur = 0.05
-  config.student.crop_list = (2, 1, 1, 1)
+  config.student.crop_list = (1,) if name == "swingait" else (2, 1, 1, 1)  # it attends to whole bodies
   config.student.masked_fraction = 0.0
   config.objectives.reconstruction.weight = 0.0
   config.objectives.contrastive.temperature = 1 / 8

@@ -313,7 +313,7 @@ def fine_tune() -> ConfigDict:
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried
   # What the head reads: "projection", each part at unit length (FoundationGait), or "pooled", the parts as they are,
-  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet).
+  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet, SwinGait).
   c.reads = "projection"
   c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
   c.rank = 8  # of low-rank updates

@@ -20,7 +20,9 @@ from absl import logging
 
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.interop.names import GAITJEPA
 from fgait_jax.interop.networks import names_of
+from fgait_jax.models.swingait import PLACES
 from fgait_jax.training import preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
@@ -88,18 +90,19 @@ def export_network(pretrained: Pretrained, *, platforms: tuple[str, ...] = PLATF
 def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
   model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
-  published = names_of(model.name, model.variant)
-  if added(pretrained.config)["without_heads"]:
+  published = GAITJEPA if "tokens" in params else names_of(model.name, model.variant)
+  if added(pretrained.config)["without_heads"] and not (model.name == "gaitssb" and "recognition" in params):
     raise CheckpointError(f"the weights {pretrained.identity} were published without the heads that the published names"
                           " are of")
   if "body" in params.get("projector", {}):
     raise CheckpointError("the published names have none for heads that see the whole body (config.model.body_heads)")
   if "border" in params:
     raise CheckpointError("the published names have none for a border of prompts, which this network needs")
-  if model.name != "p3d" and "projector" in params:
+  if "projector" in params and "projector/fc1" not in published.modules:
     raise CheckpointError(f"{published.title} was published without projector and predictor, which this network has;"
                           " fine-tune it with config.fine_tune.reads=pooled")
   state = published.export_tree(params) | published.export_tree(stats)
+  state |= {f"{k.removesuffix('bias_table')}index": PLACES for k in state if k.endswith("position_bias_table")}
   norms = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
   state |= {f"{k}.num_batches_tracked": np.array(pretrained.step, np.int64) for k in norms}
   prefix = "teacher_backbone." if model.name == "p3d" else ""

@@ -1,7 +1,7 @@
 """Converts a checkpoint of OpenGait into one of ours, for every evaluation and, by `config.train.start_from`, for
 further training.
 
-  python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student]
+  python -m fgait_jax.interop.import_opengait CHECKPOINT --out DIR [--network teacher|student] [--width 44|64]
 
 Reads .pt (needs torch, see requirements-interop.txt; weights only, no code of the file is run) and .safetensors. Which
 network it is, of those in fgait_jax/interop/networks.py, follows from names and shapes. Every key is accounted for:
@@ -114,10 +114,11 @@ def create(found: networks.Found) -> GaitNetwork:
   return states.new_network(_config(found), jax.random.key(0))
 
 
-def _config(found: networks.Found):
-  """The configuration of a run to come, with the network that was found."""
+def _config(found: networks.Found, width: int = 44):
+  """The configuration of a run to come, with the network that was found, whose frames have `width` columns."""
   config = config_files.load(str(config_files.SHIPPED / "reference.py"))
   config.model.update(**found.model, dtype="float32")
+  config.augment.width = width
   return states.with_added(config, **found.added)
 
 
@@ -141,12 +142,13 @@ def _described(found: networks.Found) -> str:
   return " ".join(f"config.model.{key}={found.model[key]}" for key in ("name", "variant"))
 
 
-def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: pathlib.Path, step: int, source):
+def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: pathlib.Path, width: int, step: int,
+          source):
   """Writes {"teacher": (params, stats), "student": ...} as our checkpoint at `step`, with a new optimizer state.
 
   Raises `CheckpointError` where `out` holds a checkpoint already.
   """
-  config = _config(found)
+  config = _config(found, width)
   (params, stats), (teacher_params, teacher_stats) = weights["student"], weights["teacher"]
   state = {
     "step": np.int32(step), "params": params, "stats": stats,
@@ -159,9 +161,9 @@ def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: 
     checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}, {}) | {"imported_from": source})
 
 
-def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) -> list[str]:
+def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None, width: int = 44) -> list[str]:
   """Converts `path` and returns lines that describe the result. Without `network`, teacher and student are both kept if
-  both are there."""
+  both are there. `width`: columns of 64, from the middle, that the network sees."""
   state = read_state(path)
   both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
   wanted = ("teacher", "student") if both else (network,)
@@ -177,9 +179,11 @@ def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None) ->
   only = next(iter(converted.values()))
   weights = {which: converted.get(which, only) for which in ("teacher", "student")}
   lines += [f"left aside: {name}, {purpose}" for name, purpose in found.aside.items()]
+  if spare := found.network.names.spare:
+    lines.append(f"left aside: the last {spare} of the parts of {found.network.head}, which nobody compares")
   lines += [] if both else [f"left aside: {name}, of another network" for name in others]
   digest = hashlib.sha256(path.read_bytes()).hexdigest()
-  write(weights, found, out=out, step=0, source={"file": path.name, "sha256": digest})
+  write(weights, found, out=out, width=width, step=0, source={"file": path.name, "sha256": digest})
   return [*lines, f"wrote {out} as {_described(found)}"]
 
 
@@ -188,12 +192,16 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("checkpoint")
   parser.add_argument("--out", required=True, help="folder of the new checkpoint")
   parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
+  parser.add_argument("--width", type=int, choices=(44, 64), default=44,
+                      help="columns of a frame that the network sees: 64 where it was trained on whole frames"
+                           " (default: %(default)s)")
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
-    print("\n".join(run(local_path(options.checkpoint, "the checkpoint"), out=out, network=options.network)))
+    print("\n".join(run(local_path(options.checkpoint, "the checkpoint"), out=out, network=options.network,
+                        width=options.width)))
   except FgaitError as error:
     print(error, file=sys.stderr)
     return 1

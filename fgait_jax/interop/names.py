@@ -11,7 +11,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_LAST = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
+         "position_bias": "relative_position_bias_table"}
 # Our layer inside a block -> torch's, by the form of the block (models/p3d.py).
 _SHORTCUT = {"shortcut": "downsample.0", "shortcut_norm": "downsample.1"}
 _BLOCKS = {
@@ -23,12 +24,14 @@ _BLOCKS = {
     "conv2": "conv2.forward_block.0", "norm2": "conv2.forward_block.1", **_SHORTCUT,
   },
 }  # fmt: skip
+_WINDOW = {"norm1": "norm1", "attention": "attn", "attention/qkv": "attn.qkv", "attention/out": "attn.proj",
+           "norm2": "norm2", "mlp/up": "mlp.fc1", "mlp/down": "mlp.fc2"}
 _MLP = {"fc1": "0", "norm1/norm": "1.bn1d", "fc2": "3", "norm2/norm": "4.bn1d"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Leaf:
-  """Torch's name for one of our arrays, with `{}` for the number of the block where `stacked`."""
+  """Torch's name for one of our arrays; where `stacked`, with the number of the block as in `Names.modules`."""
 
   torch: str
   stacked: bool
@@ -50,14 +53,17 @@ class Names:
 
   Attributes:
     title: of the network.
-    modules: our module -> torch's, with `{}` for the number of a block in a stack of blocks.
+    modules: our module -> torch's. Of a stack of blocks, `{block}` is the number of a block, and `{rest}` of one that
+      follows a first block, which is not in the stack.
     parts: of the body, into which its heads are cut.
+    spare: parts beyond these that a file has and nobody compares; they are dropped, and written as zeros.
     point_axes: window axes of a pointwise convolution: 2 within frames, 3 over frames.
   """
 
   title: str
   modules: Mapping[str, str]
   parts: int
+  spare: int = 0
   point_axes: int = 3
 
   def leaf(self, path: str) -> Leaf:
@@ -65,37 +71,44 @@ class Names:
     parent, _, name = path.rpartition("/")
     if parent not in self.modules:
       raise KeyError(f"{path} is no parameter of {self.title}")
-    last = _NORM.get(name, "weight" if _in_encoder(path) else "fc_bin")
-    return Leaf(f"{self.modules[parent]}.{last}", "{}" in self.modules[parent])
+    last = _LAST.get(name, "fc_bin" if _by_part(path) else "weight")
+    return Leaf(f"{self.modules[parent]}.{last}", "{" in self.modules[parent])
 
   def torch_names(self, path: str, shape: tuple[int, ...]) -> list[str]:
     """The torch names of one of our arrays: one for each block of a stack, in its order."""
     place = self.leaf(path)
-    return [place.torch.format(i + 1) for i in range(shape[0])] if place.stacked else [place.torch]
+    return [place.torch.format(block=i, rest=i + 1) for i in range(shape[0])] if place.stacked else [place.torch]
 
   def to_ours(self, array: np.ndarray, path: str) -> np.ndarray:
     """One torch array (of one block) in our layout."""
     if not path.endswith("/kernel"):
       # torch flattens (channel, part), we (part, channel)
-      return array if _in_encoder(path) else array.reshape(-1, self.parts).T.reshape(-1)
-    if not _in_encoder(path):
-      return array  # per-part layers: [p, in, out] in both
+      return array.reshape(-1, self.parts + self.spare).T[: self.parts].reshape(-1) if _by_part(path) else array
+    if _by_part(path):
+      return array[: self.parts]  # per-part layers: [p, in, out] in both
     array = np.moveaxis(array, (0, 1), (-1, -2))  # [out, in, window ...] -> [window ..., in, out]
     if "/temporal/" in path:
       return array[:, 0, 0]
+    if path.startswith("encoder/embed/"):
+      return array.reshape(-1, array.shape[-1])
     return array.reshape(array.shape[-2:]) if "/shortcut/" in path else array
 
   def to_torch(self, array: np.ndarray, path: str) -> np.ndarray:
     """The inverse of `to_ours`."""
     if not path.endswith("/kernel"):
-      return array if _in_encoder(path) else array.reshape(self.parts, -1).T.reshape(-1)
-    if not _in_encoder(path):
-      return array
+      return self._with_spare(array.reshape(self.parts, -1)).T.reshape(-1) if _by_part(path) else array
+    if _by_part(path):
+      return self._with_spare(array)
     if "/temporal/" in path:
       array = array[:, None, None]
     elif "/shortcut/" in path:
       array = array.reshape((1,) * self.point_axes + array.shape)
+    elif path.startswith("encoder/embed/"):
+      array = array.reshape(1, 2, 2, -1, array.shape[-1])
     return np.moveaxis(array, (-1, -2), (0, 1))
+
+  def _with_spare(self, array: np.ndarray) -> np.ndarray:
+    return np.pad(array, [(0, self.spare), *[(0, 0)] * (array.ndim - 1)]) if self.spare else array
 
   def export_tree(self, tree: dict) -> dict[str, np.ndarray]:
     """Our parameters, statistics or gradients as a torch state dict (without `num_batches_tracked`)."""
@@ -130,21 +143,22 @@ class Names:
     return Import(unflatten(values), missing, misshapen, used)
 
 
-def _in_encoder(path: str) -> bool:
-  return path.startswith("encoder/")
+def _by_part(path: str) -> bool:
+  """Whether an array is of a head that has a layer for each part."""
+  return not path.startswith(("encoder/", "tokens/"))
 
 
 def _stage(number: int, torch: str, mode: str) -> dict[str, str]:
   place = f"encoder/stage{number}"
   return {f"{place}/{part}/{ours}": f"{torch}.{index}.{theirs}"
-          for part, index in (("first", "0"), ("rest", "{}")) for ours, theirs in _BLOCKS[mode].items()}
+          for part, index in (("first", "0"), ("rest", "{rest}")) for ours, theirs in _BLOCKS[mode].items()}
 
 
-def _encoder(mode: str) -> dict[str, str]:
-  """Of DeepGaitV2, and of all that is built on it."""
+def _encoder(mode: str, stages: tuple[int, ...] = (2, 3, 4)) -> dict[str, str]:
+  """Of DeepGaitV2, and of all that is built on it; `stages` of the mode."""
   found = {"encoder/stem": "layer0.forward_block.0", "encoder/stem_norm": "layer0.forward_block.1"}
   found |= _stage(1, "layer1.forward_block", "2d")
-  for number in (2, 3, 4):
+  for number in stages:
     found |= _stage(number, f"layer{number}.forward_block" if mode == "2d" else f"layer{number}", mode)
   return found
 
@@ -175,6 +189,16 @@ def _set_blocks() -> dict[str, str]:
   return found
 
 
+def _windows() -> dict[str, str]:
+  between = "transformer.layers.0.downsample"
+  found = {"encoder/embed": "transformer.patch_embed.proj", "encoder/embed_norm": "transformer.patch_embed.norm",
+           "encoder/widen_norm": f"{between}.0", "encoder/widen": f"{between}.1", "encoder/norm": "transformer.norm"}
+  for number in (1, 2):
+    block = f"transformer.layers.{number - 1}.blocks.{{block}}"
+    found |= {f"encoder/swin{number}/{ours}": f"{block}.{theirs}" for ours, theirs in _WINDOW.items()}
+  return found
+
+
 FOUNDATION_GAIT = Names(
   title="FoundationGait's P3D network", modules=_encoder("p3d") | _mlp("projector") | _mlp("predictor") | _head("FCs"),
   parts=31)
@@ -183,8 +207,12 @@ DEEPGAITV2 = {
               point_axes=2 if mode == "2d" else 3)
   for mode in _BLOCKS
 }
-GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs"), parts=16)
+_TOKENS = {"tokens/norm": "part_proj.0", "tokens/linear": "part_proj.1"}
+GAITJEPA = Names(title="GaitJEPA", modules=_encoder("p3d") | _head("fcs") | _TOKENS, parts=16)
 GAITBASE = Names(title="GaitBase", modules=_resnet() | _head("FCs"), parts=16, point_axes=2)
+GAITSSB = Names(
+  title="GaitSSB", modules=_resnet() | _mlp("projector") | _mlp("predictor") | _head("head0"), parts=31, point_axes=2)
+SWINGAIT = Names(title="SwinGait", modules=_encoder("p3d", (2,)) | _windows() | _head("FCs"), parts=15, spare=1)
 GAITSET = Names(title="GaitSet", modules=_set_blocks() | _head("Head"), parts=62)
 
 

@@ -1,7 +1,6 @@
 """Which published network a state dict is of, by its names and shapes, and how it becomes one of ours.
 
-`recognise` knows the networks that are implemented here, names those that are known and not implemented, and refuses
-all others with the names that it found.
+`recognise` knows the networks that are implemented here, and refuses all others with the names that it found.
 """
 
 import dataclasses
@@ -12,7 +11,7 @@ import numpy as np
 
 from fgait_jax.errors import CheckpointError
 from fgait_jax.interop import names
-from fgait_jax.models import deepgaitv2, gaitbase, gaitset, p3d
+from fgait_jax.models import deepgaitv2, gaitbase, gaitset, p3d, swingait
 
 State = Mapping[str, np.ndarray]
 _NECK = r"BNNecks\..*"  # scores of training identities
@@ -28,6 +27,7 @@ class Network:
     model: keys of `config.model` (`name`, `variant`) from shapes; raises `KeyError` for a name that is not there.
     stem: name of the first convolution, whose second axis counts the channels of a frame.
     head: name of the layer that makes the compared embedding, where there is one.
+    tokens: name of the layer that makes tokens of single frames, where there is one.
     aside: pattern of names that are left, with what they are for.
     projects: whether it has projector and predictor.
     stages: names of the outputs of its encoder's `stages` in records (`check_golden`).
@@ -38,6 +38,7 @@ class Network:
   model: Callable[[State], dict[str, str]]
   stem: str
   head: str
+  tokens: str = ""
   aside: Mapping[str, str] = dataclasses.field(default_factory=dict)
   projects: bool = False
   stages: tuple[str, ...] = ("layer0", "layer1", "layer2", "layer3", "layer4")
@@ -56,11 +57,8 @@ class Found:
 
 
 def recognise(state: State) -> Found:
-  """The network whose state dict this is. Raises `CheckpointError` for one that is not implemented or not known."""
+  """The network whose state dict this is. Raises `CheckpointError` for one that is not known."""
   known = ", ".join(n.names.title for n in NETWORKS)
-  for title, mark in _NOT_IMPLEMENTED.items():
-    if state.keys() >= set(mark):
-      raise CheckpointError(f"this is a checkpoint of {title}, which is not implemented here; implemented are {known}")
   network = next((n for n in NETWORKS if state.keys() >= set(n.mark)), None)
   if network is None:
     some = ", ".join(list(state)[:3]) or "nothing"
@@ -80,6 +78,9 @@ def recognise(state: State) -> Found:
   added = {"no_projector": int(not network.projects)}
   if network.head in state:
     added["recognition_features"] = state[network.head].shape[-1]
+    added["without_heads"] = int(network.projects and "predictor.3.fc_bin" not in state)
+  if network.tokens in state:
+    added["token_features"] = state[network.tokens].shape[0]
   return Found(network=network, model=model, added=added, weights=weights, aside=aside)
 
 
@@ -87,7 +88,8 @@ def names_of(name: str, variant: str) -> names.Names:
   """The published names of `config.model.name` and `variant`; raises `CheckpointError` where it is none of those."""
   if name == "deepgaitv2":
     return names.DEEPGAITV2[deepgaitv2.sizes(variant)[0]]
-  published = {"p3d": names.FOUNDATION_GAIT, "gaitbase": names.GAITBASE, "gaitset": names.GAITSET}
+  published = {"p3d": names.FOUNDATION_GAIT, "gaitbase": names.GAITBASE, "gaitset": names.GAITSET,
+               "gaitssb": names.GAITSSB, "swingait": names.SWINGAIT}
   if name not in published:
     raise CheckpointError(f"config.model.name={name} is no published network and has no names but ours; those with"
                           f" published names are {', '.join([*published, 'deepgaitv2'])}")
@@ -118,10 +120,13 @@ _INNER = {"2d": "conv1", "p3d": "conv1.forward_block.0", "3d": "conv1"}
 
 def _foundation_gait(state: State) -> dict[str, str]:
   layers, channels = _deepgait("p3d", _INNER["p3d"])(state)
-  if (embed := state["projector.3.fc_bin"].shape[-1]) != channels[-1]:
-    raise CheckpointError(f"projector.3.fc_bin gives {embed} features from {channels[-1]}; our P3D network keeps their"
-                          " number")
+  _check_projector(state, channels[-1])
   return {"name": "p3d", "variant": p3d.variant_of(layers, channels)}
+
+
+def _check_projector(state: State, features: int) -> None:
+  if (embed := state["projector.3.fc_bin"].shape[-1]) != features:
+    raise CheckpointError(f"projector.3.fc_bin gives {embed} features from {features}; our network keeps their number")
 
 
 def _deepgaitv2(mode: str) -> Callable[[State], dict[str, str]]:
@@ -130,9 +135,19 @@ def _deepgaitv2(mode: str) -> Callable[[State], dict[str, str]]:
   return model
 
 
+def _resnet(state: State) -> list[int]:
+  """Channels of the stages of GaitBase's encoder."""
+  return [state[f"Backbone.forward_block.layer{i}.0.conv1.weight"].shape[0] for i in (1, 2, 3, 4)]
+
+
 def _gaitbase(state: State) -> dict[str, str]:
-  channels = [state[f"Backbone.forward_block.layer{i}.0.conv1.weight"].shape[0] for i in (1, 2, 3, 4)]
-  return {"name": "gaitbase", "variant": gaitbase.variant_of(channels)}
+  return {"name": "gaitbase", "variant": gaitbase.variant_of(_resnet(state))}
+
+
+def _gaitssb(state: State) -> dict[str, str]:
+  channels = _resnet(state)
+  _check_projector(state, channels[-1])
+  return {"name": "gaitssb", "variant": gaitbase.variant_of(channels)}
 
 
 def _gaitset(state: State) -> dict[str, str]:
@@ -140,8 +155,17 @@ def _gaitset(state: State) -> dict[str, str]:
   return {"name": "gaitset", "variant": gaitset.variant_of(channels)}
 
 
+def _swingait(state: State) -> dict[str, str]:
+  layers = [_blocks(state, pattern) for pattern in (
+    r"layer1\.forward_block\.(\d+)\.", r"layer2\.(\d+)\.", r"transformer\.layers\.0\.blocks\.(\d+)\.",
+    r"transformer\.layers\.1\.blocks\.(\d+)\.")]
+  widths = [state[name].shape[0] for name in (_STEM, "layer2.0.conv1.forward_block.0.weight", _PATCHES)]
+  return {"name": "swingait", "variant": swingait.variant_of(layers, widths)}
+
+
 _NECKS = {_NECK: "scores of training identities"}
 _STEM = "layer0.forward_block.0.weight"
+_PATCHES = "transformer.patch_embed.proj.weight"
 _RESNET = "Backbone.forward_block.conv1.conv.weight"
 _SET = "set_block1.forward_block.0.conv.weight"
 # In the order in which they are tried.
@@ -149,19 +173,18 @@ NETWORKS = (
   Network(names=names.FOUNDATION_GAIT, mark=(_STEM, "projector.3.fc_bin"), model=_foundation_gait, stem=_STEM,
           head="FCs.fc_bin", aside=_NECKS, projects=True),
   Network(names=names.GAITJEPA, mark=("layer2.0.shortcut3d.weight", "fcs.fc_bin"), model=_deepgaitv2("p3d"), stem=_STEM,
-          head="fcs.fc_bin", aside={r"part_proj\..*": "tokens of single frames"}),
+          head="fcs.fc_bin", tokens="part_proj.1.weight"),
+  Network(names=names.SWINGAIT, mark=(_STEM, _PATCHES), model=_swingait, stem=_STEM, head="FCs.fc_bin",
+          aside=_NECKS | {r"transformer\..*\.relative_position_index": "places in a window, which its size says"},
+          stages=("layer0", "layer1", "layer2", "upsampled", "patch_embed", "swin0", "swin1")),
   *(Network(names=names.DEEPGAITV2[mode], mark=(_STEM, mark), model=_deepgaitv2(mode), stem=_STEM, head="FCs.fc_bin",
             aside=_NECKS)
     for mode, mark in (("p3d", "layer2.0.shortcut3d.weight"), ("2d", "layer2.forward_block.0.conv1.weight"),
                        ("3d", "layer2.0.conv1.weight"))),
+  Network(names=names.GAITSSB, mark=(_RESNET, "projector.3.fc_bin"), model=_gaitssb, stem=_RESNET, head="head0.fc_bin",
+          projects=True),
   Network(names=names.GAITBASE, mark=(_RESNET,), model=_gaitbase, stem=_RESNET, head="FCs.fc_bin", aside=_NECKS),
   Network(names=names.GAITSET, mark=(_SET,), model=_gaitset, stem=_SET, head="Head.fc_bin",
           stages=("set_block1", "set_pool", "gl_block2", "set_block2", "set_pool_2", "gl_block3", "set_block3",
                   "set_pool_3")),
 )
-# Title of a network -> names that it has, and no other.
-_NOT_IMPLEMENTED = {
-  "SwinGait": ("transformer.patch_embed.proj.weight",),
-  "GaitSSB (fine-tuned)": (_RESNET, "head0.fc_bin"),
-  "GaitSSB (pretrained)": (_RESNET, "projector.3.fc_bin"),
-}

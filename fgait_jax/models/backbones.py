@@ -12,11 +12,13 @@ from fgait_jax.models import (
   deepgaitv2,
   gaitbase,
   gaitset,
+  gaitssb,
   heads,
   network,
   p3d,
   prompts,
   recognition,
+  swingait,
   transformer,
 )  # fmt: skip
 from fgait_jax.models.encoder import Backbone
@@ -25,7 +27,8 @@ from fgait_jax.models.parts import TEMPORAL
 from fgait_jax.parallel import rules
 
 BACKBONES = {
-  module.BACKBONE.name: module.BACKBONE for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset)
+  module.BACKBONE.name: module.BACKBONE
+  for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait)
 }
 REMAT = ("none", "dots", "full")
 DTYPES = ("float32", "bfloat16")
@@ -54,7 +57,8 @@ def create_network(
   choice = {"stem": stem} if len(backbone.stems) > 1 else {}
   encoder = backbone.encoder(**size.encoder, **choice, in_channels=channels, **common)
   return GaitNetwork(
-    encoder, cut=backbone.cut, embed_features=size.embed, heads=backbone.heads, projects=projects,
+    encoder, cut=backbone.cut, embed_features=size.embed, heads=backbone.heads, cosine_head=backbone.cosine_head,
+    projects=projects,
     decoder=backbone.decoder(encoder, **size.decoder, **common) if backbone.masks else None,
     temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"), body_heads=body_heads, discriminant=discriminant,
     dtype=dtype, rngs=rngs,

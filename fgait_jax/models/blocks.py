@@ -82,14 +82,15 @@ class Attention(nnx.Module):
 
 
 class MLP(nnx.Module):
-  """Linear, GELU, linear."""
+  """Linear, GELU (its usual approximation by tanh unless `exact`), linear."""
 
-  def __init__(self, width: int, hidden: int, *, gain: float, dtype, rngs: nnx.Rngs):
+  def __init__(self, width: int, hidden: int, *, gain: float, exact: bool = False, dtype, rngs: nnx.Rngs):
     self.up = Linear(width, hidden, dtype=dtype, rngs=rngs)
     self.down = Linear(hidden, width, gain=gain, dtype=dtype, rngs=rngs)
+    self.exact = exact
 
   def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    return self.down(jax.nn.gelu(self.up(x)))
+    return self.down(jax.nn.gelu(self.up(x), approximate=not self.exact))
 
 
 class Block(nnx.Module):

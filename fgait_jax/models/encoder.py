@@ -6,6 +6,7 @@ names its parameters. Patterns in a record are matched against whole "/"-joined 
 """
 
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
@@ -19,8 +20,8 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 
 class Encoder(Protocol):
-  """Frames, in 0..1, to a grid of features with 16 rows, or one such grid above the other (`Backbone.cut`). `features`
-  counts the channels of the grid.
+  """Frames, in 0..1, to a grid of features that `Backbone.cut` makes parts of: of 16 rows, or as many as the cut says,
+  or several such grids one above the other. `features` counts the channels of the grid.
 
   Features of frames that are not valid are not `present`, and features of valid frames do not depend on them.
   """
@@ -84,6 +85,15 @@ class Size:
   decoder: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
+def written_out(variant: str, *counts: int, known: str) -> list[tuple[int, ...]]:
+  """The numbers of a size such as "1-1-2-2@8-16-32", in groups of as many as `counts` say; groups after the first may
+  be left out. Raises `ConfigError` with what is `known`."""
+  groups = [group.split("-") for group in variant.split("@")]
+  if not re.fullmatch(r"[1-9]\d*([-@][1-9]\d*)*", variant) or [len(g) for g in groups] != [*counts[: len(groups)]]:
+    raise ConfigError(f"config.model.variant={variant!r} is not known; known: {known}")
+  return [tuple(map(int, group)) for group in groups]
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Backbone:
   """All that the rest of the package must know of a backbone.
@@ -98,7 +108,7 @@ class Backbone:
     decoder: makes the decoder of masked modelling from an encoder that can leave tokens out (`MaskingEncoder`),
       keywords of `Size.decoder`, and `dtype`, `remat`, `rngs`; None where the encoder cannot.
     cut: how the encoder's grid becomes parts.
-    heads: how projector and predictor start, as in `GaitNetwork`.
+    heads: how projector and predictor start, as in `GaitNetwork`; cosine_head: how the layer of identities reads them.
     sharding: (pattern, logical axes of `parallel/rules.py`), one row for each parameter but biases and scales.
     low_rank: (pattern, axes of its window), the kernels that low-rank updates adapt (`models/adapters.py`).
     depth: (pattern, stacked), groups of layers from input to output, for layer-wise rates; where `stacked`, the leading
@@ -117,6 +127,7 @@ class Backbone:
   decoder: Callable[..., Decoder] | None = None
   cut: Cut = BODY
   heads: str = "identity"
+  cosine_head: bool = False
   stems: tuple[str, ...] = ("conv",)
   parse: Callable[[str], Size] | None = None
 

@@ -6,17 +6,15 @@ fgait_jax.interop.check_golden` checks it (docs/networks.md).
 """
 
 import functools
-import re
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.errors import ConfigError
 from fgait_jax.kernels.convolution import FrameConv, WideFrameConv
 from fgait_jax.kernels.maximum import maximum
-from fgait_jax.models.encoder import Backbone, Size
+from fgait_jax.models.encoder import Backbone, Size, written_out
 from fgait_jax.models.p3d import POLICIES, encode_in_strips
 from fgait_jax.models.parts import Cut, FeatureMap, temporal_max
 from fgait_jax.typing import Array, Bool, Float
@@ -122,17 +120,11 @@ def _size(channels: tuple[int, ...]) -> Size:
   return Size(encoder={"channels": channels}, embed=channels[-1])
 
 
-def _parse(variant: str) -> Size:
-  if not re.fullmatch(r"[1-9]\d*(-[1-9]\d*){2}", variant):
-    raise ConfigError(f"config.model.variant={variant!r} is not known; known: {', '.join(SIZES)}, or other channels of"
-                      " the three blocks")
-  return _size(tuple(int(n) for n in variant.split("-")))
-
-
 BACKBONE = Backbone(
   name="gaitset",
   sizes={name: _size(channels) for name, channels in SIZES.items()},
-  parse=_parse,
+  parse=lambda variant: _size(*written_out(
+    variant, 3, known=f"{', '.join(SIZES)}, or other channels of the three blocks")),
   encoder=GaitSet,
   cut=Cut(maps=MAPS),
   sharding=((r"set1/conv1/kernel", ()), (r"(set1/conv2|(set|global)[23]/conv[12])/kernel", ("embed", "hidden"))),

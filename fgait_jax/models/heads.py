@@ -26,10 +26,13 @@ class PartLinear(nnx.Module):
   reference, whose torch call treats the stack of parts as one convolution, sqrt(6 / (in*out + parts*out)), about
   sixteen times smaller. Batch normalisation hides that from the forward pass but not from Adam, whose steps do not
   shrink with the weights. "zero": zeros.
+
+  `cosine` takes the columns of each part at unit length: of inputs at unit length, cosines come out.
   """
 
   def __init__(
-    self, parts: int, features_in: int, features_out: int, *, fans: str = "tensor", dtype=jnp.float32, rngs: nnx.Rngs
+    self, parts: int, features_in: int, features_out: int, *, fans: str = "tensor", cosine: bool = False,
+    dtype=jnp.float32, rngs: nnx.Rngs
   ):
     sums = {
       "part": features_in + features_out, "tensor": features_in * features_out + parts * features_out, "zero": math.inf
@@ -37,10 +40,12 @@ class PartLinear(nnx.Module):
     bound = math.sqrt(6 / sums[fans])
     shape = (parts, features_in, features_out)
     self.kernel = nnx.Param(jax.random.uniform(rngs.params(), shape, jnp.float32, -bound, bound))
+    self.cosine = cosine
     self.dtype = dtype
 
   def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p e"]:
-    return products.einsum("bpd,pde->bpe", x.astype(self.dtype), self.kernel[...])
+    kernel = unit(self.kernel[...], axis=1) if self.cosine else self.kernel[...]
+    return products.einsum("bpd,pde->bpe", x.astype(self.dtype), kernel)
 
 
 class PartNorm(nnx.Module):

@@ -8,6 +8,7 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import decoder as decoders
+from fgait_jax.models import frame_tokens
 from fgait_jax.models import heads as part_heads
 from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
@@ -22,6 +23,7 @@ from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 SHARDING = (
   *under("decoder", decoders.SHARDING),
   *under("(projector|predictor)", part_heads.SHARDING),
+  *under("tokens", frame_tokens.SHARDING),
   (r"recognition/kernel", part_heads.PART_KERNEL),
 )
 
@@ -67,6 +69,7 @@ class GaitNetwork(nnx.Module):
     decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
     heads: initialisation: "reference", as published; "identity": Xavier weights for every part, and a predictor that
       starts as the identity, so that the student begins near its teacher and short runs learn (`PartMLP`).
+    cosine_head: whether the layer of identities (`recognition`) gives cosines, as GaitSSB's.
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
     body_heads: further projections of all parts together; they follow the 31 parts wherever parts are listed.
     discriminant: output features of the last linear map (`Discriminant`); 0: without one.
@@ -74,14 +77,15 @@ class GaitNetwork(nnx.Module):
 
   def __init__(
     self, encoder: Encoder, *, embed_features: int, cut: Cut = BODY, decoder: Decoder | None = None,
-    heads: str = "reference", projects: bool = True, temporal: str = "max", body_heads: int = 0, discriminant: int = 0,
-    dtype=jnp.float32, rngs: nnx.Rngs,
+    heads: str = "reference", cosine_head: bool = False, projects: bool = True, temporal: str = "max",
+    body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
     self.encoder = encoder
     self.temporal = temporal
     self.cut = cut
+    self.cosine_head = cosine_head
     self.projector = self.predictor = nnx.data(None)
     if projects:
       self.projector = PartMLP(
@@ -91,14 +95,16 @@ class GaitNetwork(nnx.Module):
         self.projector.parts, e, e, e, final_norm=False, start=starts[1], dtype=dtype, rngs=rngs)
     self.decoder = decoder
     self.discriminant = nnx.data(Discriminant(cut.count, encoder.features, discriminant) if discriminant else None)
-    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities.
+    # What fine-tuning may add: a border of pixels (models/prompts.py), and the head for identities; what a published
+    # network may have: tokens of single frames (models/frame_tokens.py).
+    self.tokens = nnx.data(None)
     self.border = nnx.data(None)
     self.recognition = nnx.data(None)
 
   def without_heads(self) -> None:
-    """Leaves out what the embedding that was learnt last does not need: the decoder, and of a network that ends in a
-    discriminant or was fine-tuned also the heads behind that."""
-    self.decoder = nnx.data(None)
+    """Leaves out what the embedding that was learnt last does not need: decoder and tokens, and of a network that ends
+    in a discriminant or was fine-tuned also the heads behind that."""
+    self.decoder = self.tokens = nnx.data(None)
     if self.recognition is not None or self.discriminant is not None:
       self.predictor = nnx.data(None)
     if self.recognition is None and self.discriminant is not None:
@@ -108,6 +114,12 @@ class GaitNetwork(nnx.Module):
     """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
     frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
+
+  def frame_tokens(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t p e"]:
+    """A token for each part of each frame, of a network that has them (GaitJEPA); raises `ConfigError` of others."""
+    if self.tokens is None:
+      raise ConfigError("this network has no tokens of single frames; imported weights of GaitJEPA have them")
+    return self.tokens(self.encoder.encode(frames, valid))
 
   def pretrain(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
@@ -162,5 +174,5 @@ class GaitNetwork(nnx.Module):
 
 def head_input(pooled: Float[Array, "b n d"], projection: Float[Array, "b p e"] | None) -> Array:
   """What a head for identities reads: the projection at unit length (FoundationGait A5), or without a projector the
-  pooled parts as they are (DeepGaitV2, GaitBase, GaitSet)."""
+  pooled parts as they are (DeepGaitV2, GaitBase, GaitSet, SwinGait)."""
   return pooled.astype(jnp.float32) if projection is None else unit(projection.astype(jnp.float32))

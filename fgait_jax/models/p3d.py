@@ -8,18 +8,16 @@ that pad a short sequence are zeroed before every convolution in time, so that p
 """
 
 import functools
-import re
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.errors import ConfigError
 from fgait_jax.kernels.convolution import SAVED, FrameConv, PointConv, TimeConv, VolumeConv
 from fgait_jax.models import crops
 from fgait_jax.models.batchnorm import BatchNorm
-from fgait_jax.models.encoder import Backbone, Size
+from fgait_jax.models.encoder import Backbone, Size, written_out
 from fgait_jax.models.parts import FeatureMap
 from fgait_jax.typing import Array, Bool, Float
 
@@ -43,16 +41,9 @@ def sizes(variant: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
   these are not 64-128-256-512, as in "1-1-1-1@8-8-16-16". Raises `ConfigError`."""
   if variant in SIZES:
     return SIZES[variant]
-  four = r"\d+-\d+-\d+-\d+"
-  if not re.fullmatch(f"{four}(@{four})?", variant) or "0" in re.split("[-@]", variant):
-    raise ConfigError(
-      f"config.model.variant={variant!r} is not known; known: {', '.join(SIZES)}, or any blocks a stage such as"
-      " 1-2-2-1, with other channels as 1-1-1-1@8-8-16-16"
-    )
-  layers, _, channels = variant.partition("@")
-  def numbers(text):
-    return tuple(int(n) for n in text.split("-"))
-  return numbers(layers), numbers(channels) if channels else CHANNELS
+  layers, *channels = written_out(variant, 4, 4, known=f"{', '.join(SIZES)}, or any blocks a stage such as 1-2-2-1,"
+                                  " with other channels as 1-1-1-1@8-8-16-16")
+  return layers, channels[0] if channels else CHANNELS
 
 
 def variant_of(layers, channels) -> str:

@@ -1,8 +1,8 @@
 """A pretrained encoder under a new head: the network of supervised fine-tuning.
 
 The head reads each part's projection at unit length (FoundationGait A5), or, without a projector, the pooled parts as
-they are (DeepGaitV2, GaitBase, GaitSet). Identities: a linear layer per part to the embedding that evaluation compares,
-and a neck of class scores for training only. Classes: all parts as one vector under one neck.
+they are (DeepGaitV2, GaitBase, GaitSet, SwinGait). Identities: a linear layer per part to the embedding that evaluation
+compares, and a neck of class scores for training only. Classes: all parts as one vector under one neck.
 """
 
 import dataclasses
@@ -35,18 +35,19 @@ class Neck(nnx.Module):
 
   def __init__(self, parts: int, features: int, classes: int, *, rngs: nnx.Rngs):
     self.norm = PartNorm(parts, features, rngs=rngs)
-    self.classes = PartLinear(parts, features, classes, rngs=rngs)
+    self.classes = PartLinear(parts, features, classes, cosine=True, rngs=rngs)
 
   def __call__(self, x: Float[Array, "b p d"]) -> Float[Array, "b p classes"]:
-    x = unit(self.norm(x.astype(jnp.float32)))
-    return jnp.einsum("bpd,pdc->bpc", x, unit(self.classes.kernel[...], axis=1))
+    return self.classes(unit(self.norm(x.astype(jnp.float32))))
 
 
 class IdentityHead(nnx.Module):
-  """The embedding of each part, not normalised, and the scores of training identities."""
+  """The embedding of each part, not normalised, and the scores of training identities; `cosine` as in `PartLinear`."""
 
-  def __init__(self, parts: int, features_in: int, features: int, classes: int, *, rngs: nnx.Rngs):
-    self.embed = PartLinear(parts, features_in, features, rngs=rngs)
+  def __init__(
+    self, parts: int, features_in: int, features: int, classes: int, *, cosine: bool = False, rngs: nnx.Rngs
+  ):
+    self.embed = PartLinear(parts, features_in, features, cosine=cosine, rngs=rngs)
     self.neck = Neck(parts, features, classes, rngs=rngs)
 
   def __call__(self, x: Float[Array, "b p d"]) -> Recognition:
@@ -80,7 +81,7 @@ class Recognizer(nnx.Module):
     self.temporal, self.cut = network.temporal, network.cut
     parts, wide = network.head_input_shape
     if head == "identity":
-      self.head = IdentityHead(parts, wide, features, classes, rngs=rngs)
+      self.head = IdentityHead(parts, wide, features, classes, cosine=network.cosine_head, rngs=rngs)
     else:
       self.head = ClassHead(parts, wide, classes, rngs=rngs)
 

@@ -24,6 +24,7 @@ from ml_collections import ConfigDict
 from fgait_jax import objectives, rng
 from fgait_jax.models import backbones
 from fgait_jax.models.encoder import Backbone
+from fgait_jax.models.frame_tokens import FrameTokens
 from fgait_jax.models.heads import PartLinear
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.prompts import add_prompts
@@ -32,9 +33,10 @@ from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training.optimizers import make_optimizer, make_schedule
 
 WINDOW = 64  # losses that a loss is compared with
-# Keys of `config.model` that pretraining has none of: what fine-tuning adds, and 1 for what is left out: projector and
-# predictor by a head that reads the pooled parts, all that an embedding does not need by publishing without heads.
-ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "no_projector", "without_heads")
+# Keys of `config.model` that pretraining has none of: what fine-tuning adds, features of GaitJEPA's tokens, and 1 for
+# what is left out: projector and predictor by a head that reads the pooled parts, all that an embedding does not need
+# by publishing without heads.
+ADDED = ("prompt_tokens", "prompt_pixels", "recognition_features", "token_features", "no_projector", "without_heads")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,7 +82,10 @@ def new_network(config, key) -> GaitNetwork:
   frame = (64, config.augment.width, config.model.channels)
   add_prompts(network, tokens=extra["prompt_tokens"], pixels=extra["prompt_pixels"], frame=frame, rngs=rngs)
   if extra["recognition_features"]:
-    network.recognition = PartLinear(*network.head_input_shape, extra["recognition_features"], rngs=rngs)
+    shape = (*network.head_input_shape, extra["recognition_features"])
+    network.recognition = PartLinear(*shape, cosine=network.cosine_head, rngs=rngs)
+  if extra["token_features"]:
+    network.tokens = FrameTokens(network.encoder.features, extra["token_features"], cut=network.cut, rngs=rngs)
   if extra["without_heads"]:
     network.without_heads()
   network.train()

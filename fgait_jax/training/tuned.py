@@ -33,12 +33,13 @@ def save(
   for kind, after in (("params", learner.params(fitted.trainable)), ("stats", fitted.stats)):
     state["head"][kind] = {"head": after["head"]}
     state["teacher"][kind] = before[kind] | {module: after[module] for module in after if module != "head"}
-  added = states.added(learner.config) | {"recognition_features": 0}
+  added = states.added(learner.config) | {"recognition_features": 0, "token_features": 0}
   if added["no_projector"]:
     for values in state["teacher"].values():
       values.pop("projector", None)
       values.pop("predictor", None)
-  state["teacher"]["params"].pop("recognition", None)  # of an encoder that is gone, as the discriminant
+  for name in ("recognition", "tokens"):
+    state["teacher"]["params"].pop(name, None)  # of an encoder that is gone, as the discriminant
   state["teacher"]["stats"].pop("discriminant", None)
   if config.fine_tune.target == "subject":
     layer = state["head"]["params"]["head"]["embed"]

@@ -2,10 +2,11 @@
 
 import os
 import pathlib
+import re
 
 import jax
 import pytest
-from flax import nnx
+from flax import nnx, traverse_util
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones
@@ -39,8 +40,19 @@ def test_rows_name_known_axes(name):
   assert {axis for _, axes in backbones.sharding(BACKBONES[name]) for axis in axes} <= rules.LOGICAL.keys()
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_parameter_has_one_row_and_one_depth_at_most(name):
+  variant = next(iter(BACKBONES[name].sizes))
+  network = nnx.eval_shape(lambda: create_network(name=name, variant=variant, rngs=nnx.Rngs(0)))
+  paths = traverse_util.flatten_dict(nnx.to_pure_dict(nnx.state(network, nnx.Param)), sep="/")
+  for path, leaf in paths.items():
+    assert len(rules.match(path, table=backbones.sharding(BACKBONES[name]))) <= len(leaf.shape)
+    depths = [pattern for pattern, _ in backbones.depth(BACKBONES[name]) if re.fullmatch(pattern, path)]
+    assert len(depths) <= 1
+
+
 @pytest.mark.parametrize("key, value, known", [
-  ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset"),
+  ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait"),
   ("variant", "medium", "tiny, small, base, large, huge, giant"),
   ("dtype", "float8", "float32, bfloat16"), ("remat", "some", "none, dots, full"), ("stem", "patch", "conv, tubelet"),
 ])  # fmt: skip

@@ -47,6 +47,7 @@ def test_strips_are_images_of_their_own_in_both_maps():
   ("gaitset", "32-64", "known: 32-64-128, 64-128-256, or other channels"),
   ("gaitbase", "resnet18", "known: resnet9, or channels of the four stages"),
   ("deepgaitv2", "4d-1-1-1-1", r"known: p3d-1-4-4-1, .* or any mode \(2d, p3d, 3d\)"),
+  ("swingait", "1-1-2-2@8-16", "known: 1-4-4-2, 1-1-2-2, or any blocks a stage"),
   ("deepgaitv2", "p3d-small", "known: p3d-1-4-4-1"),
 ])
 def test_sizes_that_are_not_known_are_refused(name, wrong, known):
@@ -57,6 +58,8 @@ def test_sizes_that_are_not_known_are_refused(name, wrong, known):
 @pytest.mark.parametrize("name, variant, parameters", [
   ("deepgaitv2", "p3d-1-4-4-1", 11_098_816), ("deepgaitv2", "2d-1-4-4-1", 9_325_248),
   ("deepgaitv2", "3d-1-4-4-1", 27_462_336), ("gaitbase", "resnet9", 4_896_960),
+  ("gaitssb", "resnet9", 4_896_960), ("swingait", "1-4-4-2", 25_539_136 - 16 * 512 * 256 - 4096 * 3000 - 8192),
+  ("swingait", "1-1-2-2", 11_039_520 - 16 * 512 * 256 - 4096 * 100 - 8192),
   ("gaitset", "32-64-128", 2_594_592 - 62 * 128 * 256), ("gaitset", "64-128-256", 6_313_536 - 62 * 256 * 256),
 ])
 def test_encoders_have_the_published_number_of_parameters(name, variant, parameters):
