@@ -24,8 +24,10 @@ pretrain: $(VENV)/.runtime
 	$(RUN) run_eval.py --report=$(OUT)/results --out=$(OUT)/report.html
 
 # The same on five times as many people, in larger batches: an hour more on two cores, better on real people.
-pretrain-long:
-	$(MAKE) pretrain SIZE=tiny_long CROWD=crowd4800 OUT=runs/long
+pretrain-long: SIZE = tiny_long
+pretrain-long: CROWD = crowd4800
+pretrain-long: OUT = runs/long
+pretrain-long: pretrain
 
 # The weights that the package carries, `make walkers-tiny OUT=runs/long` after `make pretrain-long`: bfloat16, without
 # heads, and a card with the figures of exactly these weights.
