@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 
-from data_prep.datasets import walkers
+from data_prep.datasets import own, walkers
 from data_prep.datasets.record import Record, chosen
 from data_prep.sources.base import Source
 
@@ -30,7 +30,9 @@ RECORD = dataclasses.replace(
 
 
 def of(*, people: int | None = None, name: str = RECORD.name) -> Record:
-  """The crowd of another number of `people`, under another `name`; the first people of any two are the same."""
+  """The crowd of another number of `people`, under another `name`; the first people of any two are the same. Raises
+  `DataError` for a name that cannot be one."""
+  own.check_names(name, RECORD.population)
   count = people or PEOPLE
   source = functools.partial(_source, people=count)
   return dataclasses.replace(RECORD, name=name, source=source, choices=chosen(people=people), subjects=(count, 0))

@@ -143,3 +143,5 @@ def test_a_crowd_of_any_size_can_be_named():
   assert (large.population, large.subjects) == ("crowd", (4800, 0))
   with pytest.raises(DataError, match="--people belongs to the data sets crowd, not to walkers"):
     datasets.choose("walkers", {"people": 3})
+  with pytest.raises(DataError, match="--name '../few': expected small letters, digits and underscores"):
+    datasets.choose("crowd", {"name": "../few"})
