@@ -9,8 +9,6 @@ from flax import nnx
 from fgait_jax.errors import ConfigError
 from fgait_jax.models import swingait
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 @pytest.fixture(scope="module")
 def network():
