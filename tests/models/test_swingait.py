@@ -64,6 +64,17 @@ def test_shifted_windows_leave_the_first_frame_alone_unless_one_window_holds_all
   assert (change == 0) == alone
 
 
+@pytest.mark.parametrize("axis", [2, 3])
+def test_shifted_windows_do_not_join_opposite_sides(axis):
+  block = swingait.WindowBlock(16, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  run = nnx.jit(lambda block, x: block(x, jnp.ones(x.shape[:2], bool), shifted=True))
+  x = jnp.asarray(np.random.default_rng(0).random((1, 3, 15, 10, 16)), jnp.float32)
+  first = (slice(None),) * axis + (0,)
+  change = np.moveaxis(np.abs(np.asarray(run(block, x.at[first].multiply(-1)) - run(block, x))), axis, 0)
+  assert change[0].min(axis=-1).max() > 0
+  assert not change[-1].any()
+
+
 def test_whole_bodies_only(network):
   frames, valid = jnp.zeros((2, 2, 64, 12, 1)), jnp.ones((2, 2), bool)
   whole = jax.eval_shape(lambda: network.encode_parts(frames, valid, crop_list=(1, 1)))
