@@ -91,7 +91,7 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   """The state dict of the published module, the P3D network of FoundationGait under the prefix `teacher_backbone.`."""
   model, params, stats = pretrained.config.model, pretrained.params, pretrained.stats
   published = GAITJEPA if "tokens" in params else names_of(model.name, model.variant)
-  if added(pretrained.config)["without_heads"] and not (model.name == "gaitssb" and "recognition" in params):
+  if added(pretrained.config)["without_heads"] and "recognition" not in params:
     raise CheckpointError(f"the weights {pretrained.identity} were published without the heads that the published names"
                           " are of")
   if "body" in params.get("projector", {}):

@@ -182,7 +182,7 @@ def test_uncut_modalities_are_an_error_that_says_so(tmp_path, capsys):
     (["own", "--name", "kth"], "--name kth: a public data set is called so"),
     (["own", "--modalities", "sil,"], "--modalities sil,: expected names of folders, none empty and none twice"),
     (["own", "--modalities", "a,b,a"], "none twice"),
-    (["kth", "--name", "mine"], "--name belongs to the data sets own, own_mocap, not to kth"),
+    (["kth", "--name", "mine"], "--name belongs to the data sets own, own_mocap, crowd, not to kth"),
     (["kth", "--train-subjects", "0.7"], "--train-subjects belongs to the data sets own, own_mocap, not"),
     (["own"], "nothing_here: no such folder or archive; it must hold <id>/<type>/<view>"),
   ],
