@@ -121,7 +121,7 @@ def test_worker_processes_do_not_change_a_batch(splits):
   reference = read(splits, start=1, stop=6)
   arguments = ARGUMENTS | {"workers": 2, "threads": 1, "prefetch": 8, "start": 1, "stop": 6}
   with contextlib.closing(batches(splits, **arguments)) as iterator:
-    found = [next(iterator)]
+    found = [next(iterator), next(iterator)]  # of either worker: both have started
     for worker in multiprocessing.active_children():  # what stops a program is for its main process to answer
       os.kill(worker.pid, signal.SIGINT)
       os.kill(worker.pid, signal.SIGTERM)
