@@ -23,22 +23,26 @@ from rich.table import Table
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from fgait_jax.models.backbones import create_network  # noqa: E402
+from fgait_jax.models.heads import PartLinear  # noqa: E402
 
 NETWORKS = ("transformer:tiny", "transformer:small", "gaitset:32-64-128", "gaitbase:resnet9", "deepgaitv2:p3d-1-1-1-1")
 
 
 def embedding_function(name: str, variant: str, dtype: str):
   """(frames [b t 64 44 1], valid [b t]) -> the vectors that are compared, jitted, with random weights inside."""
-  ours = name in ("transformer", "p3d")
+  rngs, ours = nnx.Rngs(0), name == "transformer"
+  projects = name in ("transformer", "p3d", "gaitssb")
   network = create_network(name=name, variant=variant, dtype=dtype, temporal_pooling="mean" if ours else "max",
-                           projects=ours, discriminant=256 if name == "transformer" else 0, rngs=nnx.Rngs(0))
+                           projects=projects, discriminant=256 if ours else 0, rngs=rngs)
+  if not projects:  # the published head
+    network.recognition = PartLinear(*network.head_input_shape, 256, rngs=rngs)
   network.eval()
   graph, state = nnx.split(network)
 
   def embed(state, frames, valid):
     found = nnx.merge(graph, state).embed(frames.astype(jnp.float32) / 255, valid)
-    return found.pooled if found.projection is None else found.prediction if found.discriminant is None else (
-      found.discriminant)
+    compared = (found.discriminant, found.recognition, found.prediction)
+    return next(vectors for vectors in compared if vectors is not None)
 
   jitted = jax.jit(embed)
   return lambda frames, valid: jitted(state, frames, valid)

@@ -1,18 +1,35 @@
-"""Result files written by hand, for what reads nothing but such files."""
+"""Result files written by hand, for what reads nothing but such files, and a run that has learnt nothing."""
 
 import copy
 import json
 
 import cv2
+import jax
 import numpy as np
 import pytest
 
+from fgait_jax import config_files
 from fgait_jax.evaluation import columns, results
 from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.report import strips
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import checkpoints, state
 
 COLUMNS = [encoded(columns.RANK1), encoded(columns.MAP)]
 _SUBJECTS = [f"{n:03d}" for n in range(12)]
+
+
+@pytest.fixture(scope="session")
+def save_untrained():
+  """`save_untrained(folder, data, people)`: a run of the test-sized transformer, saved before its first step."""
+  def save(folder, data, people):
+    config = config_files.load("configs/pretrain.py:test")
+    _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
+    with checkpoints.Checkpoints(folder, keep=1) as saved:
+      saved.save(0, values, checkpoints.new_meta(config, data, people))
+    return folder
+
+  return save
 
 
 def _row(name: str, title: str, rank1: float, *, interval=True) -> dict:

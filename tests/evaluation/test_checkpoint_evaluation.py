@@ -4,22 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax import config_files
 from fgait_jax.evaluation import pictures
 from fgait_jax.evaluation.features import extraction, reconstruction
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import checkpoints, state
+from fgait_jax.training import checkpoints
 
 
 @pytest.fixture(scope="module")
-def run_folder(tmp_path_factory):
-  """A run of the test-sized transformer, saved before its first step."""
-  folder = tmp_path_factory.mktemp("run")
-  config = config_files.load("configs/pretrain.py:test")
-  _, values, _ = state.create(config, make_mesh(devices=jax.devices()[:1]))
-  with checkpoints.Checkpoints(folder, keep=1) as saved:
-    saved.save(0, values, checkpoints.new_meta(config, {"walkers": "c0ffee"}, {"walkers": ["000"]}))
-  return folder
+def run_folder(tmp_path_factory, save_untrained):
+  return save_untrained(tmp_path_factory.mktemp("run"), {"walkers": "c0ffee"}, {"walkers": ["000"]})
 
 
 class Split:
