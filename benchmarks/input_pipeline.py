@@ -27,6 +27,7 @@ class PackedInMemory:
   """The part of `Split` that the pipeline uses: everything but the file."""
 
   name = "memory"
+  manifest = {"name": name}
 
   def __init__(self, *, sequences: int, num_frames: int):
     self.num_frames = np.full(sequences, num_frames, np.int32)

@@ -17,6 +17,7 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from fgait_jax.data.schema import identities
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset, rows_of_whole_subjects
 from fgait_jax.evaluation import protocols
@@ -68,7 +69,7 @@ def main() -> None:
     if fitted_on:
       training = [embed(split, ()) for split in fitted_on]
       embeddings = np.concatenate([walks.embeddings for walks in training])
-      people = np.concatenate([np.char.add(f"{split.name} ", walks.subjects.astype(str))
+      people = np.concatenate([identities(split.manifest, walks.subjects)
                                for split, walks in zip(fitted_on, training, strict=True)])
       basis = linear_maps.components(embeddings, most=400, seed=0)
       for shrinkage in (0.1, 0.3):

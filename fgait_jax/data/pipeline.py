@@ -4,7 +4,9 @@ Batch n is a pure function of the arguments and n, whatever the number of reader
 whatever the first step. So a run resumes by asking for the batches it has not seen; no iterator state is saved.
 """
 
+import collections
 import dataclasses
+import itertools
 import signal
 import sys
 import zlib
@@ -54,21 +56,24 @@ def batches(
   batches one after the other are the batch of a single host; b = batch_size / process_count. Each batch is a dict of
     frames   uint8 [b, clips, clip_frames, 64, 64, c]; a 44-wide source lies in columns 10..53
     valid    bool [b, clips, clip_frames]; all True, since short sequences are tiled
-    subject  int32 [b]; numbered through all splits, equal only for one subject of one data set
+    subject  int32 [b]; numbered through all splits, equal only for one person
     dataset  int32 [b]; position in `splits`
     index    int64 [b]; row in that split of the first clip's sequence
     positive int64 [b]; row in that split of the other clips' sequence
     group    int32 [b]; equal only for sequences that may be each other's positive
   `positives` says, for each split, from which sequences the other clips come: "sequence", the same one (no label is
   used); "walk", any of the same subject and condition (another camera's view of the same walk); "subject", any of the
-  same subject. Empty means "sequence" for all splits.
+  same subject. Empty means "sequence" for all splits. The other clips come from the same split, but data sets of one
+  population (schema.population_of) share numbers: the same person in two of them is one `subject`, and two splits with
+  the same value of `positives` have one `group` for the same subject, the same walk, or the same recording (equal key).
   `per_subject` is the number of sequences per subject in a batch of mix "per_subject"; other mixes ignore it.
   At most `prefetch` batches are read ahead of the one returned last, finished or not. `threads` batches are read at a
   time, in this process or in each of `workers` processes (0: none). Of its share of `prefetch`, a worker needs four
   batches for sending; its threads read the rest.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
-  Prints a warning for a data set smaller than its part of a batch, if `clips` > 1.
+  If `clips` > 1, prints a warning for a data set smaller than its part of a batch, and for data sets of the same
+  people with different `positives`.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
   `ConfigError` at once for arguments that cannot work, named as in the section `key` of the configuration, and
   `DataError` naming data set and key while iterating.
@@ -85,7 +90,8 @@ def batches(
   if not 0 <= start <= stop:
     raise ConfigError(f"batches {start} to {stop} asked for; expected 0 <= start <= stop")
   subjects = _number_subjects(splits)
-  groups = _group(splits, positives or ["sequence"] * len(splits))
+  positives = positives or ["sequence"] * len(splits)
+  groups = _group(splits, positives)
   mixture = Mixture(
     [len(split) for split in splits],
     seed=seed,
@@ -98,6 +104,7 @@ def batches(
   )
   if clips > 1 and process_index == 0:  # with a single clip nothing is contrasted
     _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
+    _warn_of_different_positives(splits, positives)
   local = batch_size // process_count
   read = ReadBatch(
     splits=tuple(splits),
@@ -150,7 +157,7 @@ class ReadBatch:
       "dataset": dataset,
       "index": index,
       "positive": positive,
-      "group": np.array([self.groups[d].first + self.groups[d].number(i) for d, i in first], np.int32),
+      "group": np.array([self.groups[d].number(i) for d, i in first], np.int32),
     }
 
   def _positive_rows(self, number: int, dataset: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -201,15 +208,15 @@ class ReadBatch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Groups:
-  """The rows of a split that may be each other's positives. `first` is the offset of the split's group numbers."""
+  """The rows of a split that may be each other's positives."""
 
-  first: int
+  numbers: Sequence[int] | np.ndarray  # by which batches know the split's groups
   of_row: np.ndarray | None  # group of each row; None where every row is a group of its own
   rows: np.ndarray | None = None  # sorted by group
   ends: np.ndarray | None = None  # of each group in `rows`
 
   def number(self, row: int) -> int:
-    return row if self.of_row is None else int(self.of_row[row])
+    return int(self.numbers[row if self.of_row is None else self.of_row[row]])
 
   def member(self, row: int, draw: float) -> int:
     """The member of the row's group that `draw`, uniform in [0, 1), selects."""
@@ -223,21 +230,31 @@ class Groups:
 def _group(splits: Sequence[Split], positives: Sequence[str]) -> tuple[Groups, ...]:
   if len(positives) != len(splits):
     raise ConfigError(f"positives {tuple(positives)} for {len(splits)} data sets; give one for each")
-  groups, first = [], 0
-  for split, kind in zip(splits, positives, strict=True):
+  for kind in positives:
     if kind not in POSITIVES:
       raise ConfigError(f"positives has {kind!r}; known: {', '.join(POSITIVES)}")
+  spaces = [(schema.population_of(split.manifest), kind) for split, kind in zip(splits, positives, strict=True)]
+  groups, first, known = [], 0, collections.defaultdict(dict)
+  for split, space in zip(splits, spaces, strict=True):
+    alone, kind = spaces.count(space) == 1, space[1]
     if kind == "sequence":
-      groups.append(Groups(first=first, of_row=None))
+      names, members = (None if alone else split.keys), {"of_row": None}
     else:
       names = np.asarray(split.subjects, np.str_)
       if kind == "walk":
         names = np.char.add(np.char.add(names, "/"), np.asarray(split.conditions, np.str_))
-      of_row = np.unique(names, return_inverse=True)[1]
+      names, of_row = np.unique(names, return_inverse=True)
       ends = np.cumsum(np.bincount(of_row))
-      groups.append(Groups(first=first, of_row=of_row, rows=np.argsort(of_row, kind="stable"), ends=ends))
+      members = {"of_row": of_row, "rows": np.argsort(of_row, kind="stable"), "ends": ends}
+    numbers = range(first, first + len(split)) if alone else _number(names, first, known[space])
+    groups.append(Groups(numbers=numbers, **members))
     first += len(split)
   return tuple(groups)
+
+
+def _number(names: np.ndarray, first: int, known: dict[str, int]) -> np.ndarray:
+  """The number of each of `names`, all different: the one in `known`, or else `first` plus its place, kept there."""
+  return np.array([known.setdefault(name, first + place) for place, name in enumerate(names.tolist())], np.int32)
 
 
 def _frames(split: Split, row: int, indices: np.ndarray) -> np.ndarray:
@@ -250,11 +267,13 @@ def _frames(split: Split, row: int, indices: np.ndarray) -> np.ndarray:
 
 
 def _number_subjects(splits: Sequence[Split]) -> tuple[np.ndarray, ...]:
-  """Numbers int32 of each split's subjects by row; no number is used by two data sets."""
-  numbered, first = [], 0
-  for split in splits:
+  """Numbers int32 of each split's subjects by row; two data sets use the same number only for the same person."""
+  populations = [schema.population_of(split.manifest) for split in splits]
+  numbered, first, known = [], 0, collections.defaultdict(dict)
+  for split, population in zip(splits, populations, strict=True):
     names, own = np.unique(split.subjects, return_inverse=True)
-    numbered.append((own + first).astype(np.int32))
+    alone = populations.count(population) == 1
+    numbered.append((own + first).astype(np.int32) if alone else _number(names, first, known[population])[own])
     first += len(names)
   return tuple(numbered)
 
@@ -285,6 +304,19 @@ def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_s
         f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
         f" repeats each {times:.1f} times on average and so has fewer negatives; choose a smaller"
         " config.data.batch_size, or record more walks",
+        file=sys.stderr,
+      )
+
+
+def _warn_of_different_positives(splits: Sequence[Split], positives: Sequence[str]) -> None:
+  for (one, kind), (other, others) in itertools.combinations(zip(splits, positives, strict=True), 2):
+    if kind == others or schema.population_of(one.manifest) != schema.population_of(other.manifest):
+      continue
+    if people := len(np.intersect1d(one.subjects, other.subjects)):
+      print(
+        f"warning: {one.name} and {other.name} hold {people:,} of the same people, but their positives are {kind!r} and"
+        f" {others!r}: in a batch or queue of both, these people are negatives of themselves; give both data sets the"
+        " same positives",
         file=sys.stderr,
       )
 

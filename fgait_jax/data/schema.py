@@ -79,6 +79,11 @@ def population_of(manifest: Mapping) -> str:
   return manifest.get("population", manifest["name"])
 
 
+def identities(manifest: Mapping, subjects: np.ndarray) -> np.ndarray:
+  """Names of `subjects` of a built data set that are equal for the same person in whichever data set."""
+  return np.char.add(f"{population_of(manifest)}/", np.asarray(subjects, np.str_))
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sequence:
   """One walk of one subject in one condition seen from one view.

@@ -266,6 +266,57 @@ def test_no_group_is_of_two_data_sets(splits, kind):
   assert len({group for group, _ in groups}) == len(groups) == {"sequence": 38, "subject": 19}[kind]  # all were drawn
 
 
+@pytest.fixture
+def related(memory_split):
+  """People 0 to 2, strangers, and people 0 to 3: of each of the first three, one walk of two is in both data sets."""
+  few, strangers, many = (memory_split(name, (9,) * rows) for name, rows in (("few", 6), ("strangers", 6), ("many", 8)))
+  for split, conditions in ((few, ["nm-1", "nm-2"] * 3), (many, ["nm-1", "nm-3"] * 4)):
+    split.manifest["population"] = "crowd"
+    split.conditions = np.array(conditions)
+    split.keys = np.array([f"{s}/{c}/090" for s, c in zip(split.subjects, conditions, strict=True)])
+  return [few, strangers, many]
+
+
+def numbers_of(batches, split, name):
+  """Row of data set number `split` -> its number `name`, int [rows]."""
+  found = {}
+  for batch in batches:
+    rows = batch["dataset"] == split
+    found |= dict(zip(batch["index"][rows].tolist(), batch[name][rows].tolist(), strict=True))
+  return np.array([found[row] for row in range(len(found))])
+
+
+@pytest.mark.parametrize("kind, few, strangers, many", [
+  ("sequence", [0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11], [0, 13, 2, 15, 4, 17, 18, 19]),
+  ("walk", [0, 1, 2, 3, 4, 5], [6, 6, 7, 7, 8, 8], [0, 13, 2, 15, 4, 17, 18, 19]),
+  ("subject", [0, 0, 1, 1, 2, 2], [6, 6, 7, 7, 8, 8], [0, 0, 1, 1, 2, 2, 15, 15]),
+])
+def test_nobody_is_his_own_negative_in_two_data_sets_of_a_population(related, kind, few, strangers, many):
+  drawing = {"factors": (1.0,) * 3, "exponent": 0.0, "mix": "per_sequence", "stop": 40}
+  found = read(related, positives=(kind,) * 3, **drawing)
+  for split, expected in enumerate((few, strangers, many)):
+    np.testing.assert_array_equal(numbers_of(found, split, "group"), expected)
+  for split, expected in enumerate(([0, 0, 1, 1, 2, 2], [3, 3, 4, 4, 5, 5], [0, 0, 1, 1, 2, 2, 9, 9])):
+    np.testing.assert_array_equal(numbers_of(found, split, "subject"), expected)
+  for split in related:
+    split.manifest = {"name": split.name}
+  for batch, apart in zip(found, read(related, positives=(kind,) * 3, **drawing), strict=True):
+    for name in batch.keys() - {"group", "subject"}:  # a population changes numbers alone
+      np.testing.assert_array_equal(batch[name], apart[name])
+
+
+def test_different_positives_of_the_same_people_are_warned_of(related, capsys):
+  drawing = {"factors": (1.0,) * 3, "batch_size": 2, "stop": 0}
+  read(related, positives=("subject", "sequence", "walk"), **drawing)
+  (line,) = capsys.readouterr().err.splitlines()
+  assert line.startswith("warning: few and many hold 3 of the same people, but their positives are 'subject' and 'walk'"
+                         ": in a batch or queue of both")
+  read(related, positives=("subject", "sequence", "subject"), **drawing)
+  related[2].subjects = np.char.add("new", related[2].subjects)
+  read(related, positives=("subject", "sequence", "walk"), **drawing)
+  assert not capsys.readouterr().err
+
+
 def test_unknown_positives_are_refused(splits):
   with pytest.raises(ConfigError, match=r"positives has 'person'; known: sequence, walk, subject"):
     read(splits, positives=("sequence", "person"))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from fgait_jax.data.schema import WIDTHS
+from fgait_jax.data.schema import WIDTHS, identities
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import rows_of_whole_subjects
 from fgait_jax.errors import DataError
@@ -64,7 +64,7 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
   names = [name for name, taught in sets.items() if taught.positives == "subject"]
   if not pretraining.model.discriminant or not names:
     return None
-  learnt = []
+  learnt, people = [], []
   for name in names:
     try:
       split = open_split(data_dir, name, sets[name].split)
@@ -72,11 +72,11 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
       return None
     rows = rows_of_whole_subjects(split.subjects, closing.walks // len(names))
     title = f"mean silhouettes of {split.name}"
-    learnt.append(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
-  rows = np.concatenate([found.embeddings for found in learnt])
-  people = np.concatenate([np.char.add(f"{name}/", found.subjects) for name, found in zip(names, learnt, strict=True)])
-  basis = linear_maps.components(rows, most=closing.components, seed=seed)
-  return linear_maps.discriminant(basis, people, shrinkage=closing.shrinkage)
+    found = mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title)
+    learnt.append(found.embeddings)
+    people.append(identities(split.manifest, found.subjects))
+  basis = linear_maps.components(np.concatenate(learnt), most=closing.components, seed=seed)
+  return linear_maps.discriminant(basis, np.concatenate(people), shrinkage=closing.shrinkage)
 
 
 def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fgait_jax import defaults
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation.features import baselines
 from fgait_jax.evaluation.labels import Features
@@ -34,6 +35,23 @@ def test_raw_gei_is_the_mean_of_the_first_frames_between_columns_10_and_53():
   flipped = baselines.mean_silhouettes(split, max_frames=5, mirror=("*-l",))
   np.testing.assert_array_equal(flipped.embeddings[0], gei.embeddings[0])
   np.testing.assert_allclose(flipped.embeddings[1].reshape(64, 44), gei.embeddings[1].reshape(64, 44)[:, ::-1])
+
+
+def test_a_discriminant_knows_the_people_of_two_data_sets_of_a_population(monkeypatch):
+  def opened(folder, name, split):
+    walks = Walks()
+    walks.manifest = {"name": name, "population": {"few": "crowd", "many": "crowd"}.get(name, name)}
+    return walks
+
+  told = []
+  monkeypatch.setattr(baselines, "open_split", opened)
+  monkeypatch.setattr(baselines.linear_maps, "discriminant", lambda basis, people, shrinkage: told.extend(people))
+  config = defaults.pretrain()
+  with config.unlocked():
+    config.model.discriminant = 2
+    config.discriminant.sets = defaults.discriminant_sets("few:subject,many:subject,strangers:subject")
+  baselines.silhouette_discriminant(config, data_dir="built", max_frames=5, seed=0)
+  assert told == ["crowd/a", "crowd/b", "crowd/a", "crowd/b", "strangers/a", "strangers/b"]
 
 
 def test_row_bands_are_four_rows_each():
