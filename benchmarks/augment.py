@@ -15,6 +15,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
 from fgait_jax.data import augment  # noqa: E402
 
 RECIPE = {"affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.0, "holes": 0.0}
@@ -23,10 +24,10 @@ FINE_TUNE = {"affine": 0.0, "perspective": 0.2, "flip": 0.2, "dilate": 0.0, "blu
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--clips", type=int, default=64)
-  parser.add_argument("--frames", type=int, default=16)
-  parser.add_argument("--channels", type=int, default=1)
-  parser.add_argument("--repeats", type=int, default=20)
+  parser.add_argument("--clips", type=whole(1), default=64)
+  parser.add_argument("--frames", type=whole(1), default=16)
+  parser.add_argument("--channels", type=whole(1), default=1)
+  parser.add_argument("--repeats", type=whole(1), default=20)
   arguments = parser.parse_args()
   shape = (arguments.clips, arguments.frames, 64, 64, arguments.channels)
   frames = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))

@@ -20,11 +20,13 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from data_prep import builder  # noqa: E402
+from data_prep.arguments import whole  # noqa: E402
 from data_prep.datasets import own  # noqa: E402
 from data_prep.sources.base import Walk  # noqa: E402
 from fgait_jax.data import schema, source  # noqa: E402
 from fgait_jax.data.mixture import Mixture  # noqa: E402
 from fgait_jax.data.pipeline import batches  # noqa: E402
+from fgait_jax.errors import FgaitError  # noqa: E402
 
 
 class Many:
@@ -89,10 +91,12 @@ def measure_index(folder: pathlib.Path, rows: int) -> None:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--sequences", type=int, default=0)
-  parser.add_argument("--index", type=int, default=0)
+  parser.add_argument("--sequences", type=whole(0), default=0)
+  parser.add_argument("--index", type=whole(0), default=0)
   parser.add_argument("--folder", type=pathlib.Path, required=True)
   args = parser.parse_args()
+  if not args.sequences and not args.index:
+    parser.error("give --sequences or --index")
   if args.sequences:
     measure_pipeline(args.folder, args.sequences)
   if args.index:
@@ -100,4 +104,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

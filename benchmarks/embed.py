@@ -22,10 +22,20 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
+from fgait_jax.errors import FgaitError  # noqa: E402
 from fgait_jax.models.backbones import create_network  # noqa: E402
 from fgait_jax.models.heads import PartLinear  # noqa: E402
 
 NETWORKS = ("transformer:tiny", "transformer:small", "gaitset:32-64-128", "gaitbase:resnet9", "deepgaitv2:p3d-1-1-1-1")
+
+
+def network(text: str) -> tuple[str, str]:
+  """(backbone, variant) of "backbone:variant"."""
+  name, colon, variant = text.partition(":")
+  if not (name and colon and variant):
+    raise argparse.ArgumentTypeError(f"{text!r} is not backbone:variant, such as {NETWORKS[0]}")
+  return name, variant
 
 
 def embedding_function(name: str, variant: str, dtype: str):
@@ -50,11 +60,12 @@ def embedding_function(name: str, variant: str, dtype: str):
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-  parser.add_argument("--networks", nargs="+", default=NETWORKS, help="backbone:variant, as config.model's")
-  parser.add_argument("--walks", type=int, default=8, help="in a batch")
-  parser.add_argument("--frames", type=int, default=90)
+  parser.add_argument("--networks", nargs="+", type=network, default=[network(text) for text in NETWORKS],
+                      help="backbone:variant, as config.model's")
+  parser.add_argument("--walks", type=whole(1), default=8, help="in a batch")
+  parser.add_argument("--frames", type=whole(1), default=90)
   parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--repeats", type=whole(1), default=5)
   options = parser.parse_args()
   shape = (options.walks, options.frames)
   frames = jnp.asarray(np.random.default_rng(0).integers(0, 2, (*shape, 64, 44, 1), np.uint8) * 255)
@@ -62,8 +73,8 @@ def main() -> None:
   device = jax.devices()[0].device_kind
   table = Table("network", "walks a second", "processor seconds a walk",
                 title=f"{options.walks} x {options.frames} frames, {options.dtype}, {device}")
-  for network in options.networks:
-    embed = embedding_function(*network.split(":"), options.dtype)
+  for name, variant in options.networks:
+    embed = embedding_function(name, variant, options.dtype)
     embed(frames, valid).block_until_ready()
     seconds, processor = [], []
     for _ in range(options.repeats):
@@ -71,9 +82,13 @@ def main() -> None:
       embed(frames, valid).block_until_ready()
       seconds.append(time.perf_counter() - start)
       processor.append(time.process_time() - used)
-    table.add_row(network, f"{options.walks / np.median(seconds):.2f}", f"{np.median(processor) / options.walks:.3f}")
+    table.add_row(f"{name}:{variant}", f"{options.walks / np.median(seconds):.2f}",
+                  f"{np.median(processor) / options.walks:.3f}")
   Console().print(table)
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

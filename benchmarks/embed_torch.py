@@ -9,6 +9,8 @@ Layers, widths and order are those of the papers (docs/networks.md); weights and
 
 import argparse
 import os
+import pathlib
+import sys
 import time
 
 import numpy as np
@@ -18,6 +20,10 @@ from rich.table import Table
 from step_torch import Block, FrameConv, name_of
 from torch import nn
 from torch.nn import functional
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from data_prep.arguments import whole  # noqa: E402
 
 CHANNELS = (64, 128, 256, 512)
 
@@ -88,10 +94,10 @@ NETWORKS = {
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--networks", nargs="+", default=tuple(NETWORKS), choices=tuple(NETWORKS))
-  parser.add_argument("--walks", type=int, default=8, help="in a batch")
-  parser.add_argument("--frames", type=int, default=90)
+  parser.add_argument("--walks", type=whole(1), default=8, help="in a batch")
+  parser.add_argument("--frames", type=whole(1), default=90)
   parser.add_argument("--device", default="cpu")
-  parser.add_argument("--repeats", type=int, default=5)
+  parser.add_argument("--repeats", type=whole(1), default=5)
   options = parser.parse_args()
   torch.set_float32_matmul_precision("high")
   torch.set_num_threads(len(os.sched_getaffinity(0)))  # else they wait for each other on fewer cores

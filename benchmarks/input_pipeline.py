@@ -18,9 +18,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
 from fgait_jax.data import schema  # noqa: E402
 from fgait_jax.data.pipeline import batches  # noqa: E402
 from fgait_jax.data.source import open_split  # noqa: E402
+from fgait_jax.errors import FgaitError  # noqa: E402
 
 
 class PackedInMemory:
@@ -88,9 +90,9 @@ def main() -> None:
   parser.add_argument("--built", help="folder of built data sets")
   parser.add_argument("--name", default="walkers", help="data set in it")
   parser.add_argument("--split", default="train")
-  parser.add_argument("--frames", type=int, default=90, help="frames of a sequence in memory")
-  parser.add_argument("--sequences", type=int, default=4096, help="sequences read for each line")
-  parser.add_argument("--batch", type=int, default=64)
+  parser.add_argument("--frames", type=whole(1), default=90, help="frames of a sequence in memory")
+  parser.add_argument("--sequences", type=whole(1), default=4096, help="sequences read for each line")
+  parser.add_argument("--batch", type=whole(1), default=64)
   arguments = parser.parse_args()
   splits = [PackedInMemory(sequences=2000, num_frames=arguments.frames)]
   if arguments.built:
@@ -110,4 +112,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

@@ -18,6 +18,8 @@ from input_pipeline import walker  # beside this script
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.arguments import whole
+
 SIZE, SHIFT = 64, 10
 ELEMENTS = (
   *((cv2.MORPH_RECT, size) for size in ((5, 3), (5, 5), (3, 5))),
@@ -79,7 +81,7 @@ def measure(packs, change, sequences):
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--sequences", type=int, default=2048)
+  parser.add_argument("--sequences", type=whole(1), default=2048)
   arguments = parser.parse_args()
   cv2.setNumThreads(1)
   packs = [pickle.dumps(walker(90, seed=i)[..., 0]) for i in range(50)]

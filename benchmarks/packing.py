@@ -22,8 +22,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
 from fgait_jax.data import schema  # noqa: E402
 from fgait_jax.data.source import open_split  # noqa: E402
+from fgait_jax.errors import FgaitError  # noqa: E402
 
 FRAMES, WANTED, WINDOW = 90, 16, 20
 HEIGHT = WIDTH = 64
@@ -158,7 +160,7 @@ def main():
   parser.add_argument("--data_dir", default="built")
   parser.add_argument("--name", default="walkers")
   parser.add_argument("--split", default="train")
-  parser.add_argument("--sequences", type=int, default=100)
+  parser.add_argument("--sequences", type=whole(1), default=100)
   args = parser.parse_args()
   walks = sequences(open_split(args.data_dir, args.name, args.split), args.sequences)
   grey = np.mean([((walk != 0) & (walk != 255)).mean() for walk in walks])
@@ -174,4 +176,7 @@ def main():
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

@@ -20,10 +20,12 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import transfer
 
+from data_prep.arguments import whole
 from data_prep.sources.base import Dropped
 from data_prep.sources.crowd import CrowdSource, Ingredients
 from data_prep.sources.walkers import WalkersSource
 from fgait_jax.data.source import open_split
+from fgait_jax.errors import FgaitError
 from fgait_jax.evaluation.features import baselines
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.training import linear_maps
@@ -71,12 +73,15 @@ def populations(people: int) -> dict[str, list]:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--people", type=int, default=480, help="of the crowd, eight walks each")
+  parser.add_argument("--people", type=whole(1), default=480, help="of the crowd, eight walks each")
   parser.add_argument("--built", default="built", help="folder of built data sets")
   names = list(transfer.CENTRE)
   parser.add_argument("--real", nargs="+", default=names, choices=names, help="data sets of real people")
   parser.add_argument("--only", nargs="*", default=[], help='populations, such as crowd walkers "without motion"')
   options = parser.parse_args()
+  walks_of = populations(options.people)
+  if unknown := set(options.only) - set(walks_of):
+    parser.error(f"--only: no population {', '.join(sorted(unknown))}; known: {', '.join(walks_of)}")
   real = {}
   for name in options.real:
     split = open_split(options.built, name, "test")
@@ -85,7 +90,7 @@ def main() -> None:
   print(f"{'fitted on':24}" + "".join(f"{head:>24}" for head in heads))
   print(line("nothing (raw GEI)", real, lambda found: found), flush=True)
   with concurrent.futures.ProcessPoolExecutor() as pool:
-    for name, walks in populations(options.people).items():
+    for name, walks in walks_of.items():
       if options.only and name not in options.only:
         continue
       training = silhouettes(walks, pool)
@@ -95,4 +100,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

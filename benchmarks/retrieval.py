@@ -24,6 +24,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
 from fgait_jax.evaluation import protocols  # noqa: E402
 from fgait_jax.evaluation.metrics import retrieval  # noqa: E402
 from fgait_jax.evaluation.metrics.distances import plan_blocks  # noqa: E402
@@ -127,7 +128,7 @@ def peak_memory() -> int:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--cases", nargs="+", default=["oumvlp", "gait3d"], choices=CASES)
-  parser.add_argument("--repeats", type=int, default=3)
+  parser.add_argument("--repeats", type=whole(0), default=3)
   arguments = parser.parse_args()
   table = Table(title=f"Protocols on {jax.device_count()} x {jax.devices()[0].device_kind}")
   for column in ("case", "first s", "ranking s", "processor s", "with statistics s", "floor s", "memory added MB"):

@@ -15,6 +15,8 @@ from retrieval import embed, gait3d, oumvlp, timed
 from rich.console import Console
 from rich.table import Table
 
+from data_prep.arguments import whole
+
 
 def distances(probe: torch.Tensor, gallery: torch.Tensor) -> torch.Tensor:
   """Mean over parts of Euclidean distances, [n C P] and [m C P] to [n m]."""
@@ -55,7 +57,7 @@ def in_one_gallery(embeddings, labels, probes: int) -> tuple[float, float]:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument("--cases", nargs="+", default=["oumvlp", "gait3d"], choices=("oumvlp", "gait3d"))
-  parser.add_argument("--repeats", type=int, default=3)
+  parser.add_argument("--repeats", type=whole(1), default=3)
   arguments = parser.parse_args()
   title = f"PyTorch {torch.__version__}, {torch.get_num_threads()} threads"
   table = Table("case", "seconds", "processor s", title=title)

@@ -33,7 +33,9 @@ from rich.table import Table
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole  # noqa: E402
 from fgait_jax import config_files  # noqa: E402
+from fgait_jax.errors import ConfigError, FgaitError  # noqa: E402
 from fgait_jax.kernels import convolution  # noqa: E402
 from fgait_jax.parallel.mesh import make_mesh  # noqa: E402
 from fgait_jax.training import state as states  # noqa: E402
@@ -70,19 +72,21 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
   parser.add_argument("--config", default=str(ROOT / "configs" / "pretrain.py:tiny"))
   parser.add_argument("--variant", help="config.model.variant (default: the configuration's, as the next three)")
-  parser.add_argument("--batch", type=int, help="config.data.batch_size, sequences")
+  parser.add_argument("--batch", type=whole(1), help="config.data.batch_size, sequences")
   parser.add_argument("--dtype", choices=("float32", "bfloat16"))
   parser.add_argument("--remat", choices=("none", "dots", "full"))
   parser.add_argument("--convolution", default="fast", choices=("fast", "plain"))
-  parser.add_argument("--steps", type=int, default=5)
+  parser.add_argument("--steps", type=whole(0), default=5)
   options = parser.parse_args()
   with convolution.plainly() if options.convolution == "plain" else contextlib.nullcontext():
     measure(options)
 
 
 def configuration(options: argparse.Namespace):
-  """The configuration with what the command line changes of it."""
+  """The configuration with what the command line changes of it; raises `ConfigError` for one of another program."""
   config = config_files.load(options.config)
+  if "student" not in config:
+    raise ConfigError(f"--config={options.config} is no configuration of pretraining, such as configs/pretrain.py:tiny")
   with config.unlocked():
     given = {"variant": options.variant, "dtype": options.dtype, "remat": options.remat}
     config.model.update({name: value for name, value in given.items() if value})
@@ -197,4 +201,7 @@ def products_per_second(dtype: str) -> float:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

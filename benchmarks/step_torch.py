@@ -11,7 +11,9 @@ norm in the order of the paper.
 
 import argparse
 import copy
+import pathlib
 import resource
+import sys
 import time
 
 import numpy as np
@@ -20,6 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.nn import functional
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+from data_prep.arguments import whole  # noqa: E402
 
 BINS = (16, 8, 4, 2, 1)
 
@@ -151,19 +157,26 @@ def name_of(device: str) -> str:
   return torch.cuda.get_device_name() if device.startswith("cuda") else f"{torch.get_num_threads()} threads"
 
 
+def blocks(text: str) -> list[int]:
+  """The blocks of each stage, of "1-1-1-1"."""
+  if text.count("-") != 3:
+    raise argparse.ArgumentTypeError(f"{text!r} is not the blocks of four stages, such as 1-1-1-1")
+  return [whole(1)(count) for count in text.split("-")]
+
+
 def main() -> None:
   parser = argparse.ArgumentParser()
-  parser.add_argument("--variant", default="1-1-1-1")
-  parser.add_argument("--channels", type=int, nargs=4, default=(64, 128, 256, 512))
-  parser.add_argument("--batch", type=int, default=8)
-  parser.add_argument("--frames", type=int, default=16)
-  parser.add_argument("--steps", type=int, default=5)
+  parser.add_argument("--variant", type=blocks, default="1-1-1-1")
+  parser.add_argument("--channels", type=whole(1), nargs=4, default=(64, 128, 256, 512))
+  parser.add_argument("--batch", type=whole(1), default=8)
+  parser.add_argument("--frames", type=whole(1), default=16)
+  parser.add_argument("--steps", type=whole(1), default=5)
   parser.add_argument("--device", default="cpu")
   parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"), help="bfloat16: autocast")
   parser.add_argument("--compile", action="store_true", help="torch.compile the networks")
   options = parser.parse_args()
   torch.set_float32_matmul_precision("high")  # TF32 on a GPU, as jax by default; convolutions are so anyway
-  teacher = Network([int(n) for n in options.variant.split("-")], options.channels)
+  teacher = Network(options.variant, options.channels)
   teacher = teacher.to(options.device)
   student = copy.deepcopy(teacher)
   optimizer = torch.optim.SGD(student.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
@@ -177,8 +190,9 @@ def main() -> None:
     loss = train_step(teacher, student, optimizer, frames, getattr(torch, options.dtype)).item()  # waits
     seconds.append(time.perf_counter() - start)
     processor.append(cpu_seconds() - used)
-  table = Table("quantity", "value", title=f"P3D {options.variant} in PyTorch {torch.__version__}, {options.batch} x "
-                f"{options.frames} frames, {options.dtype}{', compiled' * options.compile}, {name_of(options.device)}")
+  table = Table("quantity", "value", title=f"P3D {'-'.join(map(str, options.variant))} in PyTorch {torch.__version__}, "
+                f"{options.batch} x {options.frames} frames, {options.dtype}{', compiled' * options.compile}, "
+                f"{name_of(options.device)}")
   rows = {
     "seconds a step, median": np.median(seconds[1:]), "seconds a step, least": min(seconds[1:]),
     "clips a second": 2 * options.batch / np.median(seconds[1:]),

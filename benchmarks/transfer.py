@@ -17,9 +17,11 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+from data_prep.arguments import whole
 from fgait_jax.data.schema import identities
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset, rows_of_whole_subjects
+from fgait_jax.errors import FgaitError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import baselines, extraction
 from fgait_jax.evaluation.labels import Features
@@ -48,9 +50,9 @@ def main() -> None:
   parser.add_argument("checkpoints", nargs="*")
   parser.add_argument("--built", default="built")
   parser.add_argument("--learn", default="", help="data sets to fit a discriminant on, such as walkers,crowd")
-  parser.add_argument("--walks", type=int, default=1920, help="walks of each to fit it on")
-  parser.add_argument("--test-walks", type=int, default=960, help="test walks of the walkers; 0 takes all")
-  parser.add_argument("--embedding", default="prediction", help="prediction, projection or pooled")
+  parser.add_argument("--walks", type=whole(1), default=1920, help="walks of each to fit it on")
+  parser.add_argument("--test-walks", type=whole(0), default=960, help="test walks of the walkers; 0 takes all")
+  parser.add_argument("--embedding", default="prediction", choices=extraction.EMBEDDINGS)
   options = parser.parse_args()
   use_compilation_cache("~/.cache/fgait_jax")
   splits = {name: open_split(options.built, name, "test") for name in TESTS}
@@ -102,4 +104,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-  main()
+  try:
+    main()
+  except FgaitError as error:
+    sys.exit(f"error: {error}")

@@ -10,12 +10,13 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+from data_prep.arguments import whole
 from data_prep.sources.walkers import WalkersSource
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--walks", type=int, default=96, help="walks to render, spread over the default data set")
+  parser.add_argument("--walks", type=whole(1), default=96, help="walks to render, spread over the default data set")
   count = parser.parse_args().walks
   walks = [walk for split in WalkersSource().splits().values() for walk in split]
   chosen = walks[:: max(1, len(walks) // count)][:count]

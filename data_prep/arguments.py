@@ -1,5 +1,6 @@
-"""Converters for argparse's `type=`, shared by the programs of `data_prep`."""
+"""Converters for argparse's `type=`, shared by the programs of `data_prep` and `benchmarks`."""
 
+import argparse
 import functools
 import math
 import pathlib
@@ -21,15 +22,15 @@ def positive(text: str) -> float:
   return value
 
 
-def count(text: str) -> int:
-  """A whole number above 0."""
-  if (value := int(text)) < 1:
-    raise ValueError
-  return value
+def whole(least: int) -> Callable[[str], int]:
+  """The converter of whole numbers that are `least` or more."""
+  def convert(text: str) -> int:
+    try:
+      value = int(text)
+    except ValueError:
+      value = None
+    if value is None or value < least:
+      raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least}")
+    return value
 
-
-def seed(text: str) -> int:
-  """A seed of NumPy's generators: a whole number from 0."""
-  if (value := int(text)) < 0:
-    raise ValueError
-  return value
+  return convert

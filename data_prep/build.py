@@ -75,16 +75,18 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument("--raw", type=arguments.path("--raw"), help="folder or archive of the recordings")
   parser.add_argument("--out", type=arguments.path("--out"), default="built", help="folder of built data sets")
   cores = builder.usable_cores()
-  parser.add_argument("--workers", type=int, default=cores, help="processes (default: %(default)s, the cores)")
+  parser.add_argument(
+    "--workers", type=arguments.whole(1), default=cores, help="processes (default: %(default)s, the cores)"
+  )
   parser.add_argument(
     "--limit-dropped", type=float, default=0.01, help="share of walks that may be dropped (default: %(default)s)"
   )
   parser.add_argument(
-    "--limit-bytes", type=arguments.count, default=limits.DEFAULT.bytes, metavar="BYTES",
+    "--limit-bytes", type=arguments.whole(1), default=limits.DEFAULT.bytes, metavar="BYTES",
     help="of a file, of an archive's member unpacked, of a compressed tar unpacked (default: %(default)s)",
   )  # fmt: skip
   parser.add_argument(
-    "--limit-pixels", type=arguments.count, default=limits.DEFAULT.pixels, metavar="PIXELS",
+    "--limit-pixels", type=arguments.whole(1), default=limits.DEFAULT.pixels, metavar="PIXELS",
     help="of an image; larger ones are refused before they are decoded (default: %(default)s)",
   )  # fmt: skip
   parser.add_argument("--overwrite", action="store_true", help="build anew what is already there")
@@ -100,8 +102,6 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.error("name a data set, or pass --list or --about NAME")
   if args.runner_options and args.runner is None:
     parser.error("--runner-options needs --runner")
-  if args.workers < 1:
-    parser.error(f"--workers {args.workers}: at least 1")
   if not 0 <= args.limit_dropped <= 1:
     parser.error(f"--limit-dropped {args.limit_dropped}: a share from 0 to 1, 0.01 is one percent")
   return args
@@ -125,7 +125,7 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
   group.add_argument(
     "--unit", help="of motion capture: m, cm, mm, inch, cmu, or metres (default: the .asf's own, or cm in a .bvh)"
   )
-  group.add_argument("--people", type=arguments.count, help="of the crowd (default: 960)")
+  group.add_argument("--people", type=arguments.whole(1), help="of the crowd (default: 960)")
   group.add_argument("--up", metavar="AXIS", help="of motion capture: its axis that points up (default: y)")
 
 

@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument("dataset", type=arguments.path("dataset"), help="folder of a built data set, such as built/kth")
   parser.add_argument("--split", default="test", help="default: %(default)s")
   parser.add_argument("--out", type=arguments.path("--out"), default="preview", help="folder of the pictures")
-  parser.add_argument("--walks", type=int, default=12, help="random walks shown (default: %(default)s)")
-  parser.add_argument("--seed", type=arguments.seed, default=0, help="of the choice")
+  parser.add_argument("--walks", type=arguments.whole(1), default=12, help="random walks shown (default: %(default)s)")
+  parser.add_argument("--seed", type=arguments.whole(0), default=0, help="of the choice")
   try:
     args = parser.parse_args(argv)
     folder = args.dataset.resolve()

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   parser = argparse.ArgumentParser(prog="python -m data_prep.verify", description=__doc__.split("\n\n")[0])
   parser.add_argument("folder", type=arguments.path("folder"), help="a built data set, such as built/kth")
-  parser.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: %(default)s, the cores)")
+  parser.add_argument(
+    "--workers", type=arguments.whole(1), default=usable_cores(), help="processes (default: %(default)s, the cores)"
+  )
   console = Console()
   try:
     args = parser.parse_args(argv)

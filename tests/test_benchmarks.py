@@ -1,7 +1,8 @@
-"""Every benchmark runs to its figures, at sizes that say nothing about speed."""
+"""Every benchmark runs to its figures, at sizes that say nothing about speed, or refuses its arguments in one line."""
 
 import pathlib
 import re
+import runpy
 import subprocess
 import sys
 
@@ -39,3 +40,38 @@ def test_a_benchmark_ends_in_its_figures(script, tmp_path):
   )
   assert done.returncode == 0, done.stderr[-2000:]
   assert re.search(r"\d", done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("script, arguments, words", [
+  ("augment.py", "--repeats 0", "argument --repeats: '0' is not a whole number from 1"),
+  ("data_scale.py", "--folder {tmp}", "give --sequences or --index"),
+  ("embed.py", "--networks gaitbase", "argument --networks: 'gaitbase' is not backbone:variant, such as transformer"),
+  ("embed.py", "--networks gaitbase:huge --walks 1 --frames 4", "config.model.variant='huge' is not known; known: "),
+  ("embed_torch.py", "--walks 0", "argument --walks: '0' is not a whole number from 1"),
+  ("input_pipeline.py", "--built {tmp}", "no data set 'walkers' in {tmp}"),
+  ("input_pipeline_opencv.py", "--sequences many", "argument --sequences: 'many' is not a whole number from 1"),
+  ("packing.py", "--data_dir {tmp}", "no data set 'walkers' in {tmp}"),
+  ("population.py", "--people 2 --only walker", "--only: no population walker; known: walkers, crowd, without bodies"),
+  ("retrieval.py", "--repeats -1", "argument --repeats: '-1' is not a whole number from 0"),
+  ("retrieval_torch.py", "--repeats 0", "argument --repeats: '0' is not a whole number from 1"),
+  ("step.py", "--batch 0", "argument --batch: '0' is not a whole number from 1"),
+  ("step.py", "--steps -1", "argument --steps: '-1' is not a whole number from 0"),
+  ("step.py", "--config configs/zero_shot.py", "--config=configs/zero_shot.py is no configuration of pretraining"),
+  ("step.py", "--variant huger", "config.model.variant='huger' is not known; known: "),
+  ("step_torch.py", "--variant 1-1-1", "argument --variant: '1-1-1' is not the blocks of four stages"),
+  ("transfer.py", "--embedding predicted", "argument --embedding: invalid choice: 'predicted'"),
+  ("walkers_render.py", "--walks 0", "argument --walks: '0' is not a whole number from 1"),
+])
+def test_arguments_that_cannot_work_are_refused_in_a_line(script, arguments, words, tmp_path, monkeypatch, capsys):
+  if "torch" in script:
+    pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
+  if "opencv" in script:
+    pytest.importorskip("cv2", reason="OpenCV is not installed: pip install -r requirements-video.txt")
+  monkeypatch.setattr(sys, "argv", [script, *arguments.format(tmp=tmp_path).split()])
+  monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+  monkeypatch.chdir(ROOT)
+  with pytest.raises(SystemExit) as left:
+    runpy.run_path(str(ROOT / "benchmarks" / script), run_name="__main__")
+  said = capsys.readouterr().err.splitlines()[-1] if left.value.code == 2 else left.value.code
+  assert words.format(tmp=tmp_path) in said
+  assert "\n" not in said
