@@ -20,6 +20,7 @@ so.
 """
 
 from fgait_jax import defaults
+from fgait_jax.configs import pretrain  # this folder, by the name that an installation has, too
 
 # config.model.name and variant by the first part of a variant's name, as published for most data sets.
 NETWORKS = {
@@ -59,22 +60,13 @@ def get_config(variant: str = "gaitbase"):
 def _pretraining(name: str, variant: str):
   """The recipe of configs/pretrain.py:tiny, on the same walkers, without what only a transformer has: masked tokens, a
   decoder, body heads. Its closing discriminant is left out, too: it is for any network, by model.discriminant=256."""
-  config = defaults.pretrain()
+  config = pretrain.get_config("tiny")
   config.model.update(name=name, variant=variant, temporal_pooling="max", body_heads=0, discriminant=0)
-  config.data.sets = defaults.data_sets("walkers::subject")
-  config.data.clip_frames, config.data.window_frames = 8, 30
-  config.augment.flip = 0.0
-  config.augment.affine = config.augment.perspective = config.augment.dilate = config.augment.blur = 0.05
-  config.student.crop_list = (1,) if name == "swingait" else (2, 1, 1, 1)  # it attends to whole bodies
+  config.discriminant.sets = defaults.discriminant_sets("")
   config.student.masked_fraction = 0.0
   config.objectives.reconstruction.weight = 0.0
-  config.objectives.contrastive.temperature = 1 / 8
-  config.objectives.contrastive.queue = 2048
-  config.teacher.ema_start = 0.95
-  config.optim.peak_rate = 2e-3
-  config.train.steps = 480
-  config.train.save_every = 240
-  config.evals.walkers.every = 240
+  if name == "swingait":
+    config.student.crop_list = (1,)  # it attends to whole bodies
   return config
 
 
