@@ -52,6 +52,26 @@ def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, na
               if not line.passed]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [
+  "deepgaitv2_2d_1111", "deepgaitv2_3d_1111", "deepgaitv2_p3d_1111", "deepgaitv2_p3d_1111.ddp", "deepgaitv2_p3d_1221",
+  "foundationgait_finetune", "gaitbase_gait3d", "gaitbase_gait3d.ddp", "gaitbase_oumvlp", "gaitset_casiab",
+  "gaitssb_finetune", "gaitssb_pretrain", "swingait"])
+def test_torch_files_beside_the_checkout_embed_as_recorded(shared_data, name, tmp_path):
+  pytest.importorskip("torch", reason="torch is an optional extra (requirements-interop.txt)")
+  network, _, wrapped = name.partition(".")
+  path = shared_data / "golden/networks" / f"{network}-00002{'.ddp' if wrapped else ''}.pt"
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 0
+  imported = load_network(tmp_path / "ours")
+  with np.load(path.with_name(f"{network}.npz")) as arrays:
+    frames, expected = arrays["input/sils64"][..., None], arrays["eval/embedding"]
+    lengths = np.ones(frames.shape[:2], bool)
+    found = np.swapaxes(getattr(imported.embed(frames, lengths), imported.embedding), 1, 2)
+    if imported.embedding == "prediction":
+      found /= np.linalg.norm(found, axis=1, keepdims=True)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize("name", RECORDS)
 def test_the_network_is_recognised_and_read_whole(name):
   state, (model, variant) = state_of(name), RECORDS[name]
