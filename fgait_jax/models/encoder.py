@@ -69,6 +69,14 @@ class PromptedEncoder(Encoder, Protocol):
   prompt_tokens: nnx.Param | None
 
 
+@runtime_checkable
+class StochasticEncoder(Encoder, Protocol):
+  """An encoder that draws in training: with `training_key`, which a step of training sets anew for each batch; where
+  that is None, nothing is drawn."""
+
+  training_key: PRNGKeyArray | None
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Size:
   """A named size of a backbone.
