@@ -67,10 +67,10 @@ def _pretraining(name: str, variant: str):
   config = pretrain.get_config("tiny")
   config.model.update(name=name, variant=variant, temporal_pooling="max", body_heads=0, discriminant=0)
   config.discriminant.sets = defaults.discriminant_sets("")
-  config.student.masked_fraction = 0.0
   config.objectives.reconstruction.weight = 0.0
   if name == "swingait":
     config.student.crop_list = (1,)  # it attends to whole bodies
+  config.student.masked_fractions = (0.0,)
   return config
 
 

@@ -42,14 +42,15 @@ class MaskingEncoder(Encoder, Protocol):
   """An encoder that can leave tokens out, of a backbone with a decoder. Tokens n = s r q, in this order."""
 
   def choose_visible(
-    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
-    width: int,
+    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    masked_fractions: tuple[float, ...], width: int,
   ) -> Bool[Array, "b n"]:
-    """Draws the tokens that are seen of frames of `width` columns: in every strip the same share of valid tokens."""
+    """Draws the tokens that are seen of frames of `width` columns: in every strip of group i the share
+    `masked_fractions[i]` of its valid tokens is left out."""
 
   def encode_parts(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
-    visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
+    visible: Bool[Array, "b n"] | None = None, masked_fractions: tuple[float, ...] = (),
   ) -> FeatureMap:
     """As above, of the `visible` tokens only; the others are not `present`."""
 

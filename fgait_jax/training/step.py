@@ -115,7 +115,7 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
     draw_with(student.encoder, rng.key(config.seed, "depth", number))
     prediction = student.pretrain(
       augmented(frames[:, 1], "student", number, **options), valid[:, 1], crop_list=config.student.crop_list,
-      masked_fraction=config.student.masked_fraction, key=rng.key(config.seed, "masking", number),
+      masked_fractions=config.student.masked_fractions, key=rng.key(config.seed, "masking", number),
     )
     loss, metrics, states = objectives.total(
       active, prediction, jax.lax.stop_gradient(target), batch, state["objectives"]
