@@ -72,7 +72,7 @@ def test_an_engines_flags_may_be_one_that_looks_like_ours(asked, monkeypatch):
   ("argv", "message"),
   [
     ([], "name a data set, or pass --list or --about NAME"),
-    (["walkers", "--workers", "0"], "--workers 0: at least 1"),
+    (["walkers", "--workers", "0"], "argument --workers: '0' is not a whole number from 1"),
     (["walkers", "--limit-dropped", "-0.1"], "--limit-dropped -0.1: a share from 0 to 1, 0.01 is one percent"),
     (["walkers", "--limit-dropped", "1.1"], "--limit-dropped 1.1: a share from 0 to 1, 0.01 is one percent"),
     (["walkers", "--runner-options"], "argument --runner-options: expected one argument"),
