@@ -54,7 +54,7 @@ def kept_bytes(config, graph, state, batch) -> int:
   def keep(params, stats, frames, valid):
     def predict(params):
       out = graph.merge(params, stats).pretrain(
-        frames, valid, crop_list=config.student.crop_list, masked_fraction=config.student.masked_fraction,
+        frames, valid, crop_list=config.student.crop_list, masked_fractions=config.student.masked_fractions,
         key=jax.random.key(0),
       )
       return out.prediction

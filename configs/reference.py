@@ -38,7 +38,7 @@ def _recipe(config):
   config.data.clip_frames = 16
   config.data.window_frames = 20
   config.student.crop_list = (8, 4, 2, 1)
-  config.student.masked_fraction = 0.0  # the reference has no masked modelling
+  config.student.masked_fractions = (0.0,)  # the reference has no masked modelling
   config.objectives.reconstruction.weight = 0.0
   config.objectives.contrastive.weight = 1.0
   config.objectives.contrastive.temperature = 1 / 16

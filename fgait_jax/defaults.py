@@ -91,7 +91,8 @@ def student() -> ConfigDict:
   """What the student sees of its clip."""
   c = ConfigDict()
   c.crop_list = (8, 4, 2, 1)  # the batch is cut into as many groups; group i sees strips of 64 / P_i rows
-  c.masked_fraction = 0.5  # share of tokens that are masked; 0 masks none, objectives.reconstruction needs some
+  # Share of tokens that are masked: of all groups, or one for each; 0 masks none. objectives.reconstruction needs some.
+  c.masked_fractions = (0.5,)
   return c
 
 

@@ -69,7 +69,7 @@ def filled_in(path: pathlib.Path, *, network: Pretrained, split, count: int, see
   first = np.unique(np.asarray(split.subjects)[order], return_index=True)[1]
   rows = order[np.sort(first)][:count]
   frames = reconstruction.clips(network, split, rows, mirror=mirror)
-  fraction = network.config.student.masked_fraction
+  fraction = max(network.config.student.masked_fractions)
   given, visible, predicted = reconstruction.reconstruct(network, frames, masked_fraction=fraction, seed=seed)
   both, either, right, hidden = reconstruction.overlap(predicted, given, ~visible).sum(axis=0)
   names = [f"{split.subjects[row]}, {split.conditions[row]}, {split.views[row]}" for row in rows]

@@ -69,7 +69,7 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   ):
     raise CheckpointError(f'{path} holds no state dict, neither itself nor under "model" or "state_dict"')
   try:
-    return {name: _plain(_whole(tensor).float().numpy(), name) for name, tensor in state.items()}
+    return {name: _plain(_numbers(tensor), name) for name, tensor in state.items()}
   except Exception as error:  # sparse, quantised and other tensors without plain numbers
     raise CheckpointError(f"{path} holds more than plain tensors: {str(error).splitlines()[0]}") from error
 
@@ -81,11 +81,11 @@ def _plain(array, name: str) -> np.ndarray:
   return np.asarray(array, np.float32)
 
 
-def _whole(tensor):
-  """`tensor`, unless it repeats few stored numbers: a file of a kilobyte may so stand for terabytes."""
+def _numbers(tensor) -> np.ndarray:
+  """`tensor` in NumPy, unless it repeats few stored numbers: a file of a kilobyte may so stand for terabytes."""
   if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
     raise ValueError(f"a tensor of {list(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")
-  return tensor
+  return (tensor if tensor.is_complex() else tensor.float()).numpy()  # which has no bfloat16
 
 
 def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:

@@ -9,6 +9,8 @@ is a multiple of 2 G times their number.
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +54,15 @@ def merge(groups: list) -> Array:
     return jnp.stack(leaves, axis=1).reshape(-1, *leaves[0].shape[1:])
 
   return jax.tree.map(interleave, *groups)
+
+
+def where(taken: Sequence, x: Any) -> Any:
+  """A batch, a tree of arrays [b ...], without the groups for which `taken` has 0."""
+  def chosen(leaf):
+    groups = split(leaf, len(taken))
+    return merge([group for group, wanted in zip(groups, taken, strict=True) if wanted])
+
+  return x if all(taken) else jax.tree.map(chosen, x)
 
 
 @dataclasses.dataclass(frozen=True)

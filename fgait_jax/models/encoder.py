@@ -42,14 +42,15 @@ class MaskingEncoder(Encoder, Protocol):
   """An encoder that can leave tokens out, of a backbone with a decoder. Tokens n = s r q, in this order."""
 
   def choose_visible(
-    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
-    width: int,
+    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    masked_fractions: tuple[float, ...], width: int,
   ) -> Bool[Array, "b n"]:
-    """Draws the tokens that are seen of frames of `width` columns: in every strip the same share of valid tokens."""
+    """Draws the tokens that are seen of frames of `width` columns: in every strip of group i the share
+    `masked_fractions[i]` of its valid tokens is left out."""
 
   def encode_parts(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
-    visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
+    visible: Bool[Array, "b n"] | None = None, masked_fractions: tuple[float, ...] = (),
   ) -> FeatureMap:
     """As above, of the `visible` tokens only; the others are not `present`."""
 
@@ -67,6 +68,14 @@ class PromptedEncoder(Encoder, Protocol):
   """An encoder that takes learned tokens beside its own; `prompt_tokens`, [tokens, d], is None where there are none."""
 
   prompt_tokens: nnx.Param | None
+
+
+@runtime_checkable
+class StochasticEncoder(Encoder, Protocol):
+  """An encoder that draws in training: with `training_key`, which a step of training sets anew for each batch; where
+  that is None, nothing is drawn."""
+
+  training_key: PRNGKeyArray | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

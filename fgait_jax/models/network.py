@@ -7,10 +7,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models import crops, frame_tokens
 from fgait_jax.models import decoder as decoders
-from fgait_jax.models import frame_tokens
 from fgait_jax.models import heads as part_heads
-from fgait_jax.models.crops import check_batch
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.encoder import Encoder
@@ -66,7 +65,7 @@ class GaitNetwork(nnx.Module):
     embed_features: channels of a part's embedding, and of the hidden layers of both heads.
     cut: how the encoder's grid becomes parts.
     projects: False leaves out projector and predictor, of a network whose head reads the pooled parts (`recognition`).
-    decoder: of masked modelling, over a `MaskingEncoder`; without one, masked_fraction must be 0.
+    decoder: of masked modelling, over a `MaskingEncoder`; without one, nothing can be masked.
     heads: initialisation: "reference", as published; "identity": Xavier weights for every part, and a predictor that
       starts as the identity, so that the student begins near its teacher and short runs learn (`PartMLP`).
     cosine_head: whether the layer of identities (`recognition`) gives cosines, as GaitSSB's.
@@ -123,31 +122,34 @@ class GaitNetwork(nnx.Module):
 
   def pretrain(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
-    masked_fraction: float, key: PRNGKeyArray,
+    masked_fractions: tuple[float, ...], key: PRNGKeyArray,
   ) -> PretrainOutput:
-    """The student's forward pass: groups of the batch in strips of rows, with `masked_fraction` of the tokens masked.
+    """The student's forward pass: groups of the batch in strips of rows, `masked_fractions[i]` of the tokens of group i
+    masked, or one share of the tokens of all.
 
-    With a fraction of 0 nothing is masked and the decoder is not run. Raises `ConfigError` where the groups do not
-    divide the batch, or where the encoder cannot leave tokens out.
+    The decoder fills in the groups of which something is masked; without any it is not run. Raises `ConfigError` where
+    the groups do not divide the batch, or where the encoder cannot leave tokens out.
     """
     crop_list = tuple(crop_list)
-    check_batch(frames.shape[0], crop_list)
-    if not masked_fraction:
+    masked_fractions = tuple(masked_fractions) * (len(crop_list) if len(masked_fractions) == 1 else 1)
+    crops.check_batch(frames.shape[0], crop_list)
+    if not any(masked_fractions):
       embedding = self._heads(self.encoder.encode_parts(frames, valid, crop_list=crop_list))
       return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)
     if self.decoder is None:
       raise ConfigError(
-        f"student.masked_fraction={masked_fraction}, but this model has no decoder and cannot leave tokens out; "
-        f"set student.masked_fraction to 0"
+        f"student.masked_fractions={masked_fractions}, but this model has no decoder and cannot leave tokens out; "
+        "set student.masked_fractions to (0.0,)"
       )
     visible = self.encoder.choose_visible(
-      key, valid, crop_list=crop_list, masked_fraction=masked_fraction, width=frames.shape[3]
+      key, valid, crop_list=crop_list, masked_fractions=masked_fractions, width=frames.shape[3]
     )
     features = self.encoder.encode_parts(
-      frames, valid, crop_list=crop_list, visible=visible, masked_fraction=masked_fraction
+      frames, valid, crop_list=crop_list, visible=visible, masked_fractions=masked_fractions
     )
     embedding = self._heads(features)
-    targets, token_valid = self.encoder.patchify(frames, valid)
+    tokens = (features, *self.encoder.patchify(frames, valid), visible)
+    features, targets, token_valid, visible = crops.where(masked_fractions, tokens)
     logits = self.decoder(features, token_valid)
     return PretrainOutput(embedding.prediction, embedding.projection, logits, targets, token_valid & ~visible)
 

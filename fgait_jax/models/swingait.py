@@ -3,7 +3,7 @@ frames, rows and columns, and 15 parts.
 
 Frames are resized to a grid of 15 rows and 10 columns, whatever their width. Equal to the official network in float32,
 embeddings included: `python -m fgait_jax.interop.check_golden` checks it (docs/networks.md). A sequence that is padded
-has the windows that it has alone. The published training's stochastic depth is left out.
+has the windows that it has alone. Training has stochastic depth (Huang et al., arXiv 1603.09382), as it was published.
 """
 
 import functools
@@ -23,12 +23,13 @@ from fgait_jax.models.encoder import Backbone, Size, written_out
 from fgait_jax.models.p3d import FrameBlock, P3DBlock, Stage
 from fgait_jax.models.parts import Cut, FeatureMap
 from fgait_jax.parallel.rules import under
-from fgait_jax.typing import Array, Bool, Float
+from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
 WIDTHS = (64, 128, 256)  # features of the first two stages, and of the first blocks with attention
 HEAD = 16  # features of an attention head
 GRID = (15, 10)
 WINDOW, SHIFT = (3, 3, 5), (1, 1, 2)  # frames, rows, columns
+DROPPED = 0.1  # share of sequences that, in training, go past a branch of the last block; of the first, none
 
 
 def _places() -> np.ndarray:
@@ -84,7 +85,8 @@ class WindowAttention(nnx.Module):
 
 
 class WindowBlock(nnx.Module):
-  """x + attention(norm(x)), then x + mlp(norm(x)); the windows of every other block are `shifted`."""
+  """x + attention(norm(x)), then x + mlp(norm(x)); the windows of every other block are `shifted`. `kept` are factors
+  of the two branches for each sequence, 1 where it is None."""
 
   def __init__(self, width: int, *, dtype, rngs: nnx.Rngs):
     self.norm1 = LayerNorm(width)
@@ -93,10 +95,14 @@ class WindowBlock(nnx.Module):
     self.mlp = MLP(width, 4 * width, gain=1.0, exact=True, dtype=dtype, rngs=rngs)
 
   def __call__(
-    self, x: Float[Array, "b s r q d"], valid: Bool[Array, "b s"], *, shifted: bool
+    self, x: Float[Array, "b s r q d"], valid: Bool[Array, "b s"], kept: Float[Array, "2 b"] | None = None, *,
+    shifted: bool,
   ) -> Float[Array, "b s r q d"]:
-    x = x + self._attend(self.norm1(x), valid, shifted)
-    return x + self.mlp(self.norm2(x))
+    def part(branch, number):
+      return branch if kept is None else kept[number, :, None, None, None, None].astype(branch.dtype) * branch
+
+    x = x + part(self._attend(self.norm1(x), valid, shifted), 0)
+    return x + part(self.mlp(self.norm2(x)), 1)
 
   def _attend(self, x: Array, valid: Array, shifted: bool) -> Array:
     """Windows of time begin with the first frame or, `shifted`, with the second; then the first frame is alone.
@@ -139,16 +145,27 @@ def _create_blocks(width: int, *, layers: int, dtype, rngs: nnx.Rngs) -> WindowB
   return create(jax.random.split(rngs.params(), layers))
 
 
-def _run_blocks(stacked: WindowBlock, x: Array, valid: Array, *, remat: str) -> Array:
-  """Runs stacked blocks one by one: there are few, and every other one is shifted."""
+def _run_blocks(stacked: WindowBlock, x: Array, valid: Array, kept: Array | None, *, remat: str) -> Array:
+  """Runs stacked blocks one by one: there are few, and every other one is shifted. `kept` [layers 2 b] or None."""
   definition, params = nnx.split(stacked)
-  for i in range(stacked.norm1.scale.shape[0]):
-    def run(params, x, valid, shifted=i % 2 == 1):
-      return nnx.merge(definition, params)(x, valid, shifted=shifted)
+  for i in range(_depth(stacked)):
+    def run(params, x, valid, kept, shifted=i % 2 == 1):
+      return nnx.merge(definition, params)(x, valid, kept, shifted=shifted)
     if remat != "none":
       run = jax.checkpoint(run, policy=blocks.POLICIES[remat])
-    x = run(jax.tree.map(lambda leaf, i=i: leaf[i], params), x, valid)
+    x = run(jax.tree.map(lambda leaf, i=i: leaf[i], params), x, valid, None if kept is None else kept[i])
   return x
+
+
+def _depth(stacked: WindowBlock) -> int:
+  return stacked.norm1.scale.shape[0]
+
+
+def branches_kept(key: PRNGKeyArray, layers: int, batch: int) -> Float[Array, "layers 2 b"]:
+  """Factors of the two branches of every block for each sequence: 0 for those that are left out, with a share that
+  grows from block to block from 0 to `DROPPED`, and what keeps the mean at 1 for all others."""
+  share = 1 - jnp.linspace(0, DROPPED, layers)[:, None, None]
+  return jax.random.bernoulli(key, share, (layers, 2, batch)) / share
 
 
 class SwinGait(nnx.Module):
@@ -180,6 +197,7 @@ class SwinGait(nnx.Module):
     self.swin2 = _create_blocks(2 * wide, layers=layers[3], dtype=dtype, rngs=rngs)
     self.norm = LayerNorm(2 * wide)
     self.remat = remat
+    self.training_key: PRNGKeyArray | None = nnx.data(None)
 
   def stages(self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Iterator[Array]:
     """Outputs in order, [b t i j d]: the stem, the two stages with convolutions, their map as 30 x 20 pixels, its
@@ -196,10 +214,14 @@ class SwinGait(nnx.Module):
     x = x.reshape(b, t, h // 2, 2, w // 2, 2, c).swapaxes(3, 4).reshape(b, t, *GRID, 4 * c)
     x = self.embed_norm(self.embed(x))
     yield x
-    x = _run_blocks(self.swin1, x, valid, remat=self.remat)
+    kept = None, None
+    if self.training_key is not None:
+      depths = _depth(self.swin1), _depth(self.swin2)
+      kept = jnp.split(branches_kept(self.training_key, sum(depths), b), depths[:1])
+    x = _run_blocks(self.swin1, x, valid, kept[0], remat=self.remat)
     x = self.widen(self.widen_norm(x))
     yield x
-    yield _run_blocks(self.swin2, x, valid, remat=self.remat)
+    yield _run_blocks(self.swin2, x, valid, kept[1], remat=self.remat)
 
   def encode(self, frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> FeatureMap:
     """The whole body. `frames` in 0..1, of any even size; frames that are not valid follow those that are."""

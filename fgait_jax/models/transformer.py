@@ -98,13 +98,13 @@ class GaitTransformer(nnx.Module):
 
   def encode_parts(
     self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
-    visible: Bool[Array, "b n"] | None = None, masked_fraction: float = 0.0,
+    visible: Bool[Array, "b n"] | None = None, masked_fractions: tuple[float, ...] = (),
   ) -> FeatureMap:
     """The batch in groups and strips of rows (`models.crops`): tokens attend within their own strip, and see only its
     pixels.
 
-    `visible` comes from `choose_visible` with the same `masked_fraction`, which says how many tokens enter the blocks.
-    With a fraction of 0 all tokens enter, and those not visible have no weight: the same result, only slower.
+    `visible` comes from `choose_visible` with the same `masked_fractions`, which say how many tokens of a group enter
+    the blocks. Without them all tokens enter, and those not visible have no weight: the same result, only slower.
     Raises `ConfigError` where the groups do not divide the batch.
     """
     crops.check_batch(frames.shape[0], crop_list)
@@ -113,27 +113,28 @@ class GaitTransformer(nnx.Module):
     seen = [None] * count
     if visible is not None:
       seen = crops.split(visible.reshape(frames.shape[0], *self.grid(frames.shape[1], frames.shape[3])), count)
-    groups = zip(crops.split(frames, count), crops.split(valid, count), seen, crop_list, strict=True)
+    groups = zip(crops.split(frames, count), crops.split(valid, count), seen, crop_list,
+                 masked_fractions or (0.0,) * count, strict=True)
     return crops.merge([
-      self._encode_group(frames, valid, seen, parts=parts, masked_fraction=masked_fraction)
-      for frames, valid, seen, parts in groups
+      self._encode_group(frames, valid, seen, parts=parts, masked_fraction=fraction)
+      for frames, valid, seen, parts, fraction in groups
     ])
 
   def choose_visible(
-    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...], masked_fraction: float,
-    width: int = 44,
+    self, key: PRNGKeyArray, valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...],
+    masked_fractions: tuple[float, ...], width: int = 44,
   ) -> Bool[Array, "b n"]:
-    """Draws the visible tokens: in every strip the same share of its valid tokens (see `masking.choose_visible`)."""
+    """Draws the visible tokens: in every strip of a group the same share of its valid tokens (see
+    `masking.choose_visible`)."""
     crops.check_batch(valid.shape[0], crop_list)
-    if not 0 <= masked_fraction < 1:
-      raise ConfigError(f"student.masked_fraction={masked_fraction} is not within 0 and 1")
     b, t = valid.shape
     s, r, q = self.grid(t, width)
     chosen = []
-    for i, (slots, parts) in enumerate(zip(crops.split(self._slots(valid), len(crop_list)), crop_list, strict=True)):
+    groups = zip(crops.split(self._slots(valid), len(crop_list)), crop_list, masked_fractions, strict=True)
+    for i, (slots, parts, fraction) in enumerate(groups):
       strips = crops.Strips(parts)
       here = self._windows(strips.fold(jnp.broadcast_to(slots[:, :, None, None], (*slots.shape, r, q))), s)
-      drawn = masking.choose_visible(jax.random.fold_in(key, i), here, masked_fraction=masked_fraction)
+      drawn = masking.choose_visible(jax.random.fold_in(key, i), here, masked_fraction=fraction)
       chosen.append(strips.unfold(drawn.reshape(-1, s, *drawn.shape[2:])))
     return crops.merge(chosen).reshape(b, -1)
 

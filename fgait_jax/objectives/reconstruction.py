@@ -14,9 +14,9 @@ class Reconstruction(Objective):
   """`masked_cross_entropy` per pixel of what the student could not see."""
 
   def needs(self, key, config):
-    hidden = config.student.masked_fraction
-    return [(hidden > 0, f"{key}.weight is above 0, but config.student.masked_fraction={hidden} hides nothing to"
-                         f" reconstruct; set {key}.weight to 0, or config.student.masked_fraction above 0")]
+    hidden = tuple(config.student.masked_fractions)
+    return [(any(hidden), f"{key}.weight is above 0, but config.student.masked_fractions={hidden} hide nothing to"
+                         f" reconstruct; set {key}.weight to 0, or one of config.student.masked_fractions above 0")]
 
   def __call__(self, student, teacher, batch, state):
     total, count = masked_cross_entropy(student.logits.astype(jnp.float32), student.targets, student.masked)

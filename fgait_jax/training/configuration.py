@@ -118,7 +118,7 @@ def schedule_needs(optim, steps: int, key: str, steps_key: str) -> list[tuple[bo
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
   data, train = config.data, config.train
-  hidden, momentum = config.student.masked_fraction, config.teacher.ema_start
+  hidden, momentum = tuple(config.student.masked_fractions), config.teacher.ema_start
   backbone = backbones.find(config.model.name)  # before what depends on it
   if min(config.model.body_heads, config.model.discriminant) < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
@@ -149,10 +149,14 @@ def check(config, mesh: Mesh) -> None:
     (data.clip_frames % slot == 0,
      f"config.data.clip_frames={data.clip_frames} must be a multiple of {slot}: config.model.variant="
      f"{config.model.variant!r} makes a token of {slot} frames, and those left over at the end would never be seen"),
-    (0 <= hidden < 1, f"config.student.masked_fraction={hidden} must be at least 0 and below 1"),
-    (backbone.masks or hidden == 0,
-     f"config.student.masked_fraction={hidden}: config.model.name={config.model.name!r} cannot leave tokens out; set it"
-     " and config.objectives.reconstruction.weight to 0"),
+    (len(hidden) in (1, len(config.student.crop_list)),
+     f"config.student.masked_fractions={hidden} must have one share, or one for each group of config.student.crop_list="
+     f"{tuple(config.student.crop_list)}"),
+    (all(0 <= share < 1 for share in hidden),
+     f"config.student.masked_fractions={hidden}: each must be at least 0 and below 1"),
+    (backbone.masks or not any(hidden),
+     f"config.student.masked_fractions={hidden}: config.model.name={config.model.name!r} cannot leave tokens out; set"
+     " them and config.objectives.reconstruction.weight to 0"),
     (0 <= momentum <= 1, f"config.teacher.ema_start={momentum} must be from 0 to 1"),
     (train.steps > 0, f"config.train.steps={train.steps} must be at least 1"),
     (-1 <= train.stop_at <= train.steps,

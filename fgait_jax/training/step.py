@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 
 from fgait_jax import objectives, rng
 from fgait_jax.data.augment import augment
+from fgait_jax.models.encoder import Encoder, StochasticEncoder
 from fgait_jax.parallel import rules
 from fgait_jax.parallel.mesh import batch_sharding, replicated
 from fgait_jax.training.state import WINDOW, Graph, optimizer_of, schedule_of, stats_of
-from fgait_jax.typing import Array, Float, Int
+from fgait_jax.typing import Array, Float, Int, PRNGKeyArray
 
 
 def make_step(
@@ -85,6 +86,12 @@ def augmented(
   return jax.lax.with_sharding_constraint(images, batch_sharding(mesh))
 
 
+def draw_with(encoder: Encoder, key: PRNGKeyArray) -> None:
+  """Lets an encoder that draws in training do so with `key`."""
+  if isinstance(encoder, StochasticEncoder):
+    encoder.training_key = key
+
+
 def ema_rate(step: Int[Array, ""], *, start: float, steps: int) -> Float[Array, ""]:
   """1 - m(t), what the teacher takes of the student: m(t) = 1 - (1 - start) (cos(pi t / (T - 1)) + 1) / 2 with t the
   updates done including this one, and m = 1 from t = T - 1 on (FoundationGait A2)."""
@@ -105,9 +112,10 @@ def pretraining_step(config, graph: Graph, *, mesh: Mesh, shardings):
     teacher = graph.merge(weights, state["teacher"]["stats"])
     target = teacher.embed(augmented(frames[:, 0], "teacher", number, **options), valid[:, 0])
     student = graph.merge(rules.unsharded(params, mesh, table=graph.table), state["stats"])
+    draw_with(student.encoder, rng.key(config.seed, "depth", number))
     prediction = student.pretrain(
       augmented(frames[:, 1], "student", number, **options), valid[:, 1], crop_list=config.student.crop_list,
-      masked_fraction=config.student.masked_fraction, key=rng.key(config.seed, "masking", number),
+      masked_fractions=config.student.masked_fractions, key=rng.key(config.seed, "masking", number),
     )
     loss, metrics, states = objectives.total(
       active, prediction, jax.lax.stop_gradient(target), batch, state["objectives"]

@@ -30,7 +30,7 @@ from fgait_jax.training import optimizers
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.state import Graph, stats_of
-from fgait_jax.training.step import augmented, make_step
+from fgait_jax.training.step import augmented, draw_with, make_step
 from fgait_jax.typing import Array
 
 # method -> parameters that stay as they are
@@ -244,6 +244,7 @@ def supervised_step(
       batch["frames"][:, 0], "fine_tune", number, seed=seed, settings=settings.augment, mesh=learner.mesh
     )
     network = learner.network(_unsharded(learner, trainable, frozen), state["stats"], training=True)
+    draw_with(network.encoder, rng.key(seed, "fine_tune.depth", number))
     found = network(images, batch["valid"][:, 0], crop_list=crop_list)
     loss, metrics, own = objectives.total(active, found, None, batch, state["objectives"])
     return loss, (metrics, {"stats": stats_of(network), "objectives": own})

@@ -62,7 +62,7 @@ class Network:
   def __init__(self, trained=True):
     self.config = defaults.pretrain()
     with self.config.unlocked():
-      self.config.student.masked_fraction = 0.0
+      self.config.student.masked_fractions = (0.0,)
     self.params, self.stats = {"projector": np.ones((2, 2), np.float32)}, {"mean": np.zeros(2, np.float32)}
     self.step, self.identity = (400, "run-400-teacher") if trained else (0, "untrained")
     self.mesh, self.data, self.fine_tune, self.stride = make_mesh(), {"walkers": "d" * 64}, {}, 1

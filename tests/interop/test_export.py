@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from fgait_jax import config_files
-from fgait_jax.interop import export
+from fgait_jax.interop import export, import_opengait, publish
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
@@ -35,7 +35,7 @@ def checkpoint(request, tmp_path_factory):
   config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":test")
   config.model.name = request.param
   if request.param == "p3d":
-    config.student.masked_fraction = 0.0
+    config.student.masked_fractions = (0.0,)
     config.model.body_heads = 0
   folder = tmp_path_factory.mktemp(request.param)
   _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
@@ -56,7 +56,7 @@ def test_artifact_runs_alone_for_any_batch_and_time(checkpoint, tmp_path):
       [sys.executable, "-c", _ALONE, str(tmp_path), str(tmp_path / "frames.npy")], check=True, cwd=tmp_path
     )
     ours = np.asarray(pretrained.embed(frames, np.ones((b, t), bool)).prediction)
-    ours = ours / np.linalg.norm(ours, axis=-1, keepdims=True)
+    ours = ours / np.maximum(np.linalg.norm(ours, axis=-1, keepdims=True), 1e-12)
     np.testing.assert_allclose(np.load(tmp_path / "frames.embedding.npy"), ours, atol=1e-4)
 
 
@@ -96,3 +96,44 @@ def test_heads_that_the_released_network_lacks_are_not_exported_under_its_names(
     checkpoints.save(0, state, new_meta(config, {}, {}))
   assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1
   assert "none for heads that see the whole body" in capsys.readouterr().err
+
+
+def test_a_fine_tuned_network_published_without_its_predictor_is_exported_and_read_back(tmp_path, capsys):
+  """As FoundationGait's fine-tuning: a layer of identities over the projection, and a predictor that nobody needs."""
+  config = states.with_added(config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test"),
+                             recognition_features=6)
+  with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+    checkpoints.save(0, {"teacher": states.initial_weights(config)}, new_meta(config, {}, {}))
+  tuned = export.load_network(tmp_path / "run")
+  publish.write(tuned, tmp_path / "weights", heads=False)
+  light = export.load_network(tmp_path / "weights")
+  assert set(light.params) == {"encoder", "projector", "recognition"}
+
+  assert export.main([str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--format", "opengait"]) == 0
+  path = tmp_path / "out" / "opengait.safetensors"
+  state = safetensors.numpy.load_file(path)
+  whole = export.opengait_state(tuned)
+  assert {name for name in whole if name not in state} == {n for n in whole if ".predictor." in n} != set()
+  assert all(np.array_equal(state[name], whole[name]) for name in state)
+
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "back")]) == 0
+  frames, valid = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 1), np.uint8), np.ones((2, 4), bool)
+  expected = np.asarray(tuned.embed(frames, valid).recognition)
+  back = export.load_network(tmp_path / "back")
+  assert back.embedding == light.embedding == "recognition"
+  for network in (light, back):
+    np.testing.assert_allclose(network.embed(frames, valid).recognition, expected, atol=1e-5)
+  np.testing.assert_allclose(export.embedding_function(light)(frames, valid), expected, atol=1e-5)
+
+
+def test_heads_that_were_left_out_of_a_pretrained_network_are_missed(tmp_path, capsys):
+  config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
+  with Checkpoints(tmp_path / "run", keep=1) as checkpoints:
+    config.model.body_heads, config.model.discriminant = 0, 4
+    made = states.initial_weights(config)
+    made["stats"]["discriminant"]["kernel"] += 1.0  # it counts as learnt
+    checkpoints.save(0, {"teacher": made}, new_meta(config, {}, {}))
+  publish.write(export.load_network(tmp_path / "run"), tmp_path / "weights", heads=False)
+  assert export.main([str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--format", "opengait"]) == 1
+  assert "published without the heads that the published names are of" in capsys.readouterr().err
+  assert not (tmp_path / "out").exists()

@@ -92,15 +92,41 @@ def test_asking_for_what_is_not_there_is_named(tmp_path):
 
 
 def test_torch_checkpoint_is_read_as_weights_only(tmp_path):
-  torch = pytest.importorskip("torch", reason="torch is an optional extra (requirements-interop.txt)")
-  state = {k: torch.from_numpy(np.array(v)) for k, v in state_dict("teacher_backbone.", 0).items()}
-  torch.save({"model": state, "optimizer": {}, "iteration": 7}, tmp_path / "m.pt")
-  read = import_opengait.read_state(tmp_path / "m.pt")
-  np.testing.assert_array_equal(read["teacher_backbone.layer2.0.sbn.bias"], state["teacher_backbone.layer2.0.sbn.bias"])
+  torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
+  expected = state_dict("teacher_backbone.", 0)
+  state = {k: torch.from_numpy(np.array(v)) for k, v in expected.items()}
+  forms = {"opengait.pt": {"model": state, "optimizer": {}, "iteration": 7},
+           "lightning.pth": {"state_dict": state, "cfg": {"width": 44}, "epoch": 50}, "bare.pth": state,
+           "module.pt": {"model": {f"module.{k}": v for k, v in state.items()}}}
+  for name, content in forms.items():
+    torch.save(content, tmp_path / name)
+    read = import_opengait.read_state(tmp_path / name)
+    assert read.keys() == expected.keys(), name
+    for key, value in read.items():
+      np.testing.assert_array_equal(value, expected[key])
+  torch.save({k: v.bfloat16() if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "half.pt")
+  for key, value in import_opengait.read_state(tmp_path / "half.pt").items():
+    assert value.dtype == np.float32
+    np.testing.assert_array_equal(value, np.asarray(expected[key], jnp.bfloat16).astype(np.float32))
+
+
+def test_torch_files_of_anything_else_are_refused(tmp_path):
+  torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
   with (tmp_path / "code.pt").open("wb") as file:
     pickle.dump({"model": pathlib.Path("x")}, file)
-  with pytest.raises(CheckpointError, match="cannot be read as weights only"):
-    import_opengait.read_state(tmp_path / "code.pt")
+  torch.save({"model": [torch.ones(2)]}, tmp_path / "list.pt")
+  torch.save({"model": {"x": torch.ones(1).expand(1 << 40)}}, tmp_path / "bomb.pt")
+  torch.save({"model": {"x": torch.ones(2, dtype=torch.complex64)}}, tmp_path / "complex.pt")
+  torch.save({"x": torch.ones(1000)}, tmp_path / "short.pt")
+  (tmp_path / "short.pt").write_bytes((tmp_path / "short.pt").read_bytes()[:-200])
+  for name, message in (
+    ("code.pt", "cannot be read as weights only"), ("short.pt", "cannot be read as weights only"),
+    ("list.pt", 'holds no state dict, neither itself nor under "model" or "state_dict"'),
+    ("bomb.pt", "holds more than plain tensors: a tensor of .1099511627776. has only 4 bytes"),
+    ("complex.pt", "holds more than plain tensors"),
+  ):
+    with pytest.raises(CheckpointError, match=f"{name} {message}"):
+      import_opengait.read_state(tmp_path / name)
 
 
 @pytest.mark.parametrize(

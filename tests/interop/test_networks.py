@@ -19,6 +19,7 @@ from fgait_jax.training import state as states
 from fgait_jax.training.checkpoints import load_network
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "networks"
+NO_TORCH = "torch is not installed: pip install -r requirements-interop.txt"
 RECORDS = {
   "gaitset_casiab": ("gaitset", "8-16-32"), "gaitbase_gait3d": ("gaitbase", "8-16-32-64"),
   "deepgaitv2_p3d_1221": ("deepgaitv2", "p3d-1-2-2-1@8-16-32-48"),
@@ -50,6 +51,40 @@ def test_every_recorded_array_is_within_its_tolerance(name):
 def test_records_beside_the_checkout_are_within_their_tolerances(shared_data, name):
   assert not [str(line) for line in check_golden.check(shared_data / "golden/networks" / f"{name}.npz")
               if not line.passed]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [
+  "deepgaitv2_2d_1111", "deepgaitv2_3d_1111", "deepgaitv2_p3d_1111", "deepgaitv2_p3d_1111.ddp", "deepgaitv2_p3d_1221",
+  "foundationgait_finetune", "gaitbase_gait3d", "gaitbase_gait3d.ddp", "gaitbase_oumvlp", "gaitset_casiab",
+  "gaitssb_finetune", "gaitssb_pretrain", "swingait"])
+def test_torch_files_beside_the_checkout_embed_as_recorded(shared_data, name, tmp_path):
+  pytest.importorskip("torch", reason=NO_TORCH)
+  network, _, wrapped = name.partition(".")
+  path = shared_data / "golden/networks" / f"{network}-00002{'.ddp' if wrapped else ''}.pt"
+  assert_embeds_as_recorded(path, path.with_name(f"{network}.npz"), tmp_path)
+
+
+@pytest.mark.slow
+def test_a_torch_file_of_gaitjepas_training_embeds_as_recorded(shared_data, tmp_path):
+  torch = pytest.importorskip("torch", reason=NO_TORCH)
+  arrays = shared_data / "golden/networks/gaitjepa_p3d_1111.npz"
+  with np.load(arrays) as file:
+    state = {k.removeprefix("state/"): torch.from_numpy(file[k]) for k in file.files if k.startswith("state/")}
+  both = {f"target_encoder.{k}": v / 2 for k, v in state.items()} | {f"online_encoder.{k}": v for k, v in state.items()}
+  torch.save({"state_dict": both, "cfg": {"dim": 256}, "epoch": 50}, tmp_path / "full.pth")
+  assert_embeds_as_recorded(tmp_path / "full.pth", arrays, tmp_path, recorded="eval/pooled_part_embedding")
+
+
+def assert_embeds_as_recorded(path, arrays, tmp_path, *, recorded="eval/embedding"):
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 0
+  network = load_network(tmp_path / "ours")
+  with np.load(arrays) as file:
+    frames, expected = file["input/sils64"][..., None], file[recorded]
+  found = np.swapaxes(getattr(network.embed(frames, np.ones(frames.shape[:2], bool)), network.embedding), 1, 2)
+  if network.embedding == "prediction":
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
+  np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("name", RECORDS)

@@ -90,7 +90,7 @@ def test_no_gradient_of_a_network_is_rounded_between_its_sum_and_the_optimizer(v
 
   def loss(params, stats, frames, valid):
     out = graph.merge(params, stats).pretrain(
-      frames, valid, crop_list=(2, 1), masked_fraction=config.student.masked_fraction, key=jax.random.key(0)
+      frames, valid, crop_list=(2, 1), masked_fractions=config.student.masked_fractions, key=jax.random.key(0)
     )
     total = jnp.sum(jnp.square(out.prediction.astype(jnp.float32)))
     return total if out.logits is None else total + jnp.sum(jnp.square(out.logits.astype(jnp.float32)))

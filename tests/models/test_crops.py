@@ -73,7 +73,7 @@ def test_cutting_moves_nothing_between_devices(create):
     encoder.eval()
     options = {}
     if hasattr(encoder, "choose_visible"):
-      options = {"masked_fraction": 0.5}
+      options = {"masked_fractions": (0.5, 0.5)}
       visible = encoder.choose_visible(jax.random.key(0), valid, crop_list=(4, 1), width=12, **options)
       options |= {"visible": visible}
     return encoder.encode_parts(frames, valid, crop_list=(4, 1), **options)

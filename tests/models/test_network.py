@@ -43,15 +43,30 @@ def test_embedding_has_31_parts_and_modes_differ_only_in_statistics(network):
 
 
 def test_pretraining_gives_logits_for_masked_patches(network):
-  out, _ = run(network, "pretrain", crop_list=(4, 1), masked_fraction=0.5, key=jax.random.key(1))
+  out, _ = run(network, "pretrain", crop_list=(4, 1), masked_fractions=(0.5, 0.5), key=jax.random.key(1))
   tokens = network.encoder.num_tokens(4, 44)
   assert out.logits.shape == out.targets.shape == (4, tokens, network.encoder.pixels)
   assert (out.masked.sum(1) == tokens // 2).all()
   assert all(np.isfinite(x).all() for x in (out.logits, out.prediction, out.projection))
 
 
+def test_groups_of_which_nothing_is_masked_are_as_without_masking(network):
+  network.eval()
+  key = jax.random.key(1)
+  whole, _ = run(network, "pretrain", crop_list=(2, 1), masked_fractions=(0.0, 0.0), key=key)
+  out, _ = run(network, "pretrain", crop_list=(2, 1), masked_fractions=(0.0, 0.5), key=key)
+  network.train()
+  tokens = network.encoder.num_tokens(4, 44)
+  np.testing.assert_allclose(out.prediction[::2], whole.prediction[::2], atol=1e-5)
+  assert np.abs(out.prediction[1::2] - whole.prediction[1::2]).max() > 1e-3
+  assert out.logits.shape == out.targets.shape == (2, tokens, network.encoder.pixels)  # the decoder sees the others
+  assert (out.masked.sum(1) == tokens // 2).all()
+  given, _ = network.encoder.patchify(FRAMES[1::2], VALID[1::2])
+  np.testing.assert_array_equal(out.targets, given)
+
+
 def test_nothing_masked_runs_no_decoder(network):
-  out, _ = run(network, "pretrain", crop_list=(1,), masked_fraction=0.0, key=jax.random.key(1))
+  out, _ = run(network, "pretrain", crop_list=(1,), masked_fractions=(0.0,), key=jax.random.key(1))
   assert out.logits is None
   assert out.masked is None
   assert out.prediction.shape == (4, 31, 8)
@@ -59,7 +74,7 @@ def test_nothing_masked_runs_no_decoder(network):
 
 def test_groups_and_masking_that_cannot_work_are_refused(network):
   with pytest.raises(ConfigError, match="batch_size=4 does not .* 6 equal groups .* of config.student.crop_list"):
-    network.pretrain(FRAMES, VALID, crop_list=(4, 2, 1), masked_fraction=0.0, key=jax.random.key(0))
+    network.pretrain(FRAMES, VALID, crop_list=(4, 2, 1), masked_fractions=(0.0, 0.0, 0.0), key=jax.random.key(0))
   reference = nnx.eval_shape(lambda: create_network(name="p3d", variant="test", rngs=nnx.Rngs(0)))
-  with pytest.raises(ConfigError, match="set student.masked_fraction to 0"):
-    reference.pretrain(FRAMES, VALID, crop_list=(1,), masked_fraction=0.5, key=jax.random.key(0))
+  with pytest.raises(ConfigError, match="set student.masked_fractions to"):
+    reference.pretrain(FRAMES, VALID, crop_list=(1,), masked_fractions=(0.5,), key=jax.random.key(0))

@@ -67,7 +67,7 @@ def configure(**changes):
   config = pretrain.get_config("test")
   for name in ("affine", "perspective", "flip", "dilate", "blur"):
     config.augment[name] = 0.0
-  own = {"model.name": "patches", "model.variant": "two", "student.masked_fraction": 0.0, "student.crop_list": (2,),
+  own = {"model.name": "patches", "model.variant": "two", "student.masked_fractions": (0.0,), "student.crop_list": (2,),
          "objectives.contrastive.queue": 0, "objectives.reconstruction.weight": 0.0, "data.batch_size": 8}
   config.update_from_flattened_dict(own | changes)
   return config
@@ -127,7 +127,7 @@ def test_it_is_fine_tuned_by_low_rank_updates_and_slower_below(mesh):
 
 
 @pytest.mark.parametrize("changes, message", [
-  ({"student.masked_fraction": 0.5}, "config.model.name='patches' cannot leave tokens out; set it and .* to 0"),
+  ({"student.masked_fractions": (0.5,)}, "config.model.name='patches' cannot leave tokens out; set them and .* to 0"),
   ({"model.variant": "three"}, "model.variant='three' is not known; known: two"),
 ])
 def test_what_it_cannot_do_is_refused(mesh, changes, message):

@@ -83,6 +83,26 @@ def test_whole_bodies_only(network):
     network.encode_parts(frames, valid, crop_list=(2, 1))
 
 
+def test_branches_are_left_out_more_often_from_block_to_block_and_keep_their_mean():
+  kept = np.asarray(swingait.branches_kept(jax.random.key(0), 5, 20_000))
+  np.testing.assert_array_equal(kept[0], 1)
+  np.testing.assert_allclose((kept == 0).mean(axis=-1), np.linspace(0, 0.1, 5)[:, None] * np.ones(2), atol=0.01)
+  np.testing.assert_allclose(kept.mean(axis=-1), 1, atol=0.01)
+  assert np.abs(np.corrcoef(kept[1:].reshape(8, -1))[np.triu_indices(8, 1)]).max() < 0.03  # each for itself
+
+
+def test_a_branch_that_is_left_out_of_one_sequence_is_there_in_another():
+  block = swingait.WindowBlock(16, dtype=jnp.float32, rngs=nnx.Rngs(0))
+  run = nnx.jit(lambda block, x, kept: block(x, jnp.ones(x.shape[:2], bool), kept, shifted=False))
+  x = jnp.asarray(np.random.default_rng(0).random((4, 3, 15, 10, 16)), jnp.float32)
+  whole = run(block, x, None)
+  found = run(block, x, jnp.array([[1.0, 0, 1, 0], [1, 0, 0, 1]]))
+  np.testing.assert_allclose(found[0], whole[0], atol=1e-6)
+  np.testing.assert_array_equal(found[1], x[1])
+  np.testing.assert_allclose(found[2:3] + block.mlp(block.norm2(found[2:3])), whole[2:3], atol=1e-5)
+  np.testing.assert_allclose(found[3:], x[3:] + block.mlp(block.norm2(x[3:])), atol=1e-5)
+
+
 def test_any_number_of_frames_is_exported(network):
   b, t = jax.export.symbolic_shape("b, t")
   shapes = jax.ShapeDtypeStruct((b, t, 64, 44, 1), jnp.float32), jax.ShapeDtypeStruct((b, t), bool)

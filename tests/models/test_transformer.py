@@ -32,14 +32,14 @@ def encoder(request):
 
 
 @functools.partial(jax.jit, static_argnums=(0, 4, 5))
-def _parts(graph, state, frames, valid, crop_list, fraction, visible):
+def _parts(graph, state, frames, valid, crop_list, fractions, visible):
   return nnx.merge(graph, state).encode_parts(
-    frames, valid, crop_list=crop_list, visible=visible, masked_fraction=fraction
+    frames, valid, crop_list=crop_list, visible=visible, masked_fractions=fractions
   )
 
 
-def parts(encoder, frames, valid, crop_list, fraction=0.0, visible=None):
-  return _parts(*nnx.split(encoder), frames, valid, crop_list, fraction, visible)
+def parts(encoder, frames, valid, crop_list, fractions=(), visible=None):
+  return _parts(*nnx.split(encoder), frames, valid, crop_list, fractions, visible)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -69,15 +69,15 @@ def test_a_strip_sees_only_its_own_pixels(encoder):
 
 def test_dropped_tokens_have_no_influence(encoder):
   frames, valid = clips()
-  visible = encoder.choose_visible(jax.random.key(0), valid, crop_list=(2, 1), masked_fraction=0.5)
+  visible = encoder.choose_visible(jax.random.key(0), valid, crop_list=(2, 1), masked_fractions=(0.5, 0.5))
   assert visible.shape == (4, encoder.num_tokens(8, 44))
   assert (visible.sum(1) == visible.shape[1] // 2).all()
-  dropped = parts(encoder, frames, valid, (2, 1), 0.5, visible)
+  dropped = parts(encoder, frames, valid, (2, 1), (0.5, 0.5), visible)
   hidden = encoder.unpatchify(~visible[..., None], t=8, w=44)
-  other = parts(encoder, jnp.where(hidden, 0.7, frames), valid, (2, 1), 0.5, visible)
+  other = parts(encoder, jnp.where(hidden, 0.7, frames), valid, (2, 1), (0.5, 0.5), visible)
   np.testing.assert_array_equal(dropped.features, other.features)
   np.testing.assert_array_equal(dropped.present.reshape(4, -1), visible)
-  carried = parts(encoder, frames, valid, (2, 1), 0.0, visible)  # in the batch, without weight
+  carried = parts(encoder, frames, valid, (2, 1), (), visible)  # in the batch, without weight
   CLOSE(carried.features, dropped.features)
 
 

@@ -115,7 +115,7 @@ def test_imported_weights_can_be_trained_further(run, configure, tmp_path):
   safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path)
   import_opengait.run(path, out=tmp_path / "imported")
   config = configure(model__name="p3d", model__variant=variant, model__temporal_pooling="max", model__body_heads=0,
-                     student__masked_fraction=0.0, objectives__reconstruction__weight=0.0, train__stop_at=0,
+                     student__masked_fractions=(0.0,), objectives__reconstruction__weight=0.0, train__stop_at=0,
                      train__start_from=str(tmp_path / "imported"))
   began = run(config, tmp_path / "run")
   assert load_network(tmp_path / "run").people == {}  # of the imported weights they are not known

@@ -97,5 +97,5 @@ def test_every_draw_has_a_purpose_of_its_own_and_the_steps_number(made, monkeypa
   monkeypatch.setattr(rng, "key", recorded)
   jax.eval_shape(lambda *given: train_step.__wrapped__(*given), state, batch(0), np.int32(0))  # traced anew
   assert sorted(drawn) == [
-    (config.seed, purpose, True) for purpose in ("augment.student", "augment.teacher", "masking")
+    (config.seed, purpose, True) for purpose in ("augment.student", "augment.teacher", "depth", "masking")
   ]

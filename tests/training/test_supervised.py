@@ -6,9 +6,10 @@ import pytest
 from jax.sharding import NamedSharding
 from ml_collections import ConfigDict
 
-from configs import pretrain
+from configs import baselines, pretrain
 from fgait_jax import defaults, objectives
 from fgait_jax.errors import ConfigError
+from fgait_jax.models import swingait
 from fgait_jax.models.backbones import BACKBONES
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
@@ -22,7 +23,10 @@ OPTIONS = {"name": "sgd", "momentum": 0.9, "beta1": 0.9, "beta2": 0.95, "weight_
 
 
 def network(variant) -> Pretrained:
-  config: ConfigDict = pretrain.get_config(variant)
+  return untrained(pretrain.get_config(variant))
+
+
+def untrained(config: ConfigDict) -> Pretrained:
   weights = jax.jit(lambda: states.initial_weights(config))()
   return Pretrained(graph=states.make_graph(config), **weights, config=config, step=0, path=None, identity="none",
                     mesh=make_mesh(devices=jax.devices()[:1]))
@@ -46,10 +50,10 @@ def batch():
           "label": np.repeat(np.arange(4, dtype=np.int32), 2), "readable": np.ones(8, bool)}
 
 
-def trained(learner, steps=2, crop_list=()):
-  """The state after some steps of SGD at rate 0.1."""
+def step_of(learner, *, crop_list=()):
+  """(function that makes the first state, a step of SGD at rate 0.1)."""
   schedule = make_schedule(schedule="step", peak_rate=0.1, final_rate=0.0, warmup_steps=0, step_at=(), step_factor=0.1,
-                           steps=steps)
+                           steps=2)
   optimizer = supervised.optimizer_of(
     learner.trainable, backbone=learner.graph.backbone, rules_of_rates=RULES, layer_decay=0.5, schedule=schedule,
     options=OPTIONS)
@@ -58,8 +62,13 @@ def trained(learner, steps=2, crop_list=()):
   settings.augment.update(OFF)
   active = objectives.build(settings.objectives)
   start, _, shardings = supervised.abstract(learner, optimizer, active)
-  step = supervised.supervised_step(
+  return start, supervised.supervised_step(
     learner, optimizer, active, settings=settings, seed=0, schedule=schedule, shardings=shardings)
+
+
+def trained(learner, steps=2, crop_list=()):
+  """The state after some steps."""
+  start, step = step_of(learner, crop_list=crop_list)
   state = start()
   for number in range(steps):
     state, metrics = step(state, batch(), np.int32(number), learner.frozen, np.float32(1.0))
@@ -141,3 +150,18 @@ def test_blocks_below_learn_slower():
 def test_what_cannot_work_is_refused(networks, changes, message):
   with pytest.raises(ConfigError, match=message):
     learner_of(networks["transformer"], **changes)
+
+
+def test_what_swingait_leaves_out_is_a_function_of_the_batch_number(monkeypatch):
+  monkeypatch.setattr(swingait, "DROPPED", 0.9)
+  config = baselines.get_config("swingait")
+  config.model.variant = "1-1-2-2@4-4-16"
+  learner = learner_of(untrained(config), reads="pooled", statistics="batch", rules_of_rates=((".*", 1.0, 1.0),))
+  start, step = step_of(learner)
+
+  def loss(number):
+    return float(step(start(), batch(), np.int32(number), learner.frozen, np.float32(1.0))[1]["loss"][0])
+
+  first, second = loss(0), loss(1)
+  assert first != second
+  assert loss(0) == first

@@ -60,7 +60,7 @@ def reconstruct(network: Pretrained, frames: np.ndarray, *, masked_fraction: flo
 def _reconstruct(params, stats, frames, valid, base_key, graph, width, masked_fraction):
   network = graph.merge(params, stats)
   network.eval()
-  output = network.pretrain(prepare(frames, width=width), valid, crop_list=(1,), masked_fraction=masked_fraction,
+  output = network.pretrain(prepare(frames, width=width), valid, crop_list=(1,), masked_fractions=(masked_fraction,),
                             key=base_key)
   shown = (~output.masked[..., None]).astype(jnp.float32)
   return tuple(

@@ -28,10 +28,11 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   setup = prepare(config, out, untrained=False)
   path = setup.claim()
   network, settings = setup.trained, setup.trained.config
-  masked, weight = settings.student.masked_fraction, settings.objectives.reconstruction.weight
+  hidden, weight = tuple(settings.student.masked_fractions), settings.objectives.reconstruction.weight
+  masked = max(hidden)
   if not masked or not weight:
     raise ConfigError(f"the network of {config.checkpoint} has not learnt to fill in what is hidden (trained with"
-                      f" student.masked_fraction={masked:g}, objectives.reconstruction.weight={weight:g}); choose"
+                      f" student.masked_fractions={hidden}, objectives.reconstruction.weight={weight:g}); choose"
                       " another checkpoint")
   if "decoder" not in network.params:
     raise ConfigError(f"the network of {config.checkpoint} was published without its decoder, which fills in what is"

@@ -94,7 +94,7 @@ def _pictures(setup: Setup, protocol, found: Features) -> list[str]:
     metric=config.metric, count=config.pictures, seed=config.seed, mirror=config.mirror_views,
     subtitle=f"{setup.data_title}; {setup.title}; {config.metric} distance. Probes drawn at random. Green: the"
              " same person; red: someone else. Below: subject, condition, view, distance.")]
-  if network.config.student.masked_fraction > 0 and "decoder" in network.params:
+  if max(network.config.student.masked_fractions) > 0 and "decoder" in network.params:
     made.append(pictures.filled_in(
       setup.out / f"reconstructions-{config.dataset}.png", network=network, split=setup.split, count=config.pictures,
       seed=config.seed, mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}"))
