@@ -47,12 +47,10 @@ def main(argv: list[str] | None = None) -> int:
 def preview(split: Split, out: pathlib.Path, *, walks: int, seed: int = 0, columns: int = 12) -> list[pathlib.Path]:
   """Writes <name>-<split>.png with `columns` frames of each walk, and <name>-<split>.gif with all walks moving.
 
-  Returns both paths. Raises `DataError` for an empty split and for `walks` below 1.
+  Returns both paths; `walks` is 1 or more. Raises `DataError` for an empty split.
   """
   if len(split) == 0:
     raise DataError(f"{split.name}: the split is empty; there is nothing to show")
-  if walks < 1:
-    raise DataError(f"--walks {walks}: at least 1")
   rows = np.sort(np.random.default_rng(seed).choice(len(split), min(walks, len(split)), replace=False))
   out.mkdir(parents=True, exist_ok=True)
   name = split.name.replace("/", "-")

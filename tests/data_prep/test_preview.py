@@ -43,12 +43,10 @@ def test_pictures_show_the_walks(built, capsys):
 
 def test_the_version_folder_and_strange_keys_are_fine_and_no_walks_are_not(built, capsys):
   folder = built / "built" / "kth" / BUILDER_VERSION
-  with pytest.raises(SystemExit):
-    preview.main([str(folder), "--out", str(built / "pictures"), "--walks", "0"])
-  assert "argument --walks: '0' is not a whole number from 1" in capsys.readouterr().err
-  with pytest.raises(SystemExit):
-    preview.main([str(folder), "--out", str(built / "pictures"), "--seed=-1"])
-  assert "argument --seed: '-1' is not a whole number from 0" in capsys.readouterr().err
+  for flag, value, least in (("--walks", "0", 1), ("--seed", "-1", 0)):
+    with pytest.raises(SystemExit):
+      preview.main([str(folder), "--out", str(built / "pictures"), f"{flag}={value}"])
+    assert f"argument {flag}: '{value}' is not a whole number from {least}" in capsys.readouterr().err
   split = open_split(built / "built", "kth", "test")
   split._columns["key"] = np.array(["a$^$b"] * len(split))
   assert all(path.is_file() for path in preview.preview(split, built / "pictures", walks=1))
