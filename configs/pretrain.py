@@ -47,7 +47,7 @@ def tiny(config):
   """Short enough for two cores. The identities of synthetic walkers are known, so a walk's positive is any walk of the
   same person, from any view; a queue adds negatives to small batches. The task is easier than the reference's: mostly
   whole bodies, no mirrored clips, hardly any warps, and a teacher that follows faster. Nothing is masked: in so short a
-  run masked modelling costs recognition one to three points of AUC (docs/experiments.md)."""
+  run masked modelling costs recognition about a point of AUC (docs/experiments.md)."""
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
