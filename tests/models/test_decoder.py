@@ -39,3 +39,16 @@ def test_windows_are_decoded_apart_and_padding_has_no_weight():
   short = run(X, PRESENT, valid)
   np.testing.assert_array_equal(short[:, :12], run(X.at[:, 1].set(0.5), PRESENT, valid)[:, :12])
   assert (short[:, :12] != base[:, :12]).any()
+
+
+def test_a_hidden_token_knows_its_neighbours_before_any_attention():
+  silent = nnx.clone(DECODER)
+  for branch in (silent.blocks.attention.out, silent.blocks.mlp.down):
+    branch.kernel[...] = jnp.zeros_like(branch.kernel[...])
+  state = nnx.split(silent)[1]
+  present = jnp.ones_like(PRESENT).at[:, 0, 1, 1].set(False)
+  base = DECODE(state, X, present, VALID)
+  changed = DECODE(state, X.at[:, 0, 0, 0].add(1.0), present, VALID)
+  told = (jnp.abs(changed - base).max(-1) > 1e-6).reshape(2, 4, 4, 3)
+  around = jnp.zeros_like(told).at[:, :2, :2, :2].set(True)  # a slot, a row and a column further, in the window
+  np.testing.assert_array_equal(told, around)
