@@ -58,6 +58,7 @@ ALLOWED = {
                                                          "fgait_jax.evaluation.metrics"},
   # Masks and videos that nobody has built are read as a build reads them.
   "fgait_jax.evaluation.features.walks": BASE | {"fgait_jax.data", "fgait_jax.evaluation.labels", "data_prep"},
+  "fgait_jax.data.rendered": BASE | {"fgait_jax.data", "data_prep"},  # renders as a build does
   "configs": {"fgait_jax.defaults", "fgait_jax.configs"},  # the latter is a link to the former
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
                 "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from data_prep.datasets import cmu_mocap, crowd, health, identification, kth, own, own_mocap, usf, walkers
 from data_prep.datasets.record import Record
+from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
 RECORDS: dict[str, Record] = {
@@ -26,6 +27,8 @@ def get(name: str) -> Record:
   """The record of data set `name`; raises `DataError` naming the nearest known one."""
   if name in RECORDS:
     return RECORDS[name]
+  if schema.RENDERED.fullmatch(name):
+    raise DataError(f"{name} is not built but rendered while it is read: name it in config.data.sets as it is")
   nearest = difflib.get_close_matches(name, RECORDS, 1)
   hint = f"did you mean {nearest[0]}? " if nearest else ""
   raise DataError(f"no data set {name!r}; {hint}Known: {', '.join(RECORDS)} (python -m data_prep.build --list)")

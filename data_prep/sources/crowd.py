@@ -67,11 +67,8 @@ def render_walk(*, seed: int, subject: str, number: int, frames: tuple[int, int]
   condition, view = place_of(seed=seed, subject=subject, number=number, cameras=use.cameras)
   person = draw_body(subject, seed=seed) if use.bodies else draw_subject(subject, seed=seed)
   gait = draw_manner(person, subject, seed=seed, measured=use.motion)
-  rng = generator(seed, "crowd", subject, str(number))
-  other_day = use.clothes and rng.random() < 0.6
+  rng, other_day, tempo, count = _begin(seed=seed, subject=subject, number=number, frames=frames, ingredients=use)
   outfit = dress(person, condition, seed=seed, other_day=other_day)
-  tempo = draw_tempo(rng) if use.tempo else None
-  count = int(rng.integers(frames[0], frames[1] + 1))
   pose = walk(
     person, gait, rng=rng, frames=count, rate=rng.uniform(*FRAME_RATES), carrying=outfit.carrying, tempo=tempo
   )
@@ -99,6 +96,14 @@ def render_walk(*, seed: int, subject: str, number: int, frames: tuple[int, int]
   if not len(walked):
     raise Dropped(next(iter(refused), "no frames"), f"crowd {subject}/{number}")
   return Reading(walked, refused)
+
+
+def _begin(*, seed: int, subject: str, number: int, frames: tuple[int, int], ingredients: Ingredients):
+  """The first draws of a walk: (its generator, whether it wears other clothes, its tempo, its number of frames)."""
+  rng = generator(seed, "crowd", subject, str(number))
+  other_day = ingredients.clothes and rng.random() < 0.6
+  tempo = draw_tempo(rng) if ingredients.tempo else None
+  return rng, other_day, tempo, int(rng.integers(frames[0], frames[1] + 1))
 
 
 def _segmenter(rng, use: Ingredients, camera: Camera, subject: str, number: int, view: str, seed: int) -> Segmenter:
@@ -132,22 +137,30 @@ class CrowdSource:
     if not 2 <= low <= high:
       raise DataError(f"frames of a walk are {self.frames}; expected (least, most) with 2 <= least <= most")
 
+  def __len__(self) -> int:
+    return self.subjects * self.walks
+
   def splits(self) -> Mapping[str, Sequence[Walk]]:
     """`train` alone."""
-    walks = []
-    for subject in (f"c{number:05d}" for number in range(1, self.subjects + 1)):
-      for number in range(1, self.walks + 1):
-        condition, view = place_of(
-          seed=self.seed, subject=subject, number=number, cameras=self.ingredients.cameras
-        )
-        read = functools.partial(
-          render_walk, seed=self.seed, subject=subject, number=number, frames=self.frames,
-          ingredients=self.ingredients,
-        )
-        walks.append(
-          Walk(subject=subject, condition=condition, view=view, key=f"{subject}/{condition}/{view}", read=read)
-        )
-    return {"train": walks}
+    return {"train": [self.walk(row) for row in range(len(self))]}
+
+  def walk(self, row: int) -> Walk:
+    """Walk number `row`; those of a person follow each other."""
+    subject, number = self.place(row)
+    condition, view = place_of(seed=self.seed, subject=subject, number=number, cameras=self.ingredients.cameras)
+    read = functools.partial(
+      render_walk, seed=self.seed, subject=subject, number=number, frames=self.frames, ingredients=self.ingredients
+    )
+    return Walk(subject=subject, condition=condition, view=view, key=f"{subject}/{condition}/{view}", read=read)
+
+  def place(self, row: int) -> tuple[str, int]:
+    """(who walks, the number of the walk from 1) in `row`."""
+    return f"c{row // self.walks + 1:05d}", row % self.walks + 1
+
+  def length(self, row: int) -> int:
+    """Frames of walk number `row`, without rendering it."""
+    subject, number = self.place(row)
+    return _begin(seed=self.seed, subject=subject, number=number, frames=self.frames, ingredients=self.ingredients)[-1]
 
   def fingerprint(self) -> str:
     """Changes with any parameter and with the code that makes the crowd."""

@@ -4,6 +4,7 @@ View names are azimuths in degrees as in CASIA-B: `000` from the front, `090` fr
 """
 
 import dataclasses
+import functools
 import re
 
 import numpy as np
@@ -21,13 +22,13 @@ class Camera:
   height: float
   pixels: float  # height of a person of 1.7 m at the origin
 
-  @property
+  @functools.cached_property
   def place(self) -> np.ndarray:
     return np.array(
       [self.distance * np.cos(self.azimuth), self.distance * np.sin(self.azimuth), self.height], np.float64
     )
 
-  @property
+  @functools.cached_property
   def axes(self) -> np.ndarray:
     """Rows: right, down, ahead."""
     ahead = np.array([0.0, 0.0, 0.9]) - self.place

@@ -45,11 +45,12 @@ def normalise_frame(
   if centre == 0:
     raise FrameRefused("no centre")
   left = centre - SIZE // 2
-  # The official script pads on both sides as soon as one side touches the border; the outcome is the same window.
-  if left <= 0 or left + SIZE >= width:
-    body = np.pad(body, ((0, 0), (SIZE // 2, SIZE // 2)))
-    left += SIZE // 2
-  return body[:, left : left + SIZE]
+  if left >= 0 and left + SIZE <= width:
+    return body[:, left : left + SIZE]
+  frame = np.zeros((SIZE, SIZE), np.uint8)  # black beyond the border, as the official script pads
+  shown = body[:, max(left, 0) : left + SIZE]
+  frame[:, max(-left, 0) : max(-left, 0) + shown.shape[1]] = shown
+  return frame
 
 
 def normalise(masks: Iterable[np.ndarray], **options) -> tuple[np.ndarray, dict[str, list[int]]]:

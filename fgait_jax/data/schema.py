@@ -17,6 +17,7 @@ WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
 SHARD = re.compile(r"[^/\0]*-(?P<split>[^-/\0]+)\.array_record-(?P<number>\d{5})-of-\d{5}")  # the name of a shard
+RENDERED = re.compile(r"rendered([1-9]\d{0,6})")  # a crowd of so many people, which is never built (data/rendered.py)
 MOST_CHANNELS = 256  # of a frame
 _FILE = {"bytes": int, "sha256": str}
 _LAYOUT = {  # of what readers use of a manifest; a mapping from any name is {None: ...}

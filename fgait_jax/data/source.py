@@ -3,9 +3,12 @@
 Readers open their files when first used, are safe in threads, and pickle as a few paths.
 """
 
+from __future__ import annotations
+
 import json
 import pathlib
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -16,6 +19,9 @@ from fgait_jax import npz
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
+
+if TYPE_CHECKING:
+  from fgait_jax.data.rendered import Rendered
 
 _FEATURE = re.compile(r"tensorflow_datasets\.core\.features\.\w+\.\w+")
 
@@ -144,11 +150,16 @@ def read_manifest(folder: pathlib.Path) -> dict:
   return manifest
 
 
-def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split:
-  """Opens `split` ("train", "test", or a TFDS slice such as "train[:10%]") of data set `name` built in `data_dir`.
+def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split | Rendered:
+  """Opens `split` ("train", "test", or a TFDS slice such as "train[:10%]") of data set `name` built in `data_dir`, or
+  of a crowd that is not built but rendered while it is read (data/rendered.py).
 
   Raises `DataError` where it is not built, not finished, of another builder, or lacks a shard or the split.
   """
+  if schema.RENDERED.fullmatch(name):
+    from fgait_jax.data import rendered  # late: it brings the renderer
+
+    return rendered.open_split(name, split)
   folder = find_version(data_dir, name)
   manifest = read_manifest(folder)
   try:

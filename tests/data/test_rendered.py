@@ -1,0 +1,113 @@
+"""A crowd that is rendered while it is read is the crowd that a build stores, and needs no disk for any number."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from data_prep import builder, datasets
+from data_prep.sources import crowd
+from fgait_jax.data import schema, source
+from fgait_jax.data.pipeline import batches
+from fgait_jax.data.source import open_split
+from fgait_jax.errors import DataError
+
+PEOPLE = 2
+ARGUMENTS = {
+  "seed": 3, "batch_size": 4, "clips": 2, "clip_frames": 4, "window_frames": 6, "factors": (1.0,), "exponent": 1 / 3,
+  "mix": "per_batch", "start": 0, "stop": 4, "threads": 0, "workers": 0, "prefetch": 4,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+  """The crowd of two people as a build stores it."""
+  out = tmp_path_factory.mktemp("built")
+  record = datasets.choose("crowd", {"people": PEOPLE})
+  builder.build(record, raw=None, out=out, workers=1, limit_dropped=0.0)
+  return open_split(out, "crowd", "train")
+
+
+@pytest.fixture(scope="module")
+def rendered():
+  return open_split("no such folder", f"rendered{PEOPLE}", "train")
+
+
+def test_it_is_the_stored_crowd(stored, rendered):
+  assert len(rendered) == len(stored) == 8 * PEOPLE
+  for column in ("subjects", "conditions", "views", "keys", "num_frames"):
+    np.testing.assert_array_equal(getattr(rendered, column), getattr(stored, column))
+  for row in range(len(stored)):
+    np.testing.assert_array_equal(rendered.frames(row), stored.frames(row))
+    np.testing.assert_array_equal(rendered.frames(row, np.array([7, 0, 7])), stored.frames(row, np.array([7, 0, 7])))
+  assert schema.population_of(rendered.manifest) == schema.population_of(stored.manifest) == "crowd"
+  for fact in ("kind", "licence", "citation", "homepage"):
+    assert rendered.manifest[fact] == stored.manifest[fact]
+
+
+@pytest.mark.parametrize("positives", ["sequence", "walk", "subject"])
+def test_batches_are_those_of_the_stored_crowd(stored, rendered, positives):
+  ours, theirs = (list(batches([split], **ARGUMENTS, positives=[positives])) for split in (rendered, stored))
+  for one, other in zip(ours, theirs, strict=True):
+    for name in one:
+      np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_the_same_person_in_both_is_one_person(stored, rendered):
+  arguments = ARGUMENTS | {"factors": (1.0, 1.0), "mix": "per_sequence", "stop": 6}
+  names = {0: stored.subjects, 1: rendered.subjects}
+  found = set()
+  for batch in batches([stored, rendered], **arguments, positives=["subject", "subject"]):
+    for dataset, row, subject, group in zip(*(batch[k] for k in ("dataset", "index", "subject", "group")), strict=True):
+      found.add((names[int(dataset)][row], int(subject), int(group)))
+  assert len(found) == PEOPLE
+
+
+def test_workers_render_the_same_batches(rendered):
+  there = list(batches([rendered], **ARGUMENTS | {"stop": 2, "workers": 1, "prefetch": 4}))
+  here = list(batches([rendered], **ARGUMENTS | {"stop": 2}))
+  for one, other in zip(there, here, strict=True):
+    np.testing.assert_array_equal(one["frames"], other["frames"])
+
+
+def test_a_million_people_open_at_once_and_the_first_are_the_same(rendered):
+  many = open_split("", "rendered1000000", "train")
+  assert len(many) == 8_000_000
+  assert len(pickle.dumps(many)) < 200  # goes to every worker
+  np.testing.assert_array_equal(many.frames(3), rendered.frames(3))
+  assert many.num_frames[3] == rendered.num_frames[3]
+  assert many.num_frames[-1] == len(many.frames(len(many) - 1))
+  assert many.manifest["content_hash"] != rendered.manifest["content_hash"]
+  np.testing.assert_array_equal(many.num_frames[np.array([5, 3])], np.asarray(rendered.num_frames)[[5, 3]])
+  copy = pickle.loads(pickle.dumps(rendered))
+  np.testing.assert_array_equal(copy.frames(5), rendered.frames(5))
+
+
+def test_what_it_has_not_is_said(rendered, tmp_path):
+  with pytest.raises(DataError, match=r"rendered20 has no split 'test': a rendered crowd is all train"):
+    open_split(tmp_path, "rendered20", "test")
+  with pytest.raises(DataError, match=r"rendered20 has no split 'train\[:10%\]'.*such as rendered500"):
+    open_split(tmp_path, "rendered20", "train[:10%]")
+  with pytest.raises(IndexError, match="has 16 sequences, there is no 16"):
+    rendered.frames(16)
+  with pytest.raises(IndexError):
+    rendered.num_frames[16]
+  with pytest.raises(DataError, match="no data set 'rendered0' in"):
+    open_split(tmp_path, "rendered0", "train")
+  with pytest.raises(DataError, match="rendered20 is not built but rendered while it is read"):
+    datasets.get("rendered20")
+
+
+def test_a_walk_that_shows_nobody_is_named(rendered, monkeypatch):
+  nobody = np.zeros((0, 64, 64), np.uint8), {"all black": [0]}
+  monkeypatch.setattr(crowd, "normalise", lambda masks, **options: nobody)
+  with pytest.raises(DataError, match=r"rendered2/train: walk 3 cannot be rendered: all black: crowd c00001/4"):
+    rendered.frames(3)
+
+
+def test_stored_sets_bring_no_renderer():
+  """Nothing of data_prep is loaded where only built data sets are read."""
+  code = f"import sys; import {source.__name__}; print(any('data_prep' in name for name in sys.modules))"
+  assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
