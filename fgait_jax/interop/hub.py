@@ -61,7 +61,7 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
                                   commit_message="Publish weights of fgait_jax")
     sent, = client.get_paths_info(name, weights.WEIGHTS)
   except Exception as error:  # of network, rights or the client
-    raise CheckpointError(f"{name}: the hub refuses ({str(error).strip().splitlines()[0]})") from error
+    raise CheckpointError(f"{name}: the hub refuses ({(str(error).strip() or repr(error)).splitlines()[0]})") from error
   if (there := sent.lfs.sha256 if sent.lfs else None) != digest:
     raise CheckpointError(f"{name}: {weights.WEIGHTS} on the hub has SHA-256 {there}, {folder} has {digest}: push"
                           " again")

@@ -10,6 +10,7 @@ unknown, missing and misshapen ones are listed and end the conversion.
 
 import argparse
 import hashlib
+import io
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
 _PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
 _ONLINE = "online_encoder."
+_ZIP = b"PK\x03\x04"  # by which torch knows its zips
 _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile, before every key
 
 
@@ -58,9 +60,12 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
       f"{path} needs torch to be read: pip install -r requirements-interop.txt (or give a .safetensors file)"
     ) from error
   try:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    # A bare pickle, as torch wrote it before its zips, may ask a file for gigabytes that it does not have.
+    with open(path, "rb") as file:
+      source = path if file.read(4) == _ZIP else io.BytesIO(path.read_bytes())
+    content = torch.load(source, map_location="cpu", weights_only=True)
   except Exception as error:  # torch raises many kinds here: pickle, zip, runtime errors
-    raise CheckpointError(f"{path} cannot be read as weights only: {str(error).splitlines()[0]}") from error
+    raise CheckpointError(f"{path} cannot be read as weights only: {_first_line(error)}") from error
   state = None
   if isinstance(content, Mapping):
     state = content.get("model", content.get("state_dict", content))
@@ -71,7 +76,12 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     return {name: _plain(_numbers(tensor), name) for name, tensor in state.items()}
   except Exception as error:  # sparse, quantised and other tensors without plain numbers
-    raise CheckpointError(f"{path} holds more than plain tensors: {str(error).splitlines()[0]}") from error
+    raise CheckpointError(f"{path} holds more than plain tensors: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+  """What an error says; torch's may say much, or nothing at all."""
+  return (str(error).strip() or repr(error)).splitlines()[0]
 
 
 def _plain(array, name: str) -> np.ndarray:

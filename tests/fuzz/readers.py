@@ -5,24 +5,18 @@ start from. What a reader may raise for a bad file are the errors that it promis
 import contextlib
 import dataclasses
 import functools
-import gzip
-import io
+import importlib.util
 import json
 import pathlib
-import pickle
 import random
 import sys
-import tarfile
-import tempfile
-import zipfile
 from collections.abc import Callable
 
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))  # as a program it is started by its path
 
-import cv2  # noqa: E402
-import safetensors.numpy  # noqa: E402
+import seeds  # noqa: E402
 
 from data_prep.datasets import own  # noqa: E402
 from data_prep.sources import masks, mocap, opengait, rates, skeletons, trees  # noqa: E402
@@ -30,14 +24,11 @@ from data_prep.sources.base import Dropped  # noqa: E402
 from fgait_jax.data import schema  # noqa: E402
 from fgait_jax.data.normalise import FrameRefused, normalise_frame  # noqa: E402
 from fgait_jax.errors import CheckpointError, DataError  # noqa: E402
-from fgait_jax.evaluation import results  # noqa: E402
 from fgait_jax.evaluation.features import files  # noqa: E402
 from fgait_jax.evaluation.report import page, sources, strips, tables  # noqa: E402
 from fgait_jax.interop import import_opengait, networks  # noqa: E402
 from fgait_jax.training import weights  # noqa: E402
 
-FRAMES = np.zeros((2, 64, 64), np.uint8)
-FRAMES[:, 4:60, 25:40] = 255
 NUMBERS = [np.array(value, kind).tobytes() for value in (0, 1, -1, 2**14) for kind in ("<i2", "<i4", "<i8", ">i4")]
 TEXT = [b"-1", b"1e308", b"nan", b"999999999999", b"0", b"\n", b" ", b"\xff", b"'", b"9" * 5000]
 JSON = [b"null", b"[]", b"{}", b"1e999", b'""', b"true", b"NaN", b",", b":", b"[" * 2000, b'"a":1,', b"\\ud800", *TEXT]
@@ -79,51 +70,13 @@ def _other_json(content: bytes, rng: random.Random) -> bytes:
   return json.dumps(holder[0]).encode()
 
 
-def _pickles() -> list[bytes]:
-  small = [np.zeros((1, 1, 2), np.uint8), np.asfortranarray(np.zeros((2, 3), ">i4"))]  # mostly instructions
-  return [pickle.dumps(array, protocol) for protocol in (2, 4, 5) for array in (FRAMES[:, :, 10:54], *small)]
-
-
 def _read_pickle(content: bytes, folder: pathlib.Path) -> None:
   opengait.read_walk([lambda: content], ["x.pkl"])
-
-
-def _images() -> list[bytes]:
-  colour = np.stack([FRAMES[0]] * 3, axis=-1)
-  return [cv2.imencode(kind, image)[1].tobytes() for kind in (".png", ".jpg", ".bmp") for image in (FRAMES[0], colour)]
 
 
 def _read_image(content: bytes, folder: pathlib.Path) -> None:
   normalise_frame(masks.made_binary(masks.decode(content, own=True)))
   masks.decode(content)
-
-
-def _zips() -> list[bytes]:
-  made = []
-  for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-    with zipfile.ZipFile(file := io.BytesIO(), "w", method) as archive:
-      for name in ("001/nm-01/000/1.png", "001/nm-01/000/2.png"):
-        archive.writestr(name, name * 20)
-    made.append(file.getvalue())
-  return made
-
-
-def _tars() -> list[bytes]:
-  made = []
-  for layout in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
-    with tarfile.open(fileobj=(file := io.BytesIO()), mode="w", format=layout) as archive:
-      for name in ("001/nm-01/000/1.png", "ü" * 120, "001/link"):
-        info = tarfile.TarInfo(name)
-        info.size = 600
-        if name == "001/link":
-          info.size, info.type, info.linkname = 0, tarfile.LNKTYPE, "001/nm-01/000/1.png"
-        archive.addfile(info, io.BytesIO(bytes(info.size)))
-    made.append(file.getvalue()[:8192])
-  return made
-
-
-def _packed_tars() -> list[bytes]:
-  return [gzip.compress(content, mtime=0) for content in _tars()]
 
 
 def _with_checksums(content: bytes) -> bytes:
@@ -144,86 +97,15 @@ def _read_archive(path: pathlib.Path) -> None:
       read()
 
 
-ASF = b""":units
-  length 0.0254
-  angle deg
-:root
-  order TX TY TZ RX RY RZ
-  orientation 0 0 0
-:bonedata
-  begin
-    name thigh
-    direction 0 -1 0
-    length 2
-    axis 0 0 0 XYZ
-    dof rx ry rz
-  end
-  begin
-    name shin
-    direction 0 -1 0
-    length 1
-    axis 0 0 0 XYZ
-    dof rx
-  end
-:hierarchy
-  begin
-    root thigh
-    thigh shin
-  end
-"""
-AMC = b""":FULLY-SPECIFIED
-:DEGREES
-1
-root 0 3 0 0 0 0
-thigh 0 0 0
-shin 0
-2
-root 0 3 0 0 0 90
-thigh 90 0 0
-shin 90
-"""
-
-
 def _read_acclaim(content: bytes, folder: pathlib.Path, *, changed: str) -> None:
-  for name, usual in (("x.asf", ASF), ("x.amc", AMC)):
+  for name, usual in (("x.asf", seeds.ASF), ("x.amc", seeds.AMC)):
     (folder / name).write_bytes(content if name.endswith(changed) else usual)
   skeletons.read_amc(folder / "x.amc", folder / "x.asf").resampled(25.0)
-
-
-def _bvh() -> bytes:
-  """A body that walks: the file that is rendered whole, if the fuzzer leaves it so."""
-  offsets = {"head": (0, 70, 0)}
-  for side, place in (("left", 10), ("right", -10)):
-    offsets |= {f"{side}upleg": (0, 0, place), f"{side}leg": (0, -45, place), f"{side}foot": (0, -85, place),
-                f"{side}toe": (15, -90, place), f"{side}arm": (0, 45, 2 * place), f"{side}forearm": (0, 15, 2 * place),
-                f"{side}hand": (0, -10, 2 * place)}  # fmt: skip
-  parts = "".join(f"JOINT {name} {{ OFFSET {x} {y} {z} }}\n" for name, (x, y, z) in offsets.items())
-  channels = "CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
-  moves = "".join(f"{100 * i} 90 0 0 0 0\n" for i in range(4))
-  head = f"HIERARCHY\nROOT hips {{ OFFSET 0 0 0 {channels}\n{parts}}}\n"
-  return f"{head}MOTION\nFrames: 4\nFrame Time: 0.04\n{moves}".encode()
 
 
 def _read_bvh(path: pathlib.Path) -> None:
   mocap._resampled.cache_clear()
   mocap.read_walk(mocap.Trial(skeletons.read_bvh, (path,)), "1", "a", "090", "1/a/090")
-
-
-def _embeddings() -> list[bytes]:
-  made = []
-  for save in (np.savez, np.savez_compressed):
-    save(file := io.BytesIO(), embeddings=np.eye(2, dtype=np.float32)[..., None], labels=np.array(["a", "b"]),
-         types=np.array(["nm", "nm"]), views=np.array(["0", "1"]), identity=np.array("{}"))  # fmt: skip
-    made.append(file.getvalue())
-  return made
-
-
-MANIFEST = {
-  "name": "kth", "builder_version": schema.BUILDER_VERSION, "kind": "real", "content_hash": "a",
-  "source_fingerprint": "b", "splits": {"train": {"sequences": 1, "subjects": 1, "frames": 1}},
-  "shards": {"kth-train.array_record-00000-of-00001": {"split": "train", "sequences": 1, "bytes": 1, "sha256": "c"}},
-  "indices": {"b": {"bytes": 1, "sha256": "c"}}, "metadata": {"c": {"bytes": 1, "sha256": "c"}},
-}  # fmt: skip
 
 
 def _read_manifest(content: bytes, folder: pathlib.Path) -> None:
@@ -238,32 +120,6 @@ def _read_packed(content: bytes, folder: pathlib.Path) -> None:
   count, *shape = np.frombuffer(content[:16].ljust(16, b"\0"), "<i4").tolist()
   height, width, channels = shape
   schema.unpack_frames(content[16:], num_frames=count, height=height, width=width, channels=channels)
-
-
-def _packed() -> list[bytes]:
-  return [np.array([2, 64, width, 1], "<i4").tobytes() + schema.pack_frames(FRAMES[:, :, :width, None]).tobytes()
-          for width in schema.WIDTHS]  # fmt: skip
-
-
-@functools.cache
-def _result() -> bytes:
-  data = results.Data(name="walkers", split="test", kind="synthetic", walks=2, subjects=1, content_hash="d")
-  values = {"rank1": 12.5, "map": 3.0, "ci": {"rank1": (12, 13)},
-            "confusion": {"classes": ["a", "b"], "true_by_predicted": [[1, 0], [0, 1]]}}  # fmt: skip
-  row = results.Row(
-    name="model", title="tiny", figures=results.figures_of({"nm": values}), cmc={"nm": [12.5, 20.0]},
-    per_view={"nm": results.ViewByView(probe_views=["0"], gallery_views=["1"], rank1=[[1.0]])},
-    robustness={"hole": [1.0]},
-  )  # fmt: skip
-  found = results.Result(
-    task="zero_shot", title="Zero-shot", data=data, notes=["one"], pretraining=results.Pretraining(steps=3),
-    conditions=[results.Condition(name="nm", title="NM")], severities=[1], rows=[row], pictures=["a.png"],
-    columns=[results.Column(key="rank1", title="rank-1 (%)")], config={"seed": 0},
-    matches=[results.Match(probe="a", label="b", type="c", view="d", answer="e",
-                           candidates=[results.Candidate(subject="a", distance=1.0)])],
-  )  # fmt: skip
-  with tempfile.TemporaryDirectory() as folder:
-    return results.write(pathlib.Path(folder) / "x.json", found).read_bytes()
 
 
 def _read_results(path: pathlib.Path) -> None:
@@ -285,26 +141,8 @@ def _read_strips(content: bytes, folder: pathlib.Path) -> None:
     strips.check(decoded, origin="x.json")
 
 
-def _strips() -> list[bytes]:
-  walk = strips.sheet(FRAMES[..., None]) | {"text": "a"}
-  whole = {"format": 1, "kind": strips.KIND, "title": "t", "frames_per_second": 20, "height": 64, "width": 44}
-  return [json.dumps(whole | {"probes": [walk | {"neighbours": [walk | {"distance": 1, "right": True}]}]}).encode()]
-
-
-def _weights() -> list[bytes]:
-  shapes = {"layer0.forward_block.0.weight": (4, 1, 1, 3, 3), "projector.3.fc_bin": (31, 4, 4)}
-  shapes |= {f"layer{i}.0.conv1.forward_block.0.weight": (4, 4, 1, 3, 3) for i in (2, 3, 4)}
-  state = {name: np.ones(shape, np.float16) for name, shape in shapes.items()}
-  return [safetensors.numpy.save(state | {"layer1.count": np.array(3)})]
-
-
 def _read_weights(path: pathlib.Path) -> None:
   networks.recognise(import_opengait.read_state(path))
-
-
-def _about() -> list[bytes]:
-  found = json.loads((weights.PACKAGED / "walkers-tiny" / weights.ABOUT).read_bytes())
-  return [json.dumps(found | {"people": {"walkers": ["0001"]}}).encode()]
 
 
 def _with_settings_digest(content: bytes) -> bytes:
@@ -319,9 +157,6 @@ def _read_subjects(path: pathlib.Path) -> None:
   own.partition(str(path), {"001", "002"}, where=path.parent)
 
 
-FACTS = b'{"video": "a.mp4", "decoded_frames": 30, "lost_frames": 0, "frame_rate": 25.0}'
-
-
 def _read_facts(content: bytes, folder: pathlib.Path) -> None:
   rates.read_facts(lambda: content, "video.json")
 
@@ -331,6 +166,11 @@ _PICKLE = (
   b"cnumpy\ndtype\n", b"cnumpy\nndarray\n", b"c_codecs\nencode\n", b"numpy._core.multiarray", b"_reconstruct", b"\x93",
   b"\x8c\x05numpy", b"K\x01", b"h\0", b"u1", b"V8", b"O8",
   *(bytes([code]) for code in b"()RbtN.r}]\x85\x86\x87\x8e\x94\x95\x96"), *NUMBERS,
+)  # fmt: skip
+_TORCH = (
+  b"ctorch._utils\n_rebuild_tensor_v2\n", b"ctorch\nHalfStorage\n", b"ctorch\nFloatStorage\n", b"cbuiltins\ngetattr\n",
+  b"ctorch\nSize\n", b"ccollections\nOrderedDict\n", b"storage", b"cpu", b"data.pkl", b"byteorder", b"ctorch\ndevice\n",
+  b"ctorch._utils\n_rebuild_parameter\n", b"ctorch._utils\n_rebuild_sparse_tensor\n", b"ctorch._tensor\n", b"Q", b"0",
 )  # fmt: skip
 _ZIP = (b"PK\1\2", b"PK\3\4", b"PK\5\6", b"PK\6\6", b"../", b"C:/", b"\x08\0", b"\x0c\0", *NUMBERS)
 _TAR = (
@@ -357,28 +197,31 @@ def _file(name: str, read: Callable, **options) -> Callable[[bytes, pathlib.Path
 
 
 READERS: dict[str, Reader] = {
-  "pickle": Reader(_read_pickle, (Dropped,), _pickles, _PICKLE),
-  "image": Reader(_read_image, (FrameRefused,), _images, tuple(NUMBERS)),
-  "zip": Reader(_file("x.zip", _read_archive), (DataError,), _zips, _ZIP),
-  "tar": Reader(_file("x.tar", _read_archive), (DataError,), _tars, _TAR, _with_checksums),
-  "tar.gz": Reader(_file("x.tgz", _read_archive), (DataError,), _packed_tars, tuple(NUMBERS)),
-  "asf": Reader(functools.partial(_read_acclaim, changed="asf"), _READ, lambda: [ASF], _ASF),
-  "amc": Reader(functools.partial(_read_acclaim, changed="amc"), _READ, lambda: [AMC], (b":radians", *_ASF)),
-  "bvh": Reader(_file("x.bvh", _read_bvh), _READ, lambda: [_bvh()], _BVH),
-  "video.json": Reader(_read_facts, (DataError,), lambda: [FACTS], tuple(JSON), rebuilt=_other_json),
-  "npz": Reader(_file("x.npz", files.load), (DataError,), _embeddings, _NPZ),
+  "pickle": Reader(_read_pickle, (Dropped,), seeds.pickles, _PICKLE),
+  "image": Reader(_read_image, (FrameRefused,), seeds.images, tuple(NUMBERS)),
+  "zip": Reader(_file("x.zip", _read_archive), (DataError,), seeds.zips, _ZIP),
+  "tar": Reader(_file("x.tar", _read_archive), (DataError,), seeds.tars, _TAR, _with_checksums),
+  "tar.gz": Reader(_file("x.tgz", _read_archive), (DataError,), seeds.packed_tars, tuple(NUMBERS)),
+  "asf": Reader(functools.partial(_read_acclaim, changed="asf"), _READ, lambda: [seeds.ASF], _ASF),
+  "amc": Reader(functools.partial(_read_acclaim, changed="amc"), _READ, lambda: [seeds.AMC], (b":radians", *_ASF)),
+  "bvh": Reader(_file("x.bvh", _read_bvh), _READ, lambda: [seeds.bvh()], _BVH),
+  "video.json": Reader(_read_facts, (DataError,), lambda: [seeds.FACTS], tuple(JSON), rebuilt=_other_json),
+  "npz": Reader(_file("x.npz", files.load), (DataError,), seeds.embeddings, _NPZ),
   "manifest": Reader(
-    _read_manifest, (), lambda: [json.dumps(MANIFEST).encode()], (b'"a"', b'"../a"', *JSON), rebuilt=_other_json
+    _read_manifest, (), lambda: [json.dumps(seeds.MANIFEST).encode()], (b'"a"', b'"../a"', *JSON), rebuilt=_other_json
   ),
-  "packed frames": Reader(_read_packed, (DataError,), _packed, tuple(NUMBERS)),
-  "results": Reader(_file("x.json", _read_results), (DataError,), lambda: [_result()], _RESULT, rebuilt=_other_json),
+  "packed frames": Reader(_read_packed, (DataError,), seeds.packed, tuple(NUMBERS)),
+  "results": Reader(_file("x.json", _read_results), (DataError,), seeds.results_of_a_run, _RESULT, rebuilt=_other_json),
   "report": Reader(
-    _file("x.json", _read_report), (DataError,), lambda: [_result()], _RESULT, rebuilt=_other_json, seldom=True
+    _file("x.json", _read_report), (DataError,), seeds.results_of_a_run, _RESULT, rebuilt=_other_json, seldom=True
   ),
-  "played walks": Reader(_read_strips, (DataError,), _strips, tuple(JSON), rebuilt=_other_json),
-  "safetensors": Reader(_file("x.safetensors", _read_weights), (CheckpointError,), _weights, _WEIGHTS),
+  "played walks": Reader(_read_strips, (DataError,), seeds.strips, tuple(JSON), rebuilt=_other_json),
+  "safetensors": Reader(_file("x.safetensors", _read_weights), (CheckpointError,), seeds.weights, _WEIGHTS),
+  **({
+    "pt": Reader(_file("x.pt", _read_weights), (CheckpointError,), seeds.torch_weights, (*_PICKLE, *_ZIP, *_TORCH)),
+  } if importlib.util.find_spec("torch") else {}),
   "config.json of weights": Reader(
-    _file(weights.ABOUT, lambda path: weights.about(path.parent)), (CheckpointError,), _about, tuple(JSON),
+    _file(weights.ABOUT, lambda path: weights.about(path.parent)), (CheckpointError,), seeds.about, tuple(JSON),
     _with_settings_digest, rebuilt=_other_json
   ),
   "subjects": Reader(_file("x.txt", _read_subjects), (DataError,), lambda: [b"001\n", b"\xff\xfe0\0"], tuple(TEXT)),

@@ -2,6 +2,7 @@
 
 import pathlib
 import pickle
+import tracemalloc
 
 import jax
 import jax.numpy as jnp
@@ -127,6 +128,26 @@ def test_torch_files_of_anything_else_are_refused(tmp_path):
   ):
     with pytest.raises(CheckpointError, match=f"{name} {message}"):
       import_opengait.read_state(tmp_path / name)
+
+
+def test_torch_files_of_the_old_form_are_read_and_take_no_more_memory_than_they_are(tmp_path, monkeypatch):
+  torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
+  torch.save({"model": {"x": torch.arange(3.0)}}, old := tmp_path / "old.pt", _use_new_zipfile_serialization=False)
+  np.testing.assert_array_equal(import_opengait.read_state(old)["x"], [0, 1, 2])
+  (text := tmp_path / "text.pt").write_bytes(b"\x80\x02X\xff\xff\xff\x3f")  # a text of a gigabyte follows, it says
+  tracemalloc.start()
+  with pytest.raises(CheckpointError, match="text.pt cannot be read as weights only"):
+    import_opengait.read_state(text)
+  peak = tracemalloc.get_traced_memory()[1]
+  tracemalloc.stop()
+  assert peak < 1 << 26
+
+  def silent(*args, **options):
+    raise EOFError
+
+  monkeypatch.setattr(torch, "load", silent)  # as torch does for some
+  with pytest.raises(CheckpointError, match=r"old.pt cannot be read as weights only: EOFError\(\)"):
+    import_opengait.read_state(old)
 
 
 @pytest.mark.parametrize(
