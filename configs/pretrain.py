@@ -8,7 +8,7 @@ variant      meant for                                    hours
 test         the tests: seconds, learns nothing           -
 tiny         2 CPU cores, the embedded walkers            0.2
 tiny_masked  the same, with masked modelling              0.2
-tiny_long    2 CPU cores, walkers and a crowd, masked     0.7
+tiny_long    2 CPU cores, walkers and a crowd             0.7
 small        1 accelerator                                not measured
 base         8 accelerators                               not measured
 large        16 accelerators                              not measured
@@ -75,15 +75,12 @@ def tiny_masked(config):
 
 
 def tiny_long(config):
-  """`tiny` on many more people, who share no camera, in larger batches, a few tokens masked; seven times as many clips.
+  """`tiny` on many more people, who share no camera, in larger batches; seven times as many clips.
   Needs `python -m data_prep.build crowd4800 --out built` beside the walkers."""
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")
   config.data.batch_size = 128
-  config.student.masked_fractions = (0.125,)
-  config.objectives.reconstruction.weight = 1.0
-  config.objectives.contrastive.queue = 2048
   config.optim.warmup_steps = 100
   config.train.steps = 1000
   config.train.save_every = 250

@@ -39,7 +39,7 @@ class Ingredients:
   bodies: bool = True  # of ANSUR II's covariance; else as the walkers'
   motion: bool = True  # joint curves that differ as measured, step length and cadence of the measured fit
   tempo: bool = True  # every walk at a speed of its own
-  cameras: bool = True  # every walk from any azimuth, distance, height and resolution; else six fixed ones
+  cameras: bool = True  # every walk from any side, distance, height and resolution; else six fixed ones
   segmenters: bool = True  # every walk by any segmenter; else one standing bias a camera
   clothes: bool = True  # most walks in clothes of their own; else one wardrobe a person
   turning: bool = True  # some walks along a curve
@@ -116,7 +116,7 @@ def place_of(*, seed: int, subject: str, number: int, cameras: bool) -> tuple[st
   """(condition, view) of a walk: the clothes and load, and the camera's azimuth in whole degrees."""
   rng = generator(seed, "crowd place", subject, str(number))
   kind = KINDS[int(np.searchsorted(np.cumsum(SHARES), rng.random()))]
-  view = rng.integers(0, 181) if cameras else 30 * rng.integers(0, 6)
+  view = rng.integers(0, 360) if cameras else 30 * rng.integers(0, 6)
   return f"{kind}-{number:02d}", f"{int(view):03d}"
 
 

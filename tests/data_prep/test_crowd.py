@@ -46,7 +46,7 @@ def test_walks_are_whole_named_and_all_to_train_on(source):
     frames = walk.read().frames
     check_frames(frames, walk.key)
     assert 1 <= len(frames) <= 16
-    assert 0 <= int(walk.view) <= 180
+    assert 0 <= int(walk.view) < 360
     assert walk.condition[:3] in ("nm-", "bg-", "cl-")
     assert walk.key == f"{walk.subject}/{walk.condition}/{walk.view}"
   assert source.fingerprint() != dataclasses.replace(source, seed=6).fingerprint()

@@ -75,7 +75,7 @@ def test_asked_twice_it_ends_at_once(whole, matrix, tmp_path):
 
 
 def test_two_at_once(whole, matrix, tmp_path):
-  first = start(tmp_path, "--delay=0.2")
+  first = start(tmp_path, "--delay=1")  # so that it still runs when the second has started, on a busy machine too
   wait_for(first, lambda: steps_done(tmp_path) > 0)
   said = refusal(start(tmp_path, "seed=1"))
   assert "is being written by another run (process " in said
