@@ -31,6 +31,15 @@ def plain(value):
   return value
 
 
+def number(value) -> float | None:
+  """A value of JSON as a float, None unless it is a finite number; JSON's whole numbers may be too large for one."""
+  try:
+    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+  except OverflowError:
+    return None
+  return float(value) if usable else None
+
+
 def encoded(record) -> dict:
   """A dataclass as a plain dict: `REST` spread among its keys, optional fields that are empty left out."""
   found = {}
@@ -60,7 +69,8 @@ def decoded(kind, value, where: str):
   if outer is dict and isinstance(value, dict):
     return {key: decoded(inner[1], item, f"{where}.{key}") for key, item in value.items()}
   accepted = {float: (float, int)}.get(kind, kind) if outer is None else ()
-  if isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)):
+  too_large = kind is float and isinstance(value, int) and number(value) is None
+  if isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)) and not too_large:
     return value
   raise ValueError(f"{where}: expected {getattr(outer or kind, '__name__', kind)}, found {_shown(value)}")
 

@@ -8,7 +8,6 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import math
 import os
 import pathlib
 import platform
@@ -19,7 +18,7 @@ import jax
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.metrics.pairing import BySubject
-from fgait_jax.evaluation.plain import REST, decoded, encoded, plain
+from fgait_jax.evaluation.plain import REST, decoded, encoded, number, plain
 
 FORMAT = 2
 MODEL, CHANCE = "model", "chance"  # names of rows
@@ -143,9 +142,7 @@ class Figures:
 
   def number(self, key: str) -> float | None:
     """The figure of that key, None unless it is a finite number."""
-    value = self.values.get(key)
-    usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if usable else None
+    return number(self.values.get(key))
 
   def interval(self, key: str) -> list[float] | None:
     """[low, high] of the figure, None where it has no interval."""

@@ -102,7 +102,7 @@ def by_coverage(
     (corpus / f"{number}").write_bytes(content)
   options = {
     "artifact_prefix": f"{out}/", "max_total_time": max(1, round(seconds)), "max_len": LONGEST, "print_final_stats": 1,
-    "rss_limit_mb": 0, "timeout": 0,  # both are watched here
+    "rss_limit_mb": 0, "timeout": 100 * SECONDS,  # both are watched here; to Atheris a timeout of 0 is one of a second
   }  # fmt: skip
   arguments = [sys.argv[0], str(corpus), *(f"-{name}={value}" for name, value in options.items())]
   atheris.Setup(arguments, watch, custom_mutator=changed)
@@ -152,17 +152,18 @@ def run_child(name: str, seconds: float, *more: str) -> tuple[int, str]:
 
 def fuzzed(name: str, seconds: float) -> tuple[int, str, str]:
   """(executions, finding, note) of one reader. A finding is a file that, read again, does it again; where a process
-  ended and no file repeats it, the note says how often, and the rest of the time is given to another."""
+  ended and no file repeats it, the note says how often and how, and its log is kept; the rest of the time is given to
+  another."""
   (out := OUT / name).mkdir(parents=True, exist_ok=True)
-  executions, lost, end = 0, 0, time.monotonic() + seconds
-  while (left := end - time.monotonic()) > 0 and lost < TRIES:
+  executions, lost, end = 0, [], time.monotonic() + seconds
+  while (left := end - time.monotonic()) > 0 and len(lost) < TRIES:
     before = set(out.iterdir())
     status, log = run_child(name, min(left, seconds), "--child")
     count = re.findall(r"stat::number_of_executed_units: (\d+)|^#(\d+)", log, re.M)
     executions += max((int(a or b) for a, b in count), default=0)
     if not status:
       break
-    found = [path for path in set(out.iterdir()) - before if path.name not in ("log.txt", KEPT)]
+    found = [path for path in set(out.iterdir()) - before if path.suffix != ".txt" and path.name != KEPT]
     if not found:  # ended by a signal
       content = Watch.last(out / KEPT)
       found = [out / f"killed-{hashlib.sha256(content).hexdigest()[:16]}"]
@@ -170,12 +171,18 @@ def fuzzed(name: str, seconds: float) -> tuple[int, str, str]:
     again, told = run_child(name, seconds, "--replay", str(found[0]))
     if again:
       (out / "log.txt").write_text(log + told)
-      errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*$", told, re.M)
-      what = f"signal {signal.Signals(-again).name}" if again < 0 else errors[-1] if errors else f"exit {again}"
-      return executions, f"{what[:200]} ({found[0]})", ""
+      return executions, f"{_end(again, told)} ({found[0]})", ""
     found[0].unlink()
-    lost += 1
-  return executions, "", f", {lost} ends that no file repeats" if lost else ""
+    lost.append(_end(status, log))
+    (out / f"lost-{len(lost)}.txt").write_text(log)
+  return executions, "", f", {len(lost)} ends that no file repeats: {', '.join(sorted(set(lost)))}" if lost else ""
+
+
+def _end(status: int, log: str) -> str:
+  """How a process ended, in a few words."""
+  errors = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception)\b.*$", log, re.M)
+  what = f"signal {signal.Signals(-status).name}" if status < 0 else errors[-1] if errors else f"exit {status}"
+  return what[:200]
 
 
 def main() -> int:

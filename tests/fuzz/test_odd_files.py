@@ -14,6 +14,7 @@ from data_prep.sources.base import Walk
 from fgait_jax.data import schema
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import CheckpointError, DataError
+from fgait_jax.evaluation import plain, results
 from fgait_jax.interop import import_opengait, names, networks
 
 
@@ -171,3 +172,14 @@ def test_shapes_that_describe_a_vast_network_take_no_memory():
   state = {FIRST: np.ones((4, 1, 1, 3, 3), np.float32)}
   found = names.FOUNDATION_GAIT.import_tree(state, {"encoder": {"stem": {"kernel": kernel}}})
   assert found.misshapen[0].startswith(f"{FIRST}: [4, 1, 1, 3, 3], expected [")
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), True, "1", None, float("nan"), float("inf")])
+def test_a_figure_that_is_no_finite_number_is_none(value):
+  assert results.Figures(values={"rank1": value}).number("rank1") is None
+  assert results.Figures(values={"rank1": 2**70}).number("rank1") == 2.0**70
+
+
+def test_a_list_of_figures_with_a_number_too_large_for_one_is_refused():
+  with pytest.raises(ValueError, match=r"cmc.nm\[1\]: expected float, found 1000000"):
+    plain.decoded(dict[str, list[float]], {"nm": [1, 10**400]}, "cmc")

@@ -13,6 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.evaluation.plain import number
 from fgait_jax.evaluation.report import curves, export, layout, side_by_side, sources, tables
 from fgait_jax.evaluation.report.sources import Shown, Source
 from fgait_jax.evaluation.results import MODEL, Result
@@ -160,7 +161,7 @@ def _curves_of(source: Source, kind: str, title: str, titles: dict[str, str], *,
   found = []
   for name in list(titles)[:curves.SERIES]:
     points = [(line["step"], v) for line in source.lines if line.get("kind") == kind
-              and (v := sources.number(line.get(name))) is not None and not (log and v <= 0)]
+              and (v := number(line.get(name))) is not None and not (log and v <= 0)]
     if points:
       found.append((name, *zip(*points, strict=True)))
   if not found:

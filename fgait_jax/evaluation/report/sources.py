@@ -5,11 +5,11 @@ curves, pictures; what cannot be used is named with the reason, never an error. 
 import base64
 import dataclasses
 import json
-import math
 import pathlib
 
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import results
+from fgait_jax.evaluation.plain import number
 from fgait_jax.evaluation.report import strips
 from fgait_jax.evaluation.results import Result
 from fgait_jax.paths import local_path
@@ -79,12 +79,6 @@ def _place(shown: Shown) -> tuple:
   zero-shot recognition before everything else."""
   data, task = shown.result.data, shown.result.task
   return data.kind != "synthetic", data.name, data.split, task != "zero_shot", shown.path.name
-
-
-def number(value) -> float | None:
-  """`value` of a line of metrics as a float, None unless it is a finite number."""
-  usable = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-  return float(value) if usable else None
 
 
 def _lines(lines: list) -> list[dict]:
