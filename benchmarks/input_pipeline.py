@@ -2,6 +2,7 @@
 
   python benchmarks/input_pipeline.py                                  90-frame sequences held packed in memory
   python benchmarks/input_pipeline.py --built built --name walkers     and a built data set
+  python benchmarks/input_pipeline.py --name rendered960 --sequences 512     and a crowd that is rendered meanwhile
 
 Augmentation is not included: it runs on the device, see `benchmarks/augment.py`.
 """
@@ -95,8 +96,8 @@ def main() -> None:
   parser.add_argument("--batch", type=whole(1), default=64)
   arguments = parser.parse_args()
   splits = [PackedInMemory(sequences=2000, num_frames=arguments.frames)]
-  if arguments.built:
-    splits.append(open_split(arguments.built, arguments.name, arguments.split))
+  if arguments.built or schema.RENDERED.fullmatch(arguments.name):
+    splits.append(open_split(arguments.built or "", arguments.name, arguments.split))
   table = Table(title=f"two clips of 16 frames a sequence, batches of {arguments.batch}, {os.cpu_count()} cores")
   for column in ("data", "frames a sequence", "threads", "workers", "clips/s", "clips/s of processor time"):
     table.add_column(column, justify="left" if column == "data" else "right")
