@@ -16,10 +16,12 @@ from rich.table import Table
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from data_prep.arguments import whole  # noqa: E402
+from fgait_jax import defaults  # noqa: E402
 from fgait_jax.data import augment  # noqa: E402
 
-RECIPE = {"affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.0, "holes": 0.0}
-FINE_TUNE = {"affine": 0.0, "perspective": 0.2, "flip": 0.2, "dilate": 0.0, "blur": 0.0, "rotate": 0.2, "holes": 0.0}
+RECIPE = {step: p for step, p in defaults.augment().to_dict().items() if step != "width"}
+NOTHING = dict.fromkeys(RECIPE, 0.0)
+FINE_TUNE = NOTHING | {"perspective": 0.2, "flip": 0.2, "rotate": 0.2}
 
 
 def main() -> None:
@@ -31,10 +33,9 @@ def main() -> None:
   arguments = parser.parse_args()
   shape = (arguments.clips, arguments.frames, 64, 64, arguments.channels)
   frames = jax.device_put(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-  nothing = dict.fromkeys(RECIPE, 0.0)
-  lines = {"cut and scale": nothing}
-  lines |= {f"{step} only": {**nothing, step: p} for step, p in RECIPE.items() if p}
-  lines["holes only"] = {**nothing, "holes": 0.25}
+  lines = {"cut and scale": NOTHING}
+  lines |= {f"{step} only": NOTHING | {step: p} for step, p in RECIPE.items() if p}
+  lines |= {"holes only": NOTHING | {"holes": 0.25}, "segmenter only": NOTHING | {"segmenter": 0.5}}
   lines |= {"pretraining recipe": RECIPE, "fine-tuning recipe": FINE_TUNE}
   device = jax.devices()[0].device_kind
   table = Table(title=f"{arguments.clips} clips x {arguments.frames} frames x {arguments.channels} channels, {device}")

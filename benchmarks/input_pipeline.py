@@ -96,7 +96,7 @@ def main() -> None:
   parser.add_argument("--batch", type=whole(1), default=64)
   arguments = parser.parse_args()
   splits = [PackedInMemory(sequences=2000, num_frames=arguments.frames)]
-  if arguments.built or schema.RENDERED.fullmatch(arguments.name):
+  if arguments.built or schema.rendered_people(arguments.name):
     splits.append(open_split(arguments.built or "", arguments.name, arguments.split))
   table = Table(title=f"two clips of 16 frames a sequence, batches of {arguments.batch}, {os.cpu_count()} cores")
   for column in ("data", "frames a sequence", "threads", "workers", "clips/s", "clips/s of processor time"):

@@ -37,6 +37,8 @@ def cell(name: str, found: Features, by: str) -> str:
   found = baselines.centred(found, by)
   figures = protocols.get(name).score(found, bootstrap=0)["conditions"]
   rank1 = {condition: values["rank1"] for condition, values in figures.items()}
+  if None in [values["auc"] for values in figures.values()]:
+    raise FgaitError(f"{name}: too few walks for a figure; take more --test-walks")
   if name == "usf17":
     easy = "/".join(f"{rank1[c]:.0f}" for c in "ABC")
     hard = np.mean([rank1[c] for c in "DEFG"])

@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def find(folder: pathlib.Path) -> pathlib.Path:
   """The version folder of a built data set; raises `DataError` where there is none."""
+  if schema.rendered_people(folder.name):
+    raise DataError(f"{folder.name} is not built but rendered while it is read: there is nothing to verify")
   for candidate in (folder, folder / schema.BUILDER_VERSION):
     if (candidate / schema.MANIFEST).is_file():
       return candidate

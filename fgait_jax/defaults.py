@@ -29,7 +29,8 @@ def pretrain() -> ConfigDict:
 def data() -> ConfigDict:
   c = ConfigDict()
   c.dir = "built"  # folder of built data sets, as `python -m data_prep.build --out` made it
-  c.sets = data_sets("walkers")  # what to pretrain on, by name: a `data_set` each, built in <dir>/<name> or rendered<N>
+  # What to pretrain on, by name: a `data_set` each, built in <dir>/<name>, or a crowd rendered<N> that needs no build.
+  c.sets = data_sets("walkers")
   c.exponent = 1 / 3  # p(data set) is proportional to (factor * sequences) ** exponent
   c.mix = "per_batch"  # "per_batch": a batch holds one data set; "per_sequence": any. A queue holds all in both cases
   c.batch_size = 32  # sequences in the global batch, over all devices and hosts

@@ -27,7 +27,7 @@ def get(name: str) -> Record:
   """The record of data set `name`; raises `DataError` naming the nearest known one."""
   if name in RECORDS:
     return RECORDS[name]
-  if schema.RENDERED.fullmatch(name):
+  if schema.rendered_people(name):
     raise DataError(f"{name} is not built but rendered while it is read: name it in config.data.sets as it is")
   nearest = difflib.get_close_matches(name, RECORDS, 1)
   hint = f"did you mean {nearest[0]}? " if nearest else ""

@@ -19,6 +19,7 @@ from data_prep.sources.modalities import ModalitySource
 from data_prep.sources.opengait import OpenGaitSource
 from data_prep.sources.recordings import holds_pickles, recordings
 from data_prep.sources.trees import open_tree
+from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
 
@@ -178,6 +179,8 @@ def check_names(name: str, population: str) -> None:
   for flag, word in (("--name", name), ("--population", population or name)):
     if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
       raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
+  if schema.rendered_people(name):
+    raise DataError(f"--name {name}: a crowd that is rendered while it is read is called so; choose another name")
 
 
 def choice_of(train_subjects: str | None) -> dict[str, str | int]:

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,8 +68,9 @@ def render_walk(*, seed: int, subject: str, number: int, frames: tuple[int, int]
   condition, view = place_of(seed=seed, subject=subject, number=number, cameras=use.cameras)
   person = draw_body(subject, seed=seed) if use.bodies else draw_subject(subject, seed=seed)
   gait = draw_manner(person, subject, seed=seed, measured=use.motion)
-  rng, other_day, tempo, count = _begin(seed=seed, subject=subject, number=number, frames=frames, ingredients=use)
-  outfit = dress(person, condition, seed=seed, other_day=other_day)
+  begun = _begin(seed=seed, subject=subject, number=number, frames=frames, ingredients=use)
+  rng, tempo, count = begun.rng, begun.tempo, begun.frames
+  outfit = dress(person, condition, seed=seed, other_day=begun.other_day)
   pose = walk(
     person, gait, rng=rng, frames=count, rate=rng.uniform(*FRAME_RATES), carrying=outfit.carrying, tempo=tempo
   )
@@ -98,12 +100,21 @@ def render_walk(*, seed: int, subject: str, number: int, frames: tuple[int, int]
   return Reading(walked, refused)
 
 
-def _begin(*, seed: int, subject: str, number: int, frames: tuple[int, int], ingredients: Ingredients):
-  """The first draws of a walk: (its generator, whether it wears other clothes, its tempo, its number of frames)."""
+class _Begun(NamedTuple):
+  """The first draws of a walk, and its generator after them."""
+
+  rng: np.random.Generator
+  other_day: bool  # whether it wears other clothes
+  tempo: tuple[float, float] | None  # as `draw_tempo` gives it
+  frames: int
+
+
+def _begin(*, seed: int, subject: str, number: int, frames: tuple[int, int], ingredients: Ingredients) -> _Begun:
+  """The order of these draws decides what every stored crowd holds."""
   rng = generator(seed, "crowd", subject, str(number))
-  other_day = ingredients.clothes and rng.random() < 0.6
+  other_day = bool(ingredients.clothes and rng.random() < 0.6)
   tempo = draw_tempo(rng) if ingredients.tempo else None
-  return rng, other_day, tempo, int(rng.integers(frames[0], frames[1] + 1))
+  return _Begun(rng, other_day, tempo, int(rng.integers(frames[0], frames[1] + 1)))
 
 
 def _segmenter(rng, use: Ingredients, camera: Camera, subject: str, number: int, view: str, seed: int) -> Segmenter:
@@ -146,21 +157,24 @@ class CrowdSource:
 
   def walk(self, row: int) -> Walk:
     """Walk number `row`; those of a person follow each other."""
-    subject, number = self.place(row)
+    subject, number = self.who(row)
     condition, view = place_of(seed=self.seed, subject=subject, number=number, cameras=self.ingredients.cameras)
     read = functools.partial(
       render_walk, seed=self.seed, subject=subject, number=number, frames=self.frames, ingredients=self.ingredients
     )
     return Walk(subject=subject, condition=condition, view=view, key=f"{subject}/{condition}/{view}", read=read)
 
-  def place(self, row: int) -> tuple[str, int]:
+  def who(self, row: int) -> tuple[str, int]:
     """(who walks, the number of the walk from 1) in `row`."""
     return f"c{row // self.walks + 1:05d}", row % self.walks + 1
 
   def length(self, row: int) -> int:
     """Frames of walk number `row`, without rendering it."""
-    subject, number = self.place(row)
-    return _begin(seed=self.seed, subject=subject, number=number, frames=self.frames, ingredients=self.ingredients)[-1]
+    subject, number = self.who(row)
+    begun = _begin(
+      seed=self.seed, subject=subject, number=number, frames=self.frames, ingredients=self.ingredients
+    )
+    return begun.frames
 
   def fingerprint(self) -> str:
     """Changes with any parameter and with the code that makes the crowd."""

@@ -238,7 +238,7 @@ def _group(splits: Sequence[Split], positives: Sequence[str]) -> tuple[Groups, .
   for split, space in zip(splits, spaces, strict=True):
     alone, kind = spaces.count(space) == 1, space[1]
     if kind == "sequence":
-      names, members = (None if alone else split.keys), {"of_row": None}
+      names, members = (None if alone else np.asarray(split.keys, np.str_)), {"of_row": None}
     else:
       names = np.asarray(split.subjects, np.str_)
       if kind == "walk":

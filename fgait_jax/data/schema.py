@@ -17,7 +17,6 @@ WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
 SHARD = re.compile(r"[^/\0]*-(?P<split>[^-/\0]+)\.array_record-(?P<number>\d{5})-of-\d{5}")  # the name of a shard
-RENDERED = re.compile(r"rendered([1-9]\d{0,6})")  # a crowd of so many people, which is never built (data/rendered.py)
 MOST_CHANNELS = 256  # of a frame
 _FILE = {"bytes": int, "sha256": str}
 _LAYOUT = {  # of what readers use of a manifest; a mapping from any name is {None: ...}
@@ -72,6 +71,16 @@ def _misfit(value, layout, place: str) -> str | None:
     if fault := (_misfit(value[name], inner, where) if name in value else f"{where} is missing"):
       return fault
   return None
+
+
+def rendered_people(name: str) -> int | None:
+  """People of the crowd `name` if it is one that is never built (data/rendered.py), None for other names. Raises
+  `DataError` for a name that only resembles theirs."""
+  if not name.lower().startswith("rendered"):
+    return None
+  if match := re.fullmatch(r"rendered([1-9]\d{0,5})", name):
+    return int(match[1])
+  raise DataError(f"{name!r}: a crowd rendered while it is read is called rendered<N>, N people from 1 to 999999")
 
 
 def population_of(manifest: Mapping) -> str:

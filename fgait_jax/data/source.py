@@ -152,11 +152,11 @@ def read_manifest(folder: pathlib.Path) -> dict:
 
 def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split | Rendered:
   """Opens `split` ("train", "test", or a TFDS slice such as "train[:10%]") of data set `name` built in `data_dir`, or
-  of a crowd that is not built but rendered while it is read (data/rendered.py).
+  the split "train" of a crowd that is not built but rendered while it is read (data/rendered.py).
 
   Raises `DataError` where it is not built, not finished, of another builder, or lacks a shard or the split.
   """
-  if schema.RENDERED.fullmatch(name):
+  if schema.rendered_people(name):
     from fgait_jax.data import rendered  # late: it brings the renderer
 
     return rendered.open_split(name, split)

@@ -69,8 +69,9 @@ def decoded(kind, value, where: str):
   if outer is dict and isinstance(value, dict):
     return {key: decoded(inner[1], item, f"{where}.{key}") for key, item in value.items()}
   accepted = {float: (float, int)}.get(kind, kind) if outer is None else ()
-  too_large = kind is float and isinstance(value, int) and number(value) is None
-  if isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)) and not too_large:
+  if isinstance(value, accepted) and (kind is bool or not isinstance(value, bool)):
+    if kind is float and isinstance(value, int) and number(value) is None:
+      raise ValueError(f"{where}: {_shown(value)} is too large for a float")
     return value
   raise ValueError(f"{where}: expected {getattr(outer or kind, '__name__', kind)}, found {_shown(value)}")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fgait_jax.data import normalise
-from fgait_jax.data.normalise import FrameRefused, normalise_frame
+from fgait_jax.data.normalise import SIZE, FrameRefused, normalise_frame
 
 
 def body(height=100, width=200, top=10, bottom=90, left=60, right=100) -> np.ndarray:
@@ -75,3 +75,14 @@ def test_real_masks_equal_the_official_result(shared_data):
     files = sorted((shared_data / "kth" / "masks" / key).glob("*.png"))
     frames, _ = normalise.normalise(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE) for file in files)
     np.testing.assert_array_equal(frames, official[key], err_msg=key)
+
+
+@pytest.mark.parametrize("width", [40, 63, 64, 65, 66, 96, 127, 128])
+def test_a_body_in_any_column_is_cut_as_the_official_script_cuts(width):
+  """64 rows, so that nothing is scaled: the window of the mask with half a frame of black on both sides."""
+  for centre in range(1, width):
+    mask = np.zeros((SIZE, width), np.uint8)
+    mask[:, centre] = 255
+    mask[::3, (centre * 7) % width] = 9  # off the middle, so that a shift shows
+    padded = np.pad(mask, ((0, 0), (SIZE // 2, SIZE // 2)))
+    np.testing.assert_array_equal(normalise_frame(mask), padded[:, centre : centre + SIZE])

@@ -7,8 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from data_prep import builder, datasets
+from data_prep import builder, datasets, verify
 from data_prep.sources import crowd
+from fgait_jax.data import rendered as rendered_module
 from fgait_jax.data import schema, source
 from fgait_jax.data.pipeline import batches
 from fgait_jax.data.source import open_split
@@ -73,8 +74,8 @@ def test_workers_render_the_same_batches(rendered):
 
 
 def test_a_million_people_open_at_once_and_the_first_are_the_same(rendered):
-  many = open_split("", "rendered1000000", "train")
-  assert len(many) == 8_000_000
+  many = open_split("", "rendered999999", "train")
+  assert len(many) == 7_999_992
   assert len(pickle.dumps(many)) < 200  # goes to every worker
   np.testing.assert_array_equal(many.frames(3), rendered.frames(3))
   assert many.num_frames[3] == rendered.num_frames[3]
@@ -94,10 +95,52 @@ def test_what_it_has_not_is_said(rendered, tmp_path):
     rendered.frames(16)
   with pytest.raises(IndexError):
     rendered.num_frames[16]
-  with pytest.raises(DataError, match="no data set 'rendered0' in"):
-    open_split(tmp_path, "rendered0", "train")
+  with pytest.raises(IndexError, match="frames -1 to -1 are asked of a sequence of"):
+    rendered.frames(0, [-1])
   with pytest.raises(DataError, match="rendered20 is not built but rendered while it is read"):
     datasets.get("rendered20")
+  with pytest.raises(DataError, match="rendered20 is not built but .*: there is nothing to verify"):
+    verify.find(tmp_path / "rendered20")
+  with pytest.raises(DataError, match="--name rendered20: a crowd that is rendered while it is read is called so"):
+    datasets.choose("crowd", {"name": "rendered20"})
+
+
+@pytest.mark.parametrize("name", ["rendered", "rendered0", "rendered007", "rendered1000000", "Rendered7", "rendered_7"])
+def test_a_name_that_only_resembles_one_is_refused_with_the_form(name, tmp_path):
+  for ask in (lambda: open_split(tmp_path, name, "train"), lambda: datasets.get(name)):
+    with pytest.raises(DataError, match=f"'{name}': .* is called rendered<N>, N people from 1 to 999999"):
+      ask()
+
+
+def test_labels_are_had_by_row_slice_mask_and_rows(stored, rendered):
+  for column in ("num_frames", "keys", "conditions", "views"):
+    ours, theirs = getattr(rendered, column), getattr(stored, column)
+    for rows in (3, -1, np.int64(5), slice(2, 5), [4, 1], np.arange(16) % 3 == 0):
+      np.testing.assert_array_equal(ours[rows], theirs[rows])
+  assert np.asarray(rendered.num_frames).dtype == np.int32
+
+
+def test_a_pickled_crowd_keeps_its_number_of_people():
+  copy = pickle.loads(pickle.dumps(open_split("", "rendered7", "train")))
+  assert (copy.name, len(copy)) == ("rendered7/train", 56)
+
+
+def test_lengths_are_those_of_the_frames_far_into_the_crowd():
+  source = crowd.CrowdSource(subjects=200)
+  for row in range(3, len(source), 173):
+    assert source.length(row) == len(source.walk(row).read().frames)
+
+
+def test_the_content_hash_is_of_what_is_rendered_and_of_how_many(monkeypatch):
+  before = open_split("", "rendered3", "train").manifest["content_hash"]
+  rendered_module._content_hash.cache_clear()
+  monkeypatch.setattr(crowd.CrowdSource, "fingerprint", lambda source: "another comment in the code")
+  assert open_split("", "rendered3", "train").manifest["content_hash"] == before
+  assert open_split("", "rendered4", "train").manifest["content_hash"] != before
+  rendered_module._content_hash.cache_clear()
+  monkeypatch.setattr(crowd, "FRAME_RATES", (5.0, 6.0))
+  assert open_split("", "rendered3", "train").manifest["content_hash"] != before
+  rendered_module._content_hash.cache_clear()
 
 
 def test_a_walk_that_shows_nobody_is_named(rendered, monkeypatch):

@@ -145,3 +145,8 @@ def test_a_crowd_of_any_size_can_be_named():
     datasets.choose("walkers", {"people": 3})
   with pytest.raises(DataError, match="--name '../few': expected small letters, digits and underscores"):
     datasets.choose("crowd", {"name": "../few"})
+
+
+def test_the_crowd_is_filmed_from_all_around():
+  views = [int(CrowdSource(subjects=50).walk(row).view) for row in range(400)]
+  assert np.histogram(views, bins=8, range=(0, 360))[0].min() > 20
