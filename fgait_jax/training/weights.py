@@ -89,7 +89,9 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   content = safetensors.numpy.save(arrays, metadata={"identity": identity})  # the order of several would be by chance
   facts = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
-  facts["config"]["data"]["dir"] = defaults.data().dir  # where the data lay on this machine is nobody's business
+  # Where data and compiled programs lay on this machine is nobody's business.
+  facts["config"]["data"]["dir"] = defaults.data().dir
+  facts["config"]["train"]["compilation_cache"] = defaults.train().compilation_cache
   facts |= {name: getattr(network, name) for name in _KEPT}
   facts["settings_sha256"] = _settings_digest(facts)
   write(folder / WEIGHTS, content)
