@@ -34,3 +34,8 @@ class ReaderHangs(DataError):
 
 class BadBatch(FgaitError):
   """Training met a loss that is not a number, or far above those before; names the step and the sequences."""
+
+
+def first_line(error: Exception) -> str:
+  """What another library's error says, in one line; some say much, and some nothing at all."""
+  return (str(error).strip() or repr(error)).splitlines()[0]

@@ -28,10 +28,6 @@ class Rendered:
     self._people = people
     self._source = source = CrowdSource(subjects=people)
     self.name = f"rendered{people}/train"
-    self.manifest = {
-      "name": f"rendered{people}", "kind": RECORD.kind, "population": RECORD.population, "licence": RECORD.licence,
-      "citation": RECORD.citation, "homepage": RECORD.homepage, "content_hash": _content_hash(source),
-    }  # fmt: skip
     self.num_frames = _Column(len(source), source.length, np.int32)
     self.conditions = _Column(len(source), lambda row: source.walk(row).condition, np.str_)
     self.views = _Column(len(source), lambda row: source.walk(row).view, np.str_)
@@ -46,6 +42,14 @@ class Rendered:
 
   def __repr__(self) -> str:
     return f"Rendered({self.name!r}, sequences={len(self)}, subjects={self._people})"
+
+  @functools.cached_property
+  def manifest(self) -> dict:  # not made in a worker, which only reads
+    return {
+      "name": f"rendered{self._people}", "kind": RECORD.kind, "population": RECORD.population,
+      "licence": RECORD.licence, "citation": RECORD.citation, "homepage": RECORD.homepage,
+      "content_hash": _content_hash(self._source),
+    }  # fmt: skip
 
   @functools.cached_property
   def subjects(self) -> np.ndarray:
@@ -90,7 +94,6 @@ class _Column:
     return found if dtype is None else found.astype(dtype, copy=False)
 
 
-@functools.lru_cache(maxsize=64)
 def _content_hash(source: CrowdSource) -> str:
   """SHA-256 of the parameters and of `_PROBED` walks, so that a run goes on under code that renders the same."""
   content = hashlib.sha256(repr(source).encode())

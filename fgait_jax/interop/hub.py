@@ -13,7 +13,7 @@ import pathlib
 import re
 import sys
 
-from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.errors import CheckpointError, FgaitError, first_line
 from fgait_jax.interop import card, publish
 from fgait_jax.paths import local_path
 from fgait_jax.training import weights
@@ -34,7 +34,7 @@ def pull(name: str, *, out: pathlib.Path | None = None, revision: str | None = N
   except errors.RevisionNotFoundError as error:
     raise CheckpointError(f"{name} on the hub has no revision {revision}") from error
   except Exception as error:  # no network, a full disk, an answer that is none; the client passes all of them on
-    reason = str(error).strip().split("\n")[0]
+    reason = first_line(error)
     raise CheckpointError(f"{name}: there is no such folder, and it cannot be fetched from the hub ({reason})"
                           ) from error
   weights.check(folder := pathlib.Path(folder))
@@ -61,7 +61,7 @@ def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
                                   commit_message="Publish weights of fgait_jax")
     sent, = client.get_paths_info(name, weights.WEIGHTS)
   except Exception as error:  # of network, rights or the client
-    raise CheckpointError(f"{name}: the hub refuses ({(str(error).strip() or repr(error)).splitlines()[0]})") from error
+    raise CheckpointError(f"{name}: the hub refuses ({first_line(error)})") from error
   if (there := sent.lfs.sha256 if sent.lfs else None) != digest:
     raise CheckpointError(f"{name}: {weights.WEIGHTS} on the hub has SHA-256 {there}, {folder} has {digest}: push"
                           " again")

@@ -22,7 +22,7 @@ from absl import logging
 from flax import nnx
 
 from fgait_jax import config_files
-from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.errors import CheckpointError, FgaitError, first_line
 from fgait_jax.interop import networks
 from fgait_jax.models.network import GaitNetwork
 from fgait_jax.paths import local_path
@@ -65,7 +65,7 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
       source = path if file.read(4) == _ZIP else io.BytesIO(path.read_bytes())
     content = torch.load(source, map_location="cpu", weights_only=True)
   except Exception as error:  # torch raises many kinds here: pickle, zip, runtime errors
-    raise CheckpointError(f"{path} cannot be read as weights only: {_first_line(error)}") from error
+    raise CheckpointError(f"{path} cannot be read as weights only: {first_line(error)}") from error
   state = None
   if isinstance(content, Mapping):
     state = content.get("model", content.get("state_dict", content))
@@ -76,12 +76,7 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
   try:
     return {name: _plain(_numbers(tensor), name) for name, tensor in state.items()}
   except Exception as error:  # sparse, quantised and other tensors without plain numbers
-    raise CheckpointError(f"{path} holds more than plain tensors: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-  """What an error says; torch's may say much, or nothing at all."""
-  return (str(error).strip() or repr(error)).splitlines()[0]
+    raise CheckpointError(f"{path} holds more than plain tensors: {first_line(error)}") from error
 
 
 def _plain(array, name: str) -> np.ndarray:

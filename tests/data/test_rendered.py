@@ -9,7 +9,6 @@ import pytest
 
 from data_prep import builder, datasets, verify
 from data_prep.sources import crowd
-from fgait_jax.data import rendered as rendered_module
 from fgait_jax.data import schema, source
 from fgait_jax.data.pipeline import batches
 from fgait_jax.data.source import open_split
@@ -133,14 +132,11 @@ def test_lengths_are_those_of_the_frames_far_into_the_crowd():
 
 def test_the_content_hash_is_of_what_is_rendered_and_of_how_many(monkeypatch):
   before = open_split("", "rendered3", "train").manifest["content_hash"]
-  rendered_module._content_hash.cache_clear()
   monkeypatch.setattr(crowd.CrowdSource, "fingerprint", lambda source: "another comment in the code")
   assert open_split("", "rendered3", "train").manifest["content_hash"] == before
   assert open_split("", "rendered4", "train").manifest["content_hash"] != before
-  rendered_module._content_hash.cache_clear()
   monkeypatch.setattr(crowd, "FRAME_RATES", (5.0, 6.0))
   assert open_split("", "rendered3", "train").manifest["content_hash"] != before
-  rendered_module._content_hash.cache_clear()
 
 
 def test_a_walk_that_shows_nobody_is_named(rendered, monkeypatch):
