@@ -65,7 +65,7 @@ def _pretraining(name: str, variant: str):
   """The recipe of configs/pretrain.py:tiny, on the same walkers, without what only a transformer has: masked tokens, a
   decoder, body heads. Its closing discriminant is left out, too: it is for any network, by model.discriminant=256."""
   config = pretrain.get_config("tiny")
-  config.model.update(name=name, variant=variant, temporal_pooling="max", body_heads=0, discriminant=0)
+  config.model.update(name=name, variant=variant, temporal_pooling="max", body_heads=0, facing=False, discriminant=0)
   config.discriminant.sets = defaults.discriminant_sets("")
   config.objectives.reconstruction.weight = 0.0
   if name == "swingait":

@@ -138,6 +138,7 @@ def _reference(config, *, variant: str, steps: int):
   config.model.name = "p3d"
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
+  config.model.facing = False
   config.model.discriminant = 0
   config.student.masked_fractions = (0.0,)
   config.objectives.reconstruction.weight = 0.0

@@ -31,6 +31,7 @@ def _recipe(config):
   config.model.name = "p3d"
   config.model.temporal_pooling = "max"
   config.model.body_heads = 0
+  config.model.facing = False
   config.model.discriminant = 0
   config.data.mix = "per_batch"  # one data set per batch, p ~ (factor * sequences) ** (1/3)
   config.data.exponent = 1 / 3

@@ -135,6 +135,14 @@ def to_canvas(frames: np.ndarray) -> np.ndarray:
   return np.pad(frames, [(0, 0)] * (frames.ndim - 2) + [(missing // 2, missing // 2), (0, 0)])
 
 
+def mirrored(frames: np.ndarray) -> np.ndarray:
+  """Frames [t, 64, 64, c] mirrored about column 32, in which the normalisation puts the body's median, so that it stays
+  there; `frames[:, :, ::-1]` would move it to column 31. Column 0, which comes from outside, is background."""
+  turned = np.zeros_like(frames)
+  turned[:, :, 1:] = frames[:, :, :0:-1]
+  return turned
+
+
 def pack_frames(frames: np.ndarray) -> np.ndarray:
   """Packs frames uint8 [time, height, width, channel] losslessly into flat uint8; `unpack_frames` reads any of them.
 

@@ -41,8 +41,8 @@ def find(name: str) -> Backbone:
 
 def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
-  temporal_pooling: str = "max", body_heads: int = 0, discriminant: int = 0, projects: bool = True,
-  rngs: nnx.Rngs,
+  temporal_pooling: str = "max", body_heads: int = 0, facing: bool = False, discriminant: int = 0,
+  projects: bool = True, rngs: nnx.Rngs,
 ) -> GaitNetwork:
   """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults.py`, and
   `projects`, as in `GaitNetwork`.
@@ -60,8 +60,8 @@ def create_network(
     encoder, cut=backbone.cut, embed_features=size.embed, heads=backbone.heads, cosine_head=backbone.cosine_head,
     projects=projects,
     decoder=backbone.decoder(encoder, **size.decoder, **common) if backbone.masks else None,
-    temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"), body_heads=body_heads, discriminant=discriminant,
-    dtype=dtype, rngs=rngs,
+    temporal=_known(temporal_pooling, TEMPORAL, "temporal_pooling"), body_heads=body_heads, facing=facing,
+    discriminant=discriminant, dtype=dtype, rngs=rngs,
   )
 
 

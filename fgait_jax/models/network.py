@@ -13,6 +13,7 @@ from fgait_jax.models import heads as part_heads
 from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.encoder import Encoder
+from fgait_jax.models.facing import face
 from fgait_jax.models.heads import PartMLP, unit
 from fgait_jax.models.parts import BODY, Cut, FeatureMap, pool
 from fgait_jax.parallel.rules import under
@@ -71,13 +72,14 @@ class GaitNetwork(nnx.Module):
     cosine_head: whether the layer of identities (`recognition`) gives cosines, as GaitSSB's.
     temporal: pooling over time, a name of `parts.TEMPORAL`; the reference takes the maximum.
     body_heads: further projections of all parts together; they follow the 31 parts wherever parts are listed.
+    facing: whether walks are centred and mirrored to face one way first (models/facing.py); the reference does neither.
     discriminant: output features of the last linear map (`Discriminant`); 0: without one.
   """
 
   def __init__(
     self, encoder: Encoder, *, embed_features: int, cut: Cut = BODY, decoder: Decoder | None = None,
     heads: str = "reference", cosine_head: bool = False, projects: bool = True, temporal: str = "max",
-    body_heads: int = 0, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
+    body_heads: int = 0, facing: bool = False, discriminant: int = 0, dtype=jnp.float32, rngs: nnx.Rngs,
   ):
     e = embed_features
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
@@ -85,6 +87,7 @@ class GaitNetwork(nnx.Module):
     self.temporal = temporal
     self.cut = cut
     self.cosine_head = cosine_head
+    self.facing = facing
     self.projector = self.predictor = nnx.data(None)
     if projects:
       self.projector = PartMLP(
@@ -111,6 +114,7 @@ class GaitNetwork(nnx.Module):
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
     """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
+    frames = face(frames, valid) if self.facing else frames
     frames = frames if self.border is None else self.border(frames)
     return self._heads(self.encoder.encode(frames, valid))
 
@@ -133,6 +137,7 @@ class GaitNetwork(nnx.Module):
     crop_list = tuple(crop_list)
     masked_fractions = tuple(masked_fractions) * (len(crop_list) if len(masked_fractions) == 1 else 1)
     crops.check_batch(frames.shape[0], crop_list)
+    frames = face(frames, valid) if self.facing else frames
     if not any(masked_fractions):
       embedding = self._heads(self.encoder.encode_parts(frames, valid, crop_list=crop_list))
       return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.models.facing import face
 from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm, unit
 from fgait_jax.models.network import GaitNetwork, head_input
 from fgait_jax.models.parts import pool
@@ -78,6 +79,7 @@ class Recognizer(nnx.Module):
       raise ValueError(f'head={head!r}; known: "identity", "classes"')
     self.encoder, self.projector = network.encoder, nnx.data(network.projector)
     self.border = nnx.data(network.border)
+    self.facing = network.facing
     self.temporal, self.cut = network.temporal, network.cut
     parts, wide = network.head_input_shape
     if head == "identity":
@@ -90,6 +92,7 @@ class Recognizer(nnx.Module):
   ) -> Recognition:
     """`frames` in 0..1. A crop list cuts the batch into groups of strips, as in pretraining; with () bodies are whole,
     as in evaluation."""
+    frames = face(frames, valid) if self.facing else frames
     if self.border is not None:
       frames = self.border(frames)
     if crop_list:

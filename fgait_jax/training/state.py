@@ -75,7 +75,7 @@ def new_network(config, key) -> GaitNetwork:
   network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
     remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
-    body_heads=config.model.body_heads, discriminant=config.model.discriminant,
+    body_heads=config.model.body_heads, facing=config.model.facing, discriminant=config.model.discriminant,
     projects=not extra["no_projector"], rngs=nnx.Rngs(key),
   )
   rngs = nnx.Rngs(jax.random.fold_in(key, 1))

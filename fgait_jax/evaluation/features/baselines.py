@@ -18,6 +18,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.features.extraction import progress_bar, read_walk, with_embeddings
 from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.evaluation.metrics.distances import centre, check_centring
+from fgait_jax.models.facing import face
 from fgait_jax.training import linear_maps
 
 BANDS = 16  # bands of 4 rows, the rows of the model's finest parts
@@ -52,9 +53,20 @@ def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
   return dataclasses.replace(gei, embeddings=np.ascontiguousarray(parts))
 
 
-def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed: int) -> linear_maps.LinearMap | None:
+def faced(gei: Features) -> Features:
+  """Raw GEIs centred and facing one way, as a network with `model.facing` sees walks."""
+  images = gei.embeddings.reshape(len(gei.embeddings), 1, 64, WIDTHS[1], -1)
+  turned = [np.asarray(face(images[i : i + 256], np.ones((len(images[i : i + 256]), 1), bool)))
+            for i in range(0, len(images), 256)]
+  return dataclasses.replace(gei, embeddings=np.concatenate(turned).reshape(gei.embeddings.shape))
+
+
+def silhouette_discriminant(
+  pretraining, *, data_dir: str, max_frames: int, seed: int
+) -> Callable[[Features], Features] | None:
   """Fisher's discriminant of raw GEIs, learnt from the people and with the settings of a network's own discriminant
-  (`pretraining` is the configuration of its run), so that both stand on the same terms.
+  (`pretraining` is the configuration of its run), and facing one way if that network's walks do, so that both stand on
+  the same terms.
 
   None where the network has none, where it learnt without labels of subjects, and where the sets that taught it are not
   in `data_dir`.
@@ -64,6 +76,7 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
   names = [name for name, taught in sets.items() if taught.positives == "subject"]
   if not pretraining.model.discriminant or not names:
     return None
+  seen = faced if pretraining.model.facing else lambda gei: gei
   learnt, people = [], []
   for name in names:
     try:
@@ -72,11 +85,12 @@ def silhouette_discriminant(pretraining, *, data_dir: str, max_frames: int, seed
       return None
     rows = rows_of_whole_subjects(split.subjects, closing.walks // len(names))
     title = f"mean silhouettes of {split.name}"
-    found = mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title)
+    found = seen(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
     learnt.append(found.embeddings)
     people.append(identities(split.manifest, found.subjects))
   basis = linear_maps.components(np.concatenate(learnt), most=closing.components, seed=seed)
-  return linear_maps.discriminant(basis, np.concatenate(people), shrinkage=closing.shrinkage)
+  mapped = linear_maps.discriminant(basis, np.concatenate(people), shrinkage=closing.shrinkage)
+  return lambda gei: mapped(seen(gei))
 
 
 def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import fgait_jax
 from fgait_jax.data.clips import spaced
-from fgait_jax.data.schema import to_canvas
+from fgait_jax.data.schema import mirrored, to_canvas
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Features, Labels
 from fgait_jax.parallel.hosts import first_message, own_rows
@@ -38,12 +38,12 @@ def with_embeddings(labels: Labels, embeddings: np.ndarray) -> Features:
 
 def read_walk(split, row: int, *, max_frames: int, mirror: Iterable[str] = (), stride: int = 1) -> np.ndarray:
   """The first `max_frames` frames of a sequence on the 64-wide canvas, uint8 [t, 64, 64, c], those `stride` apart next
-  to each other (`clips.spaced`); flipped left to right where its view matches one of the patterns of `mirror` ("*-l").
+  to each other (`clips.spaced`); mirrored where its view matches one of the patterns of `mirror` ("*-l").
   """
   frames = to_canvas(np.asarray(split.frames(row, np.arange(min(int(split.num_frames[row]), max_frames)))))
   frames = frames[spaced(len(frames), stride=stride)]
   flip = any(fnmatch.fnmatchcase(str(split.views[row]), pattern) for pattern in mirror)
-  return frames[:, :, ::-1] if flip else frames
+  return mirrored(frames) if flip else frames
 
 
 def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh: Mesh | None = None,

@@ -1,5 +1,7 @@
 """Mean silhouettes, row bands, centring and guessing."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from fgait_jax import defaults
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation.features import baselines
 from fgait_jax.evaluation.labels import Features
+from fgait_jax.models import facing
 
 
 class Walks:
@@ -34,7 +37,8 @@ def test_raw_gei_is_the_mean_of_the_first_frames_between_columns_10_and_53():
                              split.walks[1][:5, :, 10:54, 0].mean(axis=0) / 255, rtol=1e-6)
   flipped = baselines.mean_silhouettes(split, max_frames=5, mirror=("*-l",))
   np.testing.assert_array_equal(flipped.embeddings[0], gei.embeddings[0])
-  np.testing.assert_allclose(flipped.embeddings[1].reshape(64, 44), gei.embeddings[1].reshape(64, 44)[:, ::-1])
+  np.testing.assert_allclose(flipped.embeddings[1].reshape(64, 44)[:, 1:],
+                             gei.embeddings[1].reshape(64, 44)[:, :0:-1])  # about column 22, as the body stands
 
 
 def test_a_discriminant_knows_the_people_of_two_data_sets_of_a_population(monkeypatch):
@@ -52,6 +56,38 @@ def test_a_discriminant_knows_the_people_of_two_data_sets_of_a_population(monkey
     config.discriminant.sets = defaults.discriminant_sets("few:subject,many:subject,strangers:subject")
   baselines.silhouette_discriminant(config, data_dir="built", max_frames=5, seed=0)
   assert told == ["crowd/a", "crowd/b", "crowd/a", "crowd/b", "strangers/a", "strangers/b"]
+
+
+def test_the_discriminant_of_geis_faces_one_way_where_its_network_does(monkeypatch):
+  told = []
+  monkeypatch.setattr(Walks, "manifest", {}, raising=False)
+  monkeypatch.setattr(baselines, "open_split", lambda folder, name, split: Walks())
+  monkeypatch.setattr(baselines, "identities", lambda manifest, subjects: subjects)
+  monkeypatch.setattr(baselines, "faced", lambda gei: dataclasses.replace(gei, embeddings=gei.embeddings + 100))
+  monkeypatch.setattr(baselines.linear_maps, "components", lambda rows, most, seed: told.append(rows.max() > 50))
+  monkeypatch.setattr(baselines.linear_maps, "discriminant",
+                      lambda basis, people, shrinkage: lambda gei: gei.embeddings.max() > 50)
+  config = defaults.pretrain()
+  for turns in (True, False):
+    with config.unlocked():
+      config.model.facing, config.model.discriminant = turns, 2
+      config.discriminant.sets = defaults.discriminant_sets("people:subject")
+    mapped = baselines.silhouette_discriminant(config, data_dir="built", max_frames=5, seed=0)
+    assert told.pop() == mapped(baselines.mean_silhouettes(Walks(), max_frames=5)) == turns
+
+
+def test_faced_geis_are_those_of_faced_walks():
+  gei = baselines.mean_silhouettes(Walks(), max_frames=5)
+  image = np.full((64, 44), 0.5, np.float32)
+  pattern = np.repeat(np.repeat(facing.AZIMUTH, 8, axis=0), 4, axis=1) / 4
+  image[:, 23:43] -= pattern  # it walks to the right
+  image[:, 22] = 50  # holds the median
+  gei = dataclasses.replace(gei, embeddings=np.stack([image, image[:, ::-1]]).reshape(2, -1, 1))
+  faced = baselines.faced(gei).embeddings
+  assert faced.shape == gei.embeddings.shape
+  turned = faced.reshape(2, 64, 44)
+  np.testing.assert_allclose(turned[0, :, 1:], image[:, :0:-1], atol=1e-6)
+  np.testing.assert_allclose(turned[1, :, 2:], turned[0, :, 2:], atol=1e-6)  # was one pixel off
 
 
 def test_row_bands_are_four_rows_each():
