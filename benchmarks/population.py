@@ -1,5 +1,6 @@
 """How well a synthetic population represents real people: Fisher's discriminant of mean silhouettes is fitted on it and
-applied to recordings of real people, with each ingredient of the crowd left out in turn. No network is trained.
+applied to recordings of real people, with each ingredient of the crowd left out in turn. All of them face one way. No
+network is trained.
 
 python benchmarks/population.py [--people 480] [--built built] [--real usf17 kth] [--only all bodies motion ...]
 
@@ -9,6 +10,7 @@ Real data sets must be built (python -m data_prep.build usf17 --raw ...); nothin
 import argparse
 import concurrent.futures
 import dataclasses
+import multiprocessing
 import os
 import pathlib
 import sys
@@ -85,15 +87,15 @@ def main() -> None:
   real = {}
   for name in options.real:
     split = open_split(options.built, name, "test")
-    real[name] = baselines.mean_silhouettes(split, max_frames=720, mirror=transfer.TESTS[name])
+    real[name] = baselines.faced(baselines.mean_silhouettes(split, max_frames=720, mirror=transfer.TESTS[name]))
   heads = [f"{name}{how}" for name in real for how in (" rank-1 (AUC)", " centred")]
   print(f"{'fitted on':24}" + "".join(f"{head:>24}" for head in heads))
   print(line("nothing (raw GEI)", real, lambda found: found), flush=True)
-  with concurrent.futures.ProcessPoolExecutor() as pool:
+  with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
     for name, walks in walks_of.items():
       if options.only and name not in options.only:
         continue
-      training = silhouettes(walks, pool)
+      training = baselines.faced(silhouettes(walks, pool))
       basis = linear_maps.components(training.embeddings, most=400, seed=0)
       mapped = linear_maps.discriminant(basis, training.subjects, shrinkage=SHRINKAGE)
       print(line(name, real, mapped), flush=True)

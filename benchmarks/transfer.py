@@ -88,7 +88,8 @@ def main() -> None:
         cells.append(cell(name, walks, CENTRE[name]))
     print(f"{title:44}" + "".join(f"{text:>24}" for text in cells), flush=True)
 
-  report("raw GEI", lambda split, mirror: baselines.mean_silhouettes(split, max_frames=720, mirror=mirror))
+  report("raw GEI, facing one way",
+         lambda split, mirror: baselines.faced(baselines.mean_silhouettes(split, max_frames=720, mirror=mirror)))
   for path in options.checkpoints:
     network = load_network(path)
 

@@ -72,7 +72,7 @@ def asymmetry(image: Float[Array, "b h w"], middle: Array) -> Float[Array, "b 8 
   offsets = jnp.arange(1, REACH + 1)
   right, left = (_columns(image[:, None, :, :, None], middle[:, None] + side * offsets)[:, 0, ..., 0]
                  for side in (1, -1))
-  return ((right - left) / 2).reshape(len(image), 8, image.shape[1] // 8, REACH // 4, 4).mean(axis=(2, 4))
+  return ((right - left) / 2).reshape(image.shape[0], 8, image.shape[1] // 8, REACH // 4, 4).mean(axis=(2, 4))
 
 
 def _columns(frames: Float[Array, "b t h w c"], columns: Array) -> Float[Array, "b t h v c"]:

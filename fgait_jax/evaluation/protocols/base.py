@@ -51,12 +51,14 @@ def matching(names: np.ndarray, pattern: str) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Protocol(abc.ABC):
-  """One way of scoring. `wants` says in words which types and views it needs; `source` who defined it."""
+  """One way of scoring. `wants` says in words which types and views it needs; `source` who defined it; `published`,
+  figures of others under it with their source, if there are any, is a note beside ours."""
 
   name: str
   title: str
   source: str
   wants: str
+  published: str = ""
 
   def evaluate(self, embeddings: np.ndarray, labels: np.ndarray, types: np.ndarray, views: np.ndarray, *,
                subjects: tuple[str, ...] | None = None, origin: str = "embeddings", **options) -> dict:

@@ -26,7 +26,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if config.baselines:
     rows += scoring.chance_rows(config, protocol, systems[0][2], dict.fromkeys(row.centred for row in rows))
   return [results.write(path, setup.result(
-    title=f"Zero-shot recognition on {config.dataset}", notes=_notes(config, protocol, systems, rows), rows=rows,
+    title=f"Zero-shot recognition on {config.dataset}", notes=_notes(setup, protocol, systems, rows), rows=rows,
     protocol=scoring.used(protocol, config.metric), conditions=scoring.conditions_of(rows[0].figures),
     columns=list(columns.RETRIEVAL), pictures=_pictures(setup, protocol, systems[0][2]) if config.pictures else []))]
 
@@ -62,16 +62,23 @@ def _controls(setup: Setup, protocol) -> list[Row]:
   return rows
 
 
-def _notes(config, protocol, systems: list[tuple], rows: list[Row]) -> list[str]:
+def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> list[str]:
+  config = setup.config
   metric = {"euclidean": "Euclidean distance", "cosine": "cosine distance"}[config.metric]
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used here." if config.centre_by == "none" else
            f"No labels were used here; centred rows know which {config.centre_by.replace('_', ' and ')} each walk comes"
            " from."]
+  if protocol.published:
+    notes.append(f"Published: {protocol.published}.")
   if type(protocol) is CrossView:
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
-  if any(name == "raw_gei_lda" for name, *_ in systems):
+  beside_it = any(name == "raw_gei_lda" for name, *_ in systems)
+  if beside_it:
     notes.append("The GEI's discriminant learnt from the same people as the network's own, with their labels.")
+  if setup.trained.config.model.facing:
+    notes.append("The network centres walks and turns them to face one way"
+                 f"{', and so does the discriminant of GEIs' if beside_it else ''}.")
   ranks = {row.name: row.details["embeddings"]["effective_rank"] for row in rows
            if row.name in ("model", "untrained") and row.centred == "none"}
   notes.append("Effective rank of the embeddings, mean over parts: "
