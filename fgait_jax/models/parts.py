@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fgait_jax.kernels.maximum import maximum
 from fgait_jax.typing import Array, Bool, Float
@@ -22,6 +23,12 @@ class Cut:
   @property
   def count(self) -> int:
     return self.maps * sum(self.bins)
+
+  @property
+  def balance(self) -> np.ndarray:
+    """A factor for each part, with which every scale has the same share in the squared length of all parts together,
+    however many strips it has."""
+    return np.tile(np.concatenate([np.full(n, (max(self.bins) / n) ** 0.5) for n in self.bins]), self.maps)
 
 
 BODY = Cut()

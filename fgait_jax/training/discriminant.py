@@ -62,7 +62,8 @@ def learn(
   config, graph, teacher, reading: Reading, *, numbers: range, mesh: Mesh, between: Callable[[], None]
 ) -> dict[str, np.ndarray]:
   """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
-  {params, stats}.
+  {params, stats}. While they are found every scale of parts counts alike (`Cut.balance`): whole bodies and halves carry
+  over to real people better than the many fine strips (docs/experiments.md).
 
   `reading` gives the batches `numbers`, of `closing_batches`; `between` is called before each, and may raise. Where
   there are fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be
@@ -82,10 +83,11 @@ def learn(
   if error := reading.words():
     raise DataError(error)
   rows, groups = np.concatenate(rows), np.concatenate(groups)
-  basis = linear_maps.components(rows[..., None], most=settings.components, seed=0)
+  balance = np.repeat(graph.backbone.cut.balance, rows.shape[1] // graph.backbone.cut.count).astype(rows.dtype)
+  basis = linear_maps.components((rows * balance)[..., None], most=settings.components, seed=0)
   keys = "config.discriminant.shrinkage", "config.discriminant.components"
   found = linear_maps.discriminant(basis, groups, shrinkage=settings.shrinkage, keys=keys)
   kernel = np.zeros((rows.shape[1], config.model.discriminant), np.float32)
   directions = min(kernel.shape[1], found.kernel.shape[1])
-  kernel[:, :directions] = found.kernel[:, :directions]
-  return {"mean": found.mean.astype(np.float32), "kernel": kernel}
+  kernel[:, :directions] = found.kernel[:, :directions] * balance[:, None]  # of the rows as they are
+  return {"mean": (found.mean / balance).astype(np.float32), "kernel": kernel}

@@ -113,6 +113,25 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
   assert within < 0.2 * between
 
 
+def test_every_scale_of_parts_counts_alike_and_the_map_is_of_parts_as_they_are(run, configure, tmp_path, monkeypatch):
+  seen, components = [], linear_maps.components
+
+  def solved(basis, groups, **_):
+    seen.append(basis)
+    return linear_maps.LinearMap(mean=basis.mean, kernel=basis.directions)
+
+  monkeypatch.setattr(linear_maps, "components", lambda rows, **how: seen.append(rows) or components(rows, **how))
+  monkeypatch.setattr(linear_maps, "discriminant", solved)
+  found = jax.device_get(run(configure(**CHANGES), tmp_path)["teacher"]["stats"]["discriminant"])
+  rows, basis = seen
+  squares = np.square(rows.reshape(len(rows), 31, -1)).sum(axis=2)
+  for strips in np.split(squares, [16, 24, 28, 30], axis=1):
+    np.testing.assert_allclose(strips.sum(axis=1), 16, rtol=1e-4)
+  balance = np.repeat(np.sqrt(16 / np.repeat([16, 8, 4, 2, 1], [16, 8, 4, 2, 1])), rows.shape[1] // 31)
+  np.testing.assert_allclose(found["mean"] * balance, basis.mean, rtol=1e-4, atol=1e-6)
+  np.testing.assert_allclose(found["kernel"] / balance[:, None], basis.directions[:, :6], rtol=1e-4, atol=1e-6)
+
+
 def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_it(run, configure, finished, tmp_path):
   torn = ToySplit(torn=1 + 4 * 8 + 3)  # a first look and the steps' own batches can be read
   with pytest.raises(DataError, match=r"discriminant cannot be learnt: .*bad sector.* saved as step 4 in"):
