@@ -9,7 +9,7 @@ import pytest
 
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, RunError
-from fgait_jax.evaluation import program, provenance, results, setup
+from fgait_jax.evaluation import program, protocols, provenance, results, setup
 from fgait_jax.evaluation.features import controls, corruption, extraction
 from fgait_jax.evaluation.report import tables
 from fgait_jax.evaluation.tasks import linear_probe
@@ -123,6 +123,8 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   assert chance["auc"] == chance["eer"] == 50
   assert 0 <= model["eer"] <= 50
   assert any(note.startswith("Hubness of the model") for note in found["notes"])
+  assert "The network centres walks and turns them to face one way." in found["notes"]
+  assert not any(note.startswith("Published") for note in found["notes"])
   assert found["data"] == {"name": "walkers", "split": "test", "kind": "synthetic", "walks": 48, "subjects": 6,
                            "content_hash": "d" * 64, "one_frame": 0}
   assert found["checkpoint"]["identity"] == "run-400-teacher"
@@ -321,6 +323,18 @@ def test_what_a_network_has_seen_is_told(world, pretrained, network, asked, amon
   assert (seen.evaluated_split_among_them, seen.label_use) == (among, labels)
   kth = provenance.seen_by(trained, config_of(dataset="kth", split="train"), called("kth"))
   assert kth.evaluated_data_among_them == kth.evaluated_split_among_them == bool(network)
+
+
+def test_published_figures_stand_in_the_notes_and_what_a_network_does_not_do_is_not_said(
+  world, monkeypatch, tmp_path
+):
+  with world[0][True].config.unlocked():
+    world[0][True].config.model.facing = False
+  record = dataclasses.replace(protocols.get("walkers"), published="100 % (Somebody, 1999)")
+  monkeypatch.setattr(protocols, "get", lambda name: record)
+  notes = content(program.run(config_of(), tmp_path)[0])["notes"]
+  assert "Published: 100 % (Somebody, 1999)." in notes
+  assert not any("face one way" in note for note in notes)
 
 
 def test_the_labels_behind_a_discriminant_are_told(world, monkeypatch):

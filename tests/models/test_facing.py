@@ -12,6 +12,7 @@ from data_prep.sources.crowd import CrowdSource
 from fgait_jax.data.schema import mirrored
 from fgait_jax.models import facing
 from fgait_jax.models.backbones import create_network
+from fgait_jax.models.recognition import Recognizer
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,9 @@ def test_a_network_with_facing_does_not_see_the_side_and_one_without_does(walks)
     network.eval()
     embedded = np.asarray(network.embed(both, valid).pooled)
     taught = network.pretrain(both, valid, crop_list=(1,), masked_fractions=(0.0,), key=jax.random.key(0)).prediction
-    for found in (embedded, np.asarray(taught)):
+    tuned = Recognizer(network, head="identity", classes=3, features=4, rngs=nnx.Rngs(1))
+    tuned.eval()
+    for found in (embedded, np.asarray(taught), np.asarray(tuned(both, valid).embedding)):
       assert np.allclose(found[0], found[1], atol=1e-5) == turns
 
 
