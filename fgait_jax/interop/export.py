@@ -96,6 +96,9 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
                           " are of")
   if "body" in params.get("projector", {}):
     raise CheckpointError("the published names have none for heads that see the whole body (config.model.body_heads)")
+  if model.facing:
+    raise CheckpointError("the published modules do not turn walks to face one way first, as this network does"
+                          " (config.model.facing), and would embed them otherwise")
   if "border" in params:
     raise CheckpointError("the published names have none for a border of prompts, which this network needs")
   if "projector" in params and "projector/fc1" not in published.modules:

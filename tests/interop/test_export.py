@@ -88,14 +88,18 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
     assert "none for a border of prompts" in capsys.readouterr().err
 
 
-def test_heads_that_the_released_network_lacks_are_not_exported_under_its_names(tmp_path, capsys):
+@pytest.mark.parametrize(("lacking", "said"), [
+  ({"body_heads": 2}, "none for heads that see the whole body"),
+  ({"facing": True}, "do not turn walks to face one way"),
+])
+def test_what_the_released_network_lacks_is_not_exported_under_its_names(tmp_path, capsys, lacking, said):
   config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")
-  config.model.body_heads = 2
+  config.model.update(lacking)
   _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
   with Checkpoints(tmp_path, keep=1) as checkpoints:
     checkpoints.save(0, state, new_meta(config, {}, {}))
   assert export.main([str(tmp_path), "--out", str(tmp_path / "released"), "--format", "opengait"]) == 1
-  assert "none for heads that see the whole body" in capsys.readouterr().err
+  assert said in capsys.readouterr().err
 
 
 def test_a_fine_tuned_network_published_without_its_predictor_is_exported_and_read_back(tmp_path, capsys):
