@@ -47,17 +47,10 @@ def face(frames: Float[Array, "b t h w c"], valid: Bool[Array, "b t"]) -> Float[
 
 
 def median_column(image: Float[Array, "b h w"]) -> Array:
-  """The column [b] that is to be w // 2: that many whole columns from it as the median of the body, whose place is
-  taken between pixels, is from its middle. w // 2 of an empty image."""
-  width = image.shape[2]
-  mass = jnp.sum(image, axis=1)
-  sums = jnp.cumsum(mass, axis=1)
-  half = sums[:, -1:] / 2
-  column = jnp.argmax(sums > half, axis=1)[:, None]
-  own, up_to = (jnp.take_along_axis(values, column, axis=1) for values in (mass, sums))
-  within = (half - (up_to - own)) / jnp.where(own > 0, own, 1)
-  place = (column + within)[:, 0]
-  return jnp.where(half[:, 0] > 0, jnp.round(place - 0.5).astype(jnp.int32), width // 2)
+  """The column [b] that holds the median of the body, counted from the left; w // 2 of an empty image."""
+  sums = jnp.cumsum(jnp.sum(image, axis=1), axis=1)
+  half = sums[:, -1] / 2
+  return jnp.where(half > 0, jnp.argmax(sums > half[:, None], axis=1), image.shape[2] // 2)
 
 
 def azimuth_sine(image: Float[Array, "b h w"], middle: Array) -> Float[Array, " b"]:
