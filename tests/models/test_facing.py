@@ -64,10 +64,22 @@ def test_padding_and_other_walks_have_no_influence_and_without_a_body_nothing_ha
   left, right = (next(clip for view, clip in walks.items() if 60 < view % 180 < 120 and (view < 180) == side)
                  for side in (True, False))
   frames = np.stack([left, right, np.zeros_like(left)])
-  padded = np.concatenate([frames, np.ones_like(frames[:, :3])], axis=1)
+  padded = np.concatenate([frames, frames[[1, 0, 0]], frames[[1, 0, 0]]], axis=1)  # most of it walks the other way
   valid = np.arange(padded.shape[1])[None] < np.array([[8], [8], [8]])
   found = np.asarray(facing.face(jnp.asarray(padded), jnp.asarray(valid)))[:, :8]
   np.testing.assert_array_equal(found, np.stack([face(left), face(right), frames[2]]))
+
+
+def test_asymmetry_is_right_less_left_from_the_column_beside_the_median_outwards():
+  image = np.zeros((1, 64, 44), np.float32)
+  for column, place, value in ((22, None, 0), (23, 0, 1), (26, 0, 1), (27, 1, 1), (42, 4, 1), (43, None, 0),
+                               (21, 0, -1), (18, 0, -1), (17, 1, -1), (2, 4, -1), (1, None, 0)):
+    image[:] = 0
+    image[0, 9, column] = 1
+    expected = np.zeros((8, 5))
+    if place is not None:
+      expected[1, place] = value / 2 / 32  # half of a pixel among 8 x 4
+    np.testing.assert_allclose(facing.asymmetry(jnp.asarray(image), jnp.array([22]))[0], expected)
 
 
 @pytest.mark.parametrize(("width", "channels"), [(64, 1), (45, 1), (32, 1), (44, 3)])
