@@ -36,7 +36,7 @@ def checkpoint(request, tmp_path_factory):
   config.model.name = request.param
   if request.param == "p3d":
     config.student.masked_fractions = (0.0,)
-    config.model.body_heads = 0
+    config.model.body_heads, config.model.facing = 0, False
   folder = tmp_path_factory.mktemp(request.param)
   _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
   with Checkpoints(folder, keep=1) as checkpoints:
