@@ -25,16 +25,13 @@ from fgait_jax.evaluation.features import baselines
 from fgait_jax.models import facing
 
 RIDGE = 0.1  # times the mean variance of a field
-BATCH = 256
 
 
 def asymmetries(found) -> np.ndarray:
   """[n, 40] of mean silhouettes."""
   images = found.embeddings[..., 0].reshape(len(found.embeddings), 64, -1)
-  return np.concatenate([
-    np.asarray(facing.asymmetry(some, facing.median_column(some))).reshape(len(some), -1)
-    for some in (images[i : i + BATCH] for i in range(0, len(images), BATCH))
-  ]).astype(np.float64)
+  fields = facing.asymmetry(images, facing.median_column(images))
+  return np.asarray(fields, np.float64).reshape(len(images), -1)
 
 
 def fitted(rows: np.ndarray, sines: np.ndarray) -> np.ndarray:

@@ -56,9 +56,8 @@ def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
 def faced(gei: Features) -> Features:
   """Raw GEIs centred and facing one way, as a network with `model.facing` sees walks."""
   images = gei.embeddings.reshape(len(gei.embeddings), 1, 64, WIDTHS[1], -1)
-  turned = [np.asarray(face(images[i : i + 256], np.ones((len(images[i : i + 256]), 1), bool)))
-            for i in range(0, len(images), 256)]
-  return dataclasses.replace(gei, embeddings=np.concatenate(turned).reshape(gei.embeddings.shape))
+  turned = np.asarray(face(images, np.ones(images.shape[:2], bool)))
+  return dataclasses.replace(gei, embeddings=turned.reshape(gei.embeddings.shape))
 
 
 def silhouette_discriminant(
