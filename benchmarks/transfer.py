@@ -47,6 +47,21 @@ def cell(name: str, found: Features, by: str) -> str:
   return "/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})"
 
 
+def print_heads() -> None:
+  heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
+  print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
+
+
+def show(title: str, found: dict[str, Features]) -> None:
+  """Prints one row; `found` by the names of `TESTS`, in their order."""
+  cells = []
+  for name, walks in found.items():
+    cells.append(cell(name, walks, "none"))
+    if name in CENTRE:
+      cells.append(cell(name, walks, CENTRE[name]))
+  print(f"{title:44}" + "".join(f"{text:>24}" for text in cells), flush=True)
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("checkpoints", nargs="*")
@@ -64,8 +79,7 @@ def main() -> None:
   for name in filter(None, options.learn.split(",")):
     split = open_split(options.built, name, "train")
     fitted_on.append(Subset(split, rows_of_whole_subjects(split.subjects, options.walks), name=split.name))
-  heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
-  print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
+  print_heads()
 
   def report(title: str, embed) -> None:
     found = {name: embed(split, mirror) for name, split, mirror in ((n, splits[n], TESTS[n]) for n in TESTS)}
@@ -79,14 +93,6 @@ def main() -> None:
       for shrinkage in (0.1, 0.3):
         mapped = linear_maps.discriminant(basis, people, shrinkage=shrinkage)
         show(f"{title} + LDA {shrinkage:g}", {name: mapped(walks) for name, walks in found.items()})
-
-  def show(title: str, found: dict) -> None:
-    cells = []
-    for name, walks in found.items():
-      cells.append(cell(name, walks, "none"))
-      if name in CENTRE:
-        cells.append(cell(name, walks, CENTRE[name]))
-    print(f"{title:44}" + "".join(f"{text:>24}" for text in cells), flush=True)
 
   report("raw GEI, facing one way",
          lambda split, mirror: baselines.faced(baselines.mean_silhouettes(split, max_frames=720, mirror=mirror)))

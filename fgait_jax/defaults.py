@@ -128,6 +128,8 @@ def discriminant() -> ConfigDict:
   c.frames = 32  # consecutive frames of each
   c.components = 400  # principal components it begins with
   c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
+  c.segmenter = 0.0  # probability of another segmenter in its clips, where above config.augment.segmenter
+  c.holes = 0.0  # probability of holes in its clips, where above config.augment.holes
   return c
 
 

@@ -22,7 +22,7 @@ SMALL = {
   "retrieval_torch.py": "--cases gait3d --repeats 1",
   "walkers_render.py": "--walks 2",
 }
-NEEDS_BUILT_DATA = {"facing.py", "packing.py", "population.py", "transfer.py"}
+NEEDS_BUILT_DATA = {"facing.py", "gap.py", "packing.py", "population.py", "transfer.py"}
 
 
 def test_every_benchmark_is_here():

@@ -5,6 +5,7 @@ Values that cannot work together are refused here, before anything compiles, in 
 
 import json
 import math
+from collections.abc import Iterable
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -82,13 +83,17 @@ def check_seed(seed: int) -> None:
     raise ConfigError(f"config.seed={seed} must be from 0 to 2**32 - 1 = {2**32 - 1}")
 
 
-def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
-  """(whether it holds, what to say where it does not) of the values of a section `augment` named `key`."""
-  needs = [
-    (0 <= chance <= 1, f"{key}.{name}={chance} is a probability, from 0 (never) to 1 (every clip)")
-    for name, chance in augment.items() if name != "width"
+def chance_needs(section, names: Iterable[str], key: str) -> list[tuple[bool, str]]:
+  """(whether it holds, what to say where it does not) of the probabilities `names` of a section named `key`."""
+  return [
+    (0 <= section[name] <= 1, f"{key}.{name}={section[name]} is a probability, from 0 (never) to 1 (every clip)")
+    for name in names
   ]
-  width = augment.width
+
+
+def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
+  """The same of a section `augment`."""
+  needs, width = chance_needs(augment, [name for name in augment if name != "width"], key), augment.width
   return [*needs, (0 < width <= 64 and width % 2 == 0, f"{key}.width={width} must be an even number up to 64")]
 
 
@@ -184,6 +189,7 @@ def check(config, mesh: Mesh) -> None:
       (min(closing.frames, closing.components) > 0,
        f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
        " least 1"),
+      *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
     ]
   for holds, message in needs:
     if not holds:

@@ -40,8 +40,10 @@ def closing_batches(config) -> tuple[ConfigDict, range]:
 
 def embedder(config, graph, mesh: Mesh):
   """The jitted `({params, stats}, frames, valid, group, number) -> (rows [clip b, f], group [clip b])` of a batch: the
-  pooled parts of every clip, augmented by itself, each at unit length."""
-  clips = config.data.clips
+  pooled parts of every clip, each at unit length. A clip is augmented by itself, as `config.augment` says, or with more
+  errors of segmentation where `config.discriminant` says so."""
+  clips, settings = config.data.clips, config.augment.to_dict()
+  settings |= {name: max(settings[name], config.discriminant[name]) for name in ("segmenter", "holes")}
 
   @jax.jit
   def embed(weights, frames, valid, group, number):
@@ -50,7 +52,7 @@ def embedder(config, graph, mesh: Mesh):
     found = []
     for clip in range(clips):
       key = rng.key(config.seed, f"discriminant.{clip}", number)
-      images = augment(key, frames[:, clip], **config.augment.to_dict())
+      images = augment(key, frames[:, clip], **settings)
       found.append(unit(network.embed(images, valid[:, clip]).pooled.astype(jnp.float32)))
     rows = jnp.stack(found).reshape(clips * len(group), -1)
     return jax.lax.with_sharding_constraint((rows, jnp.tile(group, clips)), replicated(mesh))

@@ -71,6 +71,17 @@ def test_what_cannot_be_learnt_from_is_refused_before_training(configure, run, t
     run(configure(**CHANGES | {"discriminant__walks": 8}), tmp_path)
 
 
+def test_its_clips_may_have_more_errors_of_segmentation_than_those_of_training(run, configure, tmp_path, monkeypatch):
+  seen, augment = [], discriminant.augment
+  monkeypatch.setattr(discriminant, "augment", lambda *given, **how: seen.append(how) or augment(*given, **how))
+  run(configure(**CHANGES, discriminant__holes=0.75, discriminant__segmenter=0.25, augment__segmenter=0.5), tmp_path)
+  config = configure(**CHANGES)
+  assert seen
+  assert all(how == config.augment.to_dict() | {"holes": 0.75, "segmenter": 0.5} for how in seen)
+  with pytest.raises(ConfigError, match=r"config\.discriminant\.holes=2\.0 is a probability"):
+    run(configure(**CHANGES, discriminant__holes=2.0), tmp_path / "wrong")
+
+
 def test_every_direction_is_learnt_and_clips_that_are_all_alone_teach_nothing(finished):
   kernel = jax.device_get(finished[1]["teacher"]["stats"]["discriminant"]["kernel"])
   assert (np.linalg.norm(kernel, axis=0) > 0).all()
