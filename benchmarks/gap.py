@@ -19,17 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from data_prep.arguments import whole
+from fgait_jax import defaults
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import Subset, rows_of_whole_subjects
 from fgait_jax.errors import ConfigError, FgaitError
-from fgait_jax.evaluation.features import extraction
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.training import linear_maps
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.preflight import use_compilation_cache
 
 SHOWN = 6  # directions of the table
-FLOOR = 0.03  # of whitening, the default of config.linear_maps
 
 
 def about_people(rows: np.ndarray, people: np.ndarray) -> np.ndarray:
@@ -59,11 +58,9 @@ def main() -> None:
   mean, kernel = np.asarray(known["mean"]), np.asarray(known["kernel"])
 
   def pooled(split, mirror=()):
-    found = extraction.extract(network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh,
-                               mirror=mirror, stride=network.stride, embedding="pooled")
+    found = transfer.embedded(network, split, mirror, "pooled")
     # The discriminant takes part after part; `Features` holds [channels, parts].
-    length = np.maximum(np.linalg.norm(found.embeddings, axis=1, keepdims=True), 1e-12)
-    return dataclasses.replace(found, embeddings=np.swapaxes(found.embeddings / length, 1, 2))
+    return dataclasses.replace(found, embeddings=np.swapaxes(found.embeddings, 1, 2))
 
   def projected(found) -> np.ndarray:
     return (found.embeddings.reshape(len(found.embeddings), -1).astype(np.float64) - mean) @ kernel
@@ -85,16 +82,15 @@ def main() -> None:
                   *(f"{along[real.conditions == name].mean():+.1f}" for name in conditions))
   Console().print(table)
 
-  tests = {name: open_split(options.built, name, "test") for name in transfer.TESTS}
-  kept = rows_of_whole_subjects(tests["walkers"].subjects, options.test_walks)
-  tests["walkers"] = Subset(tests["walkers"], kept, name="walkers/test")
+  tests = transfer.test_splits(options.built, options.test_walks)
   found = {name: pooled(split, transfer.TESTS[name]) for name, split in tests.items()}
   maps = {"as it is": linear_maps.LinearMap(mean=mean, kernel=kernel)}
   for count in (1, 2, 4, 8):
     without = kernel - kernel @ directions[:, :count] @ directions[:, :count].T
     maps[f"without {count} of these directions"] = linear_maps.LinearMap(mean=mean, kernel=without)
-  basis = linear_maps.components(real.embeddings, most=800, seed=0)
-  maps[f"walks of {options.real} whitened instead"] = linear_maps.whitened(basis, floor=FLOOR)
+  usual_maps = defaults.evaluation().linear_maps
+  basis = linear_maps.components(real.embeddings, most=usual_maps.components, seed=0)
+  maps[f"walks of {options.real} whitened instead"] = linear_maps.whitened(basis, floor=usual_maps.floor)
   transfer.print_heads()
   for title, mapped in maps.items():
     transfer.show(title, {name: mapped(walks) for name, walks in found.items()})

@@ -8,6 +8,7 @@ Columns: walkers NM/BG/CL; USF A/B/C and the mean of D to G; KTH d4/d3/d2; rank-
 
 import argparse
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
@@ -47,6 +48,24 @@ def cell(name: str, found: Features, by: str) -> str:
   return "/".join(f"{value:.0f}" for value in rank1.values()) + f" ({auc:.1f})"
 
 
+def test_splits(built: str, walks: int) -> dict:
+  """The splits of `TESTS`, by name; of the walkers the first people with `walks` walks, all for 0."""
+  splits = {name: open_split(built, name, "test") for name in TESTS}
+  rows = rows_of_whole_subjects(splits["walkers"].subjects, walks)
+  return splits | {"walkers": Subset(splits["walkers"], rows, name="walkers/test")}
+
+
+def embedded(network, split, mirror: tuple[str, ...], embedding: str) -> Features:
+  found = extraction.extract(
+    network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror, stride=network.stride,
+    embedding=embedding,
+  )
+  if embedding != "pooled":
+    return found
+  length = np.linalg.norm(found.embeddings, axis=1, keepdims=True)  # as the closing discriminant sees them
+  return dataclasses.replace(found, embeddings=found.embeddings / np.maximum(length, 1e-12))
+
+
 def print_heads() -> None:
   heads = ["walkers NM/BG/CL", "USF A/B/C, D-G", "centred", "KTH d4/d3/d2", "centred"]
   print(f"{'':44}" + "".join(f"{head:>24}" for head in heads), flush=True)
@@ -72,9 +91,7 @@ def main() -> None:
   parser.add_argument("--embedding", default="prediction", choices=extraction.EMBEDDINGS)
   options = parser.parse_args()
   use_compilation_cache("~/.cache/fgait_jax")
-  splits = {name: open_split(options.built, name, "test") for name in TESTS}
-  rows = rows_of_whole_subjects(splits["walkers"].subjects, options.test_walks)
-  splits["walkers"] = Subset(splits["walkers"], rows, name="walkers/test")
+  splits = test_splits(options.built, options.test_walks)
   fitted_on = []
   for name in filter(None, options.learn.split(",")):
     split = open_split(options.built, name, "train")
@@ -98,18 +115,7 @@ def main() -> None:
          lambda split, mirror: baselines.faced(baselines.mean_silhouettes(split, max_frames=720, mirror=mirror)))
   for path in options.checkpoints:
     network = load_network(path)
-
-    def embed(split, mirror, network=network) -> Features:
-      found = extraction.extract(
-        network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror,
-        stride=network.stride, embedding=options.embedding,
-      )
-      if options.embedding != "pooled":
-        return found
-      length = np.linalg.norm(found.embeddings, axis=1, keepdims=True)  # as the closing discriminant sees them
-      return dataclasses.replace(found, embeddings=found.embeddings / np.maximum(length, 1e-12))
-
-    report(path[-44:], embed)
+    report(path[-44:], functools.partial(embedded, network, embedding=options.embedding))
 
 
 if __name__ == "__main__":
