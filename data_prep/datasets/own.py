@@ -76,7 +76,8 @@ def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[s
     if not side:
       raise DataError(
         f"--train-subjects {chosen}: of the {len(names)} subjects of {where} none is left to {split}; at least one must"
-        " train and one be tested"
+        " train and one be tested. To pretrain on all of them, leave it out and name their split:"
+        " --config.data.sets=NAME::sequence:test"
       )
   return sides
 
@@ -88,7 +89,8 @@ def _share(chosen: str) -> float | None:
   except ValueError:
     return None
   if not 0 < share < 1:
-    raise DataError(f"--train-subjects {chosen}: expected a share between 0 and 1 (0.7 trains on 70 %), or a file")
+    raise DataError(f"--train-subjects {chosen}: expected a share between 0 and 1 (0.7 trains on 70 %), or a file. To"
+                    " pretrain on everybody, leave it out and name their split: --config.data.sets=NAME::sequence:test")
   return share
 
 

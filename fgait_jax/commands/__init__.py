@@ -6,6 +6,13 @@ from collections.abc import Callable
 from absl import app, flags
 
 from fgait_jax.commands.arguments import parse_flags
+from fgait_jax.errors import first_line
+
+NO_MEMORY = (
+  "the device has no memory left ({}). A step takes less with a smaller config.data.batch_size, "
+  "config.model.dtype=bfloat16, config.model.remat=dots or full, or more devices; an evaluation with a smaller "
+  "config.batch_frames. Where several programs share a device, limit each: XLA_PYTHON_CLIENT_MEM_FRACTION=0.2"
+)
 
 
 def start(main: Callable[[list[str]], None], module: str) -> None:
@@ -13,4 +20,14 @@ def start(main: Callable[[list[str]], None], module: str) -> None:
   sys.modules["__main__"].__doc__ = sys.modules[module].__doc__
   for flag in flags.FLAGS.get_key_flags_for_module(module):
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
-  app.run(main, flags_parser=parse_flags)
+  app.run(lambda argv: tell_of_memory(main, argv), flags_parser=parse_flags)
+
+
+def tell_of_memory(main: Callable[[list[str]], None], argv: list[str]) -> None:
+  """Runs `main`; where a device's memory ran out, the program ends in one line that says what takes less."""
+  try:
+    main(argv)
+  except RuntimeError as error:  # jax.errors.JaxRuntimeError, which has no kinds of its own
+    if type(error).__name__ not in ("JaxRuntimeError", "XlaRuntimeError") or "RESOURCE_EXHAUSTED" not in str(error):
+      raise
+    sys.exit("error: " + NO_MEMORY.format(first_line(error)))
