@@ -4,17 +4,18 @@
   python run_pretrain.py --config=configs/pretrain.py:base --workdir=runs/base --config.data.dir=/data/built \\
     --config.data.sets=oumvlp,grew --config.evals=oumvlp:2000
 
-variant      meant for                                    hours
-test         the tests: seconds, learns nothing           -
-tiny         2 CPU cores, the embedded walkers            0.2
-tiny_masked  the same, with masked modelling              0.2
-tiny_long    2 CPU cores, walkers and a crowd             0.7
-small        1 accelerator                                not measured
-base         8 accelerators                               not measured
-large        16 accelerators                              not measured
-huge         64 accelerators                              not measured
-giant        256 accelerators                             not measured
-p3d_test     the tests, on the published network          -
+variant            meant for                                    hours
+test               the tests: seconds, learns nothing           -
+tiny               2 CPU cores, the embedded walkers            0.2
+tiny_masked        the same, with masked modelling              0.2
+tiny_masked_alone  the same, masked modelling and nothing else  0.3
+tiny_long          2 CPU cores, walkers and a crowd             2.5
+small              1 accelerator                                not measured
+base               8 accelerators                               not measured
+large              16 accelerators                              not measured
+huge               64 accelerators                              not measured
+giant              256 accelerators                             not measured
+p3d_test           the tests, on the published network          -
 """
 
 from fgait_jax import defaults
@@ -74,17 +75,31 @@ def tiny_masked(config):
   config.objectives.reconstruction.weight = 1.0
 
 
+def tiny_masked_alone(config):
+  """`tiny` with masked modelling and nothing else, to see what it learns: of one half of the clips half the tokens are
+  masked, of the other three quarters."""
+  tiny(config)
+  config.model.discriminant = 0
+  config.discriminant.sets = defaults.discriminant_sets("")
+  config.student.masked_fractions = (0.5, 0.5, 0.75, 0.75)
+  config.objectives.contrastive.weight = 0.0
+  config.objectives.contrastive.queue = 0
+  config.objectives.reconstruction.weight = 1.0
+  config.train.steps = 1200
+  config.evals.walkers.every = 0
+
+
 def tiny_long(config):
-  """`tiny` on many more people, who share no camera, in larger batches; seven times as many clips.
+  """`tiny` on many more people, who share no camera, in larger batches; 27 times as many clips.
   Needs `python -m data_prep.build crowd4800 --out built` beside the walkers."""
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")
   config.data.batch_size = 128
-  config.optim.warmup_steps = 100
-  config.train.steps = 1000
-  config.train.save_every = 250
-  config.evals.walkers.every = 500
+  config.optim.warmup_steps = 200
+  config.train.steps = 4000
+  config.train.save_every = 500
+  config.evals.walkers.every = 1000
 
 
 def _accelerator(config, *, variant: str, batch_size: int, steps: int, peak_rate: float):
@@ -158,6 +173,7 @@ def p3d_test(config):
 
 
 VARIANTS = {
-  "test": test, "tiny": tiny, "tiny_masked": tiny_masked, "tiny_long": tiny_long, "small": small, "base": base_size,
-  "large": large, "huge": huge, "giant": giant, "p3d_test": p3d_test,
+  "test": test, "tiny": tiny, "tiny_masked": tiny_masked, "tiny_masked_alone": tiny_masked_alone,
+  "tiny_long": tiny_long, "small": small, "base": base_size, "large": large, "huge": huge, "giant": giant,
+  "p3d_test": p3d_test,
 }

@@ -14,7 +14,8 @@ def test_a_device_without_memory_ends_in_one_line():
     commands.tell_of_memory(main, [])
   text = str(ended.value)
   assert text.startswith("error: the device has no memory left (RESOURCE_EXHAUSTED")
-  assert "config.data.batch_size" in text and "config.batch_frames" in text
+  assert "config.data.batch_size" in text
+  assert "config.batch_frames" in text
   assert "XLA_PYTHON_CLIENT_MEM_FRACTION" in text
   assert "\n" not in text
 
