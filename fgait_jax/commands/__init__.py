@@ -10,8 +10,8 @@ from fgait_jax.errors import first_line
 
 NO_MEMORY = (
   "the device has no memory left ({}). A step takes less with a smaller config.data.batch_size, "
-  "config.model.dtype=bfloat16, config.model.remat=dots or full, or more devices; an evaluation with a smaller "
-  "config.batch_frames. Where several programs share a device, limit each: XLA_PYTHON_CLIENT_MEM_FRACTION=0.2"
+  "config.model.dtype=bfloat16, config.model.remat=dots or full, or more devices; fine-tuning with a smaller "
+  "config.fine_tune.subjects or per_subject; an evaluation with a smaller config.batch_frames. Where several programs share a device, limit each: XLA_PYTHON_CLIENT_MEM_FRACTION=0.1"
 )
 
 
@@ -28,6 +28,7 @@ def tell_of_memory(main: Callable[[list[str]], None], argv: list[str]) -> None:
   try:
     main(argv)
   except RuntimeError as error:  # jax.errors.JaxRuntimeError, which has no kinds of its own
-    if type(error).__name__ not in ("JaxRuntimeError", "XlaRuntimeError") or "RESOURCE_EXHAUSTED" not in str(error):
+    of_jax, said = type(error).__name__ in ("JaxRuntimeError", "XlaRuntimeError"), str(error)
+    if not of_jax or "RESOURCE_EXHAUSTED" not in said or "memory" not in said:
       raise
     sys.exit("error: " + NO_MEMORY.format(first_line(error)))
