@@ -11,7 +11,8 @@ from fgait_jax.errors import first_line
 NO_MEMORY = (
   "the device has no memory left ({}). A step takes less with a smaller config.data.batch_size, "
   "config.model.dtype=bfloat16, config.model.remat=dots or full, or more devices; fine-tuning with a smaller "
-  "config.fine_tune.subjects or per_subject; an evaluation with a smaller config.batch_frames. Where several programs share a device, limit each: XLA_PYTHON_CLIENT_MEM_FRACTION=0.1"
+  "config.fine_tune.subjects or per_subject; an evaluation with a smaller config.batch_frames. Where several programs "
+  "share a device, limit each: XLA_PYTHON_CLIENT_MEM_FRACTION=0.1"
 )
 
 
