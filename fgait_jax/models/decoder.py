@@ -1,4 +1,4 @@
-"""The light decoder of masked modelling: predicts the pixels of all tokens from the features of the visible ones."""
+"""The decoder of masked modelling: predicts the pixels of all tokens from the features of the visible ones."""
 
 import jax.numpy as jnp
 from flax import nnx
@@ -22,7 +22,7 @@ SHARDING = (
 
 
 class Decoder(nnx.Module):
-  """A few narrow blocks over the whole grid of a window: only here do tokens of different strips attend to each other.
+  """A few blocks over the whole grid of a window: only here do tokens of different strips attend to each other.
 
   What is hidden follows mostly from what is beside it, before and after it. A convolution over the grid brings that to
   every token before the blocks; to find it by attention alone takes far longer (docs/experiments.md).
