@@ -69,16 +69,19 @@ def tiny(config):
 
 
 def tiny_masked(config):
-  """`tiny` with both objectives: of a quarter of the clips, whole bodies, half the tokens are masked."""
+  """`tiny` with both objectives and a larger decoder: of a quarter of the clips, whole bodies, half the tokens are
+  masked."""
   tiny(config)
+  config.model.variant = "tiny_masked"
   config.student.masked_fractions = (0.0, 0.0, 0.0, 0.5)
   config.objectives.reconstruction.weight = 1.0
 
 
 def tiny_masked_alone(config):
-  """`tiny` with masked modelling and nothing else, to see what it learns: of one half of the clips half the tokens are
-  masked, of the other three quarters."""
+  """`tiny_masked` with masked modelling and nothing else, to see what it learns: of one half of the clips half the
+  tokens are masked, of the other three quarters."""
   tiny(config)
+  config.model.variant = "tiny_masked"
   config.model.discriminant = 0
   config.discriminant.sets = defaults.discriminant_sets("")
   config.student.masked_fractions = (0.5, 0.5, 0.75, 0.75)

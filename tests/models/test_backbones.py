@@ -53,7 +53,7 @@ def test_every_parameter_has_one_row_and_one_depth_at_most(name):
 
 @pytest.mark.parametrize("key, value, known", [
   ("name", "resnet", "transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait"),
-  ("variant", "medium", "tiny, small, base, large, huge, giant"),
+  ("variant", "medium", "tiny, tiny_masked, small, base, large, huge, giant"),
   ("dtype", "float8", "float32, bfloat16"), ("remat", "some", "none, dots, full"), ("stem", "patch", "conv, tubelet"),
 ])  # fmt: skip
 def test_unknown_values_are_refused_by_key(key, value, known):
