@@ -98,6 +98,8 @@ def tiny_long(config):
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")
+  config.discriminant.holes = 0.3  # real masks are worse than walkers'
+  config.discriminant.segmenter = 0.5
   config.data.batch_size = 128
   config.optim.warmup_steps = 200
   config.train.steps = 4000
