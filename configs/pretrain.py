@@ -48,7 +48,7 @@ def tiny(config):
   """Short enough for two cores. The identities of synthetic walkers are known, so a walk's positive is any walk of the
   same person, from any view; a queue adds negatives to small batches. The task is easier than the reference's: mostly
   whole bodies, no mirrored clips, hardly any warps, and a teacher that follows faster. Nothing is masked: in so short a
-  run masked modelling costs recognition about a point of AUC (docs/experiments.md)."""
+  run masked modelling costs recognition one to three points of AUC (docs/experiments.md)."""
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
@@ -80,14 +80,12 @@ def tiny_masked(config):
 def tiny_masked_alone(config):
   """`tiny_masked` with masked modelling and nothing else, to see what it learns: of one half of the clips half the
   tokens are masked, of the other three quarters."""
-  tiny(config)
-  config.model.variant = "tiny_masked"
+  tiny_masked(config)
   config.model.discriminant = 0
   config.discriminant.sets = defaults.discriminant_sets("")
   config.student.masked_fractions = (0.5, 0.5, 0.75, 0.75)
   config.objectives.contrastive.weight = 0.0
   config.objectives.contrastive.queue = 0
-  config.objectives.reconstruction.weight = 1.0
   config.train.steps = 1200
   config.evals.walkers.every = 0
 

@@ -24,6 +24,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.paths import local_path
 
 SEED = 0  # of drawing training subjects by a share
+ON_ALL = "To pretrain on everybody, leave it out and name their split: --config.data.sets=NAME::sequence:test"
 
 # Usual names of folders that hold pictures; such a name is not a view.
 _PICTURES = re.compile(r"(sil|silhouette|mask|seg|frame|image|img|picture|png|jpg)s?([_-]aligned)?", re.IGNORECASE)
@@ -76,8 +77,7 @@ def partition(chosen: str, subjects: set[str], *, where: pathlib.Path) -> dict[s
     if not side:
       raise DataError(
         f"--train-subjects {chosen}: of the {len(names)} subjects of {where} none is left to {split}; at least one must"
-        " train and one be tested. To pretrain on all of them, leave it out and name their split:"
-        " --config.data.sets=NAME::sequence:test"
+        f" train and one be tested. {ON_ALL}"
       )
   return sides
 
@@ -89,8 +89,8 @@ def _share(chosen: str) -> float | None:
   except ValueError:
     return None
   if not 0 < share < 1:
-    raise DataError(f"--train-subjects {chosen}: expected a share between 0 and 1 (0.7 trains on 70 %), or a file. To"
-                    " pretrain on everybody, leave it out and name their split: --config.data.sets=NAME::sequence:test")
+    raise DataError(f"--train-subjects {chosen}: expected a share between 0 and 1 (0.7 trains on 70 %), or a file."
+                    f" {ON_ALL}")
   return share
 
 

@@ -1,17 +1,27 @@
 """What ends a program from below reaches the user in one line; bugs keep their traceback."""
 
+import sys
+
 import jax.numpy as jnp
 import pytest
 
 from fgait_jax import commands
 
 
-def test_a_device_without_memory_ends_in_one_line():
+@pytest.fixture
+def start(monkeypatch):
+  """`commands.start` of a program without flags of its own."""
+  monkeypatch.setattr(commands.app, "run", lambda main, flags_parser: main([]))
+  monkeypatch.setattr(sys.modules["__main__"], "__doc__", None)
+  return lambda main: commands.start(main, __name__)
+
+
+def test_a_device_without_memory_ends_in_one_line(start):
   def main(argv):
     jnp.zeros((1 << 50,), jnp.uint8).block_until_ready()  # a petabyte
 
   with pytest.raises(SystemExit) as ended:
-    commands.tell_of_memory(main, [])
+    start(main)
   text = str(ended.value)
   assert text.startswith("error: the device has no memory left (RESOURCE_EXHAUSTED")
   assert "config.data.batch_size" in text
@@ -21,10 +31,10 @@ def test_a_device_without_memory_ends_in_one_line():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("RESOURCE_EXHAUSTED: of somebody else"), ValueError("a bug")])
-def test_other_errors_pass(error):
+def test_other_errors_pass(error, start):
   def main(argv):
     raise error
 
   with pytest.raises(type(error)) as raised:
-    commands.tell_of_memory(main, [])
+    start(main)
   assert raised.value is error
