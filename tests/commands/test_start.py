@@ -30,7 +30,10 @@ def test_a_device_without_memory_ends_in_one_line(start):
   assert "\n" not in text
 
 
-@pytest.mark.parametrize("error", [RuntimeError("RESOURCE_EXHAUSTED: of somebody else"), ValueError("a bug")])
+@pytest.mark.parametrize("error", [
+  RuntimeError("RESOURCE_EXHAUSTED: of somebody else"), RuntimeError("RESOURCE_EXHAUSTED: memory, of somebody else"),
+  ValueError("a bug"),
+])
 def test_other_errors_pass(error, start):
   def main(argv):
     raise error
