@@ -53,7 +53,8 @@ ALLOWED = {
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   **{f"fgait_jax.evaluation.{name}": BELOW_TRAINING | {"fgait_jax.training"} | {
     f"fgait_jax.evaluation.{other}" for other in others} for name, others in ROOMS.items()},
-  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.evaluation", "fgait_jax.config_files"},
+  "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.training", "fgait_jax.evaluation",
+                                         "fgait_jax.config_files"},
   "fgait_jax.interop.check_networks": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.interop", "fgait_jax.kernels",
                                                          "fgait_jax.evaluation.metrics"},
   # Masks and videos that nobody has built are read as a build reads them.

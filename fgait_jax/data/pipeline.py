@@ -302,7 +302,7 @@ def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_s
     if times > 1:
       print(
         f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
-        f" repeats each {times:.1f} times on average and so has fewer negatives; choose a smaller"
+        f" repeats each {times:.1f} times on average: a contrastive objective has fewer negatives; choose a smaller"
         " config.data.batch_size, or record more walks",
         file=sys.stderr,
       )

@@ -40,7 +40,8 @@ def _front_matter(licence: str) -> str:
 def _what(network: Pretrained) -> str:
   model = network.config.model
   numbers = count_parameters((network.params, network.stats))
-  without = " It is published without the heads that only pretraining needs: it cannot be pretrained further."
+  without = (" It is published without the heads that only pretraining needs: pretraining that begins with it begins"
+             " these anew.")
   if "projector" not in network.params:
     without += " To fine-tune it, set `config.fine_tune.reads=pooled`."
   lines = [

@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("--out", required=True, help="folder that receives the files")
   parser.add_argument("--dtype", choices=tuple(weights.DTYPES), default="float32", help="default: %(default)s")
   parser.add_argument("--without-heads", action="store_true",
-                      help="leave out what the embedding does not need; such weights cannot be pretrained further")
+                      help="leave out what the embedding does not need, which pretraining would begin anew")
   parser.add_argument("--results", help="folder of results of these weights (default: RUN/results)")
   parser.add_argument("--licence", default="", help="of the weights, such as Apache-2.0, for the card")
   options = parser.parse_args(arguments)

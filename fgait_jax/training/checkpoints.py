@@ -250,26 +250,29 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
   """(student's and teacher's weights as parts of a state, what `meta` keeps as `started_from`) of a pretraining run.
 
   `path` is as `load_network` takes it, `state` that of the new run before its first step, whose discriminant stays
-  untaught: one that was learnt belongs to the weights as they were. Raises `CheckpointError`.
+  untaught: one that was learnt belongs to the weights as they were. Heads that were left out when the weights were
+  published begin as in `state`, and `started_from` names them under `anew`. Raises `CheckpointError`.
   """
   try:
     teacher = load_network(path, mesh=mesh)
     if teacher.fine_tune:
       raise CheckpointError("it is a fine-tuned network, without student, decoder or predictor of its own; name the"
                             " pretraining run that it was made of")
-    if "projector" not in teacher.params or "recognition" in teacher.params:
-      raise CheckpointError("it is a network under a head for identities, as published networks are, or was published"
-                            " without heads; pretraining takes the weights of pretraining")
-    if "predictor" not in teacher.params:
-      raise CheckpointError("these weights were published without the heads that training goes on with")
+    headless = states.added(teacher.config)["without_heads"]
+    if "recognition" in teacher.params or ("projector" not in teacher.params and not headless):
+      raise CheckpointError("it is a network under a head for identities, as published networks are; pretraining takes"
+                            " the weights of pretraining")
     # A folder of weights holds one network, with which both begin; each has arrays of its own.
     student = load_network(path, mesh=mesh, which="teacher" if weights_folder.is_one(path) else "student")
   except CheckpointError as error:
     raise CheckpointError(f"config.train.start_from={path}: {error}") from error
 
+  anew = sorted(state["params"].keys() - teacher.params.keys()) if headless else []
+
   def begun(network: Pretrained, new: dict) -> dict:
     stats = {name: values for name, values in network.stats.items() if name != "discriminant"}
-    return {"params": network.params, "stats": stats | {k: v for k, v in new["stats"].items() if k == "discriminant"}}
+    return {kind: own | {name: new[kind][name] for name in ("discriminant", *anew) if name in new[kind]}
+            for kind, own in (("params", network.params), ("stats", stats))}
 
   weights = begun(student, state) | {"teacher": begun(teacher, state["teacher"])}
   found, wanted = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights["teacher"], state["teacher"]))
@@ -278,8 +281,8 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
     names = ("name", "variant", "channels", "stem", "temporal_pooling", "body_heads")
     keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
     raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
-  about = {"of": teacher.identity, "data": teacher.data, "people": teacher.people, "sources": teacher.sources,
-           "learned": teacher.config.data.to_dict(),
+  about = {"of": teacher.identity, "anew": anew, "data": teacher.data, "people": teacher.people,
+           "sources": teacher.sources, "learned": teacher.config.data.to_dict(),
            "imported_from": teacher.imported_from, "before": teacher.started_from}
   return weights, json.loads(json.dumps(about))
 

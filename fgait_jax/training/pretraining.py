@@ -22,7 +22,7 @@ from fgait_jax.training import bad_batches, checkpoints, configuration, discrimi
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import Display
 from fgait_jax.training.pretrained import Pretrained
-from fgait_jax.training.session import Reading, Stop, Stopped
+from fgait_jax.training.session import Reading, Stop, Stopped, Watchdog
 from fgait_jax.training.step import pretraining_step
 
 
@@ -61,9 +61,7 @@ def prepare(
   closing_sets = config.discriminant.sets if config.model.discriminant else {}
   closing_splits = opened(config.data.dir, closing_sets, first=splits) or splits
   met = list({split.name: split for split in (*splits.values(), *closing_splits.values())}.values())
-  for split in met:
-    if (channels := split.frames(0, np.arange(1)).shape[-1]) != config.model.channels:
-      raise ConfigError(f"config.model.channels={config.model.channels}, but frames of {split.name} have {channels}")
+  check_channels(met, config.model.channels)
   graph, target, shardings = states.abstract(config, mesh)
   hashes = {split.name: split.manifest["content_hash"] for split in met}
   train = config.train
@@ -155,14 +153,12 @@ class Pretraining:
     config = self.config
     if self.is_whole(state):
       return False
-    closing, numbers = discriminant.closing_batches(config)
-    display.say(f"learning the discriminant from {len(numbers) * self.clips:,} clips")
-    stream = batches(closing, self.closing_splits, start=numbers.start, stop=numbers.stop)
+    display.say(f"learning the discriminant from {len(discriminant.closing_batches(config)[1]) * self.clips:,} clips")
     try:
-      with Reading(stream, blank=blank(closing), watchdog=asked.watchdog) as reading:
-        found = discriminant.learn(
-          config, self.graph, state["teacher"], reading, numbers=numbers, mesh=self.mesh, between=asked.check
-        )
+      found = learnt_discriminant(
+        config, self.graph, state["teacher"], self.closing_splits, mesh=self.mesh, watchdog=asked.watchdog,
+        between=asked.check,
+      )
     except Stopped:
       return False
     except Exception as error:
@@ -173,21 +169,22 @@ class Pretraining:
         f"the discriminant cannot be learnt: {error}. The state before it is saved as step {config.train.steps} in"
         f" {saved.folder}; mend or leave out what is wrong, then the same command learns it"
       ) from error
-    state["teacher"]["stats"]["discriminant"] = jax.device_put(found, replicated(self.mesh))
+    state["teacher"]["stats"]["discriminant"] = found
     return True
 
   def opening(self, state) -> list[str]:
     config, data = self.config, self.config.data
     total = states.count_parameters(state["params"])
     parts = ", ".join(f"{name} {states.count_parameters(tree):,}" for name, tree in state["params"].items())
-    name = f"{config.model.name} {config.model.variant}"
+    name, anew = f"{config.model.name} {config.model.variant}", self.meta.get("started_from", {}).get("anew")
     return [
       f"model       {name}: {total:,} parameters ({parts}), student and teacher each",
       *(f"data        {split.name}: {len(split):,} sequences, {label_use(data.sets[name].positives)}"
         for name, split in self.splits.items()),
       f"batch       {data.batch_size} sequences x {data.clips} clips x {data.clip_frames} frames",
       f"readers     {max(data.workers, 1)} x {data.threads} threads in each process of training",
-      *([f"weights     of {config.train.start_from} to begin with"] if config.train.start_from else []),
+      *([f"weights     of {config.train.start_from} to begin with" + (f", {', '.join(anew)} anew" if anew else "")]
+        if config.train.start_from else []),
     ]
 
   def advice(self, saved: checkpoints.Checkpoints) -> str:
@@ -196,6 +193,22 @@ class Pretraining:
       " already, an earlier folder in its checkpoints) and a lower config.optim.peak_rate, a longer"
       " config.optim.warmup_steps, or config.model.dtype=float32."
     )
+
+
+def learnt_discriminant(config, graph, teacher, splits: Mapping, *, mesh: Mesh, watchdog: Watchdog, between) -> dict:
+  """`discriminant.learn` from `splits`, by name, with the result on every device."""
+  closing, numbers = discriminant.closing_batches(config)
+  stream = batches(closing, splits, start=numbers.start, stop=numbers.stop)
+  with Reading(stream, blank=blank(closing), watchdog=watchdog) as reading:
+    found = discriminant.learn(config, graph, teacher, reading, numbers=numbers, mesh=mesh, between=between)
+  return jax.device_put(found, replicated(mesh))
+
+
+def check_channels(splits: Iterable, wanted: int) -> None:
+  """Raises `ConfigError` where the frames of a split have other channels than those of the network, `wanted`."""
+  for split in splits:
+    if (channels := split.frames(0, np.arange(1)).shape[-1]) != wanted:
+      raise ConfigError(f"config.model.channels={wanted}, but frames of {split.name} have {channels}")
 
 
 def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:

@@ -92,8 +92,6 @@ def test_without_heads_the_embedding_stays_and_what_needs_them_is_refused(networ
   untrained = [load_network(place, mesh=network.mesh, trained=False) for place in (tmp_path, folder)]
   assert untrained[0].identity == untrained[1].identity
   assert "predictor" in untrained[0].params
-  with pytest.raises(CheckpointError, match="config.train.start_from=.*published without heads"):
-    weights_to_start_from(str(tmp_path), {}, network.mesh)
   with pytest.raises(ConfigError, match="reads=projection, but the network .* published without heads"):
     supervised.create(
       found, head="identity", reads="projection", classes=2, features=4, method="full", statistics="frozen", rank=1,
@@ -273,7 +271,7 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert publish.main([*words, "--without-heads"]) == 0
   text = (tmp_path / "out" / "README.md").read_text()
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
-  assert "it cannot be pretrained further. To fine-tune it, set `config.fine_tune.reads=pooled`." in text
+  assert "begins with it begins these anew. To fine-tune it, set `config.fine_tune.reads=pooled`." in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
 
 

@@ -58,6 +58,28 @@ def test_a_run_begins_with_published_weights(run, configure, broken, tmp_path):
   assert int(run(config, tmp_path / "run")["step"]) == 2
 
 
+def test_heads_that_were_not_published_begin_anew(run, configure, tmp_path, capsys):
+  """The encoder is the published one; what is new is as in a run from nothing, and the run says which that is."""
+  small = {"model__discriminant": 6, "discriminant__walks": 32, "discriminant__frames": 4,
+           "discriminant__components": 8}
+  run(configure(**small), tmp_path / "whole")
+  whole = load_network(tmp_path / "whole", mesh=make_mesh(devices=jax.devices()[:1]))
+  weights.save(whole, tmp_path / "bare", heads=False)
+  config = configure(**small, train__start_from=str(tmp_path / "bare"), train__stop_at=0)
+  first, nothing = run(config, tmp_path / "run"), run(configure(**small, train__stop_at=0), tmp_path / "nothing")
+  for part in (first, first["teacher"]):
+    assert_same(part["params"]["encoder"], whole.params["encoder"])
+    assert_same(part["stats"]["encoder"], whole.stats["encoder"])
+    assert not np.any(part["stats"]["discriminant"]["kernel"])
+    for head in ("decoder", "predictor", "projector"):
+      assert_same(part["params"][head], nothing["params"][head])
+  assert sorted(first["params"]) == sorted(whole.params)
+  capsys.readouterr()
+  config.train.stop_at = 2
+  assert int(run(config, tmp_path / "run")["step"]) == 2
+  assert "bare to begin with, decoder, predictor, projector anew" in capsys.readouterr().out
+
+
 def test_the_advice_after_a_loss_that_is_no_number_works(run, configure, broken, tmp_path, capsys):
   _, state, message = broken
   advice = re.search(r"new --workdir with --config.train.start_from=(\S+) .* a lower config.optim.peak_rate", message)
