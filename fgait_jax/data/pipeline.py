@@ -48,6 +48,7 @@ def batches(
   prefetch: int,
   per_subject: int = 0,
   positives: Sequence[str] = (),
+  contrasts: bool = True,
   key: str = "config.data",
 ) -> Iterator[dict[str, np.ndarray]]:
   """Batches number `start` to `stop` - 1 of this host, in order; `Mixture` says which sequences they hold.
@@ -72,8 +73,8 @@ def batches(
   batches for sending; its threads read the rest.
   Worker processes start by importing the program's main module: guard it with `if __name__ == "__main__"`.
 
-  If `clips` > 1, prints a warning for a data set smaller than its part of a batch, and for data sets of the same
-  people with different `positives`.
+  If `clips` > 1, prints a warning for data sets of the same people with different `positives`, and where the sequences
+  of a batch are contrasted with each other (`contrasts`) for a data set smaller than its part of a batch.
   Threads and processes end when the iterator is exhausted, closed (`contextlib.closing`) or collected. Raises
   `ConfigError` at once for arguments that cannot work, named as in the section `key` of the configuration, and
   `DataError` naming data set and key while iterating.
@@ -103,7 +104,8 @@ def batches(
     per_subject=per_subject,
   )
   if clips > 1 and process_index == 0:  # with a single clip nothing is contrasted
-    _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
+    if contrasts:
+      _warn_of_copies(splits, mixture.copies(), batch_size=batch_size)
     _warn_of_different_positives(splits, positives)
   local = batch_size // process_count
   read = ReadBatch(
@@ -302,7 +304,7 @@ def _warn_of_copies(splits: Sequence[Split], copies: Sequence[float], *, batch_s
     if times > 1:
       print(
         f"warning: {split.name} has {len(split):,} sequences, fewer than its part of a batch of {batch_size:,}, which"
-        f" repeats each {times:.1f} times on average: a contrastive objective has fewer negatives; choose a smaller"
+        f" repeats each {times:.1f} times on average and so has fewer negatives; choose a smaller"
         " config.data.batch_size, or record more walks",
         file=sys.stderr,
       )

@@ -267,7 +267,7 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
   except CheckpointError as error:
     raise CheckpointError(f"config.train.start_from={path}: {error}") from error
 
-  anew = sorted(state["params"].keys() - teacher.params.keys()) if headless else []
+  anew = sorted(state["params"].keys() - teacher.params.keys())
 
   def begun(network: Pretrained, new: dict) -> dict:
     stats = {name: values for name, values in network.stats.items() if name != "discriminant"}

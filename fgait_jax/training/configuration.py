@@ -66,14 +66,14 @@ def changes(before, now) -> list[str]:
   ]
 
 
-def lacking(config: dict) -> list[str]:
-  """Keys that a network is made and fed by (`_NETWORK`) and that `config`, nested dicts as of a pretraining run, lacks
-  or has of another kind."""
+def lacking(config: dict, keys: tuple[str, ...] = _NETWORK) -> list[str]:
+  """Keys that begin with one of `keys`, by default what a network is made and fed by, and that `config`, nested dicts
+  as of a pretraining run, lacks or has of another kind."""
   def kind(value):
     return float if type(value) is int else type(value)
 
   found, wanted = flat(config), flat(defaults.pretrain())
-  return [name for name, value in sorted(wanted.items()) if name.startswith(_NETWORK)
+  return [name for name, value in sorted(wanted.items()) if name.startswith(keys)
           and (name not in found or kind(found[name]) is not kind(value))]
 
 
@@ -120,6 +120,28 @@ def schedule_needs(optim, steps: int, key: str, steps_key: str) -> list[tuple[bo
   ]
 
 
+def closing_needs(config) -> list[tuple[bool, str]]:
+  """The same of what learns the discriminant."""
+  closing, least = config.discriminant, config.data.batch_size * config.data.clips
+  return [
+    (closing.walks >= least,
+     f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
+     " config.data.clips)"),
+    (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
+    (min(closing.frames, closing.components) > 0,
+     f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
+     " least 1"),
+    *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
+  ]
+
+
+def positives_needs(key: str, sets) -> list[tuple[bool, str]]:
+  """The same of the data sets `sets` of the section `key`."""
+  return [(taught.positives in POSITIVES,
+           f"config.{key}.{name}.positives={taught.positives!r}; known: {', '.join(POSITIVES)}")
+          for name, taught in sets.items()]
+
+
 def check(config, mesh: Mesh) -> None:
   """Raises `ConfigError` for values of a pretraining configuration that cannot work together."""
   data, train = config.data, config.train
@@ -140,10 +162,8 @@ def check(config, mesh: Mesh) -> None:
     *((0 < taught.factor < math.inf,
        f"config.data.sets.{name}.factor={taught.factor} must be above 0; to leave a data set out, name only the others"
        " in --config.data.sets=...") for name, taught in data.sets.items()),
-    *((taught.positives in POSITIVES,
-       f"config.{key}.{name}.positives={taught.positives!r}; known: {', '.join(POSITIVES)}")
-      for key, sets in (("data.sets", data.sets), ("discriminant.sets", config.discriminant.sets))
-      for name, taught in sets.items()),
+    *positives_needs("data.sets", data.sets),
+    *positives_needs("discriminant.sets", config.discriminant.sets),
     (data.clips == 2,
      f"config.data.clips={data.clips}: pretraining takes 2 clips, one for the teacher and one for the student"),
     (data.mix in ("per_batch", "per_sequence"),
@@ -178,19 +198,8 @@ def check(config, mesh: Mesh) -> None:
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),
   ]
-  closing = config.discriminant
   if config.model.discriminant:
-    least = data.batch_size * data.clips
-    needs += [
-      (closing.walks >= least,
-       f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
-       " config.data.clips)"),
-      (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
-      (min(closing.frames, closing.components) > 0,
-       f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
-       " least 1"),
-      *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
-    ]
+    needs += closing_needs(config)
   for holds, message in needs:
     if not holds:
       raise ConfigError(message)

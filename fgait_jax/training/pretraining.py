@@ -198,7 +198,7 @@ class Pretraining:
 def learnt_discriminant(config, graph, teacher, splits: Mapping, *, mesh: Mesh, watchdog: Watchdog, between) -> dict:
   """`discriminant.learn` from `splits`, by name, with the result on every device."""
   closing, numbers = discriminant.closing_batches(config)
-  stream = batches(closing, splits, start=numbers.start, stop=numbers.stop)
+  stream = batches(closing, splits, start=numbers.start, stop=numbers.stop, contrasts=False)
   with Reading(stream, blank=blank(closing), watchdog=watchdog) as reading:
     found = discriminant.learn(config, graph, teacher, reading, numbers=numbers, mesh=mesh, between=between)
   return jax.device_put(found, replicated(mesh))
@@ -218,7 +218,7 @@ def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:
   return {name: open_split(folder, name, sets[name].split) for name in names}
 
 
-def batches(config, splits: Mapping, *, start: int, stop: int):
+def batches(config, splits: Mapping, *, start: int, stop: int, contrasts: bool = True):
   """This process's share of batches start..stop-1, as `fgait_jax.data.pipeline` gives them; `dataset` in them numbers
   `splits` in their order, and all else that is said of a data set is found by its name."""
   data, sets = config.data, [config.data.sets[name] for name in splits]
@@ -227,7 +227,7 @@ def batches(config, splits: Mapping, *, start: int, stop: int):
     seed=config.seed, batch_size=data.batch_size, clips=data.clips, clip_frames=data.clip_frames,
     window_frames=data.window_frames, exponent=data.exponent, mix=data.mix, start=start, stop=stop,
     process_index=jax.process_index(), process_count=jax.process_count(), threads=data.threads, workers=data.workers,
-    prefetch=data.prefetch,
+    prefetch=data.prefetch, contrasts=contrasts,
   )
 
 

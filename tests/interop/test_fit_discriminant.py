@@ -6,10 +6,12 @@ import jax
 import numpy as np
 import pytest
 
-from fgait_jax.errors import CheckpointError
+from fgait_jax import defaults
+from fgait_jax.errors import CheckpointError, ConfigError
 from fgait_jax.evaluation import provenance
 from fgait_jax.interop import fit_discriminant, publish
 from fgait_jax.models.discriminant import is_fitted
+from fgait_jax.training import pretraining
 from fgait_jax.training.checkpoints import load_network, weights_to_start_from
 
 SMALL = ["--walks", "64", "--components", "12", "--sets", "rendered8:sequence"]
@@ -71,7 +73,10 @@ def test_weights_without_heads_stay_without(network, fitted, tmp_path):
 
 
 @pytest.mark.parametrize("words, message", [
-  (["--sets", ""], "--sets names no data set"),
+  (["--sets", ","], "--sets: '': '' is not a name"),
+  (["--sets", "rendered8:sequence,rendered8"], "--sets: 'rendered8:sequence,rendered8' names rendered8 twice"),
+  (["--sets", "my-place:sequence"], "--sets: 'my-place:sequence': 'my-place' is not a name"),
+  (["--sets", "rendered8", "--walks", "8"], "config.discriminant.walks=8 must be at least a batch's 16 clips"),
   (["--sets", "nobody:sequence"], "nobody"),
   (["--sets", "rendered8:persons"], "discriminant.sets.rendered8.positives='persons'; known: "),
   (["--sets", "rendered8:sequence", "--shrinkage", "2"], "config.discriminant.shrinkage=2.0 must be from 0 to 1"),
@@ -91,12 +96,79 @@ def test_a_run_is_not_overwritten(ended, capsys):
   assert "is a run's folder" in capsys.readouterr().err
 
 
-def test_a_network_without_discriminant_is_refused(network):
+def test_weights_are_not_overwritten(fitted, capsys):
+  before = (fitted / "model.safetensors").read_bytes()
+  assert fit_discriminant.main([str(fitted), "--out", str(fitted), *SMALL]) == 1
+  assert "is the folder of the weights themselves, which would be lost" in capsys.readouterr().err
+  assert (fitted / "model.safetensors").read_bytes() == before
+
+
+def changed(network, **values):
   config = network.config.copy_and_resolve_references().unlock()
-  config.model.discriminant = 0
-  without = dataclasses.replace(network, config=config.lock())
-  with pytest.raises(CheckpointError, match="does not end in a discriminant"):
-    fit_discriminant.fit(without, config.discriminant, data="built")
+  config.update_from_flattened_dict(values)
+  return dataclasses.replace(network, config=config.lock())
+
+
+def test_a_network_without_discriminant_is_refused(network):
+  with pytest.raises(CheckpointError, match="does not end in a discriminant; take weights of run_pretrain"):
+    fit_discriminant.check(changed(network, **{"model.discriminant": 0}))
+  with pytest.raises(CheckpointError, match="is fine-tuned: .* Name the pretraining run that it was made of"):
+    fit_discriminant.check(dataclasses.replace(network, fine_tune={"dataset": "walkers/train"}))
+
+
+def test_a_configuration_of_another_version_is_refused(network):
+  config = network.config.copy_and_resolve_references().unlock()
+  del config.discriminant.holes
+  with pytest.raises(CheckpointError, match="another version .* has discriminant.holes not or of another kind"):
+    fit_discriminant.check(dataclasses.replace(network, config=config.lock()))
+
+
+def test_few_recordings_are_told(ended, tmp_path, capsys):
+  few = ["--sets", "rendered3:subject", "--walks", "64", "--components", "12"]
+  assert fit_discriminant.main([str(ended), "--out", str(tmp_path), *few]) == 0
+  assert "warning: 2 of 8 directions were found, at most one less" in capsys.readouterr().err
+
+
+def test_fewer_components_give_another_map(ended, fitted, tmp_path):
+  assert fit_discriminant.main([str(ended), "--out", str(tmp_path), *SMALL[:2], "--components", "9", *SMALL[4:]]) == 0
+  assert not same(load_network(tmp_path).stats["discriminant"], load_network(fitted).stats["discriminant"])
+
+
+def test_frames_of_other_channels_are_refused(network):
+  with pytest.raises(ConfigError, match="config.model.channels=2, but frames of rendered8/train have 1"):
+    fit_discriminant.refitted(changed(network, **{"model.channels": 2}), settings_of(network), data="built")
+
+
+def settings_of(network):
+  settings = network.config.discriminant.copy_and_resolve_references().unlock()
+  settings.update(sets=defaults.discriminant_sets("rendered8:sequence"), walks=64, components=12)
+  return settings
+
+
+def test_data_sets_of_training_come_first_as_in_the_run(network, monkeypatch):
+  """Their order says which walks a batch holds."""
+  seen = []
+  monkeypatch.setattr(pretraining, "learnt_discriminant", lambda *given, **_: seen.extend(given[3]))
+  trained = changed(network, **{"data.sets": defaults.data_sets("rendered8")})
+  settings = settings_of(network)
+  settings.sets = defaults.discriminant_sets("rendered6,rendered8")
+  fit_discriminant.refitted(trained, settings, data="built")
+  assert seen == ["rendered8", "rendered6"]
+
+
+def test_a_later_learning_takes_the_name_of_an_earlier_one_off_and_other_data_give_another(network, monkeypatch):
+  once = fit_discriminant.refitted(network, settings_of(network), data="built")
+  assert fit_discriminant.refitted(once, settings_of(network), data="built").identity == once.identity
+  opened = pretraining.opened
+
+  def built_anew(*given, **how):
+    splits = opened(*given, **how)
+    for split in splits.values():
+      split.manifest = split.manifest | {"content_hash": "other"}
+    return splits
+
+  monkeypatch.setattr(pretraining, "opened", built_anew)
+  assert fit_discriminant.refitted(network, settings_of(network), data="built").identity != once.identity
 
 
 def test_pretraining_can_go_on_from_what_it_gave(fitted, network):

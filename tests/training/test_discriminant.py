@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.interop import fit_discriminant
 from fgait_jax.models.discriminant import Discriminant
-from fgait_jax.training import discriminant, linear_maps
+from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import discriminant, linear_maps, pretraining
 from fgait_jax.training.checkpoints import load_network
 from tests.training.conftest import ToySplit
 
@@ -151,6 +153,14 @@ def test_what_cannot_be_read_for_it_ends_the_run_saved_and_the_next_one_learns_i
   again = run(configure(**CHANGES), tmp_path)
   assert_same(again, finished[1])
   assert load_network(tmp_path).embedding == "discriminant"  # in place of the step that was saved without
+
+
+def test_learnt_again_as_the_run_learnt_it_it_is_the_same(run, configure, toy, finished, tmp_path, monkeypatch):
+  """By the program that learns it for finished weights."""
+  monkeypatch.setattr(pretraining, "opened", lambda folder, sets, *, first=(): {"toy": toy})
+  network = load_network(finished[0], mesh=make_mesh(devices=jax.devices()[:1]))
+  again = fit_discriminant.refitted(network, network.config.discriminant, data="nowhere")
+  assert_same(again.stats["discriminant"], network.stats["discriminant"])
 
 
 def test_its_batches_follow_the_last_of_training(configure):
