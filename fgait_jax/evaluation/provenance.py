@@ -44,8 +44,9 @@ def learnt_from(network: Pretrained) -> tuple[list[str], str, list[tuple[str, st
       label_use.append("labels not known")
     else:
       learn(learned["sets"])
-  if network.embedding == "discriminant" and network.config.discriminant.sets:
-    learn(network.config.discriminant.sets, "given a discriminant fitted ")
+  if network.embedding == "discriminant" and (sets := network.config.discriminant.sets):
+    named = all(taught["positives"] != "sequence" for taught in sets.values())  # then the labels say of which it is
+    learn(sets, "given a discriminant fitted " + ("" if named else f"to {' and '.join(sets)} "))
   stages = _fine_tuning_stages(network.fine_tune)
   label_use += [f"fine-tuned for {target} on {name} ({part})" for target, name, part in stages]
   met += [(name, part) for _, name, part in stages]

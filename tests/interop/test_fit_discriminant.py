@@ -47,7 +47,7 @@ def test_it_is_known_by_another_name_and_by_what_it_learnt_from(network, fitted)
   assert found.sources["rendered8/train"]["subjects"] == 8
   assert {name: len(people) for name, people in found.people.items()} == {"walkers": 2, "crowd": 8}
   _, words, met = provenance.learnt_from(found)
-  assert words.endswith("given a discriminant fitted without labels")
+  assert words.endswith("given a discriminant fitted to rendered8 without labels")
   assert ("rendered8", "train") in met
   assert "rendered8" in (fitted / "README.md").read_text()
 
