@@ -3,6 +3,8 @@
 The programs print these as one message and exit 1; anything else is a bug and keeps its traceback.
 """
 
+from collections.abc import Iterable
+
 
 class FgaitError(Exception):
   """Base of all errors whose message tells the user what to do."""
@@ -39,3 +41,10 @@ class BadBatch(FgaitError):
 def first_line(error: Exception) -> str:
   """What another library's error says, in one line; some say much, and some nothing at all."""
   return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+def require(needs: Iterable[tuple[bool, str]]) -> None:
+  """Raises `ConfigError` with the message of the first of `needs`, (whether it holds, message), that does not hold."""
+  for holds, message in needs:
+    if not holds:
+      raise ConfigError(message)

@@ -9,7 +9,6 @@ them need be known. FOLDER receives weights as `fgait_jax.interop.publish` write
 import argparse
 import dataclasses
 import hashlib
-import itertools
 import json
 import re
 import sys
@@ -20,7 +19,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError, ConfigError, FgaitError
+from fgait_jax.errors import CheckpointError, ConfigError, FgaitError, require
 from fgait_jax.evaluation.features.extraction import progress_bar
 from fgait_jax.interop import publish
 from fgait_jax.parallel.mesh import make_mesh
@@ -42,10 +41,7 @@ def refitted(network: Pretrained, settings: ConfigDict, *, data: str) -> Pretrai
   config = network.config.copy_and_resolve_references().unlock()
   config.discriminant, config.data.dir = settings, data
   config.lock()
-  needs = configuration.positives_needs("discriminant.sets", settings.sets), configuration.closing_needs(config)
-  for holds, message in itertools.chain(*needs):
-    if not holds:
-      raise ConfigError(message)
+  require(configuration.positives_needs("discriminant.sets", settings.sets) + configuration.closing_needs(config))
   trained_on = config.data.sets
   splits = pretraining.opened(data, settings.sets or trained_on, first=trained_on)
   pretraining.check_channels(splits.values(), config.model.channels)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import require
 from fgait_jax.objectives.base import Metrics, Objective
 from fgait_jax.objectives.contrastive import Contrastive
 from fgait_jax.objectives.cross_entropy import CrossEntropy
@@ -39,9 +39,7 @@ def check(sections, config, *, key: str) -> None:
   needs.append((any(weights.values()), f"{', '.join(weights)} are all 0: there is nothing to learn"))
   for name, (_, objective) in build(sections).items():
     needs += objective.needs(f"{key}.{name}", config)
-  for holds, message in needs:
-    if not holds:
-      raise ConfigError(message)
+  require(needs)
 
 
 def total(

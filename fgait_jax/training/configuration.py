@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from fgait_jax import defaults, objectives
 from fgait_jax.data.pipeline import POSITIVES
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, require
 from fgait_jax.models import backbones, crops
 from fgait_jax.parallel.hosts import check_batch_size
 
@@ -200,7 +200,5 @@ def check(config, mesh: Mesh) -> None:
   ]
   if config.model.discriminant:
     needs += closing_needs(config)
-  for holds, message in needs:
-    if not holds:
-      raise ConfigError(message)
+  require(needs)
   objectives.check(config.objectives, config, key="config.objectives")

@@ -18,7 +18,7 @@ from fgait_jax import objectives
 from fgait_jax.data.pipeline import batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.subset import Subset
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import require
 from fgait_jax.models import crops
 from fgait_jax.parallel.mesh import batch_divisor
 from fgait_jax.training import checkpoints, configuration, loop, supervised
@@ -262,9 +262,7 @@ def check_settings(config, learner_width: int, mesh) -> None:
     (settings.augment.width == learner_width,
      f"config.fine_tune.augment.width={settings.augment.width}: the network was pretrained on {learner_width} columns"),
   ]
-  for holds, message in needs:
-    if not holds:
-      raise ConfigError(message)
+  require(needs)
   size = settings.subjects * settings.per_subject
   crops.check_batch(
     size, tuple(settings.crop_list) or (1,), asked=f"{asked} = {size}", crops_key="config.fine_tune.crop_list",
