@@ -3,7 +3,7 @@ or shadow merged with the feet.
 
 Not part of the reference's recipe. All frames of a clip have the same errors, as those of one recording have; what
 changes from frame to frame is `holes`. What differs is what the crowd's segmenters and the two grounds of USF HumanID
-differ in (docs/experiments.md), drawn on masks that are normalised already: the body keeps its height.
+differ in (docs/choices.md), drawn on masks that are normalised already: the body keeps its height.
 """
 
 import flax.struct

@@ -4,7 +4,7 @@ People walk to both sides, and one who walks to the right shows the camera anoth
 without this step a network must learn both. The mean silhouette of a walk tells which it is. A linear map of its
 asymmetry gives the sine of the camera's azimuth, 1 where the left side is seen (the person walks to the left of the
 image), -1 where the right side is seen, 0 from ahead and behind; a walk below `-UNSURE` is mirrored. The map was fitted
-to synthetic people of the crowd, whose cameras are known (`benchmarks/facing.py`, docs/experiments.md). The reference
+to synthetic people of the crowd, whose cameras are known (`benchmarks/facing.py`, docs/choices.md). The reference
 has no such step.
 
 Walks are mirrored about the column in which the normalisation of frames puts the median of the body (`data_prep`), the

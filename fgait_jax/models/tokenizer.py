@@ -59,7 +59,7 @@ class ConvTokenizer(nnx.Module):
   set-based gait networks pool, the second sees motion. Batch normalisation follows the second and third convolution and
   the token (statistics over real frames in training, running ones in evaluation). With layer norms instead, what all
   silhouettes share soon dominated their differences, and short runs ended below the untrained network
-  (docs/experiments.md). Frames that are not valid have no influence. A token's receptive field reaches a few pixels
+  (docs/choices.md). Frames that are not valid have no influence. A token's receptive field reaches a few pixels
   into its neighbours, so the pixels of masked tokens must be zeroed before this stem.
   """
 

@@ -65,7 +65,7 @@ def learn(
 ) -> dict[str, np.ndarray]:
   """`mean` [f] and `kernel` [f, model.discriminant] from the pooled parts, each at unit length, of `teacher`, its
   {params, stats}. While they are found every scale of parts counts alike (`Cut.balance`): whole bodies and halves carry
-  over to real people better than the many fine strips (docs/experiments.md).
+  over to real people better than the many fine strips (docs/choices.md).
 
   `reading` gives the batches `numbers`, of `closing_batches`; `between` is called before each, and may raise. Where
   there are fewer groups than directions, the last are zero. Raises `DataError`, on all processes, where clips cannot be
