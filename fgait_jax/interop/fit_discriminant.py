@@ -75,6 +75,18 @@ def check(network: Pretrained) -> None:
                           f" {', '.join(lacking[:5])} not or of another kind; use that version")
 
 
+def remarks(fitted: Pretrained) -> list[str]:
+  """What whoever uses `fitted` should know of it beforehand."""
+  said, steps = [], fitted.config.train.steps
+  if fitted.step < steps:
+    said.append(f"the encoder is that of step {fitted.step:,} of {steps:,}: its run has not ended")
+  kernel = np.asarray(fitted.stats["discriminant"]["kernel"])
+  if (found := int(kernel.any(axis=0).sum())) < kernel.shape[1]:
+    said.append(f"{found} of {kernel.shape[1]} directions were found, at most one less than there are recordings or"
+                " people; add more, or known people beside them, as in --sets=mine:sequence:test,walkers:subject")
+  return said
+
+
 def main(arguments: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(prog="python -m fgait_jax.interop.fit_discriminant",
                                    description=__doc__.split("\n\n")[0])
@@ -105,11 +117,8 @@ def main(arguments: list[str] | None = None) -> int:
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  kernel = np.asarray(fitted.stats["discriminant"]["kernel"])
-  if (found := int(kernel.any(axis=0).sum())) < kernel.shape[1]:
-    print(f"warning: {found} of {kernel.shape[1]} directions were found, at most one less than there are recordings or"
-          " people; add more, or known people beside them, as in --sets=mine:sequence:test,walkers:subject",
-          file=sys.stderr)
+  for remark in remarks(fitted):
+    print(f"warning: {remark}", file=sys.stderr)
   print(f"{out}: {weights.WEIGHTS}, {weights.ABOUT}, {weights.CARD}, the weights {fitted.identity}")
   return 0
 

@@ -129,6 +129,13 @@ def test_few_recordings_are_told(ended, tmp_path, capsys):
   assert "warning: 2 of 8 directions were found, at most one less" in capsys.readouterr().err
 
 
+def test_an_unfinished_run_is_told(network):
+  steps = network.config.train.steps
+  said = fit_discriminant.remarks(dataclasses.replace(network, step=steps - 1))
+  assert f"the encoder is that of step {steps - 1} of {steps}: its run has not ended" in said
+  assert not any("encoder" in remark for remark in fit_discriminant.remarks(network))
+
+
 def test_fewer_components_give_another_map(ended, fitted, tmp_path):
   assert fit_discriminant.main([str(ended), "--out", str(tmp_path), *SMALL[:2], "--components", "9", *SMALL[4:]]) == 0
   assert not same(load_network(tmp_path).stats["discriminant"], load_network(fitted).stats["discriminant"])
