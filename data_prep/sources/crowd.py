@@ -1,9 +1,9 @@
 """The crowd: synthetic people to train on, each walk with a camera, a segmenter, a speed and often clothes of its own.
 
-`walkers` films few people many times by fixed cameras, as a laboratory does; networks are tested on it. Networks that
-are to work on real recordings learn better from the opposite: many people, few walks each, and two walks of a person
-that share nothing but the person (docs/experiments.md). A walk's frames are a pure function of (seed, subject, number)
-and of the fields of `CrowdSource`.
+`walkers` films few people many times by fixed cameras, as a laboratory does; networks are tested on it. Discriminants
+that are to work on real recordings learn better from the opposite: many people, few walks each, and two walks of a
+person that share nothing but the person (docs/experiments.md). A walk's frames are a pure function of (seed, subject,
+number) and of the fields of `CrowdSource`.
 """
 
 import dataclasses
