@@ -52,7 +52,8 @@ def tiny(config):
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
-  config.data.clip_frames = 8
+  config.data.batch_size = 64
+  config.data.clip_frames = 4
   config.data.window_frames = 30  # a gait cycle
   config.augment.flip = 0.0
   config.augment.affine = config.augment.perspective = config.augment.dilate = config.augment.blur = 0.05
@@ -63,15 +64,19 @@ def tiny(config):
   config.objectives.contrastive.queue = 512
   config.teacher.ema_start = 0.0
   config.optim.peak_rate = 2e-3
-  config.train.steps = 600
-  config.train.save_every = 300
-  config.evals.walkers.every = 300
+  config.train.steps = 560
+  config.train.save_every = 280
+  config.evals.walkers.every = 280
 
 
 def tiny_masked(config):
-  """`tiny` with both objectives and a larger decoder: of a quarter of the clips, whole bodies, half the tokens are
-  masked."""
+  """`tiny` on clips twice as long, with both objectives and a larger decoder: of a quarter of the clips, whole bodies,
+  half the tokens are masked."""
   tiny(config)
+  config.data.batch_size = 32
+  config.data.clip_frames = 8
+  config.train.steps = 600
+  config.train.save_every = config.evals.walkers.every = 300
   config.model.variant = "tiny_masked"
   config.student.masked_fractions = (0.0, 0.0, 0.0, 0.5)
   config.objectives.reconstruction.weight = 1.0
@@ -91,7 +96,7 @@ def tiny_masked_alone(config):
 
 
 def tiny_long(config):
-  """`tiny` on many more people, who share no camera, in larger batches; 27 times as many clips.
+  """`tiny` on many more people, who share no camera, in larger batches of clips twice as long; 14 times as many clips.
   Needs `python -m data_prep.build crowd4800 --out built` beside the walkers."""
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
@@ -99,6 +104,7 @@ def tiny_long(config):
   config.discriminant.holes = 0.3  # real masks are worse than walkers'
   config.discriminant.segmenter = 0.5
   config.data.batch_size = 128
+  config.data.clip_frames = 8
   config.teacher.ema_start = 0.95  # as walkers-tiny was trained
   config.optim.warmup_steps = 200
   config.train.steps = 4000
