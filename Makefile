@@ -23,7 +23,7 @@ pretrain: $(VENV)/.runtime
 	$(RUN) run_eval.py --config=configs/linear_probe.py --config.checkpoint=$(OUT) --out=$(OUT)/results
 	$(RUN) run_eval.py --report=$(OUT)/results --out=$(OUT)/report.html
 
-# The same on walkers and a crowd, in larger batches, 27 times as many clips: some two and a half hours on two cores.
+# The same on walkers and a crowd, in larger batches, 14 times as many clips, twice as long: some two and a half hours on two cores.
 pretrain-long: SIZE = tiny_long
 pretrain-long: CROWD = crowd4800
 pretrain-long: OUT = runs/long
