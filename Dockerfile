@@ -13,6 +13,8 @@ ARG JAX_EXTRA=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1
 # Any user may write here: matplotlib and fontconfig keep caches at home.
 ENV HOME=/tmp
+# Large pages, for speed on processors (docs/pretraining.md).
+ENV GLIBC_TUNABLES=glibc.malloc.hugetlb=1
 
 # First, so that a change of code does not install the libraries again.
 COPY requirements.txt /src/
