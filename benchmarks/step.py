@@ -1,6 +1,6 @@
 """Seconds, memory and arithmetic rate of a pretraining step, of any network and size, on any device.
 
-  python benchmarks/step.py                                          the transformer tiny, its batch of 32, float32
+  python benchmarks/step.py                                          the transformer tiny, its 64 pairs, float32
   python benchmarks/step.py --config configs/pretrain.py:base --batch 64
   python benchmarks/step.py --config configs/reference.py --variant 1-1-1-1 --batch 8 --dtype float32       P3D network
   python benchmarks/step.py --config configs/reference.py --variant 0.03b --batch 64 --steps 0   memory for the gradient

@@ -7,7 +7,7 @@
 variant            meant for                                    hours
 test               the tests: seconds, learns nothing           -
 tiny               2 CPU cores, the embedded walkers            0.2
-tiny_masked        the same, with masked modelling              0.2
+tiny_masked        the walkers, with masked modelling           0.2
 tiny_masked_alone  the same, masked modelling and nothing else  0.3
 tiny_long          2 CPU cores, walkers and a crowd             2.5
 small              1 accelerator                                not measured
@@ -48,7 +48,8 @@ def tiny(config):
   """Short enough for two cores. The identities of synthetic walkers are known, so a walk's positive is any walk of the
   same person, from any view; a queue adds negatives to small batches. The task is easier than the reference's: mostly
   whole bodies, no mirrored clips, hardly any warps, and a teacher that begins as the student itself. Nothing is masked:
-  in so short a run masked modelling costs recognition a point of AUC (docs/experiments.md)."""
+  in so short a run masked modelling costs recognition a point of AUC, as measured with clips of eight frames
+  (docs/experiments.md)."""
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
@@ -96,8 +97,8 @@ def tiny_masked_alone(config):
 
 
 def tiny_long(config):
-  """`tiny` on many more people, who share no camera, in larger batches of clips twice as long; 14 times as many clips.
-  Needs `python -m data_prep.build crowd4800 --out built` beside the walkers."""
+  """`tiny` on many more people, who share no camera, in larger batches; 14 times as many clips, of eight frames. Needs
+  `python -m data_prep.build crowd4800 --out built` beside the walkers."""
   tiny(config)
   config.data.sets = defaults.data_sets("walkers::subject,crowd4800::subject")
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")

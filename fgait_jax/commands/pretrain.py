@@ -1,6 +1,6 @@
 """Pretrains a gait network.
 
-  python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first --config.data.batch_size=64
+  python run_pretrain.py --config=configs/pretrain.py:tiny --workdir=runs/first --config.data.batch_size=128
 
   python run_pretrain.py --replay=runs/first/bad_batches/123.json   runs a batch that stopped a run again, alone
 

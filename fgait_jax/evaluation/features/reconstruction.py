@@ -15,7 +15,7 @@ from fgait_jax.training.pretrained import Pretrained
 
 def clips(network: Pretrained, split, rows: np.ndarray, *, mirror: Iterable[str] = ()) -> np.ndarray:
   """Clips uint8 [b, t, 64, 64, c] of walks, as the network was trained on: the first `data.clip_frames` frames that lie
-  as far apart as a training clip's do on average. A shorter walk is repeated, as in training."""
+  `stride` apart. A shorter walk is repeated, as in training."""
   count, stride = network.config.data.clip_frames, network.stride
   found = []
   for row in rows:
