@@ -9,7 +9,7 @@ test               the tests: seconds, learns nothing           -
 tiny               2 CPU cores, the embedded walkers            0.2
 tiny_masked        the walkers, with masked modelling           0.2
 tiny_masked_alone  the same, masked modelling and nothing else  0.3
-tiny_long          2 CPU cores, walkers and a crowd             2.5
+tiny_long          2 CPU cores, walkers and a crowd             2.2
 small              1 accelerator                                not measured
 base               8 accelerators                               not measured
 large              16 accelerators                              not measured
