@@ -9,7 +9,7 @@ SIZE   ?= tiny
 CROWD  ?= crowd
 CARRIED := --dtype bfloat16 --without-heads --licence Apache-2.0
 SECONDS ?= 60
-# glibc then asks for large pages; a step on processors is a seventh to a fifth faster.
+# glibc asks for large pages: a step on processors is a seventh to a fifth faster.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: pretrain pretrain-long walkers-tiny test test-slow test-faults fuzz lint lock clean
