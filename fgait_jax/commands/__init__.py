@@ -1,5 +1,6 @@
 """The programs, as the scripts of a checkout and the commands of an installation both start them."""
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -22,6 +23,13 @@ def start(main: Callable[[list[str]], None], module: str) -> None:
   for flag in flags.FLAGS.get_key_flags_for_module(module):
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
   app.run(lambda argv: tell_of_memory(main, argv), flags_parser=parse_flags)
+
+
+def stopped_status(name: str) -> int:
+  """The exit status of a program that saved and ended before all was done because signal `name` came: that of one which
+  the signal ended, 143 for SIGTERM, so that neither `make` nor a cluster takes it for done. Also 143 where another
+  process was signalled, or the watchdog stops."""
+  return 128 + getattr(signal, name, signal.SIGTERM)
 
 
 def tell_of_memory(main: Callable[[list[str]], None], argv: list[str]) -> None:

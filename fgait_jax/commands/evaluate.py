@@ -20,7 +20,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from fgait_jax.commands import start
+from fgait_jax.commands import start, stopped_status
 from fgait_jax.errors import ConfigError, FgaitError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/zero_shot.py:kth")
@@ -57,8 +57,8 @@ def main(_):
     preflight.use_compilation_cache(CONFIG.value.compilation_cache)
     try:
       written = program.run(CONFIG.value, OUT.value)
-    except Stopped:  # by a signal, in fine-tuning; it has said how to go on
-      return
+    except Stopped as stop:  # in fine-tuning; it has said how to go on
+      sys.exit(stopped_status(str(stop)))
     found = {path: results.read(path) for path in written if path.suffix == ".json"}
     tables.show(found.values())
     pictures = [path.parent / name for path, result in found.items() for name in result.pictures]

@@ -15,7 +15,7 @@ import sys
 from absl import flags, logging
 from ml_collections import config_flags
 
-from fgait_jax.commands import start
+from fgait_jax.commands import start, stopped_status
 from fgait_jax.errors import FgaitError, ReaderHangs
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="file:variant, such as configs/pretrain.py:tiny")
@@ -47,8 +47,10 @@ def main(_):
       print(*pretraining.replay(REPLAY.value), sep="\n")
       return
     config = CONFIG.value
-    pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
+    ended = pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
     publish.at_end(config, WORKDIR.value)
+    if ended.stopped and not ended.complete:
+      sys.exit(stopped_status(ended.stopped))
   except FgaitError as error:
     if isinstance(error.__cause__, ReaderHangs):  # Python would wait for its threads, too
       print(f"error: {error}", file=sys.stderr, flush=True)

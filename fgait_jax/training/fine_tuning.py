@@ -99,7 +99,7 @@ class Fitter:
                          watchdog_stops=self.settings.watchdog_stops))
     ended = loop.run(training, folder)
     if ended.stopped or not ended.complete:
-      raise Stopped
+      raise Stopped(ended.stopped)
     best, state = training.best(ended.evaluations), ended.state
     if best not in (None, ended.step):
       with checkpoints.Checkpoints(folder, keep=1) as saved:

@@ -26,8 +26,10 @@ from fgait_jax.training.session import Reading, Stop, Stopped, Watchdog
 from fgait_jax.training.step import pretraining_step
 
 
-def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits=None, devices=None):
-  """Trains from the newest checkpoint in `workdir`, or from the start, and returns the state.
+def run(
+  config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), splits=None, devices=None
+) -> loop.Ended:
+  """Trains from the newest checkpoint in `workdir`, or from the start.
 
   Every evaluator has a `name`, `due(step) -> bool` and `run(Pretrained, step, between) -> dict[str, float]`, which
   calls `between()` between its batches: it raises `Stopped` where the run is to stop. `splits`, by name, stands in for
@@ -35,7 +37,7 @@ def run(config, workdir: str | pathlib.Path, *, evaluators: Sequence = (), split
   before the first step, and what `loop.run` raises.
   """
   training = prepare(config, workdir, evaluators=evaluators, splits=splits, devices=devices)
-  return loop.run(training, training.workdir).state
+  return loop.run(training, training.workdir)
 
 
 def replay(file: str | pathlib.Path, *, splits=None, devices=None) -> list[str]:

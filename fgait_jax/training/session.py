@@ -15,7 +15,7 @@ from fgait_jax.parallel import hosts
 
 
 class Stopped(Exception):
-  """Something was left because the run is to stop; the same command goes on."""
+  """Something was left because the run is to stop, by the signal that it names; the same command goes on."""
 
 
 class Watchdog:
@@ -100,7 +100,7 @@ class Stop:
   def check(self) -> None:
     """Raises `Stopped` where the run is to stop; all processes must call it together."""
     if self.now():
-      raise Stopped
+      raise Stopped(self.name)
 
 
 class Reading:

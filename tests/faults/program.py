@@ -80,7 +80,7 @@ def main() -> int:
     if given.disk:
       resource.setrlimit(resource.RLIMIT_FSIZE, (given.disk, given.disk))
     devices = None if given.join else jax.devices()[:1]
-    state = pretraining.run(config, given.workdir, splits=splits, devices=devices)
+    state = pretraining.run(config, given.workdir, splits=splits, devices=devices).state
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr, flush=True)
     os._exit(1)  # a reader that hangs would be waited for

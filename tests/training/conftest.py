@@ -91,4 +91,4 @@ def run(toy):
     patch.setattr(discriminant, "embedder", once(discriminant.embedder))
     yield lambda config, workdir, *, devices=1, **given: pretraining.run(
       config, workdir, **({"splits": {"toy": toy}} | given), devices=jax.devices()[:devices]
-    )
+    ).state

@@ -131,7 +131,7 @@ def signalled(monkeypatch, at):
 def test_stopped_at_any_step_it_goes_on_as_if_never_stopped(fit, uninterrupted, tmp_path, monkeypatch, at):
   with monkeypatch.context() as patched:
     signalled(patched, at)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="SIGTERM"):
       fit(tmp_path)
   assert kept(tmp_path)[-1] == at + 1
   assert_same(fit(tmp_path)[0], uninterrupted)
@@ -147,7 +147,7 @@ def test_a_signal_while_the_last_checkpoint_is_written_is_heard(fit, uninterrupt
 
   with monkeypatch.context() as patched:
     patched.setattr(checkpoints.Checkpoints, "__exit__", signalled)
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match="SIGTERM"):
       fit(tmp_path)
   assert f"SIGTERM came when all was done; it is saved in {tmp_path}" in capsys.readouterr().out
   found, seen = fit(tmp_path)
