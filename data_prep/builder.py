@@ -27,7 +27,7 @@ from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
 from data_prep.sources import limits, rates
 from data_prep.sources.base import Source, Walk, some
-from fgait_jax.data import schema
+from fgait_jax.data import normalise, schema
 from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError
 
@@ -250,7 +250,7 @@ def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Pat
 def _code_hash() -> str:
   """Hash of all code that decides what a shard holds: one data set must not mix shards of two versions."""
   here = pathlib.Path(__file__).parent
-  files = sorted([*here.rglob("*.py"), pathlib.Path(schema.__file__)])
+  files = sorted([*here.rglob("*.py"), *(pathlib.Path(module.__file__) for module in (normalise, schema))])
   return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

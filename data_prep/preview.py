@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     split = open_split(folder.parent, folder.name, args.split)
     for path in preview(split, args.out, walks=args.walks, seed=args.seed):
       print(path)
-  except FgaitError as error:
+  except (FgaitError, OSError) as error:  # the text of both names the file
     print(f"error: {error}", file=sys.stderr)
     return 1
   return 0

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     folder = find(args.folder)
     manifest, problems = verify(folder, workers=args.workers, console=console)
-  except FgaitError as error:
+  except (FgaitError, OSError) as error:  # the text of both names the file
     print(f"error: {error}", file=sys.stderr)
     return 1
   if problems:

@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
               " it is damaged or cut short", file=sys.stderr)  # fmt: skip
       rate = f"{written.rate:g} frames a second" if written.rate else "unknown frame rate"
       print(f"{written.folder}: {written.kept} of {written.frames} frames of {file}, {rate}")
-  except FgaitError as error:
+  except (FgaitError, OSError) as error:  # the text of both names the file
     print(f"error: {error}", file=sys.stderr)
     return 1
   if failed:

@@ -29,14 +29,16 @@ MAX_CHANNELS = 16  # a longer axis is not one of channels but of rows or columns
 class OpenGaitSource:
   """Walks of `root` (a folder or archive) whose id is in `partition` (split name -> ids; None: all are "test").
 
-  `pickles` is a pattern for file names, needed where a folder holds several modalities (e.g. "*-sils.pkl"). A tuple of
-  patterns takes one pickle each from every folder and stacks their channels in this order. One folder, such as an
-  archive's, may enclose all ids. `tree` is the result of `open_tree(root)`, if the caller has it already.
+  `pickles` is a pattern for file names (e.g. "*-sils.pkl"); of several that match it the one with "sil" in its name is
+  taken. A tuple of patterns takes one pickle each from every folder and stacks their channels in this order. One
+  folder, such as an archive's, may enclose all ids, and one of the name `inside` the pickles of a walk. `tree` is the
+  result of `open_tree(root)`, if the caller has it already.
   """
 
   root: str | pathlib.Path
   partition: Mapping[str, Sequence[str]] | None
   pickles: str | tuple[str, ...] = "*.pkl"
+  inside: str = ""
   tree: Tree | None = dataclasses.field(default=None, repr=False)
 
   def splits(self) -> Mapping[str, Sequence[Walk]]:
@@ -54,7 +56,7 @@ class OpenGaitSource:
 
   def unread(self) -> list[str]:
     """Files whose names do not match `pickles` and so belong to no walk."""
-    return [name for name in self._tree if name not in self._files]
+    return [name for name in self._tree if self._placed(name) not in self._files]
 
   def fingerprint(self) -> str:
     """Changes with any file's name or size, and with the choice of pickles; not with dates or the folder's place."""
@@ -69,10 +71,11 @@ class OpenGaitSource:
     files = []
     for pattern in self._patterns:
       matching = [name for name in names if _matches(name, pattern)]
+      if len(matching) > 1 and isinstance(self.pickles, str):
+        matching = [name for name in matching if "sil" in name.rsplit("/", 1)[-1].lower()] or matching
       if len(matching) > 1:
-        raise DataError(
-          f"{self.root}/{key} holds several pickles that match {pattern!r}; name one kind, such as '*-sils.pkl'"
-        )
+        raise DataError(f"{self.root}/{key} holds several pickles that match {pattern!r}: {', '.join(matching)}; leave"
+                        " one of them in each such folder, that of the silhouettes with 'sil' in its name")
       files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
     kinds = "maps" if isinstance(self.pickles, tuple) else "masks"
     read = functools.partial(read_walk, *zip(*files, strict=True), kinds=kinds)
@@ -91,11 +94,18 @@ class OpenGaitSource:
   @functools.cached_property
   def _files(self) -> Tree:
     tree = self._tree
-    files = {name: read for name, read in tree.items() if any(_matches(name, pattern) for pattern in self._patterns)}
+    files = {self._placed(name): read for name, read in tree.items()
+             if any(_matches(name, pattern) for pattern in self._patterns)}
     if not files:
       instead = some(tree) or "nothing"
       raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")
     return files
+
+
+  def _placed(self, name: str) -> str:
+    """`name` without the folder `inside`."""
+    folder, _, file = name.rpartition("/")
+    return f"{folder.removesuffix(f'/{self.inside}')}/{file}" if self.inside else name
 
 
 def read_walk(

@@ -12,15 +12,16 @@ from data_prep.sources.trees import Tree, open_tree
 
 def recordings(
   raw: str | pathlib.Path, *, partition: Mapping[str, Sequence[str]] | None, pickles: str | tuple[str, ...] = "*.pkl",
-  layout: str = "id/type/view", frames: str = "official",
+  inside: str = "", layout: str = "id/type/view", frames: str = "official",
 ) -> Source:
   """The source that fits the files in `raw`: pickles `id/type/view/*.pkl`, or images; whichever are more.
 
-  `pickles` selects one file where a folder holds several; `layout` and `frames` are `ImageSource`'s.
+  `pickles` selects one file where a folder holds several, `inside` may name a folder around it; `layout` and `frames`
+  are `ImageSource`'s.
   """
   tree = open_tree(raw)
   if holds_pickles(tree):
-    return OpenGaitSource(root=raw, partition=partition, pickles=pickles, tree=tree)
+    return OpenGaitSource(root=raw, partition=partition, pickles=pickles, inside=inside, tree=tree)
   return ImageSource(raw, layout=layout, frames=frames, partition=partition, tree=tree)
 
 

@@ -119,23 +119,23 @@ def find_version(data_dir: str | pathlib.Path, name: str) -> pathlib.Path:
   root = pathlib.Path(data_dir).expanduser()
   if (folder := root / name / schema.BUILDER_VERSION).is_dir():
     return folder
-  build = f"python -m data_prep.build {name} --out {root}"
   if others := sorted(p.parent.name for p in root.glob(f"{name}/*/{schema.MANIFEST}")):
     raise DataError(
       f"{root / name} was built by builder {', '.join(others)}, this code reads {schema.BUILDER_VERSION};"
-      f" build it again: {build}"
+      " build it again with the command that built it"
     )
   built = sorted({p.parents[1].name for p in root.glob(f"*/*/{schema.MANIFEST}")})
   raise DataError(
     f"no data set {name!r} in {root}/ (built there: {', '.join(built) or 'none'});"
-    f" build it: {build} (python -m data_prep.build --list shows which need --raw), or change the data folder"
+    f" build it: python -m data_prep.build {name} --out {root} (--list shows the known ones and which need --raw;"
+    f" masks of your own are `own --name {name}`), or change the data folder"
   )
 
 
 def read_manifest(folder: pathlib.Path) -> dict:
   """The manifest in `folder`, after checking that it is this builder's and that every shard has its size."""
   path = folder / schema.MANIFEST
-  rebuild = f"build it again: python -m data_prep.build {folder.parent.name} --out {folder.parents[1]} --overwrite"
+  rebuild = "build it again with the command that built it and --overwrite"
   try:
     manifest = schema.parse_manifest(path.read_bytes())
   except FileNotFoundError:

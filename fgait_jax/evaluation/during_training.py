@@ -11,13 +11,15 @@ import numpy as np
 
 from fgait_jax.data.source import open_split
 from fgait_jax.data.subset import rows_of_whole_subjects
-from fgait_jax.errors import ConfigError, DataError
+from fgait_jax.errors import ConfigError, DataError, require
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.features import extraction
 from fgait_jax.evaluation.labels import Labels
+from fgait_jax.evaluation.metrics.distances import check_metric
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
+from fgait_jax.training.pretraining import check_channels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,14 +58,19 @@ class ZeroShot:
 def zero_shot(name: str, config) -> ZeroShot:
   """The evaluator that `config.evals[name]` asks for."""
   settings, key = config.evals[name], f"config.evals.{name}"
-  if settings.max_sequences < 0:
-    raise ConfigError(f"{key}.max_sequences={settings.max_sequences} must be 0 or more")
-  protocol = protocols.get(settings.protocol)
+  require([
+    (settings.max_sequences >= 0, f"{key}.max_sequences={settings.max_sequences} must be 0 or more"),
+    *((settings[name] > 0, f"{key}.{name}={settings[name]} must be at least 1")
+      for name in ("max_frames", "batch_frames")),
+  ])
+  protocol = protocols.get(settings.protocol, f"{key}.protocol")
+  check_metric(settings.metric, f"{key}.metric")
   try:
     split = open_split(config.data.dir, settings.dataset, settings.split)
   except DataError as error:
     raise DataError(f"{error} (asked for by {key}.dataset, to evaluate while training; name others with"
                     f" --config.evals=NAME,NAME,... or set {key}.every=0)") from error
+  check_channels([split], config.model.channels)
   rows = rows_of_whole_subjects(split.subjects, settings.max_sequences)
   trials_of(protocol, Labels.of(split, rows))
   return ZeroShot(

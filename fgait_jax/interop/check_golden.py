@@ -185,7 +185,7 @@ def _updated(golden: Golden, params: dict, gradients: dict, mark: str) -> Iterat
     params, name="sgd", rate=optax.constant_schedule(meta["lr"]), momentum=meta["momentum"], beta1=0.0, beta2=0.0,
     weight_decay=meta["weight_decay"], clip_norm=0, rules=((".*", 1.0, 1.0),),
   )
-  updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+  updates, _ = optimizer.update(gradients, optimizer.init(params), params, number=0)
   student = optax.apply_updates(params, updates)
   rate = ema_rate(jnp.int32(0), start=meta["ema"], steps=10**9)  # the first step of a long run
   teacher = jax.tree.map(lambda old, new: old + rate * (new - old), params, student)

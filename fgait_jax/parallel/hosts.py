@@ -134,6 +134,12 @@ def agree(text: str) -> str:
   return bytes(multihost_utils.broadcast_one_to_all(said)).decode()
 
 
+def of_first(arrays):
+  """Process 0's tree of arrays, on every process; all must call it together. What each solves by itself differs in its
+  last bits where processors do."""
+  return arrays if jax.process_count() == 1 else multihost_utils.broadcast_one_to_all(arrays)
+
+
 def first_message(text: str) -> str:
   """The `text` of the first process whose text is not "", on every process, cut to 2,000 bytes.
 

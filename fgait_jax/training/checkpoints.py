@@ -246,13 +246,15 @@ def check_restart(folder: pathlib.Path, before: dict, now: dict) -> None:
     )
 
 
-def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
+def weights_to_start_from(config, state, mesh: Mesh) -> tuple[dict, dict]:
   """(student's and teacher's weights as parts of a state, what `meta` keeps as `started_from`) of a pretraining run.
 
-  `path` is as `load_network` takes it, `state` that of the new run before its first step, whose discriminant stays
-  untaught: one that was learnt belongs to the weights as they were. Heads that were left out when the weights were
-  published begin as in `state`, and `started_from` names them under `anew`. Raises `CheckpointError`.
+  `config.train.start_from` is as `load_network` takes it, `state` that of the new run before its first step, whose
+  discriminant stays untaught: one that was learnt belongs to the weights as they were. Heads that were left out when
+  the weights were published begin as in `state`, and `started_from` names them under `anew`. Raises `CheckpointError`,
+  also for a network that computes otherwise than `config` says.
   """
+  path = config.train.start_from
   try:
     teacher = load_network(path, mesh=mesh)
     if teacher.fine_tune:
@@ -276,15 +278,22 @@ def weights_to_start_from(path: str, state, mesh: Mesh) -> tuple[dict, dict]:
 
   weights = begun(student, state) | {"teacher": begun(teacher, state["teacher"])}
   found, wanted = (jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (weights["teacher"], state["teacher"]))
-  if found != wanted:
-    model = teacher.config.model
-    names = ("name", "variant", "channels", "stem", "temporal_pooling", "body_heads")
-    keys = ", ".join(f"config.model.{key}={model[key]}" for key in names)
-    raise CheckpointError(f"config.train.start_from={path} holds another network; to train it, set {keys}")
+  ours, theirs = _computed(config), _computed(teacher.config)
+  differing = [f"config.{key}={theirs[key]}" for key in ours if theirs.get(key, ours[key]) != ours[key]
+               if key != "model.variant" or found != wanted]  # one size may be written in two ways
+  if differing or found != wanted:
+    how = f"to train it, set {', '.join(differing)}" if differing else "its arrays are of other shapes"
+    raise CheckpointError(f"config.train.start_from={path} holds another network; {how}")
   about = {"of": teacher.identity, "anew": anew, "data": teacher.data, "people": teacher.people,
            "sources": teacher.sources, "learned": teacher.config.data.to_dict(),
            "imported_from": teacher.imported_from, "before": teacher.started_from}
   return weights, json.loads(json.dumps(about))
+
+
+def _computed(config) -> dict:
+  """What says how the encoder computes, by its key; `dtype` and `remat` may change, the discriminant begins anew."""
+  kept = {f"model.{key}": value for key, value in config.model.items() if key not in ("dtype", "remat", "discriminant")}
+  return kept | {"augment.width": config.augment.width}
 
 
 def load_network(

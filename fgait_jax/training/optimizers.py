@@ -94,11 +94,21 @@ def scale_by_depth(params, *, depth: Sequence[tuple[str, bool]], decay: float) -
   return optax.stateless(lambda updates, _: jax.tree_util.tree_map_with_path(scale, updates))
 
 
+def _scale_by_rate(rate: optax.Schedule) -> optax.GradientTransformationExtraArgs:
+  """The rate of batch `number`, as everything else of a step: a count of its own would fall behind at every batch that
+  is skipped, and the schedule would not end."""
+  def update(updates, state, params=None, *, number, **_):
+    return jax.tree.map(lambda u: jnp.asarray(-rate(number), u.dtype) * u, updates), state
+
+  return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
 def make_optimizer(
   params, *, name: str, rate: optax.Schedule, momentum: float, beta1: float, beta2: float, weight_decay: float,
   clip_norm: float, rules: Sequence[Rule], key: str = "config.optim",
-) -> optax.GradientTransformation:
-  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing. Raises `ConfigError` naming the
+) -> optax.GradientTransformationExtraArgs:
+  """"adamw" or "sgd" over `params` (arrays or shapes); `clip_norm` 0 clips nothing. Its `update` takes, besides,
+  `number`, the number of the batch, for which `rate` gives the learning rate. Raises `ConfigError` naming the
   key, in the section `key`, of a value that cannot be."""
   shares = {"momentum": momentum, "beta1": beta1, "beta2": beta2}
   if wrong := [f"{key}.{share}={value}" for share, value in shares.items() if not 0 <= value < 1]:
@@ -118,4 +128,4 @@ def make_optimizer(
   else:
     raise ConfigError(f'{key}.name={name!r}; known: "adamw", "sgd"')
   clip = [optax.clip_by_global_norm(clip_norm)] if clip_norm else []
-  return optax.chain(*clip, *core, _scale_rates(rate_factors), optax.scale_by_learning_rate(rate))
+  return optax.chain(*clip, *core, _scale_rates(rate_factors), _scale_by_rate(rate))

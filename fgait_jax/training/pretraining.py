@@ -16,6 +16,7 @@ from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError, DataError, FgaitError
 from fgait_jax.models.discriminant import is_fitted
+from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.paths import local_path
 from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, preflight, watch
@@ -106,7 +107,7 @@ class Pretraining:
     shardings = jax.tree.map(lambda leaf: leaf.sharding, self.target)
     state = states.initialiser(self.config, self.graph, shardings)()
     if self.config.train.start_from:
-      weights, origin = checkpoints.weights_to_start_from(self.config.train.start_from, state, self.mesh)
+      weights, origin = checkpoints.weights_to_start_from(self.config, state, self.mesh)
       state |= weights
       people = checkpoints.people_of((*self.splits.values(), *self.closing_splits.values()), origin["people"])
       self.meta.update(started_from=origin, people=people,
@@ -139,7 +140,7 @@ class Pretraining:
     return max(scored, key=lambda line: sign * line[name])["step"] if scored else None
 
   def remarks(self, evaluations: list[dict]) -> list[str]:
-    watch.check_best(evaluations, self.config.train.keep_best)
+    watch.check_best(evaluations, self.config.train.keep_best, asked=[e.name for e in self.evaluators])
     return watch.collapse(evaluations)
 
   def has_enough(self, evaluations: list[dict]) -> bool:
@@ -203,7 +204,7 @@ def learnt_discriminant(config, graph, teacher, splits: Mapping, *, mesh: Mesh, 
   stream = batches(closing, splits, start=numbers.start, stop=numbers.stop, contrasts=False)
   with Reading(stream, blank=blank(closing), watchdog=watchdog) as reading:
     found = discriminant.learn(config, graph, teacher, reading, numbers=numbers, mesh=mesh, between=between)
-  return jax.device_put(found, replicated(mesh))
+  return jax.device_put(hosts.of_first(found), replicated(mesh))
 
 
 def check_channels(splits: Iterable, wanted: int) -> None:

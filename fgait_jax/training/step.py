@@ -32,10 +32,11 @@ def make_step(
   """The jitted `(state, batch, number, frozen, factor) -> (state, metrics)`; the state given is donated.
 
   `state` has `step`, `params`, `opt` and what else the loss needs; `batch` has `readable` bool [b]; `number` is the
-  number of the batch. `loss_of(params, state, batch, number, frozen)` gives (loss, (metrics, changes)), where `changes`
-  are the next values of other entries of the state, and `finish(proposed, before, number)` has the last word on the
-  next state, with metrics of its own. `frozen`, arrays that nothing changes, and `factor`, by which the rates are
-  multiplied, may be left out. `mishaps` is a section with `on_nonfinite`, `skip_at_most` and `spike`.
+  number of the batch, which `optimizer` is told, too. `loss_of(params, state, batch, number, frozen)` gives (loss,
+  (metrics, changes)), where `changes` are the next values of other entries of the state, and `finish(proposed, before,
+  number)` has the last word on the next state, with metrics of its own. `frozen`, arrays that nothing changes, and
+  `factor`, by which the rates are multiplied, may be left out. `mishaps` is a section with `on_nonfinite`,
+  `skip_at_most` and `spike`.
 
   Metrics are (sum, count) pairs in float32, the same on all devices; `readable` is (1, 1) where all of the batch is,
   `finite` where loss and gradient are numbers, `spike` where the loss is above `spike` times the median of the last
@@ -44,6 +45,7 @@ def make_step(
   already on their way. A batch whose loss is bad is `skipped` where `mishaps` says so: of the state, step and guard
   alone go on.
   """
+  optimizer = optax.with_extra_args_support(optimizer)
   most = mishaps.skip_at_most if mishaps.on_nonfinite == "skip" else 0
 
   def step(state, batch, number, frozen=None, factor=None):
@@ -51,7 +53,7 @@ def make_step(
       state["params"], state, batch, number, frozen
     )
     norm = optax.tree.norm(gradients)
-    updates, opt = optimizer.update(gradients, state["opt"], state["params"])
+    updates, opt = optimizer.update(gradients, state["opt"], state["params"], number=number)
     rate = schedule(number)
     if factor is not None:
       updates, rate = jax.tree.map(lambda update: factor * update, updates), factor * rate

@@ -1,6 +1,6 @@
 """What evaluations during pretraining give reason to say."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fgait_jax.errors import ConfigError
 
@@ -34,10 +34,13 @@ def _collapsed(line: dict, untrained: dict, name: str) -> bool:
   return line[rank] < untrained[rank] / 2 and line[cosine] > untrained[cosine]
 
 
-def check_best(evaluations: Sequence[dict], keep_best: str) -> None:
-  """Raises `ConfigError` where the first of `evaluations` has just been made and has no metric `keep_best`."""
+def check_best(evaluations: Sequence[dict], keep_best: str, *, asked: Collection[str]) -> None:
+  """Raises `ConfigError` where the first of `evaluations` has just been made and has no metric `keep_best`, unless it
+  is of one of those `asked` for that failed, and so was left out."""
   name = keep_best.removeprefix("-")
   if not name or len(evaluations) > 1 or name in evaluations[-1]:
     return
   known = sorted(key for key in evaluations[-1] if key != "step")
+  if name.partition("/")[0] in set(asked) - {key.partition("/")[0] for key in known}:
+    return
   raise ConfigError(f"config.train.keep_best={keep_best} is not evaluated; known: {', '.join(known)}")

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from data_prep import datasets, partitions
 from data_prep.sources.base import Dropped, some
 from data_prep.sources.opengait import OpenGaitSource
 from fgait_jax.errors import DataError
@@ -118,10 +119,25 @@ def test_a_bad_walk_is_dropped_by_reason(tmp_path, array, reason):
 def test_one_of_several_pickles_is_chosen_by_name(tmp_path):
   put(tmp_path, "001/nm/0", frames(255), "0-sils.pkl")
   put(tmp_path, "001/nm/0", frames(254), "0-pose.pkl")
-  with pytest.raises(DataError, match=r"001/nm/0 holds several pickles.*'\*-sils.pkl'"):
+  for pickles in ("*-sils.pkl", "*.pkl"):  # by default that of the silhouettes
+    (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles=pickles).splits()["train"]
+    assert walk.read().frames.max() == 255
+  put(tmp_path, "001/nm/0", frames(253), "1-sil.pkl")
+  with pytest.raises(DataError, match=r"001/nm/0 holds several pickles .*0-sils.pkl, .*1-sil.pkl; leave one of them"):
     OpenGaitSource(root=tmp_path, partition=PARTITION).splits()
-  (walk,) = OpenGaitSource(root=tmp_path, partition=PARTITION, pickles="*-sils.pkl").splits()["train"]
-  assert walk.read().frames.max() == 255
+
+
+def test_a_folder_around_the_pickle_is_looked_into_where_a_record_says_so(tmp_path):
+  """FreeGait is handed out as <id>/<device>/<sequence>/image/image.pkl, beside folders of other modalities."""
+  person = partitions.load("freegait")["test"][0]
+  put(tmp_path, f"{person}/phone/seq1/image", frames(), "image.pkl")
+  put(tmp_path, f"{person}/phone/seq1/smpl", frames(), "smpl.pkl")
+  put(tmp_path, f"{person}/phone/seq2", frames(), "image.pkl")  # as OpenGait rearranges it
+  source = datasets.get("freegait").source(tmp_path)
+  walks = source.splits()["test"]
+  assert [walk.key for walk in walks] == [f"{person}/phone/seq1", f"{person}/phone/seq2"]
+  assert len(walks[0].read().frames) == len(frames())
+  assert source.unread() == [f"{person}/phone/seq1/smpl/smpl.pkl"]
 
 
 def test_another_layout_says_what_was_expected_and_found(tmp_path):

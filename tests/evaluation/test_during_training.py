@@ -85,12 +85,24 @@ def test_a_data_set_that_is_not_built_is_said_to_be_that_of_the_evaluation(tmp_p
 
 
 def test_what_cannot_be_evaluated_is_refused_before_training(monkeypatch, tmp_path):
-  with pytest.raises(ConfigError, match="unknown protocol 'walker'"):
+  with pytest.raises(ConfigError, match="unknown protocol 'walker'; config.evals.walkers.protocol is one of walkers"):
     during_training.evaluators(config_of(monkeypatch, protocol="walker"))
   with pytest.raises(DataError, match="wants types d1"):
     during_training.evaluators(config_of(monkeypatch, protocol="kth"))
   with pytest.raises(ConfigError, match="config.evals.walkers.max_sequences=-1 must be 0 or more"):
     during_training.evaluators(config_of(monkeypatch, max_sequences=-1))
+  for values, message in (
+    ({"max_frames": 0}, "config.evals.walkers.max_frames=0 must be at least 1"),
+    ({"batch_frames": -5}, "config.evals.walkers.batch_frames=-5 must be at least 1"),
+    ({"metric": "manhattan"}, "unknown metric 'manhattan'; config.evals.walkers.metric is one of"),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      during_training.evaluators(config_of(monkeypatch, **values))
+  config = config_of(monkeypatch)
+  with config.unlocked():
+    config.model.channels = 2
+  with pytest.raises(ConfigError, match="config.model.channels=2, but frames of walkers/test have 1"):
+    during_training.evaluators(config)
   with pytest.raises(ConfigError, match="task='fine_tune' cannot be done while training goes on, only zero_shot;"):
     during_training.evaluators(config_of(monkeypatch, task="fine_tune"))
   with pytest.raises(ConfigError, match="config.evals.walkers.every=-1"):

@@ -181,6 +181,8 @@ def test_a_later_learning_takes_the_name_of_an_earlier_one_off_and_other_data_gi
 def test_pretraining_can_go_on_from_what_it_gave(fitted, network):
   state = {"params": network.params, "stats": network.stats,
            "teacher": {"params": network.params, "stats": network.stats}}
-  weights, origin = weights_to_start_from(str(fitted), state, network.mesh)
+  config = network.config.copy_and_resolve_references().unlock()
+  config.train.start_from = str(fitted)
+  weights, origin = weights_to_start_from(config, state, network.mesh)
   assert same(weights["teacher"]["params"], network.params)
   assert origin["anew"] == []

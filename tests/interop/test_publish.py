@@ -99,8 +99,10 @@ def test_without_heads_the_embedding_stays_and_what_needs_them_is_refused(networ
 
 
 def test_a_run_starts_from_a_folder_as_from_the_teacher_with_arrays_of_its_own(network, folder):
-  _, state, _ = states.create(configuration(), network.mesh)
-  begun, about = weights_to_start_from(str(folder), state, network.mesh)
+  config = configuration().unlock()
+  config.train.start_from = str(folder)
+  _, state, _ = states.create(config, network.mesh)
+  begun, about = weights_to_start_from(config, state, network.mesh)
   for kind in ("params", "stats"):
     ours, teachers = (traverse_util.flatten_dict(tree[kind], sep="/") for tree in (begun, begun["teacher"]))
     for name, array in ours.items():
@@ -258,6 +260,8 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   of_its_heads = result_of(network.identity)
   of_its_heads["checkpoint"]["embedding"] = "prediction"  # not what the card says that these weights give
   (results / "heads.json").write_text(json.dumps(of_its_heads))
+  tuned = {"method": "full", "measure": "rank-1", "tried": []}  # its rows are of another network
+  (results / "tuned.json").write_text(json.dumps(result_of(network.identity, task="fine_tune", fine_tuning=tuned)))
   words = [str(ended), "--out", str(tmp_path / "out"), "--results", str(results), "--dtype", "bfloat16"]
   assert publish.main(words) == 1
   said = capsys.readouterr().err

@@ -19,6 +19,7 @@ def test_one_process_needs_no_joining():
   assert bool(hosts.any_process_later(True))
   assert not bool(hosts.any_process_later(False))
   assert hosts.agree("name") == "name"
+  assert hosts.of_first({"mean": 1.0}) == {"mean": 1.0}
 
 
 @pytest.mark.parametrize(

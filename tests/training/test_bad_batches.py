@@ -14,14 +14,14 @@ from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.training import configuration, pretraining
 from fgait_jax.training import step as steps
 from fgait_jax.training.metrics import read_lines
+from fgait_jax.training.optimizers import make_optimizer
 from fgait_jax.training.state import WINDOW, new_guard
 from fgait_jax.training.step import make_step
 
 
-def train(losses, *, spike=0.0, **mishaps):
+def train(losses, *, spike=0.0, optimizer=optax.sgd(1.0), **mishaps):  # noqa: B008 - it holds no state
   """(steps of the state, number of updates, metrics by batch) after batches of these losses."""
   mesh = make_mesh(devices=jax.devices()[:1])
-  optimizer = optax.sgd(1.0)
   step = make_step(
     lambda params, state, batch, number, _: (batch["loss"][0] + 0 * params["w"] + params["w"], ({}, {})), optimizer,
     schedule=lambda number: 1.0, mesh=mesh, shardings=replicated(mesh),
@@ -55,6 +55,17 @@ def test_a_loss_that_is_no_number_stops_or_is_left_out(losses, mishaps, step, up
   found = train(losses, **mishaps)
   assert found[:2] == (step, updates)
   assert [number for number, metrics in enumerate(found[2]) if metrics["skipped"]] == skipped
+
+
+def test_after_a_skipped_batch_the_rate_is_that_of_the_batchs_number():
+  """The schedule, what is logged and the optimizer agree, so that the run ends at its final rate."""
+  rates = np.float32([1, 2, 4, 8, 16])
+  optimizer = make_optimizer(
+    {"w": jnp.float32(0)}, name="sgd", rate=lambda number: jnp.asarray(rates)[number], momentum=0.0, beta1=0.0,
+    beta2=0.0, weight_decay=0.0, clip_norm=0.0, rules=((".*", 1.0, 1.0),))
+  _, moved, found = train([1, NAN, NAN, 1, 1], optimizer=optimizer, on_nonfinite="skip", skip_at_most=2)
+  assert moved == rates[[0, 3, 4]].sum()
+  assert found[4]["rate"] == 1.0  # of `train`'s own schedule
 
 
 def test_a_spike_is_judged_by_the_median_once_half_of_the_window_is_known():

@@ -13,6 +13,7 @@ from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import discriminant, linear_maps, pretraining
 from fgait_jax.training.checkpoints import load_network
+from fgait_jax.training.session import Watchdog
 from tests.training.conftest import ToySplit
 
 CHANGES = {
@@ -161,6 +162,16 @@ def test_learnt_again_as_the_run_learnt_it_it_is_the_same(run, configure, toy, f
   network = load_network(finished[0], mesh=make_mesh(devices=jax.devices()[:1]))
   again = fit_discriminant.refitted(network, network.config.discriminant, data="nowhere")
   assert_same(again.stats["discriminant"], network.stats["discriminant"])
+
+
+def test_of_several_processes_all_take_that_of_the_first(configure, toy, monkeypatch):
+  """Each solves it, and the last bits depend on the processor, but the copies of an array must be equal."""
+  monkeypatch.setattr(discriminant, "learn", lambda *_, **__: {"mean": np.zeros(2, np.float32)})
+  monkeypatch.setattr(pretraining.hosts, "of_first", lambda found: {"mean": found["mean"] + 7})
+  found = pretraining.learnt_discriminant(
+    configure(**CHANGES), None, None, {"toy": toy}, mesh=make_mesh(devices=jax.devices()[:1]),
+    watchdog=Watchdog(minutes=0, stops=False), between=lambda: None)
+  np.testing.assert_array_equal(found["mean"], [7, 7])
 
 
 def test_its_batches_follow_the_last_of_training(configure):

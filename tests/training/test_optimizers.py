@@ -30,8 +30,8 @@ def gradients():
 
 def updated(optimizer, p, *, steps):
   state = optimizer.init(p)
-  for _ in range(steps):
-    updates, state = optimizer.update(gradients(), state, p)
+  for number in range(steps):
+    updates, state = optimizer.update(gradients(), state, p, number=number)
     p = optax.apply_updates(p, updates)
   return jax.tree.map(np.asarray, p)
 
@@ -89,7 +89,7 @@ def test_adamw_remembers_gradients_by_beta1_and_their_squares_by_beta2():
   optimizer = make_optimizer(params(), **OPTIMIZER | {"name": "adamw", "weight_decay": 0.0})
   state = optimizer.init(params())
   for factor in (1, 3):
-    updates, state = optimizer.update(jax.tree.map(lambda g, f=factor: f * g, gradients()), state, params())
+    updates, state = optimizer.update(jax.tree.map(lambda g, f=factor: f * g, gradients()), state, params(), number=0)
   first = (0.9 * 0.1 * 1 + 0.1 * 3) / (1 - 0.9**2)
   second = (0.95 * 0.05 * 1 + 0.05 * 9) / (1 - 0.95**2)
   np.testing.assert_allclose(updates["a"]["bias"], [0.1 * first / np.sqrt(second)], rtol=1e-5)

@@ -118,8 +118,13 @@ def test_a_begun_run_does_not_begin_again_with_other_weights(run, configure, bro
 
 
 @pytest.mark.parametrize("changes, message", [
-  ({"model__stem": "tubelet"}, r"start_from=.* holds another network; to train it, set config.model.name=transformer,"
-                               r" config.model.variant=test, .*config.model.stem=conv"),
+  ({"model__stem": "tubelet"}, r"start_from=.* holds another network; to train it, set config.model.stem=conv$"),
+  # These change no array's shape.
+  ({"model__facing": False, "model__temporal_pooling": "max"},
+   r"holds another network; to train it, set config.model.facing=True, config.model.temporal_pooling=mean$"),
+  ({"model__variant": "tiny", "student__masked_fractions": (0.0,), "objectives__reconstruction__weight": 0.0},
+   r"holds another network; to train it, set config.model.variant=test$"),
+  ({"augment__width": 64}, r"holds another network; to train it, set config.augment.width=44$"),
   ({"train__start_from": "/nowhere"}, r"config.train.start_from=/nowhere: there is no folder /nowhere"),
 ])
 def test_weights_that_do_not_fit_are_refused(run, configure, broken, tmp_path, changes, message):
@@ -137,8 +142,8 @@ def test_imported_weights_can_be_trained_further(run, configure, tmp_path):
   safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, path)
   import_opengait.run(path, out=tmp_path / "imported")
   config = configure(model__name="p3d", model__variant=variant, model__temporal_pooling="max", model__body_heads=0,
-                     student__masked_fractions=(0.0,), objectives__reconstruction__weight=0.0, train__stop_at=0,
-                     train__start_from=str(tmp_path / "imported"))
+                     model__facing=False, student__masked_fractions=(0.0,), objectives__reconstruction__weight=0.0,
+                     train__stop_at=0, train__start_from=str(tmp_path / "imported"))
   began = run(config, tmp_path / "run")
   assert load_network(tmp_path / "run").people == {}  # of the imported weights they are not known
   assert_same(began["params"], nnx.to_pure_dict(nnx.state(network, nnx.Param)))

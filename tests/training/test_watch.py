@@ -44,7 +44,11 @@ def test_the_best_is_that_of_the_metric_that_is_named(configure):
   assert best("-a", 2.0, None, 1.0) == 2
   assert best("a", None) is None
   with pytest.raises(ConfigError, match=r"config.train.keep_best=-b is not evaluated; known: a"):
-    watch.check_best([{"step": 0, "a": 1.0}], "-b")
+    watch.check_best([{"step": 0, "a": 1.0}], "-b", asked=["a"])
+  first = [{"step": 0, "kth/d1/rank1": 50.0}]
+  watch.check_best(first, "walkers/mean/rank1", asked=["kth", "walkers"])  # that of walkers failed
+  with pytest.raises(ConfigError, match="keep_best=kth/d9/rank1 is not evaluated; known: kth/d1/rank1"):
+    watch.check_best(first, "kth/d9/rank1", asked=["kth", "walkers"])
 
 
 def test_checkpoints_are_kept_by_age_by_step_and_by_score(tmp_path):

@@ -83,10 +83,10 @@ def check_centring(by: str) -> str:
   return by
 
 
-def check_metric(metric: str) -> str:
-  """`metric` itself; raises ConfigError on an unknown one."""
+def check_metric(metric: str, key: str = "config.metric") -> str:
+  """`metric` itself; raises ConfigError naming `key` on an unknown one."""
   if metric not in METRICS:
-    raise ConfigError(f"unknown metric {metric!r}; config.metric is one of {', '.join(METRICS)}")
+    raise ConfigError(f"unknown metric {metric!r}; {key} is one of {', '.join(METRICS)}")
   return metric
 
 

@@ -14,10 +14,10 @@ def names() -> tuple[str, ...]:
   return tuple(_BY_NAME)
 
 
-def get(name: str) -> Protocol:
-  """The protocol of that name; raises ConfigError that names the nearest known ones first."""
+def get(name: str, key: str = "config.protocol") -> Protocol:
+  """The protocol of that name; raises ConfigError that names `key`, and the nearest known ones first."""
   if name not in _BY_NAME:
     close = difflib.get_close_matches(name, _BY_NAME, n=3, cutoff=0.4)
     known = [*close, *sorted(set(_BY_NAME) - set(close))]
-    raise ConfigError(f"unknown protocol {name!r}; config.protocol is one of {', '.join(known)}")
+    raise ConfigError(f"unknown protocol {name!r}; {key} is one of {', '.join(known)}")
   return _BY_NAME[name]

@@ -79,7 +79,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 def _written(setup: Setup, folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
   """The result of `run`, where `folder` and `path` are this program's alone."""
   config = setup.config
-  check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
+  check_settings(config, setup.trained.config, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identifies:
     logistic_regression.check(config.linear_probe, _probe_parts(task))
@@ -257,9 +257,9 @@ def _scratch(task: Task, folder: pathlib.Path) -> list[Row]:
                                                  trained=False)
   learner, fitted, tried = _learn(task, network, folder)
   found = _test(task, learner, fitted, "network from scratch")
-  (row,) = (_identity_rows if task.identifies else _class_rows)(task, found, "scratch", "from scratch, same training")
+  rows = (_identity_rows if task.identifies else _class_rows)(task, found, "scratch", "from scratch, same training")
   about = {"chosen": {"factor": fitted.factor, "step": fitted.step}, "tried_rates": _tried(tried)}
-  return [dataclasses.replace(row, details=row.details | about)]
+  return [dataclasses.replace(row, details=row.details | about) for row in rows]
 
 
 def _tried(tried: list[Fitted]) -> list[Tried]:
