@@ -3,8 +3,8 @@
 python run_eval.py --config=configs/linear_probe.py --config.checkpoint=runs/first --out=runs/first/results
 
 By default the classes are the subjects: it is trained on the protocol's gallery and tested in the other conditions. An
-attribute is given by name, and is trained on other people: --config.linear_probe.target=scoliosis
---config.dataset=scoliosis1k
+attribute is given by name, and is trained on other people; the classes of a protocol are, too:
+--config.linear_probe.target=class --config.dataset=scoliosis1k_112 --config.protocol=scoliosis1k
 """
 
 from fgait_jax import defaults

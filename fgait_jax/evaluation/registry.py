@@ -57,13 +57,13 @@ def get(name: str) -> Task:
   return TASKS[name]
 
 
-def claim(config, out: pathlib.Path, about: tuple[results.Checkpoint, results.Data] | None = None,
+def claim(config, out: pathlib.Path, about: tuple[str | None, str] | None = None,
           **names: str) -> pathlib.Path:
   """Where the result of `config` goes, if it may be written there: nothing is, or a result of the same settings, which
   it will replace. Raises `ConfigError` that names what is different in the result there.
 
-  `about` says which weights and which build of the data are evaluated. These are compared themselves, and not the
-  folder they came from: it may hold a later step by now, or have been moved.
+  `about` is (identity of the weights, content hash of the data) of what is evaluated. These are compared themselves,
+  and not the folder they came from: it may hold a later step by now, or have been moved.
   """
   chosen = get(config.task)
   path = chosen.path(config, out, **names)
@@ -81,8 +81,7 @@ def claim(config, out: pathlib.Path, about: tuple[results.Checkpoint, results.Da
                if there[key] != wanted[key]]
   if about is not None:
     before = result.checkpoint.identity if result.checkpoint else None, result.data.content_hash
-    now = about[0].identity, about[1].content_hash
-    for what, old, new in zip(("weights (run, step, network)", "build of the data"), before, now, strict=True):
+    for what, old, new in zip(("weights (run, step, network)", "content of the data"), before, about, strict=True):
       if old != new:
         differing.append(f"{what}: {old} there, {new} here")
   if differing:

@@ -52,7 +52,7 @@ class Setup:
 
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""
-    return registry.claim(self.config, self.out, (self.checkpoint, self.data))
+    return registry.claim(self.config, self.out, (self.trained.identity, self.data.content_hash))
 
   def trials(self, protocol, rows: np.ndarray | None = None) -> list:
     """Its trials among the walks (of `rows`); raises `DataError` or `ConfigError`, before anything is embedded, where

@@ -28,7 +28,10 @@ def rank1(found: Features, *, across: str, metric: str, protocol: Protocol, sect
   without a mate left are not counted, and `DataError` is raised where none has one.
   """
   if across == "protocol":
-    return protocol.score(found, metric=metric, bootstrap=0)["summary"]["rank1"]
+    if (mean := protocol.score(found, metric=metric, bootstrap=0)["summary"]["rank1"]) is None:
+      raise DataError(f"protocol {protocol.name} has no mean rank-1 among the validation identities: a condition has no"
+                      f" probe with a mate; change config.{section}.validate_across")
+    return mean
   cameras = protocol.cameras(found.views) if across == "view" else found.conditions
   everyone = np.ones(len(found), bool)
   ranking = rank_together(found, Trial(name=across, probes=everyone, gallery=everyone, cameras=cameras,

@@ -19,7 +19,7 @@ import safetensors.numpy
 from absl import logging
 
 from fgait_jax.data.augment import prepare
-from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.errors import CheckpointError, ConfigError, FgaitError
 from fgait_jax.interop.names import GAITJEPA
 from fgait_jax.interop.networks import names_of
 from fgait_jax.models.swingait import PLACES
@@ -148,6 +148,8 @@ def main(arguments: list[str] | None = None) -> int:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
     platforms = tuple(options.platforms.split(","))
+    if unknown := set(platforms) - set(PLATFORMS):
+      raise ConfigError(f"--platforms {', '.join(sorted(unknown))}: known: {', '.join(PLATFORMS)}")
     written = run(options.checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)
   except FgaitError as error:
     print(error, file=sys.stderr)

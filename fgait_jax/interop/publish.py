@@ -41,15 +41,15 @@ def write(network: Pretrained, out: pathlib.Path, *, dtype: str = "float32", hea
 
 
 def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]:
-  """The results in `folder` of what `network` embeds by, or embedded by before it was rounded; none where there is no
-  folder."""
+  """The results in `folder` of what `network` embeds by, or embedded by before it was rounded, not of what was
+  fine-tuned from it; none where there is no folder."""
   try:
     found = sources.read(folder, flag="--results").results
   except DataError:
     return []
   known = {network.identity, *(network.identity.removesuffix(f"-{dtype}") for dtype in weights.DTYPES)}
   return [shown for shown in found if (of := shown.result.checkpoint) and of.identity in known
-          and of.embedding == network.embedding]
+          and of.embedding == network.embedding and not shown.result.fine_tuning]
 
 
 def refuse_run(out: pathlib.Path) -> None:

@@ -60,6 +60,12 @@ def test_artifact_runs_alone_for_any_batch_and_time(checkpoint, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "frames.embedding.npy"), ours, atol=1e-4)
 
 
+@pytest.mark.parametrize(("platforms", "unknown"), [("gpu", "gpu"), ("cpu,foo", "foo"), ("", "")])
+def test_a_platform_that_jax_does_not_know_is_refused(tmp_path, capsys, platforms, unknown):
+  assert export.main(["run", "--out", str(tmp_path), "--format", "jax", "--platforms", platforms]) == 1
+  assert f"--platforms {unknown}: known: cpu, cuda, tpu" in capsys.readouterr().err
+
+
 def test_published_names_are_for_published_networks_only(checkpoint, tmp_path, capsys):
   tmp_path = tmp_path / "released"
   status = export.main([str(checkpoint), "--out", str(tmp_path), "--format", "opengait"])

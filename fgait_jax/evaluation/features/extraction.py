@@ -182,7 +182,7 @@ def pad_batch(walks: list[np.ndarray | None], *, length: int, size: int) -> tupl
 
 @functools.cache
 def code() -> str:
-  """SHA-256 of the source that makes an embedding of frames and weights: what evaluation stands on, and this file.
+  """SHA-256 of the source that makes an embedding of frames and weights: what evaluation stands on, and this folder.
 
   Not the commit: a change that is not committed counts, and one of tables or protocols does not.
   """
@@ -190,7 +190,7 @@ def code() -> str:
   parts = ("data", "kernels", "models", "parallel", "training")
   files = sorted(path for part in parts for path in (root / part).rglob("*.py"))
   digest = hashlib.sha256(fgait_jax.__version__.encode())
-  for path in (*files, pathlib.Path(__file__)):
+  for path in (*files, *sorted(pathlib.Path(__file__).parent.glob("*.py"))):
     digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
   return digest.hexdigest()[:16]
 

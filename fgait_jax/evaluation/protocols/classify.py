@@ -63,7 +63,8 @@ class Attributes(Scores):
 
   def _evaluate(self, walks: Walks, settings: Settings) -> dict:
     rows = [name.split("_")[1:] for name in walks.conditions.tolist()]
-    if not rows[0] or len({len(row) for row in rows}) > 1 or not all(x.isdigit() for row in rows for x in row):
+    whole = all(re.fullmatch("[0-9]{1,6}", value) for row in rows for value in row)
+    if not rows[0] or len({len(row) for row in rows}) > 1 or not whole:
       raise self.refuse(walks, "types do not all carry the same number of integer attributes")
     values = np.array(rows, dtype=int)
     sizes = self.sizes or tuple(int(x) + 1 for x in values.max(axis=0))

@@ -14,10 +14,12 @@ _OUTCOMES = {column.key for column in columns.OUTCOMES}
 
 
 def pairs(first: list[Result], second: list[Result]) -> tuple[list[tuple[Result, Result]], list[str]]:
-  """Results of both sources for the same evaluation, and the titles of those without a partner."""
+  """Results of both sources for the same evaluation, and the titles of those without a partner. Fine-tuning that was
+  adapted by the same method goes first, otherwise by another."""
   left, found, alone = list(second), [], []
-  for result in first:
-    mate = next((n for n, other in enumerate(left) if _evaluation(other) == _evaluation(result)), None)
+  for result in sorted(first, key=lambda one: not any(_method(other) == _method(one) for other in second)):
+    mates = [n for n, other in enumerate(left) if _evaluation(other) == _evaluation(result)]
+    mate = min(mates, key=lambda n: _method(left[n]) != _method(result), default=None)
     if mate is None:
       alone.append(result.title)
     else:
@@ -30,8 +32,11 @@ def _evaluation(result: Result) -> tuple:
   protocol = result.protocol.name if result.protocol else ""
   if result.task == "score":  # titles and data carry the name of the embeddings' file there
     return "score", protocol
-  method = result.fine_tuning.method if result.fine_tuning else ""
-  return result.task, result.title, result.data.name, result.data.split, protocol, method
+  return result.task, result.title, result.data.name, result.data.split, protocol
+
+
+def _method(result: Result) -> str:
+  return result.fine_tuning.method if result.fine_tuning else ""
 
 
 def same_data(first: Result, second: Result) -> bool:

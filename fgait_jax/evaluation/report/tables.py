@@ -134,6 +134,7 @@ def caption(result: Result) -> str:
     elif seen.evaluated_people_among_them:
       among = f"; {seen.evaluated_people_among_them} of the people evaluated here are among them"
     parts.append(f"The model was pretrained on {', '.join(seen.datasets)}, {seen.label_use}{among}.")
-  elif data.kind == "embeddings":
+  elif data.kind == "embeddings" and result.task != "compare":  # whose notes tell of both
+
     parts.append("What their model was pretrained on is not known.")
   return " ".join(parts)

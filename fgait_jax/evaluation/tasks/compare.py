@@ -36,15 +36,25 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
                     f" evaluation of the same task, data set, split and protocol: {'; '.join(alone)}")
   written = []
   for pair in matched:
+    if len(matched) > 1 and not _is_fit(pair, settings):
+      continue
     rows = [_row(result, settings, side) for result, side in zip(pair, _SIDES, strict=True)]
-    if len(matched) > 1 and not all(any(f.by_subject for f in row.figures.values()) for row in rows):
-      continue  # of folders, what holds outcomes is compared
     path = registry.claim(config, out, evaluation=names[id(pair[0])])
     written.append(results.write(path, _compared(pair, rows, config)))
   if not written:
     raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject in the rows"
                     f" {settings.first_row!r} and {settings.second_row!r}")
   return written
+
+
+def _is_fit(pair: tuple[Result, Result], settings) -> bool:
+  """Whether both results have the row asked for, and outcomes in it: of folders, what does not is left out."""
+  for result, side in zip(pair, _SIDES, strict=True):
+    if settings[f"{side}_row"] not in {row.name for row in result.rows}:
+      return False
+    if not any(figures.by_subject for figures in _row(result, settings, side).figures.values()):
+      return False
+  return True
 
 
 def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:

@@ -88,8 +88,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
     notes.append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say nothing of"
                  " other walks.")
-  result = _result(config, probes, origin, measured, notes=notes, matches=matches, details={
-    "threshold": None if threshold is None else dataclasses.asdict(threshold)})
+  result = _result(config, (probes, probe_origin), origin, measured, notes=notes, matches=matches, details={
+    "threshold": None if threshold is None else dataclasses.asdict(threshold), "weights": origin.get("weights", "")})
   return [results.write(path, result), _write_csv(path.with_suffix(".csv"), matches)]
 
 
@@ -244,6 +244,9 @@ def _check_alike(one: tuple, other: tuple) -> None:
     if came != wanted and None not in (came, wanted):
       raise DataError(f"{path} was embedded with {name} {came}, {second_path} with {wanted}: their distances mean"
                       " nothing; embed both with one checkpoint")
+  if origin.get("map") != second_origin.get("map") and "weights" in origin and "weights" in second_origin:
+    raise DataError(f"{path} and {second_path} are not under the same linear map: their distances mean nothing; take"
+                    " both from task linear_maps with the same settings, or neither")
   salts = [None if (name := found.get("salt")) is None else name or "none" for found in (origin, second_origin)]
   if None not in salts and salts[0] != salts[1]:
     raise DataError(f"{path} was embedded with the salt {salts[0]}, {second_path} with {salts[1]}: they are of two"
@@ -269,7 +272,9 @@ def _notes(config, gallery: Features, threshold: Threshold | None) -> list[str]:
   return notes
 
 
-def _result(config, probes: Features, origin: dict, measured: dict, **fields) -> Result:
+def _result(config, given: tuple[Features, dict], gallery: dict, measured: dict, **fields) -> Result:
+  """`given` are the probes and their origin, `gallery` is that of the gallery, whose network it is, too."""
+  probes, origin = given
   titles = {"identified": "identified %", "rejected": "rejected %", "accepted": "accepted %"}
   counts = f"{measured['probes_in_gallery']} probes by label in the gallery, {measured['probes_not_in_gallery']} not"
   if measured["probes_without_label"]:
@@ -279,7 +284,7 @@ def _result(config, probes: Features, origin: dict, measured: dict, **fields) ->
     data=Data(name=pathlib.Path(config.probes).name, split="as given", kind=origin.get("kind", "embeddings"),
               walks=len(probes), subjects=len(np.unique(probes.subjects)), content_hash=str(origin.get("data", "")),
               mirrored_views=origin.get("mirror", [])),
-    pretraining=results.seen_of(origin, origin=config.gallery),
+    pretraining=results.seen_of(gallery, origin=config.gallery),
     conditions=[Condition(name="probes", title=counts)],
     columns=[dataclasses.replace(columns.RANK1, interval=False), *(Column(key=k, title=v) for k, v in titles.items())],
     rows=[Row(name=results.MODEL, title="nearest neighbour", figures=results.figures_of({"probes": measured}))],

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fgait_jax.data.subset import rows_of_whole_subjects
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import columns, protocols, results, scoring
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import baselines, corruption
@@ -105,6 +105,9 @@ def _rows(setup: Setup, protocol, system, rows: np.ndarray, changed: np.ndarray,
   places = np.searchsorted(rows, changed)
   whole = features_of(setup.split).take(rows)
   clean = {name: _scored(setup, protocol, change(whole)) for name, _, change in named}
+  if None in [scored["rank1"] for scored in clean.values()]:
+    raise DataError(f"protocol {protocol.name} has no mean rank-1 on {setup.split.name}, of which shares could be told:"
+                    " a condition has no probe with a mate in its gallery; task zero_shot shows which")
   found: dict[str, dict] = {name: {} for name, *_ in named}
   for case, split in cases.items():
     embeddings = np.array(whole.embeddings)

@@ -11,6 +11,7 @@ from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.features.baselines import centred
 from fgait_jax.evaluation.metrics.distances import check_centring
+from fgait_jax.evaluation.protocols.classify import Scores
 from fgait_jax.evaluation.protocols.servers import write_csv
 from fgait_jax.evaluation.results import Data, Result, Row
 from fgait_jax.paths import local_path
@@ -30,9 +31,10 @@ def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean",
   """
   scorer = protocols.get(protocol)
   check_centring(centre_by)
-  if not str(path):
-    raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
-  found, origin = files.load(local_path(path, "config.embeddings"))
+  if centre_by != "none" and isinstance(scorer, Scores):
+    raise ConfigError(f"config.centre_by={centre_by}, but protocol {protocol} scores classes: without the mean of a"
+                      " condition their logits are of no class; set it to none")
+  found, origin = files.load(_file(path))
   result = scorer.score(centred(found, centre_by), metric=metric, bootstrap=bootstrap, seed=seed, rerank=rerank)
   return result | {"file": str(path), "centred": centre_by, "origin": origin}
 
@@ -40,13 +42,28 @@ def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean",
 @registry.task("score", writes="{config.protocol}.json", sections=("rerank",), checkpoint=False, outcomes=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Scores `config.embeddings`; writes `<protocol>.json` to `out` (and `<protocol>.csv` for a server)."""
-  path = registry.claim(config, out)
+  path = registry.claim(config, out, (None, _content(config.embeddings)))
   scored = score(config.embeddings, protocol=config.protocol, metric=config.metric, bootstrap=config.bootstrap,
                  seed=config.seed, centre_by=config.centre_by, rerank=config.rerank.to_dict())
   written = [results.write(path, result_of(scored, config=config.to_dict()))]
   if "submission" in scored:
     written.append(write_csv(scored, path.with_suffix(".csv")))
   return written
+
+
+def _file(path: str | pathlib.Path) -> pathlib.Path:
+  if not str(path):
+    raise ConfigError("config.embeddings is empty; give --config.embeddings=FILE.npz")
+  return local_path(path, "config.embeddings")
+
+
+def _content(path: str | pathlib.Path) -> str:
+  """SHA-256 of a file of embeddings, "" where there is none to read: `files.load` says so."""
+  try:
+    with open(_file(path), "rb") as file:
+      return hashlib.file_digest(file, "sha256").hexdigest()
+  except OSError:
+    return ""
 
 
 def result_of(scored: dict, *, config: dict) -> Result:
@@ -63,7 +80,7 @@ def result_of(scored: dict, *, config: dict) -> Result:
     task="score", title=f"{scored['title']}: {path.name}", notes=_notes(scored, found, config), config=config,
     protocol=scoring.used(protocols.get(scored["protocol"]), scored["metric"]),
     data=Data(name=path.name, split="as given", kind="embeddings", walks=scored["sequences"],
-              subjects=scored["subjects"], content_hash=hashlib.sha256(path.read_bytes()).hexdigest()),
+              subjects=scored["subjects"], content_hash=_content(path)),
     pretraining=results.seen_of(scored["origin"], origin=str(path)),
     conditions=scoring.conditions_of(row.figures), rows=[row] if found else [],
     columns=[dataclasses.replace(column, digits=2) for column in shown],

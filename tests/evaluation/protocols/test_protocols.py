@@ -259,6 +259,9 @@ def test_attributes_read_their_values_from_the_type():
   result = protocols.get("ragar").evaluate(logits, list("abc"), ["t_0_2", "t_1_1", "t_0_0"], ["v"] * 3, bootstrap=0)
   assert result["attributes"]["attribute0"]["summary"]["accuracy"] == pytest.approx(200 / 3)
   assert result["attributes"]["attribute1"]["summary"]["accuracy"] == 100
+  for odd in ("x_\u00b2", "x_99999999999999999999"):  # a digit to Python, and more than an integer holds
+    with pytest.raises(DataError, match="types do not all carry the same number of integer attributes"):
+      protocols.get("ragar").evaluate(logits, list("abc"), [odd, "t_1", "t_0"], ["v"] * 3, bootstrap=0)
   with pytest.raises(DataError, match=r"5 logits do not fit attributes of \[2, 2\] values"):
     protocols.get("ragar").evaluate(logits, list("abc"), ["t_0_1", "t_1_1", "t_0_0"], ["v"] * 3, bootstrap=0)
 

@@ -186,8 +186,9 @@ def test_rates_tried_in_fine_tuning_are_drawn(results_folder, tmp_path, result):
   result["fine_tuning"] = {"method": "full", "measure": "rank-1", "tried": [t | {"best_step": 20} for t in tried]}
   (results_folder / "fine_tune-walkers.json").write_text(json.dumps(result | {"task": "fine_tune"}))
   assert "Validation rank-1. rate x 0.5: 10.0 at best; rate x 1: 20.0 at best" in made([results_folder], tmp_path)
-  other = result | {"fine_tuning": result["fine_tuning"] | {"method": "prompts"}}
-  assert side_by_side.pairs([typed(result)], [typed(other)])[0] == []
+  full, lora = (typed(result | {"fine_tuning": result["fine_tuning"] | {"method": name}}) for name in ("full", "lora"))
+  assert side_by_side.pairs([full], [lora]) == ([(full, lora)], [])
+  assert side_by_side.pairs([full, lora], [lora]) == ([(lora, lora)], [full.title])  # the same method goes first
 
 
 def test_a_p_has_no_best(result):

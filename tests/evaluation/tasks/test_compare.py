@@ -74,13 +74,41 @@ def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
   assert (test["difference"], test["p"]) == (0, 1)
 
 
+def test_of_folders_what_lacks_the_row_asked_for_is_left_out(tmp_path):
+  written(tmp_path, result([0, 50, 100]), result([0, 50, 100]))
+  for side in "ab":
+    probe = result([0, 50, 100]) | {"task": "linear_probe", "title": "Probe"}
+    probe["rows"] = [probe["rows"][0] | {"name": "other"}]
+    results.write(tmp_path / side / "linear_probe-walkers.json", typed(probe))
+  (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
+  assert path.name == "compare-zero_shot-walkers.json"
+
+
+def test_a_score_of_other_embeddings_under_the_same_name_is_not_replaced(tmp_path):
+  walks = {"labels": np.array(list("aabb")), "types": np.array(["gallery", "probe"] * 2),
+           "views": np.array(["0"] * 4)}
+  config = defaults.evaluation().unlock()
+  config.task, config.protocol, config.bootstrap, config.embeddings = "score", "own", 0, str(tmp_path / "e.npz")
+  values = np.arange(8, dtype=np.float32).reshape(4, 2, 1)
+  np.savez(config.embeddings, embeddings=values, **walks)
+  assert score.run(config, tmp_path) == score.run(config, tmp_path)
+  np.savez(config.embeddings, embeddings=values[::-1], **walks)
+  with pytest.raises(ConfigError, match="own.json is there already, .* other settings:\n  content of the data"):
+    score.run(config, tmp_path)
+
+
 def test_embeddings_of_two_tools_are_compared_by_their_probes(tmp_path):
   """Other embeddings are another file: neither its name nor its hash says that the walks are others."""
   one, two = (result([0, 50, high], content=name, name=f"{name}.npz") | {"task": "score"} for high, name in (
     (50, "a"), (100, "b")))
+  for side in (one, two):
+    side["data"]["kind"] = "embeddings"
   first, second = written(tmp_path, one, two)
   (path,) = compare.run(config_of(first, second), tmp_path)
   assert content(path)["comparison"]["CL"]["rank1"]["better_subjects"] == 1
+  text = tables.caption(results.read(path))
+  assert "whose model was pretrained on walkers (train)" in text
+  assert "What their model was pretrained on is not known" not in text
   first, second = written(tmp_path, one, two | {"protocol": protocol("casia_b")})
   with pytest.raises(DataError, match="hold no evaluation of the same task, data set"):
     compare.run(config_of(first, second), tmp_path)
@@ -108,6 +136,9 @@ def test_classes_are_compared_by_subject(tmp_path):
     config.task, config.protocol, config.bootstrap = "score", "scoliosis1k", 0
     config.embeddings = str(tmp_path / f"{name}.npz")
     score.run(config, tmp_path / name)
+  config.centre_by = "condition"
+  with pytest.raises(ConfigError, match="centre_by=condition, but protocol scoliosis1k scores classes"):
+    score.run(config, tmp_path / "centred")
   (path,) = compare.run(config_of(tmp_path / "a", tmp_path / "b"), tmp_path)
   test = content(path)["comparison"]["all"]["accuracy"]
   assert (test["first"], test["second"], test["subjects"]) == (100, 0, 9)

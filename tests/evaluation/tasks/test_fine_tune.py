@@ -266,7 +266,7 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
   monkeypatch.setattr(fine_tune, "_validation", lambda task: lambda *_: 0.0)
   monkeypatch.setattr(fine_tune, "_test", lambda task, learner, fitted, title: (learner, fitted))
   monkeypatch.setattr(fine_tune, "_identity_rows", lambda task, found, name, title: [
-    results.Row(name=name, title=title, figures={}, details={"found": found})])
+    results.Row(name=name, title=title, centred=how, figures={}, details={"found": found}) for how in ("none", "view")])
   config = config_of(run_folder, **{"fine_tune.rates": (0.1, 1.0, 10.0), "fine_tune.refit": refit})
   teacher, rows = Walks("walkers/train", range(10, 20)), np.arange(60)
   task = fine_tune.Task(
@@ -274,7 +274,8 @@ def test_a_network_from_scratch_learns_at_a_rate_and_to_a_step_of_its_own(run_fo
     labels=teacher.subjects, test_labels=teacher.subjects, classes=[],
     parts=Parts(fit=rows[:48], validation=rows[48:]))
   assert fine_tune._learn(task, "pretrained", tmp_path / "a")[1].factor == 0.1
-  (row,) = fine_tune._scratch(task, tmp_path / "b")
+  row, centred = fine_tune._scratch(task, tmp_path / "b")  # as `config.centre_by` asks
+  assert (row.centred, centred.centred, centred.details) == ("none", "view", row.details)
   learner, fitted = row.details["found"]
   assert (learner, fitted.factor, fitted.step) == ("untrained", 10.0, 100)
   assert row.details["chosen"] == {"factor": 10.0, "step": 100}

@@ -119,6 +119,16 @@ def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
   assert "2 of the probes are walks of the gallery" in tables.caption(found)
 
 
+def test_what_is_said_of_the_data_is_said_of_the_probes(tmp_path):
+  """And of the network what the gallery's file knows: both are of the same."""
+  identities = {"gallery": {"weights": "run-1", "data": "g", "kind": "real", "mirror": ["*-l"]},
+                "probes": {"weights": "run-1", "data": "p", "kind": "synthetic", "mirror": []}}
+  config = config_of(tmp_path, probes=features([1], ["a"]), identities=identities)
+  found = results.read(identify.run(config, tmp_path)[0])
+  assert (found.data.kind, found.data.content_hash, found.data.mirrored_views) == ("synthetic", "p", [])
+  assert found.details["weights"] == "run-1"
+
+
 def test_own_walks_of_another_type_are_what_is_rejected():
   validation = features([-50, -50.1, -70], ["p"] * 3, types=["nm", "nm", "cl"])
   found = identify.calibrate(validation, GALLERY, false_accept=0.01, metric="euclidean", origin="v")
@@ -152,6 +162,10 @@ def test_validation_walks_of_gallery_people_are_left_out():
   ({"metric": "manhattan"}, ConfigError, "unknown metric 'manhattan'"),
   ({"identities": {"probes": {"weights": "run-1"}, "gallery": {"weights": "run-2"}}}, DataError,
    "probes.npz was embedded with weights run-1, .*gallery.npz with run-2"),
+  ({"identities": {"probes": {"weights": "run-1", "map": ["a"]}, "gallery": {"weights": "run-1", "map": ["b"]}}},
+   DataError, "probes.npz and .*gallery.npz are not under the same linear map"),
+  ({"identities": {"probes": {"weights": "run-1", "map": ["a"]}, "gallery": {"weights": "run-1"}}}, DataError,
+   "are not under the same linear map"),
   ({"identities": {"gallery": {"pretraining": {"told": "all"}}}}, DataError,
    "gallery.npz: identity.pretraining: unknown key 'told'; embed the walks again"),
 ])

@@ -1,9 +1,12 @@
 """Relative robustness: its interval is one of its figure, over probe subjects."""
 
+import types
+
 import numpy as np
 import pytest
 
 from fgait_jax import defaults
+from fgait_jax.errors import DataError
 from fgait_jax.evaluation import protocols
 from fgait_jax.evaluation.metrics import statistics
 from fgait_jax.evaluation.tasks import robustness
@@ -44,6 +47,15 @@ def test_the_interval_of_the_mean_is_over_subjects_and_not_over_cases():
   assert (low, high) == pytest.approx(row.figures["rain"].interval("relative"))
   assert low < 20
   assert high == pytest.approx(100)
+
+
+def test_without_a_clean_figure_nothing_is_corrupted(monkeypatch):
+  """Walks of one camera, under a protocol across cameras: no probe has a mate."""
+  monkeypatch.setattr(robustness, "_scored", lambda *_: {"rank1": None, "by_cell": {}})
+  setup = types.SimpleNamespace(split=types.SimpleNamespace(name="mine/test"))
+  system = (("model", "tiny", lambda found: found),), lambda split: types.SimpleNamespace(take=lambda rows: rows)
+  with pytest.raises(DataError, match="protocol walkers has no mean rank-1 on mine/test, of which shares"):
+    robustness._rows(setup, protocols.get("walkers"), system, np.arange(3), np.arange(3), {("rain", 1): None})
 
 
 @pytest.mark.parametrize("name,types,views", [
