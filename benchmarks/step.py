@@ -57,7 +57,7 @@ def kept_bytes(config, graph, state, batch) -> int:
         frames, valid, crop_list=config.student.crop_list, masked_fractions=config.student.masked_fractions,
         key=jax.random.key(0),
       )
-      return out.prediction
+      return out.prediction, out.logits
 
     return jax.vjp(predict, params)[1]
 

@@ -23,7 +23,8 @@ def einsum(equation: str, x: Float[Array, "..."], kernel: Float[Array, "..."]) -
 
 
 def _forward(equation, x, kernel):
-  return einsum(equation, x, kernel), (x, kernel)
+  # Not `einsum` itself: rematerialisation picks what it keeps by primitive, and would see one that it does not know.
+  return jnp.einsum(equation, x, kernel.astype(x.dtype)), (x, kernel)
 
 
 def _backward(equation, residuals, gradient):

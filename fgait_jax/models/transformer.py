@@ -286,6 +286,6 @@ BACKBONE = Backbone(
     (r"row_position", ()),
   ),
   low_rank=under("blocks", blocks.LOW_RANK),
-  depth=((r"blocks/.*", True),),
+  depth=((r"tokenizer/.*|row_position", False), (r"blocks/.*", True)),
 )
 

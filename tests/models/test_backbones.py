@@ -49,6 +49,8 @@ def test_every_parameter_has_one_row_and_one_depth_at_most(name):
     assert len(rules.match(path, table=backbones.sharding(BACKBONES[name]))) <= len(leaf.shape)
     depths = [pattern for pattern, _ in backbones.depth(BACKBONES[name]) if re.fullmatch(pattern, path)]
     assert len(depths) <= 1
+    if path.startswith("encoder/") and not depths:  # what has the full rate is the last of its network
+      assert re.fullmatch(r"encoder/norm/.*", path), path
 
 
 @pytest.mark.parametrize("key, value, known", [

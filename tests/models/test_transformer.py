@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models.blocks import create_blocks, run_blocks
 from fgait_jax.models.transformer import GaitTransformer
 
 CLOSE = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -131,6 +132,24 @@ def test_patches_come_back_as_frames():
   np.testing.assert_array_equal(token_valid, jnp.broadcast_to(jnp.arange(4 * 64) < 3 * 64, (2, 4 * 64)))
   np.testing.assert_array_equal(encoder.unpatchify(pixels, t=7, w=44), frames)
   assert encode(encoder, frames, valid).features.shape == (2, 4, 16, 4, 16)
+
+
+@pytest.mark.parametrize("layers", [2, 3])  # unrolled, and scanned
+def test_rematerialisation_keeps_the_products_with_weights(layers):
+  """Of a block of width 16, for each token: query, key, value and the output of attention, and what the MLP is wide;
+  the last product of a block is added to its input, which is kept anyway."""
+  graph, params = nnx.split(nnx.eval_shape(lambda: create_blocks(16, layers=layers, heads=4, rngs=nnx.Rngs(0))))
+  b, n = 2, 5
+
+  def kept(remat):
+    def residuals(params, x):
+      run = lambda params, x: run_blocks(nnx.merge(graph, params), x, jnp.ones((b, n), bool), remat=remat)  # noqa: E731
+      return jax.vjp(run, params, x)[1]
+
+    return sum(x.size for x in jax.tree.leaves(jax.eval_shape(residuals, params, jnp.zeros((b, n, 16)))))
+
+  assert kept("dots") - kept("full") == layers * b * n * (4 * 16 + 64)
+  assert kept("none") > kept("dots")
 
 
 @pytest.mark.parametrize("remat", ["none", "dots", "full"])
