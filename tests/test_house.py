@@ -31,7 +31,7 @@ ROOMS = {
   "setup": {*RECORDS, "features", "metrics", "protocols", "provenance", "registry"},
   "scoring": {*RECORDS, "features", "protocols"},
   "pictures": {"features", "labels", "metrics", "protocols", "report"},
-  "during_training": {"features", "labels", "protocols"},
+  "during_training": {"features", "labels", "metrics", "protocols"},
   "tasks": {*RECORDS, "features", "metrics", "pictures", "protocols", "provenance", "registry", "report", "scoring",
             "setup", "targets", "validation"},
 }

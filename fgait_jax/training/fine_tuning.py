@@ -19,7 +19,7 @@ from fgait_jax.data.pipeline import batches
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.data.subset import Subset
 from fgait_jax.errors import require
-from fgait_jax.models import backbones, crops
+from fgait_jax.models import crops
 from fgait_jax.parallel.mesh import batch_divisor
 from fgait_jax.training import checkpoints, configuration, loop, supervised
 from fgait_jax.training.metrics import MACHINE, Display, read_lines
@@ -230,11 +230,9 @@ def _objectives(settings) -> dict:
           if settings.target == "subject" or not objectives.OBJECTIVES[name].identities}
 
 
-def check_settings(config, learned: ConfigDict, mesh) -> None:
-  """Raises `ConfigError` for values of `config.fine_tune` that cannot work together, or not with a network whose
-  configuration is `learned`."""
+def check_settings(config, learner_width: int, mesh) -> None:
+  """Raises `ConfigError` for values of `config.fine_tune` that cannot work together."""
   settings = config.fine_tune
-  slot = backbones.get(learned.model.name).size(learned.model.variant).frames_per_token
   asked = f"config.fine_tune.subjects={settings.subjects} x per_subject={settings.per_subject}"
   needs = [
     (min(settings.subjects, settings.per_subject) > 0, f"{asked} must both be at least 1"),
@@ -261,12 +259,8 @@ def check_settings(config, learned: ConfigDict, mesh) -> None:
      "config.fine_tune.refit=True trains on validation identities again; validation_fraction=0 keeps none back"),
     (settings.mix in ("per_subject", "per_batch"),
      f'config.fine_tune.mix is {settings.mix!r}; known: "per_subject", "per_batch"'),
-    (settings.augment.width == learned.augment.width,
-     f"config.fine_tune.augment.width={settings.augment.width}: the network was pretrained on {learned.augment.width}"
-     " columns"),
-    (settings.clip_frames % slot == 0,
-     f"config.fine_tune.clip_frames={settings.clip_frames} must be a multiple of {slot}: the network makes a token of"
-     f" {slot} frames, and those left over at the end would never be seen"),
+    (settings.augment.width == learner_width,
+     f"config.fine_tune.augment.width={settings.augment.width}: the network was pretrained on {learner_width} columns"),
   ]
   require(needs)
   size = settings.subjects * settings.per_subject

@@ -32,7 +32,7 @@ def test_variants_are_as_recorded_and_can_work(module, variant):
     path.write_text(text)
   assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
   assert protocols.get(config.protocol)
-  check_settings(config, defaults.pretrain(), make_mesh())
+  check_settings(config, 44, make_mesh())
   assert config.is_locked
 
 
