@@ -101,7 +101,6 @@ class OpenGaitSource:
       raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")
     return files
 
-
   def _placed(self, name: str) -> str:
     """`name` without the folder `inside`."""
     folder, _, file = name.rpartition("/")

@@ -42,10 +42,11 @@ def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean",
 @registry.task("score", writes="{config.protocol}.json", sections=("rerank",), checkpoint=False, outcomes=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Scores `config.embeddings`; writes `<protocol>.json` to `out` (and `<protocol>.csv` for a server)."""
-  path = registry.claim(config, out, (None, _content(config.embeddings)))
+  content = _content(config.embeddings)
+  path = registry.claim(config, out, (None, content))
   scored = score(config.embeddings, protocol=config.protocol, metric=config.metric, bootstrap=config.bootstrap,
                  seed=config.seed, centre_by=config.centre_by, rerank=config.rerank.to_dict())
-  written = [results.write(path, result_of(scored, config=config.to_dict()))]
+  written = [results.write(path, result_of(scored, content=content, config=config.to_dict()))]
   if "submission" in scored:
     written.append(write_csv(scored, path.with_suffix(".csv")))
   return written
@@ -66,8 +67,9 @@ def _content(path: str | pathlib.Path) -> str:
     return ""
 
 
-def result_of(scored: dict, *, config: dict) -> Result:
-  """A `score` as a result: figures, curves and matrices as those of one row, the rest of it as it is."""
+def result_of(scored: dict, *, content: str, config: dict) -> Result:
+  """A `score` of a file with the SHA-256 `content` as a result: figures, curves and matrices as those of one row, the
+  rest of it as it is."""
   path = pathlib.Path(scored["file"])
   found, shown = _figures(scored)
   cmc, per_view = scored.get("cmc", {}), scored.get("per_view", {})
@@ -80,7 +82,7 @@ def result_of(scored: dict, *, config: dict) -> Result:
     task="score", title=f"{scored['title']}: {path.name}", notes=_notes(scored, found, config), config=config,
     protocol=scoring.used(protocols.get(scored["protocol"]), scored["metric"]),
     data=Data(name=path.name, split="as given", kind="embeddings", walks=scored["sequences"],
-              subjects=scored["subjects"], content_hash=_content(path)),
+              subjects=scored["subjects"], content_hash=content),
     pretraining=results.seen_of(scored["origin"], origin=str(path)),
     conditions=scoring.conditions_of(row.figures), rows=[row] if found else [],
     columns=[dataclasses.replace(column, digits=2) for column in shown],
