@@ -14,6 +14,7 @@ def run(config, out: str | pathlib.Path) -> list[pathlib.Path]:
   Raises `ConfigError`, `DataError`, `CheckpointError` or `RunError` for anything the user can mend.
   """
   task = registry.get(config.task)
+  registry.check_centres(config)
   configuration.check_seed(config.seed)
   setup.one_process()
   out = preflight.writable(out, flag="--out")

@@ -21,7 +21,8 @@ class Task:
 
   writes: name of the file it writes, with `{config.KEY}` for values of the configuration. sections: of the
   configuration, those that it reads beside the keys that stand alone. checkpoint: it evaluates one. outcomes: its rows
-  hold what the probes of each subject came to, so that two of its results can be compared.
+  hold what the probes of each subject came to, so that two of its results can be compared. centres: it has rows without
+  the mean of each camera, as `config.centre_by` asks.
   """
 
   name: str
@@ -30,6 +31,7 @@ class Task:
   sections: tuple[str, ...] = ()
   checkpoint: bool = True
   outcomes: bool = False
+  centres: bool = False
 
   def path(self, config, out: pathlib.Path, **names: str) -> pathlib.Path:
     """The file it writes into `out`; `names` are those in `writes` that the configuration does not tell."""
@@ -55,6 +57,14 @@ def get(name: str) -> Task:
     nearest = difflib.get_close_matches(name, TASKS, n=1, cutoff=0)[0]
     raise ConfigError(f"config.task is {name!r}; did you mean {nearest!r}? Known: {', '.join(sorted(TASKS))}")
   return TASKS[name]
+
+
+def check_centres(config) -> None:
+  """Raises `ConfigError` where the task would ignore `config.centre_by`."""
+  if config.centre_by != "none" and not get(config.task).centres:
+    able = ", ".join(sorted(name for name, task in TASKS.items() if task.centres))
+    raise ConfigError(f"config.centre_by={config.centre_by!r}, but task {config.task} has no centred rows; set it to"
+                      f" 'none', or take one of {able}")
 
 
 def claim(config, out: pathlib.Path, about: tuple[str | None, str] | None = None,

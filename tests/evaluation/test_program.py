@@ -476,6 +476,8 @@ def test_an_attribute_is_learnt_from_other_people(world, tmp_path):
   (ConfigError, "is 'recognition', but the network of runs/x was not fine-tuned", "zero_shot",
    {"embedding": "recognition"}),
   (ConfigError, "config.centre_by is 'camera'; known:", "zero_shot", {"centre_by": "camera"}),
+  (ConfigError, "config.centre_by='view', but task robustness has no centred rows; .* fine_tune, score, zero_shot",
+   "robustness", {"centre_by": "view"}),
   (ConfigError, "config.metric", "zero_shot", {"metric": "manhattan"}),
   (ConfigError, "config.max_frames=0", "zero_shot", {"max_frames": 0}),
   (ConfigError, "config.pictures=-1 must be 0 or more", "zero_shot", {"pictures": -1}),

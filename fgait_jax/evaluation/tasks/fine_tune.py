@@ -63,7 +63,7 @@ class Task:
 
 
 @registry.task("fine_tune", writes="fine_tune-{config.dataset}-{config.fine_tune.target}.json",
-               sections=("fine_tune", "linear_probe"), outcomes=True)
+               sections=("fine_tune", "linear_probe"), outcomes=True, centres=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `fine_tune-<dataset>-<target>.json`, the test walks' embeddings (or logits) beside it as .npz, and the
   network into the folder of the same name."""
@@ -113,6 +113,9 @@ def _task(setup: Setup) -> Task:
     validation.check(teacher, parts.validation, across=settings.validate_across, protocol=protocol, section="fine_tune")
     classes = []
   else:
+    if config.centre_by != "none":
+      raise ConfigError(f"config.centre_by={config.centre_by!r} takes the mean of a camera off embeddings, but"
+                        f" config.fine_tune.target={settings.target!r} gives scores of classes; set it to 'none'")
     classes = targets.classes_of(labels, settings.target, protocol)
     missing = sorted(set(classes) - set(labels[parts.fit])) or sorted(set(test_labels) - set(classes) - {""})
     if missing or len(classes) < 2 or not (test_labels != "").any():

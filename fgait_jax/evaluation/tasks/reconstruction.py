@@ -49,8 +49,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     {fraction: _figures(found, subjects, config) for fraction, found in by_fraction.items()}))
     for name, by_fraction in counts.items()]
   drawn = [] if not config.pictures else [pictures.filled_in(
-    setup.out / f"reconstructions-{config.dataset}.png", network=network, split=setup.split, count=config.pictures,
-    seed=config.seed, mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}")]
+    path.with_suffix(".png"), network=network, split=setup.split, count=config.pictures, seed=config.seed,
+    mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}")]
   return [results.write(path, setup.result(
     title=f"Hidden bodies filled in on {config.dataset}", rows=table, columns=list(COLUMNS),
     conditions=[Condition(name=f"{fraction:g}", title=f"{fraction:.0%} of the tokens hidden")

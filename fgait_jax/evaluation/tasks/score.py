@@ -39,7 +39,8 @@ def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean",
   return result | {"file": str(path), "centred": centre_by, "origin": origin}
 
 
-@registry.task("score", writes="{config.protocol}.json", sections=("rerank",), checkpoint=False, outcomes=True)
+@registry.task("score", writes="{config.protocol}.json", sections=("rerank",), checkpoint=False, outcomes=True,
+               centres=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Scores `config.embeddings`; writes `<protocol>.json` to `out` (and `<protocol>.csv` for a server)."""
   content = _content(config.embeddings)

@@ -12,7 +12,7 @@ from fgait_jax.evaluation.results import Row
 from fgait_jax.evaluation.setup import Setup, prepare
 
 
-@task("zero_shot", writes="zero_shot-{config.dataset}.json", outcomes=True)
+@task("zero_shot", writes="zero_shot-{config.dataset}.json", outcomes=True, centres=True)
 def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Retrieval by the data set's protocol, without training: the model, then what it must beat."""
   protocol = protocols.get(config.protocol)

@@ -211,6 +211,8 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   (ConfigError, r"target is 'sex'; walkers/train has .* attributes \['empty', 'wide'\]", {"fine_tune.target": "sex"}),
   (ConfigError, "target=class takes the classes of config.protocol", {"fine_tune.target": "class"}),
   (ConfigError, "leaves 0 to learn from", {"fine_tune.target": "empty"}),
+  (ConfigError, "config.centre_by='view' takes the mean .*target='wide' gives scores of classes",
+   {"fine_tune.target": "wide", "centre_by": "view"}),
   (DataError, "every one must be learnt", {"fine_tune.target": "condition"}),
   (ConfigError, "subjects=4 x per_subject=2 = 8 does not divide into the 6 equal groups",
    {"fine_tune.crop_list": (4, 2, 1)}),

@@ -81,8 +81,8 @@ def test_the_task_writes_a_table_and_a_picture(network, tmp_path, monkeypatch):
     assert 0 <= figures.number("right") <= 100
   still = {row.name: row.figures["0.5"].number("overlap") for row in result.rows}
   assert still["in_time"] > still["model"]  # bodies that stand still are seen in other frames, and it is untrained
-  assert (tmp_path / "reconstructions-walkers.png").stat().st_size > 5_000
-  assert result.pictures == ["reconstructions-walkers.png"]
+  assert (tmp_path / "reconstruction-walkers.png").stat().st_size > 5_000
+  assert result.pictures == ["reconstruction-walkers.png"]
 
 
 def test_a_network_that_never_filled_in_is_refused(network, monkeypatch, tmp_path):
