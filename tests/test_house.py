@@ -9,6 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGES = ("fgait_jax", "data_prep", "configs")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")) + sorted(ROOT.glob("run_*.py"))
+BESIDE = sorted(p for package in ("tests", "benchmarks") for p in (ROOT / package).rglob("*.py"))
 
 # What each place may import of the project, beside itself. A name ends at a package or a module.
 BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths", "fgait_jax.npz"}
@@ -106,7 +107,7 @@ def test_imports_run_downward(path):
   assert not upward, f"{name} imports {upward}; {place} may import only {sorted(allowed)}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", FILES + BESIDE, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_are_short_and_open_with_a_purpose(path):
   text = path.read_text()
   assert len(text.splitlines()) < 400, f"{path} is too long; split it by purpose"

@@ -1,4 +1,5 @@
-"""Result files written by hand, for what reads nothing but such files, and a run that has learnt nothing."""
+"""Result files written by hand, for what reads nothing but such files; a run that has learnt nothing, and a stand-in
+for a run."""
 
 import copy
 import json
@@ -9,11 +10,14 @@ import numpy as np
 import pytest
 
 from fgait_jax import config_files
-from fgait_jax.evaluation import columns, results
+from fgait_jax.errors import DataError
+from fgait_jax.evaluation import columns, results, setup
 from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.report import strips
+from fgait_jax.evaluation.tasks import linear_probe
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, state
+from tests.evaluation.stand_in import Network, Walks
 
 COLUMNS = [encoded(columns.RANK1), encoded(columns.MAP)]
 _SUBJECTS = [f"{n:03d}" for n in range(12)]
@@ -30,6 +34,23 @@ def save_untrained():
     return folder
 
   return save
+
+
+@pytest.fixture
+def world(monkeypatch):
+  """The networks and splits that the program will find."""
+  networks = {True: Network(), False: Network(trained=False)}
+  splits = {"test": Walks(), "train": Walks("walkers/train", first=6)}
+
+  def open_split(folder, name, split):
+    if split not in splits:
+      raise DataError(f"{folder}/{name} has no split {split!r}")
+    return splits[split]
+
+  monkeypatch.setattr(setup, "open_split", open_split)
+  monkeypatch.setattr(linear_probe, "open_split", open_split)
+  monkeypatch.setattr(setup, "load_network", lambda path, *, mesh, which="teacher", trained=True: networks[trained])
+  return networks, splits
 
 
 def _row(name: str, title: str, rank1: float, *, interval=True) -> dict:

@@ -14,7 +14,7 @@ from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.tasks import linear_maps as task
 from fgait_jax.training import linear_maps
 from tests.evaluation.conftest import content
-from tests.evaluation.test_program import Network, Walks, config_of
+from tests.evaluation.stand_in import Network, Walks, config_of
 
 
 def people(seed=0, *, number=12, walks=10, nuisance=50.0):

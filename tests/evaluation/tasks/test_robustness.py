@@ -1,4 +1,4 @@
-"""Relative robustness: its interval is one of its figure, over probe subjects."""
+"""Robustness: which walks are corrupted, and an interval that is one of its figure, over probe subjects."""
 
 import types
 
@@ -7,9 +7,12 @@ import pytest
 
 from fgait_jax import defaults
 from fgait_jax.errors import DataError
-from fgait_jax.evaluation import protocols
+from fgait_jax.evaluation import program, protocols
+from fgait_jax.evaluation.features import corruption
 from fgait_jax.evaluation.metrics import statistics
 from fgait_jax.evaluation.tasks import robustness
+from tests.evaluation.conftest import content
+from tests.evaluation.stand_in import config_of
 
 
 def scored(*hits, trials=((9, 1), (9, 1), (9, 1))):
@@ -77,3 +80,67 @@ def test_outcomes_by_cell_average_to_the_figure(name, types, views):
     assert figures["by_cell"]["subjects"] == figures["by_subject"]["subjects"]
   assert "by_cell" not in protocols.get(name).evaluate(
     embeddings, labels, conditions, cameras, bootstrap=0)["conditions"].popitem()[1]
+
+
+def test_robustness_embeds_the_clean_walks_once_and_keeps_every_severity(world, tmp_path):
+  values = {"robustness.types": ("occlusion", "sampling"), "robustness.severities": (1, 5)}
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  found = content(path)
+  assert path.name == "robustness-walkers-probe.json"
+  assert [row["name"] for row in found["rows"]] == ["model", "untrained", "row_bands", "raw_gei"]
+  model = found["rows"][0]
+  assert model["clean"] == 100
+  assert set(model["robustness"]) == {"occlusion", "sampling"}
+  assert found["severities"] == [1, 5]
+  assert len(model["robustness"]["occlusion"]) == 2
+  assert model["robustness"]["sampling"] == [100, 100]  # these walks stand still
+  figures = model["figures"]
+  assert figures["occlusion"]["rank1"] == pytest.approx(np.mean(model["robustness"]["occlusion"]))
+  assert figures["mean"]["relative"] == pytest.approx(
+    np.mean([v for values in model["robustness"].values() for v in values]))
+  low, high = figures["occlusion"]["ci"]["relative"]
+  assert low <= figures["occlusion"]["relative"] <= high
+  assert len(list((tmp_path / "features").glob("*.npz"))) == 2  # clean walks, of two networks
+  networks, _ = world
+  calls = networks[True].calls
+  program.run(config_of("zero_shot"), tmp_path)
+  assert networks[True].calls == calls
+
+
+GALLERY, PROBES = {"nm-01", "nm-02"}, {"nm-03", "cl-03"}
+
+
+@pytest.mark.parametrize("side,types", [("probe", PROBES), ("gallery", GALLERY), ("both", GALLERY | PROBES)])
+def test_the_side_that_was_asked_for_is_corrupted(world, monkeypatch, tmp_path, side, types):
+  made = []
+
+  class Noise:
+    """Rows of a split whose frames are noise: whoever meets them is found by chance."""
+
+    def __init__(self, split, rows, **how):
+      self.name = f"{split.name} {how['kind']}"
+      for name in ("subjects", "conditions", "views", "keys", "num_frames"):
+        setattr(self, name, getattr(split, name)[rows])
+      made.append(self)
+
+    def __len__(self):
+      return len(self.subjects)
+
+    def frames(self, i, indices=None):
+      return np.random.default_rng(i).integers(0, 255, (len(indices), 64, 64, 1), np.uint8)
+
+  monkeypatch.setattr(corruption, "CorruptedSplit", Noise)
+  values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "robustness.corrupt": side}
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert path.name == f"robustness-walkers-{side}.json"
+  assert all(set(split.conditions) == types for split in made)
+  for row in content(path)["rows"]:
+    assert row["clean"] > 2 * row["figures"]["occlusion"]["rank1"]
+
+
+def test_part_of_the_walks_is_corrupted(world, tmp_path):
+  values = {"robustness.types": ("occlusion",), "robustness.severities": (5,), "baselines": False}
+  (path,) = program.run(config_of("robustness", **values, **{"robustness.max_sequences": 32}), tmp_path / "part")
+  assert any("On 32 walks of 4 subjects" in note for note in content(path)["notes"])
+  (path,) = program.run(config_of("robustness", **values), tmp_path)
+  assert not any("On " in note for note in content(path)["notes"])
