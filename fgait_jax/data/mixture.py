@@ -27,8 +27,9 @@ def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: f
 class Interleave:
   """A random order of data sets with exact shares: draw m -> (data set, how often it was drawn before).
 
-  In every block of `_BLOCK` draws each data set has its share of the draws, to within one; the order is shuffled by the
-  seed and the block's number. There is no state: any draw can be looked up by its number.
+  In every block of `_BLOCK` draws each data set has its share of the draws, to within one, and the largest what the
+  others leave; the order is shuffled by the seed and the block's number. There is no state: any draw can be looked up
+  by its number.
   """
 
   shares: tuple[float, ...]
@@ -43,16 +44,22 @@ class Interleave:
 @functools.lru_cache(maxsize=64)
 def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
   """The data sets of one block in their order, and for each draw how many of the same data set come before it."""
-  edges = np.concatenate([[0.0], np.cumsum(shares)])
-  edges[-1] = 1.0
-  begin, end = (np.rint(n * _BLOCK * edges).astype(np.int64) for n in (block, block + 1))
-  begin, end = np.diff(begin), np.diff(end)
-  order = np.repeat(np.arange(len(shares)), end - begin)
+  begin, counts = _drawn(shares, block), _drawn(shares, block + 1) - _drawn(shares, block)
+  order = np.repeat(np.arange(len(shares)), counts)
   order = np.random.default_rng((seed, zlib.crc32(b"mixture"), block)).permutation(order)
   before = np.empty(len(order), np.int64)
-  for dataset, count in enumerate(end - begin):
+  for dataset, count in enumerate(counts):
     before[order == dataset] = begin[dataset] + np.arange(count)
   return order, before
+
+
+def _drawn(shares: tuple[float, ...], blocks: int) -> np.ndarray:
+  """How often each data set is drawn in the first `blocks` blocks: a number that never falls. (Differences of rounded
+  cumulative shares would, for a small data set between two others.)"""
+  drawn = np.rint(blocks * _BLOCK * np.asarray(shares)).astype(np.int64)
+  largest = np.argmax(shares)
+  drawn[largest] += blocks * _BLOCK - drawn.sum()
+  return drawn
 
 
 class Mixture:

@@ -34,6 +34,19 @@ def test_a_batch_holds_one_data_set_and_shares_are_kept():
   assert len(np.unique(np.diff(rare))) > 10  # in random order, not every twentieth
 
 
+@pytest.mark.parametrize("sizes", [(600_000, 300, 500_000), (300, 600_000, 40, 500_000), (5, 1, 1)])
+def test_every_block_has_its_shares_however_small(sizes):
+  drawn, shares = [], probabilities(sizes, factors=(1,) * len(sizes), exponent=1.0)
+  mixed = mixture(sizes, batch_size=1, exponent=1.0)
+  for block in range(40):
+    datasets, _ = whole(mixed, range(1024 * block, 1024 * (block + 1)), 1)
+    drawn.append(np.bincount(datasets[:, 0], minlength=len(sizes)))
+  so_far, small = np.cumsum(drawn, axis=0), np.arange(len(sizes)) != np.argmax(sizes)
+  asked = 1024 * np.arange(1, 41)[:, None] * shares
+  assert np.abs(so_far - asked)[:, small].max() <= 0.5
+  np.testing.assert_allclose(so_far, asked, atol=len(sizes) / 2)
+
+
 def test_every_epoch_is_a_new_shuffle_without_repeats():
   datasets, rows = whole(mixture((40,)), range(15))
   epochs = rows.reshape(3, 40)
@@ -77,6 +90,7 @@ def test_per_sequence_mixes_within_a_batch():
   np.testing.assert_array_equal(np.bincount(datasets.ravel()), [512, 512])
   for dataset in range(2):  # one epoch of each went by
     np.testing.assert_array_equal(np.sort(rows[datasets == dataset]), np.arange(512))
+  assert not np.array_equal(rows[datasets == 0], rows[datasets == 1])  # each in an order of its own
 
 
 @pytest.mark.parametrize("mix", ["per_batch", "per_sequence"])
