@@ -26,7 +26,7 @@ from data_prep import partitions
 from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
 from data_prep.sources import limits, rates
-from data_prep.sources.base import Source, Walk, some
+from data_prep.sources.base import Source, Walk, printable, some
 from fgait_jax.data import normalise, schema
 from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError
@@ -68,13 +68,15 @@ def build(
   """
   started = time.monotonic()
   folder = out / record.name / schema.BUILDER_VERSION
+  if raw is not None and raw.is_dir() and folder.resolve().is_relative_to(raw.resolve()):
+    raise DataError(f"--out {out} lies in --raw {raw}, all of which is read; choose a folder outside it")
   with limits.using(limit):
     source = _open(record, raw)
     splits = {split: walks for split, walks in source.splits().items() if walks}
   check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
   fingerprint = _fingerprint(source, splits, limit)
   absent, unlisted = _compare_with_partition(record, source, splits)
-  unread = [_printable(name) for name in source.unread()] if hasattr(source, "unread") else []
+  unread = [printable(name) for name in source.unread()] if hasattr(source, "unread") else []
   walks = [walk for each in splits.values() for walk in each]
   warnings = (*_warnings(absent, unlisted, unread), *rates.warnings(walks))
   notes = {"read_as": _read_as(splits), "warnings": warnings}
@@ -131,8 +133,8 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
   if not splits:
     raise DataError(f"{where}: no walks found")
   texts = {text for walks in splits.values() for w in walks for text in (w.key, w.subject, w.condition, w.view)}
-  if strange := sorted(text for text in texts if _printable(text) != text):
-    raise DataError(f"{where}: names are not UTF-8: {some(map(_printable, strange))}; rename those folders")
+  if strange := sorted(text for text in texts if printable(text) != text):
+    raise DataError(f"{where}: names are not UTF-8: {some(map(printable, strange))}; rename those folders")
   split_of: dict[str, str] = {}
   shared = {}
   for split, walks in splits.items():
@@ -147,11 +149,6 @@ def check_splits(splits: Mapping[str, Sequence[Walk]], *, where: str) -> None:
   twice = [key for key, count in Counter(w.key for walks in splits.values() for w in walks).items() if count > 1]
   if twice:
     raise DataError(f"{where}: {len(twice)} keys are used by several walks ({some(twice)}); each must be unique")
-
-
-def _printable(name: str) -> str:
-  """`name` with the bytes that are not UTF-8 replaced, so that it can be printed and stored."""
-  return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def plan(
@@ -176,13 +173,14 @@ def plan(
 def _fingerprint(
   source: Source, splits: Mapping[str, Sequence[Walk]], limit: limits.Limits = limits.DEFAULT
 ) -> str:
-  """SHA-256 of what would be built: the source's fingerprint (else its `repr`), every walk's names, in order, and other
-  limits than the usual ones."""
+  """SHA-256 of what would be built: the source's fingerprint (else its `repr`), every walk's names and rate, in order,
+  and other limits than the usual ones."""
   content = hashlib.sha256((source.fingerprint() if hasattr(source, "fingerprint") else repr(source)).encode())
   content.update(b"" if limit == limits.DEFAULT else repr(limit).encode())
   for split, walks in splits.items():
     for walk in walks:
       line = [split, walk.key, walk.subject, walk.condition, walk.view, sorted(walk.attributes.items())]
+      line += [walk.rate] if walk.rate else []  # read from a file whose size may stay as it was
       content.update(json.dumps(line).encode())
   return content.hexdigest()
 
@@ -202,7 +200,7 @@ def _compare_with_partition(record: Record, source: Source, splits: Mapping) -> 
 def _read_as(splits: Mapping[str, Sequence[Walk]]) -> str:
   walk = next(iter(splits.values()))[0]
   labels = f"subject {walk.subject}, type {walk.condition}, view {walk.view}"
-  return f"read as {labels}, from {_printable(walk.file)}" if walk.file else ""
+  return f"read as {labels}, from {printable(walk.file)}" if walk.file else ""
 
 
 def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unread: Sequence[str]) -> tuple[str, ...]:

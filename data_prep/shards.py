@@ -17,7 +17,7 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_prep.sources import limits
-from data_prep.sources.base import Dropped, Reading, Walk
+from data_prep.sources.base import Dropped, Reading, Walk, printable
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
 
@@ -114,10 +114,11 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
       try:
         reading = read_walk(walk)
       except Dropped as refusal:
-        dropped.append([refusal.reason, refusal.detail])
+        dropped.append([refusal.reason, printable(refusal.detail)])
       else:
         frames = reading.frames
-        for total, found in ((refused, reading.refused), (altered, reading.altered)):
+        changed = {change: list(names.values()) for change, names in reading.altered.items()}
+        for total, found in ((refused, reading.refused), (altered, changed)):
           for reason, names in found.items():
             add_frames(total, reason, len(names), [_frame(walk.key, name) for name in names[:EXAMPLES]])
         example = connector.encode_example(_example(job, walk, frames))
@@ -143,7 +144,7 @@ def add_frames(total: dict[str, dict], reason: str, count: int, examples: Sequen
 
 
 def _frame(key: str, name: str | int) -> str:
-  return f"{key}, frame {name}" if isinstance(name, int) else f"{key}/{name}"
+  return f"{key}, frame {name}" if isinstance(name, int) else f"{key}/{printable(name)}"
 
 
 def _example(job: Job, walk: Walk, frames: np.ndarray) -> dict:

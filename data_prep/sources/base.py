@@ -24,11 +24,12 @@ class Dropped(Exception):
 @dataclasses.dataclass(frozen=True)
 class Reading:
   """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]. `refused` maps a reason to the frames left out for
-  it, `altered` a change to the kept frames that have it; both name frames by file name or number."""
+  it, by file name or number; `altered` a change to the file names of those of `frames` that have it, by their place.
+  """
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
-  altered: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
+  altered: Mapping[str, Mapping[int, str]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ def by_split(
       " the data set own (masks) or own_mocap (motion capture)"
     )
   return found
+
+
+def printable(name: str) -> str:
+  """`name` with the bytes that are not UTF-8 replaced, so that it can be printed and stored."""
+  return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def some(names: Iterable[str], count: int = 10) -> str:

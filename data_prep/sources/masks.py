@@ -172,7 +172,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
   if len(names) < preparation.least:
     raise Dropped(f"fewer than {preparation.least} frames", f"{where}: {len(names)}; its official script leaves it out")
   files = dict(zip(names, readers, strict=True))
-  kept, inverted, refused, altered = [], [], defaultdict(list), defaultdict(list)
+  kept, inverted, refused, altered = [], [], defaultdict(list), defaultdict(dict)
   for name, read in files.items():
     try:
       content = read()
@@ -183,7 +183,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
       kept.append(preparation.frame(binary))
       inverted.append(looks_inverted(mask))
       if (binary != mask).any():
-        altered[MADE_BINARY].append(name.rsplit("/", 1)[-1])
+        altered[MADE_BINARY][len(kept) - 1] = name.rsplit("/", 1)[-1]
     except FrameRefused as reason:
       refused[str(reason)].append(name.rsplit("/", 1)[-1])
   if not kept:

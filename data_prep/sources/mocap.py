@@ -6,8 +6,8 @@ not record, are drawn once per subject.
 
 import dataclasses
 import functools
-import itertools
 import pathlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -183,8 +183,10 @@ class MocapSource:
   def _trials(self) -> list[tuple[str, str, Trial]]:
     """(subject, trial's name, trial) in order."""
     trials = []
-    folders = itertools.groupby(self._files, key=lambda file: file.parent)
-    for folder, files in ((folder, list(files)) for folder, files in folders):
+    beside = defaultdict(list)  # files of one folder need not follow each other: a folder in it may stand between them
+    for file in self._files:
+      beside[file.parent].append(file)
+    for folder, files in beside.items():
       if len(folder.relative_to(self.raw).parts) != 1:
         continue
       subject = self.same_person.get(folder.name, folder.name)

@@ -94,8 +94,11 @@ class OpenGaitSource:
   @functools.cached_property
   def _files(self) -> Tree:
     tree = self._tree
-    files = {self._placed(name): read for name, read in tree.items()
-             if any(_matches(name, pattern) for pattern in self._patterns)}
+    files, origin = {}, {}
+    for name in (name for name in tree if any(_matches(name, pattern) for pattern in self._patterns)):
+      if (placed := self._placed(name)) in files:
+        raise DataError(f"{self.root}: {origin[placed]} and {name} are two files of one walk; remove one")
+      files[placed], origin[placed] = tree[name], name
     if not files:
       instead = some(tree) or "nothing"
       raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")

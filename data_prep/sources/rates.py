@@ -49,9 +49,17 @@ def at_usual_rate(walk: Walk, rate: float) -> Walk:
 
 def _read(read: Callable[[], np.ndarray | Reading], rate: float) -> Reading:
   reading = read()
-  if not isinstance(reading, Reading):
-    reading = Reading(np.asarray(reading))
-  return dataclasses.replace(reading, frames=reading.frames[picked(len(reading.frames), rate)])
+  return thinned(reading if isinstance(reading, Reading) else Reading(np.asarray(reading)), rate)
+
+
+def thinned(reading: Reading, rate: float) -> Reading:
+  """What `picked` takes of a walk recorded at `rate`, and what is told of these frames."""
+  chosen = picked(len(reading.frames), rate)
+  place = {int(before): now for now, before in enumerate(chosen)}
+  altered = {change: {place[n]: name for n, name in names.items() if n in place}
+             for change, names in reading.altered.items()}
+  altered = {change: names for change, names in altered.items() if names}
+  return dataclasses.replace(reading, frames=reading.frames[chosen], altered=altered)
 
 
 def summary(walks: Sequence[Walk]) -> dict[str, int]:

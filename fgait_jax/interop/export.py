@@ -62,7 +62,8 @@ def embedding_function(pretrained: Pretrained):
   """The function (frames uint8 [b t 64 64 c], valid bool [b t]) -> float32 [b p e] with the weights inside.
 
   It returns the embedding that evaluation compares, `Pretrained.embedding`, in evaluation mode: each part at unit
-  length, except for `recognition`.
+  length, except for `recognition`. Frames come in their own order, and the network sees them as in evaluation,
+  neighbours as far apart as in training (`clips.spaced`).
   """
   params, stats = jax.tree.map(np.asarray, (pretrained.params, pretrained.stats))
   embedding = pretrained.embedding
@@ -70,6 +71,7 @@ def embedding_function(pretrained: Pretrained):
   def embed(frames, valid):
     network = pretrained.graph.merge(params, stats)
     network.eval()
+    frames, valid = _spaced(frames, valid, stride=pretrained.stride)
     found = network.embed(prepare(frames, width=pretrained.config.augment.width), valid)
     values = getattr(found, embedding).astype(jnp.float32)
     if embedding == "recognition":
@@ -77,6 +79,15 @@ def embedding_function(pretrained: Pretrained):
     return values / jnp.maximum(jnp.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
   return embed
+
+
+def _spaced(frames: jax.Array, valid: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
+  """The valid frames of each sequence as `clips.spaced` orders them, then the others; for any, symbolic, length."""
+  if stride == 1:
+    return frames, valid
+  place = jnp.cumsum(valid, axis=1) - 1
+  order = jnp.lexsort((place // stride, place % stride, ~valid), axis=1)
+  return jnp.take_along_axis(frames, order[..., None, None, None], axis=1), jnp.take_along_axis(valid, order, axis=1)
 
 
 def export_network(pretrained: Pretrained, *, platforms: tuple[str, ...] = PLATFORMS) -> jax.export.Exported:
@@ -99,6 +110,8 @@ def opengait_state(pretrained: Pretrained) -> dict[str, np.ndarray]:
   if model.facing:
     raise CheckpointError("the published modules do not turn walks to face one way first, as this network does"
                           " (config.model.facing), and would embed them otherwise")
+  if "discriminant" in stats:
+    raise CheckpointError("the published names have none for a closing discriminant (config.model.discriminant)")
   if "border" in params:
     raise CheckpointError("the published names have none for a border of prompts, which this network needs")
   if "projector" in params and "projector/fc1" not in published.modules:

@@ -89,6 +89,22 @@ def test_shoulders_lie_below_the_markers_on_the_skin():
   assert person.trunk == pytest.approx(joint, abs=1e-3)
 
 
+def test_the_jaw_is_below_and_ahead_of_the_skull_and_hips_and_shoulders_turn_by_themselves():
+  joints = body_joints(strider(), "a")
+  for name, degrees in (("shoulder", 20), ("hip", -10)):
+    across, angle = joints[f"{name}0"] - joints[f"{name}1"], np.radians(degrees)
+    turned = across @ [[np.cos(angle), np.sin(angle), 0], [-np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    middle = (joints[f"{name}0"] + joints[f"{name}1"]) / 2
+    joints[f"{name}0"], joints[f"{name}1"] = middle + turned / 2, middle - turned / 2
+  person, pose = pose_of(joints, "a", "a")
+  np.testing.assert_allclose(np.degrees(pose.thorax_turn), 20, atol=1e-6)
+  np.testing.assert_allclose(np.degrees(pose.pelvis_turn), -10, atol=1e-6)
+  jaw = (pose.joints["jaw"] - pose.joints["skull"]) / person.height
+  np.testing.assert_allclose(jaw[:, 2], -0.036, atol=1e-9)
+  np.testing.assert_allclose(np.hypot(jaw[:, 0], jaw[:, 1]), 0.022, atol=1e-9)
+  assert (jaw[:, 0] > 0).all()
+
+
 def test_the_room_may_be_turned():
   np.testing.assert_allclose(frames_of("090").mean(0), frames_of("090", heading=130.0).mean(0), atol=25)
 
@@ -148,6 +164,11 @@ def test_the_skeleton_is_of_the_motions_name_or_the_folders_or_the_only_one(tmp_
   assert skeleton("b.asf", "a.asf") == "a.asf"
   assert skeleton("b.asf") == "b.asf"
   assert skeleton("b.asf", "c.asf") is None
+  (tmp_path / "a" / "notes").mkdir()
+  (tmp_path / "a" / "notes" / "readme.txt").touch()  # by name between the skeleton and the motion
+  (tmp_path / "a" / "b.asf").unlink()
+  (tmp_path / "a" / "c.asf").rename(tmp_path / "a" / "body.asf")
+  assert MocapSource(raw=tmp_path, partition=None).unread() == ["a/notes/readme.txt"]
 
 
 def test_sessions_of_one_person_bear_the_name_of_the_first(tmp_path):

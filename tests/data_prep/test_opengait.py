@@ -138,6 +138,9 @@ def test_a_folder_around_the_pickle_is_looked_into_where_a_record_says_so(tmp_pa
   assert [walk.key for walk in walks] == [f"{person}/phone/seq1", f"{person}/phone/seq2"]
   assert len(walks[0].read().frames) == len(frames())
   assert source.unread() == [f"{person}/phone/seq1/smpl/smpl.pkl"]
+  put(tmp_path, f"{person}/phone/seq1", frames(), "image.pkl")
+  with pytest.raises(DataError, match="seq1/image.pkl and .*/seq1/image/image.pkl are two files of one walk; remove"):
+    datasets.get("freegait").source(tmp_path).splits()
 
 
 def test_another_layout_says_what_was_expected_and_found(tmp_path):

@@ -1,6 +1,7 @@
 """Anybody's own folder becomes a data set with one command, with one channel or several."""
 
 import json
+import os
 import pickle
 
 import cv2
@@ -192,6 +193,41 @@ def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
   assert message in capsys.readouterr().err
 
 
+def test_a_frame_whose_name_is_not_utf8_is_told_where_it_is_refused_or_changed(tmp_path):
+  for number in range(3):
+    write(tmp_path / "raw", f"001/nm/0/{number}.png", mask(40 + number))
+  folder = os.fsencode(tmp_path / "raw/001/nm/0")
+  for name, image in ((b"\xff8.png", 0 * mask()), (b"\xff9.png", mask() - np.uint8(5) * (mask() > 0))):
+    with open(folder + b"/" + name, "wb") as file:
+      file.write(cv2.imencode(".png", image)[1].tobytes())
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  manifest = open_split(tmp_path / "out", "own", "test").manifest
+  assert next(iter(manifest["refused_frames"].values()))["examples"] == ["001/nm/0/\ufffd8.png"]
+  assert next(iter(manifest["altered_frames"].values()))["examples"] == ["001/nm/0/\ufffd9.png"]
+
+
+def test_of_a_fast_recording_the_frames_that_are_stored_are_counted(tmp_path, capsys):
+  for number in range(40):
+    write(tmp_path / "raw", f"001/nm/0/{number}.png", mask() - np.uint8(5) * (mask() > 0))
+  facts = tmp_path / "raw/001/nm/0/video.json"
+  facts.write_text('{"frame_rate": 100.0}')
+  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  split = open_split(tmp_path / "out", "own", "test")
+  assert len(split.frames(0)) == 10
+  (altered,) = split.manifest["altered_frames"].values()
+  assert (altered["count"], altered["examples"][:2]) == (10, ["001/nm/0/0.png", "001/nm/0/4.png"])
+  facts.write_text('{"frame_rate": 200.0}')  # of the same size
+  assert own(tmp_path / "raw", tmp_path / "out") == 1
+  assert "holds another build of own" in capsys.readouterr().err
+
+
+def test_what_is_built_may_not_lie_in_what_is_read(tmp_path, capsys):
+  write(tmp_path / "raw", "001/nm/0/1.png", mask())
+  assert own(tmp_path / "raw", tmp_path / "raw/out") == 1
+  assert "raw/out lies in --raw" in capsys.readouterr().err
+  assert not (tmp_path / "raw/out").exists()
+
+
 def test_another_frame_rate_is_another_data_set(tmp_path):
   write(tmp_path, "001/nm/0/1.png", mask())
   sources = [datasets.own.named(frame_rate=rate).source(tmp_path) for rate in (0.0, 50.0, 59.94, 60.0)]
@@ -272,7 +308,7 @@ def test_choices_of_people_that_cannot_be_met_are_refused(chosen, message, peopl
 def test_how_labels_were_read_is_told(tmp_path, capsys):
   for raw, name in (("a", "01/nm-01/090/000.png"), ("b", "masks/01/nm-01/front/000.png")):
     write(tmp_path / raw, name, mask())
-    assert own(tmp_path / raw, tmp_path / raw / "out") == 0
+    assert own(tmp_path / raw, tmp_path / "out" / raw) == 0
     view = name.split("/")[-2]
     assert f"read as subject 01, type nm-01, view {view}, from {name}\n" in capsys.readouterr().out
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+import fgait_jax
 from fgait_jax import config_files
 from fgait_jax.interop import export, import_opengait, publish
 from fgait_jax.parallel.mesh import make_mesh
@@ -60,6 +61,23 @@ def test_artifact_runs_alone_for_any_batch_and_time(checkpoint, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "frames.embedding.npy"), ours, atol=1e-4)
 
 
+def test_frames_are_spaced_as_evaluation_spaces_them(tmp_path):
+  config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":test")
+  config.data.window_frames = 12  # of clips of 4 frames
+  _, state, _ = states.create(config, make_mesh(data=1, fsdp=1, tensor=1, devices=jax.devices()[:1]))
+  with Checkpoints(tmp_path, keep=1) as checkpoints:
+    checkpoints.save(0, state, new_meta(config, {}, {}))
+  rng = np.random.default_rng(0)
+  walks = [rng.integers(0, 256, (n, 64, 64), np.uint8) for n in (14, 2, 9)]
+  padded, valid = np.zeros((3, 14, 64, 64, 1), np.uint8), np.zeros((3, 14), bool)
+  for row, walk in enumerate(walks):
+    padded[row, : len(walk), ..., 0], valid[row, : len(walk)] = walk, True
+  pretrained = export.load_network(tmp_path)
+  assert pretrained.stride == 3
+  found = export.export_network(pretrained, platforms=("cpu",)).call(padded, valid)
+  np.testing.assert_allclose(found, fgait_jax.load(tmp_path).embed(walks).embeddings.swapaxes(1, 2), atol=1e-5)
+
+
 @pytest.mark.parametrize(("platforms", "unknown"), [("gpu", "gpu"), ("cpu,foo", "foo"), ("", "")])
 def test_a_platform_that_jax_does_not_know_is_refused(tmp_path, capsys, platforms, unknown):
   assert export.main(["run", "--out", str(tmp_path), "--format", "jax", "--platforms", platforms]) == 1
@@ -97,6 +115,7 @@ def test_a_fine_tuned_head_is_what_is_exported(checkpoint, tmp_path, capsys):
 @pytest.mark.parametrize(("lacking", "said"), [
   ({"body_heads": 2}, "none for heads that see the whole body"),
   ({"facing": True}, "do not turn walks to face one way"),
+  ({"discriminant": 4}, "none for a closing discriminant"),
 ])
 def test_what_the_released_network_lacks_is_not_exported_under_its_names(tmp_path, capsys, lacking, said):
   config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":p3d_test")

@@ -35,9 +35,11 @@ _MISSING = "00"  # of a type or view that no folder names, as data_prep.video ha
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Walks(Labels):
-  """Labels and the frames of each walk, uint8 [t, 64, 64 or 44, c], read like a built split (data/source.py)."""
+  """Labels and the frames of each walk, uint8 [t, 64, 64 or 44, c], read like a built split (data/source.py); `named`,
+  of each, whether a folder says whose it is."""
 
   stored: list[np.ndarray]
+  named: np.ndarray | bool = True
   notes: list[str] = dataclasses.field(default_factory=list)
 
   @property
@@ -95,7 +97,7 @@ def from_path(path: str | os.PathLike) -> Walks:
     return from_masks(path)
   with tempfile.TemporaryDirectory() as folder:
     write_masks(path, pathlib.Path(folder, path.stem), segmenter="background")
-    return dataclasses.replace(from_masks(pathlib.Path(folder)), origin=str(path))
+    return dataclasses.replace(from_masks(pathlib.Path(folder)), origin=str(path), named=False)
 
 
 def from_masks(folder: pathlib.Path) -> Walks:
@@ -110,7 +112,7 @@ def from_masks(folder: pathlib.Path) -> Walks:
     raise DataError(f"{folder}: no images of masks; expected <person>/<type>/<view>/*.png, or fewer folders")
   labels, stored, notes = [], [], []
   for parent, names in groups.items():
-    parts = (parent or folder.stem).split("/")
+    parts = parent.split("/") if parent else [_title(folder)]
     if len(parts) > _LABELS:
       raise DataError(f"{folder}: {names[0]} lies too deep; expected <person>/<type>/<view>/*.png in the folder named")
     reading = _read(tree, parent, names, folder)
@@ -123,7 +125,13 @@ def from_masks(folder: pathlib.Path) -> Walks:
   subjects, conditions, views = np.array(labels, str).T
   keys = np.array(["/".join(row) for row in labels], str)
   return _alike(Walks(subjects=subjects, conditions=conditions, views=views, keys=keys, origin=str(folder),
-                      stored=stored, notes=notes))
+                      stored=stored, notes=notes, named=np.array([bool(parent) for parent in groups])))
+
+
+def _title(path: pathlib.Path) -> str:
+  """The name of a folder, or of an archive without its ending."""
+  ending = next((end for end in ARCHIVES if path.name.lower().endswith(end)), "")
+  return path.name[: len(path.name) - len(ending)] if path.is_file() else path.name
 
 
 def _read(tree, parent: str, names: list[str], folder: pathlib.Path) -> Reading:
@@ -134,7 +142,7 @@ def _read(tree, parent: str, names: list[str], folder: pathlib.Path) -> Reading:
     raise DataError(f"{reason}; mend it or leave it out") from reason
   facts = f"{parent}/{rates.FACTS}".removeprefix("/")
   rate = rates.read_facts(tree[facts], f"{folder}/{facts}") if facts in tree else 0.0
-  return dataclasses.replace(reading, frames=reading.frames[rates.picked(len(reading.frames), rate)])
+  return rates.thinned(reading, rate)
 
 
 def _alike(walks: Walks) -> Walks:

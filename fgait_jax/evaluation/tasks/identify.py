@@ -185,7 +185,7 @@ def _network(config) -> Pretrained | None:
 def _is_raw(path: str) -> bool:
   """Whether it is a folder (or archive) of masks or a video, as its name says; anything else is to be an .npz."""
   path = pathlib.Path(path).expanduser()
-  return path.is_dir() or path.suffix.lower() in (*walks.ENDINGS, *walks.ARCHIVES)
+  return path.is_dir() or path.name.lower().endswith((*walks.ENDINGS, *walks.ARCHIVES))
 
 
 def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | None) -> tuple[Features, dict]:
@@ -203,6 +203,8 @@ def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | Non
     network, given, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
     mirror=config.mirror_views, few_shapes=True, progress=f"{side} {path}")
   found.check()
+  if side == "probes":  # whose names are answers to check, where somebody gave them
+    found = dataclasses.replace(found, subjects=np.where(given.named, found.subjects, NAMELESS[0]))
   if salted:
     found = salted.apply(found)
   datasets, label_use, _ = provenance.learnt_from(network)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import types
 
 import cv2
@@ -219,6 +220,12 @@ def test_folders_of_masks_are_embedded_first(tmp_path, monkeypatch):
     ("new thin", "thin"), ("new wide", "wide")]
   assert found["pretraining"]["label_use"] == "with subject labels of walkers"
   assert any("new thin: 1 of 5 frames left out, mostly: all black" in note for note in found["notes"])
+  assert found["rows"][0]["figures"]["probes"]["accepted"] is not None  # both are strangers by their names
+  packed = shutil.make_archive(str(tmp_path / "one"), "gztar", tmp_path / "new" / "new thin")  # nobody is named
+  written = identify.run(with_values(**config.to_dict() | {"probes": packed}), tmp_path / "one")
+  (match,), figures = content(written[0])["matches"], content(written[0])["rows"][0]["figures"]["probes"]
+  assert (match["probe"], match["label"], match["candidates"][0]["subject"]) == ("one/00/00", "", "thin")
+  assert figures["accepted"] is None
   files.save(tmp_path / "gallery.npz", GALLERY, identity={"weights": "other"})
   with pytest.raises(DataError, match="embeddings are|was embedded with weights"):
     identify.run(with_values(**config.to_dict() | {"gallery": str(tmp_path / "gallery.npz")}), tmp_path / "other")
