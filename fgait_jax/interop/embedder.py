@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
+from absl import logging
 
 from fgait_jax.data.schema import MANIFEST
 from fgait_jax.data.source import Split, open_split
@@ -96,4 +97,9 @@ def load(name: str | os.PathLike, *, devices: Sequence[jax.Device] | None = None
   preflight.use_compilation_cache("~/.cache/fgait_jax")
   if not weights.located(name).exists() and re.fullmatch(hub.NAME, os.fspath(name)):
     name = hub.pull(os.fspath(name))
-  return Embedder(load_network(name, mesh=make_mesh(devices=devices or jax.local_devices())))
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)  # Orbax warns that it only reads
+  try:
+    return Embedder(load_network(name, mesh=make_mesh(devices=devices or jax.local_devices())))
+  finally:
+    logging.set_verbosity(verbosity)

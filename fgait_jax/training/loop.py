@@ -334,6 +334,9 @@ def closing(asked: Stop, step: int, end: int, folder: pathlib.Path, *, complete:
   if complete:
     early = f" of {end}: no better score for a while" if step < end else ""
     return f"done: {step} steps{early}, saved in {folder}"
-  why = f"stopped by {asked.name}" if asked.name else "stopped as config.train.stop_at asks"
-  command = shlex.join([pathlib.Path(sys.executable).name, *sys.argv])
+  why, words = f"stopped by {asked.name}", sys.argv
+  if not asked.name:  # the same words would stop it here again
+    why = "stopped as config.train.stop_at asks"
+    words = [*(w for w in words if not w.startswith("--config.train.stop_at=")), "--config.train.stop_at=-1"]
+  command = shlex.join([pathlib.Path(sys.executable).name, *words])
   return f"{why} at step {step} of {end}, saved in {folder}. To continue as if never stopped: {command}"

@@ -49,6 +49,14 @@ def test_the_start_is_the_network_and_the_update_has_its_rank():
   np.testing.assert_allclose(adapters.merge(params | updates, scale=2.0)[name] - params[name], found / 2, atol=1e-5)
 
 
+def test_the_variance_of_an_update_is_one_over_all_inputs_of_its_window():
+  params = {"encoder/stage2/rest/conv1/kernel": jnp.zeros((2, 3, 3, 64, 6)),
+            "projector/fc1/kernel": jnp.zeros((8, 64, 6))}
+  updates = adapters.create(jax.random.key(0), params, rank=8, table=((r".*conv1/kernel", 2), (r".*fc1/kernel", 0)))
+  for name, inputs in (("encoder/stage2/rest/conv1", 9 * 64), ("projector/fc1", 64)):
+    assert jnp.var(updates[f"{adapters.PREFIX}{name}/kernel/a"]) == pytest.approx(1 / inputs, rel=0.1)
+
+
 def test_what_cannot_be_adapted_is_refused():
   table = backbones.low_rank(BACKBONES["transformer"])
   params = {"encoder/blocks/mlp/up/kernel": jnp.zeros((1, 2, 3))}

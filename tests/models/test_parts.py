@@ -5,7 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.models.parts import BINS, NUM_PARTS, TEMPORAL, FeatureMap, part_pool, temporal_max, temporal_mean
+from fgait_jax.models.parts import (
+  BINS,
+  BODY,
+  NUM_PARTS,
+  TEMPORAL,
+  Cut,
+  FeatureMap,
+  part_pool,
+  temporal_max,
+  temporal_mean,
+)
 
 FEATURES = np.array(jax.random.normal(jax.random.key(0), (2, 3, 16, 4, 5)))
 PRESENT = np.array(jax.random.bernoulli(jax.random.key(1), 0.6, (2, 3, 16, 4)))
@@ -27,6 +37,12 @@ def test_parts_are_mean_plus_max_of_what_is_present():
         expected = there.mean(0) + there.max(0) if len(there) else np.zeros(5)
         np.testing.assert_allclose(pooled[b, part], expected, atol=1e-6)
       part += 1
+
+
+@pytest.mark.parametrize("cut", [BODY, Cut(maps=2), Cut(bins=(4, 1))])
+def test_every_scale_has_the_same_share_in_the_balance(cut):
+  squares = np.split(cut.balance.reshape(cut.maps, -1) ** 2, np.cumsum(cut.bins)[:-1], axis=1)
+  np.testing.assert_allclose([scale.sum() / cut.maps for scale in squares], max(cut.bins))
 
 
 def test_rows_that_do_not_divide_are_refused():

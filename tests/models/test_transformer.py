@@ -9,6 +9,7 @@ import pytest
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.models import crops
 from fgait_jax.models.blocks import create_blocks, run_blocks
 from fgait_jax.models.transformer import GaitTransformer
 
@@ -66,6 +67,14 @@ def test_a_strip_sees_only_its_own_pixels(encoder):
   rows = np.abs(change[0] - change[1]).max(axis=(1, 3, 4)) > 1e-6  # [b r]
   np.testing.assert_array_equal(np.flatnonzero(rows[0]), range(4, 8))  # aligned: rows 4-7
   np.testing.assert_array_equal(np.flatnonzero(rows[-1]), range(6, 10))  # shifted by two rows: 6-9
+
+
+def test_groups_of_one_shape_hide_different_tokens(encoder):
+  _, valid = clips(b=8)
+  visible = encoder.choose_visible(jax.random.key(0), valid, crop_list=(1, 1), masked_fractions=(0.5, 0.5))
+  first, second = crops.split(visible, 2)
+  assert not (first == second).all(axis=1).any()
+  assert (visible.sum(1) == visible.shape[1] // 2).all()
 
 
 def test_dropped_tokens_have_no_influence(encoder):

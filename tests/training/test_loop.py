@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 
 import jax
@@ -56,6 +57,13 @@ def test_stopped_and_started_again_is_bit_for_bit_the_same(run, configure, unint
   assert_same(state, uninterrupted[1])  # parameters, statistics, teacher, optimizer, step
   assert losses(tmp_path) == losses(uninterrupted[0])
   assert sorted(losses(tmp_path)) == [1, 2, 3, 4]
+
+
+def test_where_stop_at_stopped_the_command_told_goes_on(run, configure, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(sys, "argv", ["run_pretrain.py", "--config.train.stop_at=2", "--workdir=here"])
+  run(configure(train__stop_at=2), tmp_path)
+  told = capsys.readouterr().out.strip().rpartition("To continue as if never stopped: ")[2]
+  assert told.endswith("run_pretrain.py --workdir=here --config.train.stop_at=-1")
 
 
 def test_a_finished_run_started_again_does_nothing(run, configure, uninterrupted):

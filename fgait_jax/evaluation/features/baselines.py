@@ -63,16 +63,16 @@ def faced(gei: Features) -> Features:
 def silhouette_discriminant(
   pretraining, *, data_dir: str, max_frames: int, seed: int
 ) -> Callable[[Features], Features] | None:
-  """Fisher's discriminant of raw GEIs, learnt from the people and with the settings of a network's own discriminant
-  (`pretraining` is the configuration of its run), and facing one way if that network's walks do, so that both stand on
-  the same terms.
+  """Fisher's discriminant of raw GEIs, learnt with the settings of a network's own discriminant (`pretraining` is the
+  configuration of its run) from the people of the sets that it was told names of, and facing one way if that network's
+  walks do, so that both stand on the same terms.
 
   None where the network has none, where it learnt without labels of subjects, and where the sets that taught it are not
   in `data_dir`.
   """
   closing = pretraining.discriminant
   sets = closing.sets or pretraining.data.sets
-  names = [name for name, taught in sets.items() if taught.positives == "subject"]
+  names, _ = named_sets(pretraining)
   if not pretraining.model.discriminant or not names:
     return None
   seen = faced if pretraining.model.facing else lambda gei: gei
@@ -90,6 +90,13 @@ def silhouette_discriminant(
   basis = linear_maps.components(np.concatenate(learnt), most=closing.components, seed=seed)
   mapped = linear_maps.discriminant(basis, np.concatenate(people), shrinkage=closing.shrinkage)
   return lambda gei: mapped(seen(gei))
+
+
+def named_sets(pretraining) -> tuple[list[str], list[str]]:
+  """The data sets of a network's own discriminant: those whose labels of subjects it was told, and the others."""
+  sets = pretraining.discriminant.sets or pretraining.data.sets
+  named = [name for name, taught in sets.items() if taught.positives == "subject"]
+  return named, [name for name in sets if name not in named]
 
 
 def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, draws: int = 20) -> dict:

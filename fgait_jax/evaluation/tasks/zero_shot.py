@@ -75,7 +75,10 @@ def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> lis
     notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
   beside_it = any(name == "raw_gei_lda" for name, *_ in systems)
   if beside_it:
-    notes.append("The GEI's discriminant learnt from the same people as the network's own, with their labels.")
+    named, others = baselines.named_sets(setup.trained.config)
+    notes.append("The GEI's discriminant learnt from the same people as the network's own, with their labels."
+                 if not others else f"The GEI's discriminant learnt from {' and '.join(named)}, with labels; the"
+                 f" network's own from these and, without labels, from {' and '.join(others)}.")
   if setup.trained.config.model.facing:
     notes.append("The network centres walks and turns them to face one way"
                  f"{', and so does the discriminant of GEIs' if beside_it else ''}.")

@@ -76,6 +76,13 @@ def test_the_discriminant_of_geis_faces_one_way_where_its_network_does(monkeypat
     assert told.pop() == mapped(baselines.mean_silhouettes(Walks(), max_frames=5)) == turns
 
 
+def test_sets_of_a_discriminant_are_told_apart_by_their_labels():
+  config = defaults.pretrain()
+  with config.unlocked():
+    config.discriminant.sets = defaults.discriminant_sets("walkers:subject,here:sequence:test,crowd:subject")
+  assert baselines.named_sets(config) == (["crowd", "walkers"], ["here"])
+
+
 def test_faced_geis_are_those_of_faced_walks():
   gei = baselines.mean_silhouettes(Walks(), max_frames=5)
   image = np.full((64, 44), 0.5, np.float32)
