@@ -69,7 +69,7 @@ def build(
   started = time.monotonic()
   folder = out / record.name / schema.BUILDER_VERSION
   if raw is not None and raw.is_dir() and folder.resolve().is_relative_to(raw.resolve()):
-    raise DataError(f"--out {out} lies in --raw {raw}, all of which is read; choose a folder outside it")
+    raise DataError(f"{folder}, which is to be built, lies in --raw {raw}, all of which is read; choose another --out")
   with limits.using(limit):
     source = _open(record, raw)
     splits = {split: walks for split, walks in source.splits().items() if walks}

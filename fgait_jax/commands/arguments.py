@@ -98,9 +98,9 @@ def _check_key(name: str, known: list[str]) -> None:
                         "NAME,NAME,... names others in their place")
   if inside := [key for key in known if key.startswith(f"{name}.")]:
     raise ConfigError(f"config.{name} is a section, whose values are set one by one, such as --config.{inside[0]}=...")
-  last = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]]
   within = {mapping: mapping.rpartition(".")[0] or mapping for mapping in MAPPINGS}  # it may have no entry
   mappings = [mapping for mapping in MAPPINGS if any(key.startswith(f"{within[mapping]}.") for key in known)]
-  nearest = last or difflib.get_close_matches(name, [*known, *mappings], n=1, cutoff=0)
+  last = [key for key in [*known, *mappings] if key.rpartition(".")[2] == name.rpartition(".")[2]]
+  nearest = difflib.get_close_matches(name, last or [*known, *mappings], n=1, cutoff=0)
   raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"
                     " fgait_jax/defaults.py.")

@@ -10,7 +10,7 @@ import numpy as np
 from fgait_jax.errors import ConfigError, DataError
 
 MIXES = ("per_batch", "per_sequence", "per_subject")
-_BLOCK = 1024  # draws within which the data sets' shares are exact
+_BLOCK = 1024  # draws within which the data sets' shares are exact; more where there are many sets
 
 
 def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: float) -> np.ndarray:
@@ -27,7 +27,7 @@ def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: f
 class Interleave:
   """A random order of data sets with exact shares: draw m -> (data set, how often it was drawn before).
 
-  In every block of `_BLOCK` draws each data set has its share of the draws, to within one, and the largest what the
+  In every block of draws each data set has its share of the draws, to within one, and the largest what the
   others leave; the order is shuffled by the seed and the block's number. There is no state: any draw can be looked up
   by its number.
   """
@@ -36,7 +36,7 @@ class Interleave:
   seed: int
 
   def __getitem__(self, draw: int) -> tuple[int, int]:
-    block, place = divmod(draw, _BLOCK)
+    block, place = divmod(draw, _length(self.shares))
     order, before = _block(self.shares, self.seed, block)
     return int(order[place]), int(before[place])
 
@@ -53,12 +53,17 @@ def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray
   return order, before
 
 
+def _length(shares: tuple[float, ...]) -> int:
+  """Draws of a block: so many that the largest set is due more of them than rounding of the others can take."""
+  return max(_BLOCK, len(shares) ** 2)
+
+
 def _drawn(shares: tuple[float, ...], blocks: int) -> np.ndarray:
   """How often each data set is drawn in the first `blocks` blocks: a number that never falls. (Differences of rounded
   cumulative shares would, for a small data set between two others.)"""
-  drawn = np.rint(blocks * _BLOCK * np.asarray(shares)).astype(np.int64)
-  largest = np.argmax(shares)
-  drawn[largest] += blocks * _BLOCK - drawn.sum()
+  draws = blocks * _length(shares)
+  drawn = np.rint(draws * np.asarray(shares)).astype(np.int64)
+  drawn[np.argmax(shares)] += draws - drawn.sum()
   return drawn
 
 

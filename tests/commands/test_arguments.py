@@ -51,6 +51,7 @@ def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_
     ("--config.batch_size=4", r"unknown key config.batch_size; did you mean config.data.batch_size\?"),
     ("--config.data.set=kth", r"unknown key config.data.set; did you mean config.data.sets\?"),
     ("--config.discriminant.set=kth", r"unknown key config.discriminant.set; did you mean config.discriminant.sets\?"),
+    ("--config.sets=kth", r"unknown key config.sets; did you mean config.data.sets\?"),
     ("--config.eval=kth", r"unknown key config.eval; did you mean config.evals\?"),
     ("--config.dta.mix=x", r"unknown key config.dta.mix; did you mean config.data.mix\?"),
     ("--config.data.batch_size=many", r"flag --config.data.batch_size=many: invalid literal for int"),

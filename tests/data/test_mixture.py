@@ -47,6 +47,15 @@ def test_every_block_has_its_shares_however_small(sizes):
   np.testing.assert_allclose(so_far, asked, atol=len(sizes) / 2)
 
 
+@pytest.mark.parametrize("count", [39, 60, 200])
+def test_there_may_be_many_data_sets(count):
+  mixed = mixture((1000,) * count, batch_size=1)
+  draws = max(1024, count**2)
+  for block in range(1, 8):
+    datasets, _ = whole(mixed, range(draws * block, draws * (block + 1), 7), 1)
+    assert len(np.unique(datasets)) == count
+
+
 def test_every_epoch_is_a_new_shuffle_without_repeats():
   datasets, rows = whole(mixture((40,)), range(15))
   epochs = rows.reshape(3, 40)

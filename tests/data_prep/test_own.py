@@ -196,14 +196,16 @@ def test_names_that_cannot_be_are_refused(argv, message, tmp_path, capsys):
 def test_a_frame_whose_name_is_not_utf8_is_told_where_it_is_refused_or_changed(tmp_path):
   for number in range(3):
     write(tmp_path / "raw", f"001/nm/0/{number}.png", mask(40 + number))
-  folder = os.fsencode(tmp_path / "raw/001/nm/0")
-  for name, image in ((b"\xff8.png", 0 * mask()), (b"\xff9.png", mask() - np.uint8(5) * (mask() > 0))):
-    with open(folder + b"/" + name, "wb") as file:
+  (tmp_path / "raw/002/nm/0").mkdir(parents=True)
+  for name, image in ((b"001/nm/0/\xff8.png", 0 * mask()), (b"002/nm/0/\xff1.png", 0 * mask()),
+                      (b"001/nm/0/\xff9.png", mask() - np.uint8(5) * (mask() > 0))):
+    with open(os.fsencode(tmp_path / "raw") + b"/" + name, "wb") as file:
       file.write(cv2.imencode(".png", image)[1].tobytes())
-  assert own(tmp_path / "raw", tmp_path / "out") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--limit-dropped", "0.5") == 0
   manifest = open_split(tmp_path / "out", "own", "test").manifest
   assert next(iter(manifest["refused_frames"].values()))["examples"] == ["001/nm/0/\ufffd8.png"]
   assert next(iter(manifest["altered_frames"].values()))["examples"] == ["001/nm/0/\ufffd9.png"]
+  assert "(as \ufffd1.png)" in manifest["dropped"]["no usable frame"]["examples"][0]
 
 
 def test_of_a_fast_recording_the_frames_that_are_stored_are_counted(tmp_path, capsys):
@@ -224,7 +226,7 @@ def test_of_a_fast_recording_the_frames_that_are_stored_are_counted(tmp_path, ca
 def test_what_is_built_may_not_lie_in_what_is_read(tmp_path, capsys):
   write(tmp_path / "raw", "001/nm/0/1.png", mask())
   assert own(tmp_path / "raw", tmp_path / "raw/out") == 1
-  assert "raw/out lies in --raw" in capsys.readouterr().err
+  assert "which is to be built, lies in --raw" in capsys.readouterr().err
   assert not (tmp_path / "raw/out").exists()
 
 

@@ -1,5 +1,6 @@
 """The Python door: walks of any length and form in, the evaluators' own embeddings out, by few programs."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -129,6 +130,7 @@ def test_a_video_before_a_still_camera_is_a_walk(model, tmp_path):
   file.release()
   found = model.embed(tmp_path / "ann.avi")
   assert found.keys.tolist() == ["ann/00/00"]
+  assert not np.any(walks.from_path(tmp_path / "ann.avi").named)  # a file's name is nobody's
   assert np.isfinite(found.embeddings).all()
 
 
@@ -226,6 +228,19 @@ def test_frames_that_are_left_out_are_said(model, tmp_path):
     model.embed(tmp_path)
   with pytest.raises(DataError, match=r"no usable mask: all black \(1\); expected uint8 .height, width., 0 backg"):
     fgait_jax.normalise([np.zeros((120, 160), np.uint8)])
+
+
+def test_names_that_are_not_utf8_are_told(model, tmp_path):
+  write(tmp_path / "ann", masks())
+  os.rename(tmp_path / "ann/11.png", os.fsencode(tmp_path / "ann") + b"/\xff.png")
+  (tmp_path / "ann/10.png").rename(tmp_path / "ann/kept.png")
+  with open(os.fsencode(tmp_path / "ann") + b"/\xff.png", "wb") as file:
+    file.write(cv2.imencode(".png", np.zeros((120, 160), np.uint8))[1].tobytes())
+  with pytest.warns(UserWarning, match="ann: 1 of 12 frames left out, mostly: all black .as \ufffd.png"):
+    model.embed(tmp_path)
+  os.rename(tmp_path / "ann", os.fsencode(tmp_path) + b"/\xffann")
+  with pytest.raises(DataError, match="the name '\ufffdann' is not UTF-8; rename it"):
+    model.embed(tmp_path)
 
 
 def test_a_folder_that_does_not_exist_is_no_weights(tmp_path):

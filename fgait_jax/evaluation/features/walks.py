@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_prep.sources import rates
-from data_prep.sources.base import Dropped, Reading
+from data_prep.sources.base import Dropped, Reading, printable
 from data_prep.sources.images import IMAGE
 from data_prep.sources.masks import check_background, is_frame, looks_inverted, read_walk
 from data_prep.sources.trees import ARCHIVES, natural, open_tree
@@ -108,6 +108,8 @@ def from_masks(folder: pathlib.Path) -> Walks:
     parent, _, file = name.rpartition("/")
     if re.fullmatch(IMAGE, file, re.IGNORECASE) and is_frame(name):
       groups[parent].append(name)
+  if strange := [name for name in (str(folder), *groups) if printable(name) != name]:
+    raise DataError(f"{printable(str(folder))}: the name {printable(strange[0])!r} is not UTF-8; rename it")
   if not groups:
     raise DataError(f"{folder}: no images of masks; expected <person>/<type>/<view>/*.png, or fewer folders")
   labels, stored, notes = [], [], []
@@ -121,7 +123,8 @@ def from_masks(folder: pathlib.Path) -> Walks:
     if reading.refused:
       reason, left_out = max(reading.refused.items(), key=lambda item: len(item[1]))
       count = sum(map(len, reading.refused.values()))
-      notes.append(f"{folder}/{parent}: {count} of {len(names)} frames left out, mostly: {reason} (as {left_out[0]})")
+      notes.append(f"{folder}/{parent}: {count} of {len(names)} frames left out, mostly: {reason} (as"
+                   f" {printable(left_out[0])})")
   subjects, conditions, views = np.array(labels, str).T
   keys = np.array(["/".join(row) for row in labels], str)
   return _alike(Walks(subjects=subjects, conditions=conditions, views=views, keys=keys, origin=str(folder),

@@ -92,7 +92,7 @@ def matches(found: list[Match]) -> Group:
   grid.add_row(*(Text(title, style="bold") for title in ("probe", "answer", "nearest subjects (distance)")))
   count = min(len(found), _MATCHES)
   for match in (found[n * len(found) // count] for n in range(count)):
-    probe = f"{match.probe} ({match.label}, {match.type}, {match.view})"
+    probe = f"{match.probe} ({match.label or 'no label'}, {match.type}, {match.view})"
     nearest = ", ".join(f"{c.subject} ({c.distance:.3f})" for c in match.candidates)
     style = "dim" if match.answer == "unknown" else "green"
     grid.add_row(Text("  " + probe), Text(match.answer, style=style), Text(nearest))

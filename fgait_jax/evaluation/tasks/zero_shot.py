@@ -77,8 +77,8 @@ def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> lis
   if beside_it:
     named, others = baselines.named_sets(setup.trained.config)
     notes.append("The GEI's discriminant learnt from the same people as the network's own, with their labels."
-                 if not others else f"The GEI's discriminant learnt from {' and '.join(named)}, with labels; the"
-                 f" network's own from these and, without labels, from {' and '.join(others)}.")
+                 if not others else f"The GEI's discriminant learnt from {' and '.join(named)}, with labels of"
+                 f" subjects; the network's own from these and, without such labels, from {' and '.join(others)}.")
   if setup.trained.config.model.facing:
     notes.append("The network centres walks and turns them to face one way"
                  f"{', and so does the discriminant of GEIs' if beside_it else ''}.")

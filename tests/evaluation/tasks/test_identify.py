@@ -226,6 +226,9 @@ def test_folders_of_masks_are_embedded_first(tmp_path, monkeypatch):
   (match,), figures = content(written[0])["matches"], content(written[0])["rows"][0]["figures"]["probes"]
   assert (match["probe"], match["label"], match["candidates"][0]["subject"]) == ("one/00/00", "", "thin")
   assert figures["accepted"] is None
+  with (console := Console(width=200)).capture() as shown:
+    console.print(tables.matches(results.read(written[0]).matches))
+  assert "one/00/00 (no label, 00, 00)" in shown.get()
   files.save(tmp_path / "gallery.npz", GALLERY, identity={"weights": "other"})
   with pytest.raises(DataError, match="embeddings are|was embedded with weights"):
     identify.run(with_values(**config.to_dict() | {"gallery": str(tmp_path / "gallery.npz")}), tmp_path / "other")
