@@ -68,10 +68,8 @@ def build(
   """
   started = time.monotonic()
   folder = out / record.name / schema.BUILDER_VERSION
-  if raw is not None and raw.is_dir() and folder.resolve().is_relative_to(raw.resolve()):
-    raise DataError(f"{folder}, which is to be built, lies in --raw {raw}, all of which is read; choose another --out")
   with limits.using(limit):
-    source = _open(record, raw)
+    source = _open(record, raw, folder)
     splits = {split: walks for split, walks in source.splits().items() if walks}
   check_splits(splits, where=f"{record.name} from {raw}" if raw else record.name)
   fingerprint = _fingerprint(source, splits, limit)
@@ -118,13 +116,15 @@ def usable_cores() -> int:
   return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(record: Record, raw: pathlib.Path | None) -> Source:
+def _open(record: Record, raw: pathlib.Path | None, folder: pathlib.Path) -> Source:
   if record.needs_raw and raw is None:
     raise DataError(f"{record.name} is made from recordings: name their folder with --raw ({record.obtain})")
   if not record.needs_raw and raw is not None:
     raise DataError(f"{record.name} is made without recordings: leave out --raw {raw}")
   if raw is not None and not raw.exists():
     raise DataError(f"--raw {raw}: no such folder or archive; it must hold {record.layout} ({record.obtain})")
+  if raw is not None and raw.is_dir() and folder.resolve().is_relative_to(raw.resolve()):
+    raise DataError(f"{folder}, which is to be built, lies in --raw {raw}, all of which is read; choose another --out")
   return record.source(raw)
 
 

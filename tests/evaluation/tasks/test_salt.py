@@ -126,7 +126,7 @@ def test_masks_are_salted_where_they_are_embedded(keys, monkeypatch, tmp_path):
   files.save(tmp_path / "gallery.npz", gallery.apply(walks()), identity=identity)
   (tmp_path / "masks").mkdir()
   network = types.SimpleNamespace(identity="run-4-teacher", embedding="prediction", data={}, step=4)
-  given = types.SimpleNamespace(content_hash="", notes=[])
+  given = types.SimpleNamespace(content_hash="", notes=[], named=True)
   monkeypatch.setattr(identify, "load_network", lambda *_, **__: network)
   monkeypatch.setattr(identify.walks, "from_path", lambda _: given)
   monkeypatch.setattr(identify, "check_fits", lambda *_, **__: None)
