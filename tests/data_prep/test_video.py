@@ -303,7 +303,8 @@ def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
 
 
 def test_what_is_known_of_a_walk_stays_known_at_another_rate():
-  told = Reading(np.zeros((8, 64, 64), np.uint8), {"all black": ["8.png"]}, {"made binary": {0: "1.png", 3: "4.png", 4: "5.png"}})
+  altered = {"made binary": {0: "1.png", 3: "4.png", 4: "5.png"}}
+  told = Reading(np.zeros((8, 64, 64), np.uint8), {"all black": ["8.png"]}, altered)
   walk = Walk(subject="a", condition="b", view="c", key="a/b/c", read=lambda: told, file="a/b/c/1.png")
   reading = rates.at_usual_rate(walk, 100.0).read()
   assert len(reading.frames) == 2
