@@ -27,9 +27,9 @@ def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: f
 class Interleave:
   """A random order of data sets with exact shares: draw m -> (data set, how often it was drawn before).
 
-  In every block of draws each data set has its share of the draws, to within one, and the largest what the
-  others leave; the order is shuffled by the seed and the block's number. There is no state: any draw can be looked up
-  by its number.
+  In every block of draws each data set has its share of the draws, to within one, and the largest what the others
+  leave; the order is shuffled by the seed and the block's number. There is no state: any draw can be looked up by its
+  number.
   """
 
   shares: tuple[float, ...]
@@ -44,7 +44,8 @@ class Interleave:
 @functools.lru_cache(maxsize=64)
 def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray]:
   """The data sets of one block in their order, and for each draw how many of the same data set come before it."""
-  begin, counts = _drawn(shares, block), _drawn(shares, block + 1) - _drawn(shares, block)
+  begin, end = (_drawn(shares, blocks) for blocks in (block, block + 1))
+  counts = end - begin
   order = np.repeat(np.arange(len(shares)), counts)
   order = np.random.default_rng((seed, zlib.crc32(b"mixture"), block)).permutation(order)
   before = np.empty(len(order), np.int64)

@@ -71,18 +71,17 @@ def silhouette_discriminant(
   in `data_dir`.
   """
   closing = pretraining.discriminant
-  sets = closing.sets or pretraining.data.sets
-  names, _ = named_sets(pretraining)
-  if not pretraining.model.discriminant or not names:
+  taught, _ = named_sets(pretraining)
+  if not pretraining.model.discriminant or not taught:
     return None
   seen = faced if pretraining.model.facing else lambda gei: gei
   learnt, people = [], []
-  for name in names:
+  for name, part in taught.items():
     try:
-      split = open_split(data_dir, name, sets[name].split)
+      split = open_split(data_dir, name, part)
     except DataError:
       return None
-    rows = rows_of_whole_subjects(split.subjects, closing.walks // len(names))
+    rows = rows_of_whole_subjects(split.subjects, closing.walks // len(taught))
     title = f"mean silhouettes of {split.name}"
     found = seen(mean_silhouettes(split, max_frames=max_frames, rows=rows, progress=title))
     learnt.append(found.embeddings)
@@ -92,10 +91,11 @@ def silhouette_discriminant(
   return lambda gei: mapped(seen(gei))
 
 
-def named_sets(pretraining) -> tuple[list[str], list[str]]:
-  """The data sets of a network's own discriminant: those whose labels of subjects it was told, and the others."""
+def named_sets(pretraining) -> tuple[dict[str, str], list[str]]:
+  """The data sets of a network's own discriminant: the split of each whose labels of subjects it was told, and the
+  names of the others."""
   sets = pretraining.discriminant.sets or pretraining.data.sets
-  named = [name for name, taught in sets.items() if taught.positives == "subject"]
+  named = {name: taught.split for name, taught in sets.items() if taught.positives == "subject"}
   return named, [name for name in sets if name not in named]
 
 

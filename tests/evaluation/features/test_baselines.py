@@ -80,7 +80,7 @@ def test_sets_of_a_discriminant_are_told_apart_by_their_labels():
   config = defaults.pretrain()
   with config.unlocked():
     config.discriminant.sets = defaults.discriminant_sets("walkers:subject,here:sequence:test,crowd:subject")
-  assert baselines.named_sets(config) == (["crowd", "walkers"], ["here"])
+  assert baselines.named_sets(config) == ({"crowd": "train", "walkers": "train"}, ["here"])
 
 
 def test_faced_geis_are_those_of_faced_walks():
