@@ -13,7 +13,8 @@ BESIDE = sorted(p for package in ("tests", "benchmarks") for p in (ROOT / packag
 
 # What each place may import of the project, beside itself. A name ends at a package or a module.
 BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths", "fgait_jax.npz"}
-BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.models", "fgait_jax.objectives", "fgait_jax.data"}
+BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.kernels", "fgait_jax.models", "fgait_jax.objectives",
+                         "fgait_jax.data"}
 # The rooms of evaluation, and what each may use of evaluation beside itself. Records are what rooms hand each other.
 RECORDS = {"columns", "labels", "plain", "results"}
 ROOMS = {
@@ -49,14 +50,14 @@ ALLOWED = {
   "fgait_jax.data": BASE | {"fgait_jax.parallel"},
   "fgait_jax.kernels": BASE,
   "fgait_jax.models": BASE | {"fgait_jax.parallel", "fgait_jax.kernels"},
-  "fgait_jax.objectives": BASE | {"fgait_jax.parallel"},
+  "fgait_jax.objectives": BASE | {"fgait_jax.parallel", "fgait_jax.kernels"},
   "fgait_jax.training": BELOW_TRAINING | {"fgait_jax.defaults"},
   "fgait_jax.evaluation": BELOW_TRAINING | {"fgait_jax.training"},
   **{f"fgait_jax.evaluation.{name}": BELOW_TRAINING | {"fgait_jax.training"} | {
     f"fgait_jax.evaluation.{other}" for other in others} for name, others in ROOMS.items()},
   "fgait_jax.interop": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.training", "fgait_jax.evaluation",
                                          "fgait_jax.config_files"},
-  "fgait_jax.interop.check_networks": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.interop", "fgait_jax.kernels",
+  "fgait_jax.interop.check_networks": BELOW_TRAINING | {"fgait_jax.training", "fgait_jax.interop",
                                                          "fgait_jax.evaluation.metrics"},
   # Masks and videos that nobody has built are read as a build reads them.
   "fgait_jax.evaluation.features.walks": BASE | {"fgait_jax.data", "fgait_jax.evaluation.labels", "data_prep"},

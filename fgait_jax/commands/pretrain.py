@@ -48,8 +48,9 @@ def main(_):
       return
     config = CONFIG.value
     ended = pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
-    publish.at_end(config, WORKDIR.value)
-    if ended.stopped and not ended.complete:
+    if ended.complete:
+      publish.at_end(config, WORKDIR.value)
+    elif ended.stopped:
       sys.exit(stopped_status(ended.stopped))
   except FgaitError as error:
     if isinstance(error.__cause__, ReaderHangs):  # Python would wait for its threads, too

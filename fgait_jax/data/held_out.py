@@ -42,10 +42,11 @@ def keep_back_people(
   return Parts(fit=known[~held[known]], validation=known[held[known]])
 
 
-def keep_back_walks(labels: np.ndarray, rows: np.ndarray, *, fraction: float, seed: int) -> Parts:
-  """Draws `fraction` of the `rows` of each label, one at least where it has two or more, none where it has one."""
+def keep_back_walks(labels: np.ndarray, rows: np.ndarray, *, fraction: float, seed: int, section: str) -> Parts:
+  """Draws `fraction` of the `rows` of each label, one at least where it has two or more, none where it has one; errors
+  name `section` of the configuration."""
   if not 0 <= fraction < 1:
-    raise ConfigError(f"config.linear_probe.validation_fraction={fraction} must be at least 0 and below 1")
+    raise ConfigError(f"config.{section}.validation_fraction={fraction} must be at least 0 and below 1")
   generator, kept = np.random.default_rng((seed, 0x9B0BE)), [np.zeros(0, int)]
   for name in np.unique(labels[rows]) if fraction else ():
     own = generator.permutation(rows[labels[rows] == name])

@@ -28,8 +28,8 @@ def normalise_frame(
   """
   if mask.ndim != 2 or mask.dtype != np.uint8:
     raise FrameRefused(f"not an 8-bit grey image: {mask.dtype} {mask.shape}")
-  if not mask.any():
-    raise FrameRefused("all black")
+  if (largest := mask.max(initial=0)) <= 1:  # of 0 and 1 the official script makes a frame of 0 and 1
+    raise FrameRefused("values of 0 and 1 in place of 0 and 255: multiply by 255" if largest else "all black")
   if mask.sum(dtype=np.int64) <= min_sum:
     raise FrameRefused("too little body")
   rows = np.flatnonzero(mask.any(axis=1))

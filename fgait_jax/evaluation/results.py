@@ -19,6 +19,7 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.metrics.pairing import BySubject
 from fgait_jax.evaluation.plain import REST, decoded, encoded, number, plain
+from fgait_jax.training import folders
 
 FORMAT = 2
 MODEL, CHANCE = "model", "chance"  # names of rows
@@ -242,15 +243,13 @@ def figures_of(by_condition: dict[str, dict]) -> dict[str, Figures]:
 
 
 def write(path: str | os.PathLike, result: Result) -> pathlib.Path:
-  """Writes `result` with date and versions added, in one move. Raises `ValueError` where it is not of the layout."""
+  """Writes `result` with date and versions added. Raises `ValueError` where it is not of the layout, and `RunError`
+  where it cannot be written."""
   path = pathlib.Path(path)
   now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
   whole = encoded(dataclasses.replace(result, date=now, versions=versions()))
   decoded(Result, whole, "result")
-  path.parent.mkdir(parents=True, exist_ok=True)
-  half = path.with_name(f".{path.name}.{os.getpid()}")
-  half.write_text(json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-  half.replace(path)
+  folders.write_text(path, json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
   return path
 
 

@@ -15,7 +15,7 @@ def labels_of(split, target: str, protocol, *, section: str) -> np.ndarray:
   attribute's name. Raises `ConfigError`, which names `section` of the configuration, for any other.
   """
   if target in ("subject", "condition"):
-    return (split.subjects if target == "subject" else split.conditions).astype(np.str_)
+    return np.asarray(split.subjects if target == "subject" else split.conditions, np.str_)
   if target == "class":
     if not isinstance(protocol, Classify):
       raise ConfigError(f"config.{section}.target=class takes the classes of config.protocol, and {protocol.name} has"

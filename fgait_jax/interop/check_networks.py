@@ -16,8 +16,8 @@ from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.interop import import_opengait, names, networks
 from fgait_jax.interop.recorded import Line, group_order, relative_error, to_torch
 from fgait_jax.kernels.convolution import plainly
+from fgait_jax.kernels.unit import unit
 from fgait_jax.models import backbones, parts
-from fgait_jax.models.heads import unit
 from fgait_jax.models.network import GaitNetwork, head_input
 from fgait_jax.models.recognition import Recognizer
 from fgait_jax.objectives.contrastive import part_info_nce

@@ -22,11 +22,9 @@ from fgait_jax.interop import card
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.paths import local_path
-from fgait_jax.training import checkpoints, preflight, weights
+from fgait_jax.training import checkpoints, folders, preflight, weights
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
-
-FOLDER = "weights"  # of a run's folder
 
 
 def write(network: Pretrained, out: pathlib.Path, *, dtype: str = "float32", heads: bool = True,
@@ -37,7 +35,7 @@ def write(network: Pretrained, out: pathlib.Path, *, dtype: str = "float32", hea
   if hosts.is_first():
     published = weights.load(out, mesh=make_mesh(devices=network.mesh.local_devices))
     text = card.write(published, name=out.name, results=list(results), licence=licence)
-    weights.write(out / weights.CARD, text.encode())
+    folders.write_text(out / weights.CARD, text)
 
 
 def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]:
@@ -56,19 +54,19 @@ def refuse_run(out: pathlib.Path) -> None:
   """Raises `CheckpointError` where `out` is a run's folder: weights in it would be read in place of its checkpoints."""
   if (out / checkpoints.FOLDER).exists():
     raise CheckpointError(f"--out={out} is a run's folder, whose checkpoints and config.json these files would hide;"
-                          f" give another one, such as {out / FOLDER}")
+                          f" give another one, such as {out / weights.FOLDER}")
 
 
 def at_end(config, workdir: str) -> None:
-  """Writes <workdir>/weights if the run has ended; all processes call it together."""
+  """Writes <workdir>/weights of a run that is complete; all processes call it together."""
   workdir = local_path(workdir, "--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor)
   network = load_network(workdir, mesh=mesh)
-  if weights.is_finished(network):
-    found = results_of(network, workdir / "results")
-    write(network, workdir / FOLDER, results=(shown.result for shown in found))
-    if hosts.is_first():
-      print(f"weights     in {workdir / FOLDER}, to embed with; the checkpoint is what goes on training", flush=True)
+  found = results_of(network, workdir / "results")
+  out = workdir / weights.FOLDER
+  write(network, out, results=(shown.result for shown in found))
+  if hosts.is_first():
+    print(f"weights     in {out}, to embed with; the checkpoint is what goes on training", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

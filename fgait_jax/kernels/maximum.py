@@ -14,19 +14,25 @@ import jax.numpy as jnp
 from fgait_jax.typing import Array, Float
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def maximum(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
   """`jnp.max(x, axis)`."""
+  return _maximum(x, axis, x.shape[axis])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _maximum(x, axis, size):
+  del size
   return jnp.max(x, axis=axis)
 
 
-def _forward(x, axis):
-  chosen = jax.nn.one_hot(jnp.argmax(x, axis=axis), x.shape[axis], axis=axis, dtype=bool)
-  return maximum(x, axis), chosen
+def _forward(x, axis, size):
+  # The place and not a mask of `size` entries: it is kept until the backward pass.
+  return _maximum(x, axis, size), jnp.argmax(x, axis=axis).astype(jnp.uint8 if size <= 256 else jnp.int32)
 
 
-def _backward(axis, chosen, gradient):
+def _backward(axis, size, place, gradient):
+  chosen = jax.nn.one_hot(place, size, axis=axis, dtype=bool)
   return (jnp.where(chosen, jnp.expand_dims(gradient, axis), 0),)
 
 
-maximum.defvjp(_forward, _backward)
+_maximum.defvjp(_forward, _backward)

@@ -6,7 +6,7 @@ its arrays are statistics, not parameters.
 import jax.numpy as jnp
 from flax import nnx
 
-from fgait_jax.models.heads import unit
+from fgait_jax.kernels.unit import unit
 from fgait_jax.typing import Array, Float
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.kernels import products
+from fgait_jax.kernels.unit import unit
 from fgait_jax.models.batchnorm import BatchNorm
 from fgait_jax.typing import Array, Float
 
@@ -109,9 +110,3 @@ class PartMLP(nnx.Module):
     y = x + y if self.adds else y
     y = y if self.norm2 is None else self.norm2(y)
     return y if self.body is None else jnp.concatenate([y, self.body(x)], axis=1)
-
-
-def unit(x: Float[Array, "..."], *, axis: int = -1) -> Float[Array, "..."]:
-  """Unit length along `axis`, with a finite gradient at zero (1e-12 is torch's guard)."""
-  squared = jnp.sum(jnp.square(x), axis=axis, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # `maximum`'s gradient compares for equality

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.kernels.unit import unit
 from fgait_jax.models import crops, frame_tokens
 from fgait_jax.models import decoder as decoders
 from fgait_jax.models import heads as part_heads
@@ -14,7 +15,7 @@ from fgait_jax.models.decoder import Decoder
 from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.encoder import Encoder
 from fgait_jax.models.facing import face
-from fgait_jax.models.heads import PartMLP, unit
+from fgait_jax.models.heads import PartMLP
 from fgait_jax.models.parts import BODY, Cut, FeatureMap, pool
 from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray

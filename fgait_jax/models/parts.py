@@ -32,7 +32,6 @@ class Cut:
 
 
 BODY = Cut()
-NUM_PARTS = BODY.count
 
 
 @jax.tree_util.register_dataclass

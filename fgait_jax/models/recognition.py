@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.kernels.unit import unit
 from fgait_jax.models.facing import face
-from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm, unit
+from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm
 from fgait_jax.models.network import GaitNetwork, head_input
 from fgait_jax.models.parts import pool
 from fgait_jax.typing import Array, Bool, Float

@@ -86,11 +86,6 @@ class GaitTransformer(nnx.Module):
     unit = self.patch_time if concrete and t <= self.window_frames else self.window_frames
     return -(-t // unit) * unit // self.patch_time, ROWS, -(-w // self.patch_columns)
 
-  def num_tokens(self, t: int, w: int) -> int:
-    """Tokens of `t` frames of width `w`, padding included."""
-    s, r, q = self.grid(t, w)
-    return s * r * q
-
   def encode(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> FeatureMap:
     """The whole body, nothing masked. `frames` in 0..1."""
     frames, valid = self._padded(frames, valid)

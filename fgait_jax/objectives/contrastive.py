@@ -11,6 +11,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from fgait_jax.kernels.unit import unit
 from fgait_jax.objectives.base import Objective
 from fgait_jax.parallel.mesh import batch_sharding
 from fgait_jax.typing import Array, Float, Int
@@ -72,7 +73,8 @@ def part_info_nce(
   """
   if projection.shape[0] < prediction.shape[0]:
     raise ValueError(f"{prediction.shape[0]} predictions have only {projection.shape[0]} projections to match")
-  logits = _product("bpe,mpe->bpm", _unit(prediction), _unit(projection)) / temperature
+  prediction, projection = (unit(rows.astype(jnp.float32)) for rows in (prediction, projection))
+  logits = _product("bpe,mpe->bpm", prediction, projection) / temperature
   own = jnp.arange(prediction.shape[0])
   if group is None:
     group = jnp.arange(projection.shape[0])
@@ -92,10 +94,3 @@ def empty_queue(rows: int, parts: int, features: int) -> dict[str, Array]:
   return {
     "projection": jnp.zeros((rows, parts, features), jnp.float32), "group": jnp.full(rows, NOBODY, jnp.int32)
   }
-
-
-def _unit(x: Float[Array, "b p e"]) -> Float[Array, "b p e"]:
-  """Unit length, with a finite gradient at zero (1e-12 is torch's guard)."""
-  x = x.astype(jnp.float32)
-  squared = jnp.sum(jnp.square(x), axis=-1, keepdims=True)
-  return x * jax.lax.rsqrt(jnp.where(squared > 1e-24, squared, 1e-24))  # a maximum's gradient compares for equality

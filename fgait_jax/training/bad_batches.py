@@ -23,8 +23,6 @@ def write(workdir: pathlib.Path, number: int, values: dict[str, float], sequence
   if hosts.is_first():
     values = {name: value if math.isfinite(value) else None for name, value in values.items()}
     about = {"batch": number, **values, "sequences": list(sequences), "config": meta["config"]}
-    with folders.noted(path):
-      path.parent.mkdir(exist_ok=True)
     folders.write_text(path, json.dumps(about, indent=1) + "\n")
   return path
 

@@ -18,7 +18,7 @@ from fgait_jax import defaults, rng
 from fgait_jax.data.augment import augment
 from fgait_jax.data.clips import spaced
 from fgait_jax.errors import DataError
-from fgait_jax.models.heads import unit
+from fgait_jax.kernels.unit import unit
 from fgait_jax.parallel import hosts, rules
 from fgait_jax.parallel.mesh import replicated
 from fgait_jax.training import linear_maps
@@ -86,8 +86,8 @@ def learn(
     raise DataError(error)
   rows, groups = np.concatenate(rows), np.concatenate(groups)
   balance = np.repeat(graph.backbone.cut.balance, rows.shape[1] // graph.backbone.cut.count).astype(rows.dtype)
-  basis = linear_maps.components((rows * balance)[..., None], most=settings.components, seed=0)
   keys = "config.discriminant.shrinkage", "config.discriminant.components"
+  basis = linear_maps.components((rows * balance)[..., None], most=settings.components, seed=0, key=keys[1])
   found = linear_maps.discriminant(basis, groups, shrinkage=settings.shrinkage, keys=keys)
   kernel = np.zeros((rows.shape[1], config.model.discriminant), np.float32)
   directions = min(kernel.shape[1], found.kernel.shape[1])

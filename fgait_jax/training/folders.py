@@ -66,18 +66,28 @@ def noted(path: pathlib.Path):
     yield
   except OSError as error:
     raise RunError(f"cannot write {path}: {error.strerror or error}. Free some space or mend the file system; the same"
-                   " command then goes on from the newest checkpoint") from error
+                   " command then goes on from the newest checkpoint, or from the embeddings that are kept") from error
+
+
+@contextlib.contextmanager
+def whole(path: pathlib.Path):
+  """Gives a path beside `path`, of the same ending, and moves there what was written to it, so that a crash leaves the
+  old file or the new one. Makes the folder. Raises `RunError` where it cannot be written, and leaves nothing."""
+  half = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+  with noted(path):
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      yield half
+      half.replace(path)
+    finally:
+      with contextlib.suppress(OSError):  # of a folder that is none; the first error says more
+        half.unlink(missing_ok=True)
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
-  """Writes a file beside `path` and moves it there, so that a crash leaves the old one or the new one."""
-  half = path.with_name(f".{path.name}.{os.getpid()}")
-  with noted(path):
-    try:
-      half.write_text(text, encoding="utf-8")
-      half.replace(path)
-    finally:
-      half.unlink(missing_ok=True)
+  """`whole`, of text."""
+  with whole(path) as half:
+    half.write_text(text, encoding="utf-8")
 
 
 def put(new: pathlib.Path, place: pathlib.Path) -> None:

@@ -38,13 +38,15 @@ class Components:
   scores: np.ndarray
 
 
-def components(embeddings: np.ndarray, *, most: int, seed: int) -> Components:
+def components(
+  embeddings: np.ndarray, *, most: int, seed: int, key: str = "config.linear_maps.components"
+) -> Components:
   """Of embeddings [n, C, P]: `most` components, or half as many as there are walks where these are fewer.
 
-  Raises `ConfigError` for `most` below 1 and `DataError` for fewer than four walks.
+  Raises `ConfigError`, which names `key`, for `most` below 1 and `DataError` for fewer than four walks.
   """
   if most < 1:
-    raise ConfigError(f"config.linear_maps.components={most} must be at least 1")
+    raise ConfigError(f"{key}={most} must be at least 1")
   if len(embeddings) < 4:
     raise DataError(f"{len(embeddings)} training walks are too few to learn a map from; four are needed at least")
   rows = _flat(embeddings)

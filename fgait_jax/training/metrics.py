@@ -1,8 +1,8 @@
 """Where numbers of a run go: JSON lines, TensorBoard event files, and the console with its progress bar.
 
 A line of `metrics.jsonl` is {"step": batches used so far, "kind": "train" or "evaluate", name: value, ...}, or of the
-kind "skipped" with the loss of a batch that was left out, or "failed" with the "error" of an evaluation. Only process 0
-writes. After a restart, lines of steps after the checkpoint are dropped: they will come again.
+kind "skipped" with the number and the loss of a batch that was left out, or "failed" with the "error" of an evaluation.
+Only process 0 writes. After a restart, lines of what comes after the checkpoint are dropped: they will come again.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Writer:
     if self.active:
       with folders.noted(self.path):
         lines, left_out = _read(workdir)
-      kept = [line for line in lines if line["step"] <= start] if start else []
+      kept = [line for line in lines if _is_before(line, start)]
       found = [line for line in kept if line["kind"] == "evaluate"]
       self.evaluations = [{name: value for name, value in line.items() if name != "kind"} for line in found]
       if left_out and start:
@@ -100,6 +100,12 @@ class Writer:
   def _event(self, event: Event) -> None:
     event.wall_time = time.time()
     self.events.write_event(event)
+
+
+def _is_before(line: dict, start: int) -> bool:
+  """Whether `line` tells of what a run that goes on at step `start` will not do again."""
+  again = line["kind"] in ("skipped", "failed")  # batch `start`, and an evaluation there that could not be done
+  return start > 0 and line["step"] < start + (not again)
 
 
 def read_lines(workdir: pathlib.Path) -> list[dict]:

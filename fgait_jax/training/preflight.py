@@ -1,6 +1,7 @@
 """What is checked and set before anything is computed: number types, devices, the cache of compiled programs, and
 folders that must be writable. What cannot work is refused in one line."""
 
+import functools
 import glob
 import os
 import pathlib
@@ -36,7 +37,7 @@ def use_compilation_cache(folder: str) -> None:
   """Keeps compiled programs in `folder` for the next start, unless it is "" or the user has given jax one
   (JAX_COMPILATION_CACHE_DIR). Goes on without where it cannot be written: it only saves time."""
   if jax.config.jax_compilation_cache_dir:
-    _mend_cache(pathlib.Path(jax.config.jax_compilation_cache_dir))
+    _mend_cache(jax.config.jax_compilation_cache_dir)
     return
   if not folder:
     return
@@ -48,10 +49,11 @@ def use_compilation_cache(folder: str) -> None:
     return
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 1.0)
-  _mend_cache(path)
+  _mend_cache(str(path))
 
 
-def _mend_cache(folder: pathlib.Path) -> None:
+@functools.cache  # a warning would otherwise pass through one more `mend` after every call
+def _mend_cache(folder: str) -> None:
   """Has entries that jax cannot read removed as soon as it warns of them, before it compiles: it writes no entry where
   there is one, so a damaged one would cost a compilation at every start."""
   show, said = warnings.showwarning, re.compile(r"Error reading persistent compilation cache entry for '([^']+)'")
@@ -59,7 +61,7 @@ def _mend_cache(folder: pathlib.Path) -> None:
   def mend(message, *rest, **more):
     if not (found := said.match(str(message))):
       return show(message, *rest, **more)
-    for entry in folder.glob(f"{glob.escape(found[1])}-*"):  # the warning does not say which of them it is
+    for entry in pathlib.Path(folder).glob(f"{glob.escape(found[1])}-*"):  # the warning does not say which of them
       entry.unlink(missing_ok=True)
     _note(f"{folder} held a damaged program, {found[1]}: it is compiled and stored anew")
 

@@ -40,10 +40,10 @@ def make_step(
 
   Metrics are (sum, count) pairs in float32, the same on all devices; `readable` is (1, 1) where all of the batch is,
   `finite` where loss and gradient are numbers, `spike` where the loss is above `spike` times the median of the last
-  losses, in a window of `state.WINDOW` batches of which half must be known. The state only changes if the batch is
-  readable, its loss good and `number` the state's step: after a bad batch it stays as it was, however many batches are
-  already on their way. A batch whose loss is bad is `skipped` where `mishaps` says so: of the state, step and guard
-  alone go on.
+  losses, in a window of `state.WINDOW` batches of which more than half must be known. The state only changes if the
+  batch is readable, its loss good and `number` the state's step: after a bad batch it stays as it was, however many
+  batches are already on their way. A batch whose loss is bad is `skipped` where `mishaps` says so: of the state, step
+  and guard alone go on.
   """
   optimizer = optax.with_extra_args_support(optimizer)
   most = mishaps.skip_at_most if mishaps.on_nonfinite == "skip" else 0

@@ -29,11 +29,12 @@ from fgait_jax.models import backbones
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.paths import local_path
-from fgait_jax.training import configuration, stored
+from fgait_jax.training import configuration, folders, stored
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
 FORMAT = 1
+FOLDER = "weights"  # of a run's folder, where the run itself writes them
 WEIGHTS, ABOUT, CARD = "model.safetensors", "config.json", "README.md"
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(jnp.bfloat16))}
 PACKAGED = pathlib.Path(fgait_jax.__file__).parent / "weights"
@@ -60,17 +61,12 @@ def is_one(path: str | os.PathLike) -> bool:
   return (located(path) / WEIGHTS).is_file()
 
 
-def is_finished(network: Pretrained) -> bool:
-  """Whether its run has ended, and learnt its discriminant if it was to."""
-  config = network.config
-  return network.step >= config.train.steps and (not config.model.discriminant or is_fitted(network.stats))
-
-
 def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", heads: bool = True) -> None:
   """Writes all but the card into `folder`; all processes call it together, and the first one writes.
 
   With `dtype` "bfloat16" every array is rounded, and the identity says so. `heads` False leaves out what the embedding
-  that was learnt last does not need (`GaitNetwork.without_heads`). Raises `CheckpointError` where that cannot be.
+  that was learnt last does not need (`GaitNetwork.without_heads`). Raises `CheckpointError` where that cannot be,
+  and `RunError` where it cannot be written.
   """
   config, trees = network.config, {"params": network.params, "stats": network.stats}
   if not heads:
@@ -94,19 +90,9 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   facts["config"]["train"]["compilation_cache"] = defaults.train().compilation_cache
   facts |= {name: getattr(network, name) for name in _KEPT}
   facts["settings_sha256"] = _settings_digest(facts)
-  write(folder / WEIGHTS, content)
-  write(folder / ABOUT, (json.dumps(facts, indent=1, ensure_ascii=False) + "\n").encode())
-
-
-def write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file of a folder of weights in one move; raises `CheckpointError` where it cannot."""
-  half = path.with_name(f".{path.name}.{os.getpid()}")
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
+  with folders.whole(folder / WEIGHTS) as half:
     half.write_bytes(content)
-    half.replace(path)
-  except OSError as error:
-    raise CheckpointError(f"{path} cannot be written ({error}); free some space, or give another folder") from error
+  folders.write_text(folder / ABOUT, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
 
 
 def about(folder: pathlib.Path) -> dict:

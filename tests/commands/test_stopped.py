@@ -36,22 +36,24 @@ def flag(value):
 
 @pytest.fixture
 def pretrained(monkeypatch):
-  """The exit status of `run_pretrain.py` after a run that ended as given, 0 for a plain return."""
+  """The exit status of `run_pretrain.py` after a run that ended as given, 0 for a plain return, and whether it wrote
+  the run's weights."""
   for name, value in (("CONFIG", None), ("WORKDIR", "run"), ("REPLAY", None)):
     monkeypatch.setattr(pretrain, name, flag(value))
   for name, value in (("DISTRIBUTED", False), ("COORDINATOR", ""), ("PROCESSES", 0), ("PROCESS", -1)):
     monkeypatch.setattr(pretrain, name, flag(value))
   monkeypatch.setattr(hosts, "initialize", lambda **_: None)
   monkeypatch.setattr(during_training, "evaluators", lambda config: [])
-  monkeypatch.setattr(publish, "at_end", lambda config, workdir: None)
+  written = []
+  monkeypatch.setattr(publish, "at_end", lambda config, workdir: written.append(workdir))
 
   def status(*, complete, stopped):
     ended = Ended(state={}, step=3, evaluations=[], complete=complete, stopped=stopped)
     monkeypatch.setattr(pretraining, "run", lambda *_, **__: ended)
     try:
-      return pretrain.main([]) or 0
+      return pretrain.main([]) or 0, written == ["run"]
     except SystemExit as raised:
-      return raised.code
+      return raised.code, written == ["run"]
 
   return status
 
@@ -60,7 +62,7 @@ def pretrained(monkeypatch):
   ("SIGTERM", 143), ("SIGINT", 130), ("a signal to another process", 143), ("the watchdog", 143),
 ])
 def test_pretraining_that_was_stopped_ends_with_the_signals_status(pretrained, stopped, expected):
-  assert pretrained(complete=False, stopped=stopped) == expected
+  assert pretrained(complete=False, stopped=stopped) == (expected, False)
 
 
 @pytest.mark.parametrize(("complete", "stopped"), [
@@ -68,8 +70,8 @@ def test_pretraining_that_was_stopped_ends_with_the_signals_status(pretrained, s
   (True, "SIGTERM"),  # it came when all was done
   (False, ""),  # config.train.stop_at
 ])
-def test_pretraining_that_did_as_asked_ends_with_0(pretrained, complete, stopped):
-  assert pretrained(complete=complete, stopped=stopped) == 0
+def test_pretraining_that_did_as_asked_ends_with_0_and_leaves_weights_when_complete(pretrained, complete, stopped):
+  assert pretrained(complete=complete, stopped=stopped) == (0, complete)
 
 
 def test_an_evaluation_that_was_stopped_ends_with_the_signals_status(tmp_path):

@@ -60,6 +60,27 @@ def test_a_run_says_rank1_auc_and_signs_of_collapse(monkeypatch):
   assert {type(value) for value in values.values()} == {float}
 
 
+def test_frames_come_as_far_apart_as_the_network_was_taught(monkeypatch):
+  """As in an evaluation of the checkpoint of this step, whose figures these are."""
+
+  def numbered(self, i, indices):
+    frames = np.full((4, 64, 64, 1), int(self.subjects[i]), np.uint8)
+    frames[:, 1, 0, 0] = np.arange(4)
+    return frames[indices]
+
+  monkeypatch.setattr(Walks, "frames", numbered)
+  (evaluator,) = during_training.evaluators(config_of(monkeypatch))
+  seen = []
+
+  def watched(frames, valid):
+    seen.append(frames[0, :4, 1, 0, 0].tolist())
+    return embed(frames, valid)
+
+  network = types.SimpleNamespace(embed=watched, stride=2, embedding="prediction", mesh=make_mesh())
+  evaluator.run(network, 100, lambda: None)
+  assert seen[0] == [0, 2, 1, 3]
+
+
 def test_it_is_due_at_the_start_every_so_often_and_at_the_end(monkeypatch):
   (evaluator,) = during_training.evaluators(config_of(monkeypatch))
   assert [step for step in range(251) if evaluator.due(step)] == [0, 100, 200, 250]

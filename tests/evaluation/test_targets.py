@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 
+from fgait_jax.data.rendered import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import protocols, targets
 
@@ -38,6 +39,13 @@ def test_labels_of_every_kind():
   scoliosis = sized(subjects=("1", "2", "3"), conditions=("positive", "negative", "neutral"))
   found = targets.labels_of(scoliosis, "class", protocols.get("scoliosis1k"), section="fine_tune")
   assert found.tolist() == scoliosis.conditions.tolist()
+
+
+def test_a_rendered_crowd_has_labels_too():
+  """Its conditions are found one by one and are no array."""
+  walks = open_split("rendered2", "train")
+  found = targets.labels_of(walks, "condition", None, section="fine_tune")
+  assert found.tolist() == [str(walks.conditions[row]) for row in range(len(walks))]
 
 
 def test_classes_stand_in_the_order_of_numbers():

@@ -17,7 +17,7 @@ from fgait_jax.interop import card, publish
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training import supervised, weights
-from fgait_jax.training.checkpoints import Checkpoints, load_network, new_meta, weights_to_start_from
+from fgait_jax.training.checkpoints import load_network, weights_to_start_from
 from tests.interop.conftest import configuration, result_of
 
 
@@ -279,23 +279,15 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert "; the card has the figures of own.json" in capsys.readouterr().out
 
 
-def test_a_discriminant_that_is_not_learnt_yet_is_not_the_end(network, tmp_path):
+def test_heads_stay_until_the_discriminant_is_learnt(network, tmp_path):
   stats = network.stats | {"discriminant": jax.tree.map(np.zeros_like, network.stats["discriminant"])}
   untaught = dataclasses.replace(network, stats=stats)
-  assert weights.is_finished(network)
-  assert not weights.is_finished(untaught)
   with pytest.raises(CheckpointError, match="its discriminant is not learnt yet, so its heads cannot be left out"):
     weights.save(untaught, tmp_path, heads=False)
 
 
-def test_a_run_leaves_its_weights_only_when_it_has_ended(ended, network, tmp_path, capsys):
-  config = configuration()
-  state = {"teacher": {"params": network.params, "stats": network.stats}}
-  with Checkpoints(tmp_path / "running", keep=1) as saved:
-    saved.save(config.train.steps - 1, state, new_meta(config, {}, {}))
-  publish.at_end(config, str(tmp_path / "running"))
-  assert not (tmp_path / "running" / "weights").exists()
-  publish.at_end(config, str(ended))
+def test_a_run_leaves_its_weights(ended, network, capsys):
+  publish.at_end(configuration(), str(ended))
   assert load_network(ended / "weights").identity == network.identity
   text = (ended / "weights" / "README.md").read_text()
   assert not card.has_figures(text)

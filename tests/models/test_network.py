@@ -1,5 +1,7 @@
 """The whole network: what `embed` and `pretrain` give, and what they refuse."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +46,7 @@ def test_embedding_has_31_parts_and_modes_differ_only_in_statistics(network):
 
 def test_pretraining_gives_logits_for_masked_patches(network):
   out, _ = run(network, "pretrain", crop_list=(4, 1), masked_fractions=(0.5, 0.5), key=jax.random.key(1))
-  tokens = network.encoder.num_tokens(4, 44)
+  tokens = math.prod(network.encoder.grid(4, 44))
   assert out.logits.shape == out.targets.shape == (4, tokens, network.encoder.pixels)
   assert (out.masked.sum(1) == tokens // 2).all()
   assert all(np.isfinite(x).all() for x in (out.logits, out.prediction, out.projection))
@@ -56,7 +58,7 @@ def test_groups_of_which_nothing_is_masked_are_as_without_masking(network):
   whole, _ = run(network, "pretrain", crop_list=(2, 1), masked_fractions=(0.0, 0.0), key=key)
   out, _ = run(network, "pretrain", crop_list=(2, 1), masked_fractions=(0.0, 0.5), key=key)
   network.train()
-  tokens = network.encoder.num_tokens(4, 44)
+  tokens = math.prod(network.encoder.grid(4, 44))
   np.testing.assert_allclose(out.prediction[::2], whole.prediction[::2], atol=1e-5)
   assert np.abs(out.prediction[1::2] - whole.prediction[1::2]).max() > 1e-3
   assert out.logits.shape == out.targets.shape == (2, tokens, network.encoder.pixels)  # the decoder sees the others

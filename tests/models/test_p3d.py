@@ -12,7 +12,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.interop import names
 from fgait_jax.models import p3d
 from fgait_jax.models.heads import PartMLP
-from fgait_jax.models.parts import NUM_PARTS
+from fgait_jax.models.parts import BODY
 
 CHANNELS = (4, 4, 6, 8)
 
@@ -51,7 +51,7 @@ def test_parameter_counts_are_the_published_ones(variant, backbone):
 
 
 def test_heads_have_the_published_number_of_parameters():
-  head = lambda norm: PartMLP(NUM_PARTS, 512, 512, 512, final_norm=norm, rngs=nnx.Rngs(0))  # noqa: E731
+  head = lambda norm: PartMLP(BODY.count, 512, 512, 512, final_norm=norm, rngs=nnx.Rngs(0))  # noqa: E731
   assert count(lambda: head(True)) == 16_316_416
   assert count(lambda: head(False)) == 16_284_672
 

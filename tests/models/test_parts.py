@@ -8,7 +8,6 @@ import pytest
 from fgait_jax.models.parts import (
   BINS,
   BODY,
-  NUM_PARTS,
   TEMPORAL,
   Cut,
   FeatureMap,
@@ -28,7 +27,7 @@ def test_parts_are_mean_plus_max_of_what_is_present():
   np.testing.assert_array_equal(present, PRESENT.any(1))
   np.testing.assert_array_equal(highest, np.where(np.isfinite(want), want, 0))
   pooled = np.asarray(part_pool(highest, present))
-  assert pooled.shape == (2, NUM_PARTS, 5)
+  assert pooled.shape == (2, BODY.count, 5)
   part = 0
   for bins in BINS:
     for rows in np.split(np.arange(16), bins):

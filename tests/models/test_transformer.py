@@ -1,6 +1,7 @@
 """The gait transformer: strips see only themselves, padding and dropped tokens do nothing, widths and lengths."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -80,7 +81,7 @@ def test_groups_of_one_shape_hide_different_tokens(encoder):
 def test_dropped_tokens_have_no_influence(encoder):
   frames, valid = clips()
   visible = encoder.choose_visible(jax.random.key(0), valid, crop_list=(2, 1), masked_fractions=(0.5, 0.5))
-  assert visible.shape == (4, encoder.num_tokens(8, 44))
+  assert visible.shape == (4, math.prod(encoder.grid(8, 44)))
   assert (visible.sum(1) == visible.shape[1] // 2).all()
   dropped = parts(encoder, frames, valid, (2, 1), (0.5, 0.5), visible)
   hidden = encoder.unpatchify(~visible[..., None], t=8, w=44)
@@ -137,7 +138,7 @@ def test_patches_come_back_as_frames():
   encoder = make(in_channels=3)
   frames, valid = clips(2, 7, 44, 3)
   pixels, token_valid = encoder.patchify(frames, valid)
-  assert pixels.shape == (2, encoder.num_tokens(7, 44), encoder.pixels)
+  assert pixels.shape == (2, math.prod(encoder.grid(7, 44)), encoder.pixels)
   np.testing.assert_array_equal(token_valid, jnp.broadcast_to(jnp.arange(4 * 64) < 3 * 64, (2, 4 * 64)))
   np.testing.assert_array_equal(encoder.unpatchify(pixels, t=7, w=44), frames)
   assert encode(encoder, frames, valid).features.shape == (2, 4, 16, 4, 16)

@@ -35,6 +35,19 @@ def test_a_restart_drops_the_lines_that_come_again(tmp_path):
     assert writer.evaluations == []
 
 
+def test_what_comes_again_leaves_one_line(tmp_path):
+  """Batch 2, which is left out after step 2 was saved, and an evaluation of step 2 that fails once more."""
+  for start in (0, 2, 2):
+    with Writer(tmp_path, start=start) as writer:
+      if not start:
+        writer.write(1, "skipped", {"loss": 9.0})
+        writer.write(2, "train", {"loss": 1.0})
+      writer.failed(2, "no memory")
+      writer.write(2, "skipped", {"loss": 8.0})
+  kinds = [(line["step"], line["kind"]) for line in read_lines(tmp_path)]
+  assert kinds == [(1, "skipped"), (2, "train"), (2, "failed"), (2, "skipped")]
+
+
 def test_event_files_hold_the_scalars(tmp_path):
   from tensorboardX.proto import event_pb2
   from tensorboardX.record_writer import RecordWriter  # noqa: F401  the same package wrote the file

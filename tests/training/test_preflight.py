@@ -77,6 +77,15 @@ def test_programs_are_cached_where_asked_or_nowhere(no_cache, tmp_path, monkeypa
   assert [path.name for path in tmp_path.iterdir()] == ["file"]  # made once there is something to keep
 
 
+def test_a_folder_is_watched_once(no_cache, tmp_path, monkeypatch):
+  monkeypatch.setattr(warnings, "showwarning", show := lambda *_, **__: None)
+  preflight.use_compilation_cache(str(tmp_path))
+  assert warnings.showwarning is not show
+  once = warnings.showwarning
+  preflight.use_compilation_cache(str(tmp_path))  # as every `fgait_jax.load` does
+  assert warnings.showwarning is once
+
+
 def test_a_damaged_program_is_stored_anew(no_cache, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # put back afterwards
   preflight.use_compilation_cache(str(tmp_path))

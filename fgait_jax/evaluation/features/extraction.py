@@ -110,7 +110,8 @@ def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int, few_sh
   instead of a compilation. `rows` is a multiple of `divisor`.
 
   With `few_shapes` a step is padded to its own length, and a batch is full or of one sequence for each device: calls
-  with other sequences then share programs, at most two a step (23 for sequences of up to 768 frames).
+  with other sequences then share programs, at most two a step (21 for sequences of up to 768 frames, at 512
+  frames a batch).
   """
   ladder = [_FIRST_LENGTH]
   while ladder[-1] < lengths.max():

@@ -10,26 +10,24 @@ import hashlib
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from fgait_jax import npz
-from fgait_jax.errors import DataError
+from fgait_jax.errors import DataError, RunError
 from fgait_jax.evaluation.labels import Features, features_of
-from fgait_jax.paths import local_path
+from fgait_jax.training import folders, preflight
 
 _ARRAYS = ("embeddings", "labels", "types", "views")
 
 
 def save(path: str | os.PathLike, found: Features, *, identity: Mapping | None = None) -> None:
-  """Writes `found` in one move, so that no half file is ever read."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  half = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-  np.savez(half, embeddings=found.embeddings, labels=found.subjects, types=found.conditions, views=found.views,
-           keys=found.keys, identity=json.dumps(identity or {}, sort_keys=True))
-  half.replace(path)
+  """Writes `found` to `path`, an .npz; raises `RunError` where it cannot be written."""
+  with folders.whole(pathlib.Path(path)) as half:
+    np.savez(half, embeddings=found.embeddings, labels=found.subjects, types=found.conditions, views=found.views,
+             keys=found.keys, identity=json.dumps(identity or {}, sort_keys=True))
 
 
 def load(path: str | os.PathLike) -> tuple[Features, dict]:
@@ -52,19 +50,23 @@ def cached(folder: str | os.PathLike | None, identity: Mapping,
   """Features under `identity` (checkpoint, code, data, options: JSON values), and whether they were read rather than
   computed.
 
-  A damaged or foreign file is computed again. `folder` None keeps nothing.
+  A damaged or foreign file is computed again. `folder` None keeps nothing. Raises `ConfigError`, before anything is
+  computed, where nothing can be written to it; what then cannot be kept is noted, and returned all the same.
   """
   if folder is None:
     return compute(), False
   text = json.dumps(identity, sort_keys=True)
-  path = local_path(folder, "config.cache") / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
+  path = preflight.writable(folder, flag="config.cache") / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.npz"
   if path.is_file():
     with contextlib.suppress(DataError):
       found, stored = load(path)
       if json.dumps(stored, sort_keys=True) == text:
         return found, True
   features = compute()
-  save(path, features, identity=identity)
+  try:
+    save(path, features, identity=identity)
+  except RunError as error:
+    print(f"note: embeddings are not kept for the next time: {error}", file=sys.stderr)
   return features, False
 
 

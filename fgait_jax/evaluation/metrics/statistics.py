@@ -7,6 +7,8 @@ person are not independent, so resampling them would make intervals too narrow.
 import numpy as np
 
 LEVEL = 95.0  # percent, of every interval
+_BLOCK = 2e8  # bytes of resampled sums held at a time
+_DRAWS = 2e7  # numbers drawn at a time
 
 
 def subject_weights(num_subjects: int, *, resamples: int, seed: int | tuple) -> np.ndarray:
@@ -57,7 +59,7 @@ def bootstrap_cells(sums: np.ndarray, counts: np.ndarray, allowed: np.ndarray, *
   """
   weights = subject_weights(len(sums), resamples=resamples, seed=seed)
   out = []
-  step = max(1, int(2e8 // max(1, 4 * sums[0].size)))
+  step = max(1, int(_BLOCK // max(1, 4 * sums[0].size)))
   flat_sums, flat_counts = sums.reshape(len(sums), -1), counts.reshape(len(counts), -1)
   for start in range(0, resamples, step):
     drawn = weights[start : start + step]
@@ -78,7 +80,7 @@ def paired_sums(differences: np.ndarray, counts: np.ndarray, *, resamples: int, 
   difference, samples, extreme = differences.sum() / total, [], 0
   # Sums that are equal on paper differ in their last bits; a tie that is missed makes p too small.
   tie = 1e-6 * np.abs(differences).sum() / total
-  step = max(1, int(2e7 // number))  # draws held at a time
+  step = max(1, int(_DRAWS // number))
   for block, start in enumerate(range(0, resamples, step)):
     draws = min(step, resamples - start)
     weights = subject_weights(number, resamples=draws, seed=seed if block == 0 else (seed, 0, block))

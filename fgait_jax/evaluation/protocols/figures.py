@@ -69,7 +69,7 @@ def figures(ranking: Ranking, *, subjects: np.ndarray, names: np.ndarray, galler
 
 
 def _by_subject(sums: np.ndarray, counts: np.ndarray, taken: np.ndarray) -> dict:
-  """Each subject's rank-1 over its `trials` and mAP over its `mated_trials`, those of the measures `taken`."""
+  """Each subject's rank-1 over its `trials` and mAP over its `map_trials`, those of the measures `taken`."""
   trials = counts.sum((1, 2, 3))
   with np.errstate(invalid="ignore", divide="ignore"):
     share = 100 * sums.sum((1, 2), dtype=np.float64) / trials[:, None]

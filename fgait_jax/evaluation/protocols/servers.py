@@ -12,6 +12,7 @@ from fgait_jax.evaluation.metrics import retrieval
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.evaluation.metrics.rerank import rerank
 from fgait_jax.evaluation.protocols.base import Protocol, Settings, Walks
+from fgait_jax.training import folders
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Server(Protocol):
 def write_csv(result: dict, path: str | pathlib.Path) -> pathlib.Path:
   """Writes the submission in a result of a `Server` as the CSV the server takes; returns its path."""
   path = pathlib.Path(path)
-  with path.open("w", newline="") as file:
+  with folders.whole(path) as half, half.open("w", newline="") as file:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(result["submission"]["columns"])
     writer.writerows(result["submission"]["rows"])

@@ -6,6 +6,7 @@ import pandas as pd
 
 from fgait_jax.evaluation.report import layout, tables
 from fgait_jax.evaluation.results import Figures, Result
+from fgait_jax.training import folders
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\n": " ", "\r": " ", "\\": r"\textbackslash{}",
@@ -21,7 +22,7 @@ def write(out: pathlib.Path, results: list[tuple[str, Result]]) -> list[pathlib.
            ".csv": tidy(results).to_csv(index=False, lineterminator="\n")}
   paths = [out.with_suffix(ending) for ending in texts]
   for path, text in zip(paths, texts.values(), strict=True):
-    path.write_text(text, encoding="utf-8")
+    folders.write_text(path, text)
   return paths
 
 

@@ -7,6 +7,7 @@ import matplotlib.figure
 import numpy as np
 
 from fgait_jax.evaluation.report.reconstructions import strip
+from fgait_jax.training import folders
 
 FRAMES = 4  # shown of each walk
 NEAREST = 5
@@ -35,8 +36,8 @@ def draw(path: pathlib.Path, *, probes: list[dict], subtitle: str) -> pathlib.Pa
   heads = ("probe", "nearest", "second", "third", "fourth", "fifth")
   for axis, head in zip(axes[0], heads, strict=True):
     axis.set_title(head, fontsize=12, color="0.25", pad=6)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path)
+  with folders.whole(path) as half:
+    figure.savefig(half)
   return path
 
 

@@ -18,23 +18,25 @@ from fgait_jax.evaluation.report import curves, export, layout, side_by_side, so
 from fgait_jax.evaluation.report.sources import Shown, Source
 from fgait_jax.evaluation.results import MODEL, Result
 from fgait_jax.paths import local_path
+from fgait_jax.training import folders, preflight
 
 _LABELS = "AB"
 
 
-def write(folders: list[str], out: str | pathlib.Path | None) -> list[pathlib.Path]:
+def write(paths: list[str], out: str | pathlib.Path | None) -> list[pathlib.Path]:
   """Writes the report of one folder of results, or of two beside each other, to `out` (.html), and its tables beside
-  it as .md, .tex and .csv. Raises `ConfigError` on unfit arguments and `DataError` on a folder without results."""
+  it as .md, .tex and .csv. Raises `ConfigError` on unfit arguments, `DataError` on a folder without results and
+  `RunError` where nothing can be written."""
   if out is None or pathlib.Path(out).suffix.lower() != ".html":
     raise ConfigError(f"--report wants --out=FILE.html, the file to write; got --out={out}")
   if (out := local_path(out, "--out")).is_dir():
     raise ConfigError(f"--out={out} is a folder; --report writes one file there, give --out=FILE.html")
-  if len(folders) > len(_LABELS):
-    raise ConfigError(f"--report was given {len(folders)} times; one folder, or two to compare")
-  labels = _LABELS if len(folders) > 1 else ("",)
-  read = [sources.read(folder, flag="--report", label=label) for folder, label in zip(folders, labels, strict=False)]
-  out.parent.mkdir(parents=True, exist_ok=True)
-  out.write_text(render(read), encoding="utf-8")
+  preflight.writable(out.parent, flag="--out")
+  if len(paths) > len(_LABELS):
+    raise ConfigError(f"--report was given {len(paths)} times; one folder, or two to compare")
+  labels = _LABELS if len(paths) > 1 else ("",)
+  read = [sources.read(path, flag="--report", label=label) for path, label in zip(paths, labels, strict=False)]
+  folders.write_text(out, render(read))
   return [out, *export.write(out, [(s.label or s.folder.name, shown.result) for s in read for shown in s.results])]
 
 

@@ -6,6 +6,8 @@ import textwrap
 import matplotlib.figure
 import numpy as np
 
+from fgait_jax.training import folders
+
 FRAMES = 8  # shown of each walk
 HIDDEN = (0.36, 0.47, 0.66)  # colour of pixels the network was not shown
 
@@ -43,8 +45,8 @@ def draw(path: pathlib.Path, *, frames: np.ndarray, visible: np.ndarray, predict
     height = rows[0].shape[0] + 3
     for place, label in enumerate(("walk", "shown to\nthe network", "completed")):
       axis.text(-5, place * height + height / 2, label, ha="right", va="center", fontsize=10.5)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path)
+  with folders.whole(path) as half:
+    figure.savefig(half)
   return path
 
 

@@ -13,6 +13,7 @@ from fgait_jax.evaluation.plain import number
 from fgait_jax.evaluation.report import strips
 from fgait_jax.evaluation.results import Result
 from fgait_jax.paths import local_path
+from fgait_jax.training import checkpoints, folders, weights
 from fgait_jax.training.metrics import read_lines
 
 TRAINING, TRAINING_KIND = "training.json", "training"
@@ -95,8 +96,12 @@ def _lines_of_runs(found: list[Shown]) -> list[dict]:
 
 def _lines_of_run(checkpoint: pathlib.Path) -> tuple[pathlib.Path, list[dict]]:
   """The run that a checkpoint's folder is or belongs to, and the lines of its metrics ([] where there are none)."""
-  folders = checkpoint, *checkpoint.parents[:2]
-  return next(((folder, lines) for folder in folders if (lines := read_lines(folder))), (checkpoint, []))
+  run = checkpoint
+  if checkpoint.parent.name == checkpoints.FOLDER:
+    run = checkpoint.parent.parent
+  elif checkpoint.name in (checkpoints.FOLDER, weights.FOLDER):
+    run = checkpoint.parent
+  return run, read_lines(run)
 
 
 def keep_training(checkpoint: str | pathlib.Path, out: pathlib.Path) -> None:
@@ -104,8 +109,7 @@ def keep_training(checkpoint: str | pathlib.Path, out: pathlib.Path) -> None:
   folder, lines = _lines_of_run(pathlib.Path(checkpoint))
   if lines:
     whole = {"format": 1, "kind": TRAINING_KIND, "run": str(folder), "lines": lines}
-    out.mkdir(parents=True, exist_ok=True)
-    (out / TRAINING).write_text(json.dumps(whole) + "\n", encoding="utf-8")
+    folders.write_text(out / TRAINING, json.dumps(whole) + "\n")
 
 
 def pictures(source: Source, result: Result) -> tuple[list[dict], list[tuple[str, str]]]:

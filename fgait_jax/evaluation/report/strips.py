@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from fgait_jax.errors import DataError
+from fgait_jax.training import folders
 
 FORMAT, KIND = 1, "neighbours"
 FRAMES = 30  # about one gait cycle of ordinary video
@@ -47,8 +48,7 @@ def write(path: pathlib.Path, *, probes: list[dict], title: str) -> pathlib.Path
     for p in probes]
   whole = {"format": FORMAT, "kind": KIND, "title": title, "frames_per_second": PER_SECOND, "height": 64, "width": 44,
            "probes": lines}
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(whole, ensure_ascii=False) + "\n", encoding="utf-8")
+  folders.write_text(path, json.dumps(whole, ensure_ascii=False) + "\n")
   return path
 
 

@@ -21,6 +21,7 @@ from fgait_jax.evaluation.metrics.distances import check_metric
 from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
 from fgait_jax.evaluation.setup import check_embedding, check_fits, embedding_of
 from fgait_jax.paths import local_path
+from fgait_jax.training import folders
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
@@ -294,7 +295,7 @@ def _result(config, given: tuple[Features, dict], gallery: dict, measured: dict,
 
 
 def _write_csv(path: pathlib.Path, matches: list[Match]) -> pathlib.Path:
-  with open(path, "w", newline="", encoding="utf-8") as file:
+  with folders.whole(path) as half, half.open("w", newline="", encoding="utf-8") as file:
     writer = csv.writer(file)
     writer.writerow(_CSV)
     for match in matches:

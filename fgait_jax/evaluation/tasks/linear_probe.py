@@ -113,7 +113,7 @@ def _row(name: str, title: str, layers: list[Layer], found: list[tuple[dict, dic
 
 def _by_condition(setup: Setup) -> list[Layer]:
   """A layer for each gallery of the protocol, or the one of `config.linear_probe.train_conditions`."""
-  config, conditions = setup.config, setup.split.conditions.astype(np.str_)
+  config, conditions = setup.config, np.asarray(setup.split.conditions, np.str_)
   if config.linear_probe.train_conditions:
     wanted, known = list(config.linear_probe.train_conditions), np.unique(conditions)
     if unknown := sorted(set(wanted) - set(known)):
@@ -128,7 +128,7 @@ def _by_condition(setup: Setup) -> list[Layer]:
 def _layer(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) -> Layer:
   """Learns from the walks `teaching`, bool [N], and asks those of each condition `asked` whose person was learnt."""
   split = setup.split
-  conditions, subjects = split.conditions.astype(np.str_), split.subjects.astype(np.str_)
+  conditions, subjects = np.asarray(split.conditions, np.str_), np.asarray(split.subjects, np.str_)
   taught = np.unique(subjects[teaching])
   tests = {c: np.flatnonzero(rows & ~teaching & np.isin(subjects, taught)) for c, rows in asked.items()}
   tests = {c: rows for c, rows in tests.items() if len(rows)}
@@ -142,7 +142,8 @@ def _layer(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) -> 
           " other conditions.")
   note += f" {missing} subjects without walks to learn from are left out." if missing else ""
   train = np.flatnonzero(teaching)
-  parts = keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed)
+  parts = keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed,
+                          section="linear_probe")
   return Layer(train=train, train_labels=subjects[train], tests=tests, labels=subjects, train_split=None, parts=parts,
               note=note)
 

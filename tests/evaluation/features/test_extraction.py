@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fgait_jax.errors import DataError
+from fgait_jax.errors import ConfigError, DataError, RunError
 from fgait_jax.evaluation.features import extraction, files
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.parallel.mesh import batch_sharding, make_mesh
@@ -199,6 +199,25 @@ def test_the_cache_is_hit_by_the_same_identity_only(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
   assert not files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
   assert files.cached(tmp_path, {"checkpoint": "a", "data": "b"}, compute)[1]
+
+
+def test_a_cache_that_cannot_be_written_is_said_first_and_loses_nothing_later(tmp_path, monkeypatch, capsys):
+  (tmp_path / "file").touch()
+  with pytest.raises(ConfigError, match=r"config.cache=.*file cannot be written .*file is a file.; give another"):
+    files.cached(tmp_path / "file", {}, pytest.fail)
+
+  def full(path, **arrays):
+    path.write_bytes(b"half")
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(np, "savez", full)
+  found, hit = files.cached(tmp_path / "cache", {}, some_features)
+  assert len(found) == len(some_features())
+  assert not hit
+  assert "note: embeddings are not kept for the next time: cannot write" in capsys.readouterr().err
+  assert list((tmp_path / "cache").iterdir()) == []
+  with pytest.raises(RunError, match="mine.npz: No space left on device. Free some space or mend the file system"):
+    files.save(tmp_path / "mine.npz", some_features())
 
 
 def test_a_network_embeds_by_the_stride_and_the_lengths_that_it_was_taught():

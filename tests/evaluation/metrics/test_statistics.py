@@ -48,6 +48,26 @@ def test_bootstrap_width_is_that_of_the_mean():
   assert low < outcomes.mean() < high
 
 
+def test_blocks_of_resamples_are_those_of_one_block(monkeypatch):
+  sums = np.random.default_rng(0).random((30, 2, 3, 1)).astype(np.float32)
+  counts, allowed = np.ones_like(sums), np.ones((2, 3), bool)
+  whole = statistics.bootstrap_cells(sums, counts, allowed, resamples=100, seed=0)
+  monkeypatch.setattr(statistics, "_BLOCK", 4 * sums[0].size * 7)
+  np.testing.assert_allclose(statistics.bootstrap_cells(sums, counts, allowed, resamples=100, seed=0), whole, rtol=1e-5)
+
+
+def test_no_block_of_a_paired_test_repeats_another(monkeypatch):
+  monkeypatch.setattr(statistics, "_DRAWS", 30 * 10)
+  drawn, interval = [], statistics.interval
+  monkeypatch.setattr(statistics, "interval", lambda samples: drawn.extend(samples) or interval(samples))
+  differences = np.random.default_rng(0).standard_normal(30)
+  found = statistics.paired_sums(differences, np.ones(30), resamples=95, seed=0)
+  assert len(np.unique(drawn)) == len(drawn) == 95
+  monkeypatch.undo()
+  many = statistics.paired_sums(differences, np.ones(30), resamples=5000, seed=0)
+  assert found["p"] == pytest.approx(many["p"], abs=0.15)
+
+
 def paired(first, second, *, subjects, resamples):
   """The paired test of single outcomes."""
   place = np.unique(subjects, return_inverse=True)[1]

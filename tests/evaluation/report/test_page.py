@@ -241,6 +241,12 @@ def test_a_folder_in_the_place_of_the_page_is_named(results_folder, tmp_path):
     page.write([str(results_folder)], tmp_path / "r.html")
 
 
+def test_a_page_that_cannot_be_written_is_named(results_folder, tmp_path):
+  (tmp_path / "file").touch()
+  with pytest.raises(ConfigError, match=r"--out=.*file cannot be written .*file is a file.; give another folder"):
+    page.write([str(results_folder)], tmp_path / "file" / "r.html")
+
+
 def test_at_most_two_are_compared(results_folder, tmp_path):
   with pytest.raises(ConfigError, match="given 3 times"):
     page.write([str(results_folder)] * 3, tmp_path / "r.html")
@@ -318,7 +324,10 @@ def test_training_curves_travel_with_the_results(tmp_path):
   (run / "metrics.jsonl").write_text('{"step": 2, "kind": "train", "loss": 1.5}\n{"step": 4, "ki')
   sources.keep_training(run / "checkpoints" / "4", out)
   assert json.loads((out / "training.json").read_text())["lines"] == [{"step": 2, "kind": "train", "loss": 1.5}]
-  sources.keep_training(tmp_path / "none", tmp_path / "empty")
+  for beside in (run / "checkpoints", run / "weights", run):
+    assert sources._lines_of_run(beside)[0] == run
+  for other in (tmp_path / "none", run / "results", run / "other" / "4"):  # not the run's own: of another network
+    sources.keep_training(other, tmp_path / "empty")
   assert not (tmp_path / "empty").exists()
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import scipy.linalg
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from fgait_jax.data.held_out import Parts
@@ -62,6 +63,22 @@ def test_both_maps_find_people_under_a_loud_nuisance_and_the_discriminant_finds_
   lda = linear_maps.discriminant(basis, who, shrinkage=0.0)
   assert plain + 0.1 < pca < rank1(lda(other)) - 0.03
   assert lda.kernel.shape == (12, 12)
+
+
+def test_a_person_counts_once_for_every_walk():
+  """Two directions in which walks vary alike; one parts two people of many walks, the other one of few, by more."""
+  rng, walks = np.random.default_rng(0), (100, 100, 4)
+  who = np.repeat(np.arange(3), walks)
+  means = np.array([(-1.0, 0.0), (1.0, 0.0), (0.0, 4.0)])[who]
+  rows = (means + rng.standard_normal((len(who), 2))).astype(np.float32)
+  own = np.stack([rows[who == person].mean(axis=0) for person in range(3)])
+  within = (rows - own[who]).T @ (rows - own[who])
+  between = (own[who] - rows.mean(axis=0)).T @ (own[who] - rows.mean(axis=0))
+  expected = scipy.linalg.eigh(between, within)[1][:, -1]  # of all 204 walks
+  basis = linear_maps.components(rows[..., None], most=2, seed=0)
+  found = linear_maps.discriminant(basis, who, shrinkage=0.0).kernel[:, 0]
+  assert abs(expected @ found) / np.linalg.norm(expected) / np.linalg.norm(found) == pytest.approx(1, abs=1e-4)
+  assert abs(expected[0]) > 2 * abs(expected[1])  # where every person counts once, it is the other direction
 
 
 def test_the_discriminant_does_not_depend_on_the_scale_of_channels():

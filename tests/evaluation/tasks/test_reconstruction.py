@@ -64,6 +64,15 @@ def test_clips_are_those_of_training(network):
   assert clips[1, :, 0, 10, 0].tolist() == [n * stride % 3 for n in range(count)]
 
 
+def test_every_batch_hides_other_tokens(network):
+  clips = reconstruction.clips(network, Walks(), np.array([1, 1]))
+  first, again, second = (
+    reconstruction.reconstruct(network, clips, masked_fraction=0.5, seed=0, batch=batch)[1] for batch in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert (first != second).any()
+  assert (first[0] != first[1]).any()  # and every clip
+
+
 def test_the_task_writes_a_table_and_a_picture(network, tmp_path, monkeypatch):
   monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
   monkeypatch.setattr(setup, "load_network", lambda path, **options: network)

@@ -52,6 +52,22 @@ def test_the_interval_of_the_mean_is_over_subjects_and_not_over_cases():
   assert high == pytest.approx(100)
 
 
+def test_a_condition_that_lacks_subjects_is_resampled_by_those_it_has():
+  """`b`, whom the second condition alone has, is right there and nobody else is."""
+  clean = {"rank1": 100.0, "by_cell": {
+    "NM": {"subjects": np.array(["a", "c"]), "hits": np.full((2, 1, 1), 1.0), "trials": np.full((2, 1, 1), 1.0)},
+    "CL": {"subjects": np.array(["b", "c"]), "hits": np.full((2, 1, 1), 1.0), "trials": np.full((2, 1, 1), 1.0)}}}
+  found = {"rank1": 25.0, "by_cell": {
+    "NM": clean["by_cell"]["NM"] | {"hits": np.zeros((2, 1, 1))},
+    "CL": clean["by_cell"]["CL"] | {"hits": np.array([1.0, 0.0])[:, None, None]}}}
+  config = defaults.evaluation()
+  shares = robustness._resampled(clean, {("rain", 1): found}, config)["rain", 1]
+  weights = statistics.subject_weights(3, resamples=config.bootstrap, seed=config.seed)
+  drawn = (weights[:, 0] + weights[:, 2] > 0) & (weights[:, 1] + weights[:, 2] > 0)
+  expected = weights[:, 1] / np.maximum(weights[:, 1] + weights[:, 2], 1) / 2
+  np.testing.assert_allclose(shares[drawn], expected[drawn], rtol=1e-6)
+
+
 def test_without_a_clean_figure_nothing_is_corrupted(monkeypatch):
   """Walks of one camera, under a protocol across cameras: no probe has a mate."""
   monkeypatch.setattr(robustness, "_scored", lambda *_: {"rank1": None, "by_cell": {}})
