@@ -29,7 +29,7 @@ def get_config(variant: str = "walkers"):
 
 
 def walkers(config):
-  """As `fgait_jax/defaults.py` has it."""
+  """As `fgait_jax/defaults` has it."""
 
 
 def kth(config):

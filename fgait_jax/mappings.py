@@ -1,8 +1,21 @@
-"""Mappings of named entries in a configuration, from the short form that the command line takes."""
+"""Mappings by name: of records, and of entries in a configuration, from the short form that the command line takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from ml_collections import ConfigDict
+
+Named = TypeVar("Named")
+
+
+def by_name(records: Iterable[Named]) -> dict[str, Named]:
+  """`records` by their attribute `name`; raises `ValueError` where two have the same one."""
+  found: dict[str, Named] = {}
+  for record in records:
+    if record.name in found:
+      raise ValueError(f"two records are called {record.name}: {found[record.name]!r:.200} and {record!r:.200}")
+    found[record.name] = record
+  return found
 
 
 def entries(text: str, new: Callable[[str], ConfigDict], fields: tuple[str, ...]) -> ConfigDict:

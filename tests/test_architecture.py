@@ -65,7 +65,7 @@ def followed(tmp_path):
       if kind != "diff":
         continue
       lines = text.splitlines(keepends=True)
-      before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" ", " +"))
+      before, after = ("".join(line[1:] for line in lines if line[0] in kept) for kept in (" -", " +"))
       there = path.read_text(encoding="utf-8")
       assert there.count(before) == 1, f"{file}: the lines around what is added stand there {there.count(before)} times"
       path.write_text(there.replace(before, after), encoding="utf-8")
@@ -85,6 +85,7 @@ def run(folder: pathlib.Path, *words: str, **variables: str) -> str:
 def test_an_objective(followed):
   folder = followed("Add an objective")
   run(folder, "-m", "pytest", "-q", "tests/configs", "tests/objectives/test_variance.py", UPDATE_GOLDEN="1")
+  run(folder, "-m", "pytest", "-q", "tests/configs", "tests/test_house.py")
   run(folder, "-c", TRAIN)
   lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
   for line in (line for line in lines if line["kind"] == "train"):
@@ -95,7 +96,8 @@ def test_an_objective(followed):
 
 def test_a_protocol(followed):
   folder = followed("Add a protocol")
-  run(folder, "-m", "pytest", "-q", "tests/evaluation/protocols/test_my_lab.py")
+  run(folder, "-m", "pytest", "-q", "tests/test_house.py", "tests/evaluation/protocols/test_my_lab.py",
+      "tests/evaluation/protocols/test_protocols.py")
   rows = [(person, kind, view) for person in "abc" for kind in ("nm-01", "nm-02", "coat-01") for view in ("000", "090")]
   labels, types, views = np.array(rows).T
   embeddings = np.eye(3, dtype=np.float32)[np.unique(labels, return_inverse=True)[1]]

@@ -12,7 +12,8 @@ FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py")
 BESIDE = sorted(p for package in ("tests", "benchmarks") for p in (ROOT / package).rglob("*.py"))
 
 # What each place may import of the project, beside itself. A name ends at a package or a module.
-BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.rng", "fgait_jax.paths", "fgait_jax.npz"}
+BASE = {"fgait_jax.typing", "fgait_jax.errors", "fgait_jax.mappings", "fgait_jax.rng", "fgait_jax.paths",
+        "fgait_jax.npz"}
 BELOW_TRAINING = BASE | {"fgait_jax.parallel", "fgait_jax.kernels", "fgait_jax.models", "fgait_jax.objectives",
                          "fgait_jax.data"}
 # The rooms of evaluation, and what each may use of evaluation beside itself. Records are what rooms hand each other.
@@ -64,9 +65,9 @@ ALLOWED = {
   "fgait_jax.data.rendered": BASE | {"fgait_jax.data", "data_prep"},  # renders as a build does
   "configs": {"fgait_jax.defaults", "fgait_jax.configs"},  # the latter is a link to the former
   "data_prep": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.workers",
-                "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
+                "fgait_jax.errors", "fgait_jax.mappings", "fgait_jax.npz", "fgait_jax.paths"},
   "data_prep.preview": {"data_prep", "fgait_jax.data.schema", "fgait_jax.data.normalise", "fgait_jax.data.source",
-                        "fgait_jax.errors", "fgait_jax.npz", "fgait_jax.paths"},
+                        "fgait_jax.errors", "fgait_jax.mappings", "fgait_jax.npz", "fgait_jax.paths"},
   "fgait_jax.commands": BELOW_TRAINING | {"fgait_jax.defaults", "fgait_jax.config_files", "fgait_jax.training",
                                           "fgait_jax.evaluation", "fgait_jax.interop"},
   "run_pretrain": {"fgait_jax.commands"},
@@ -119,4 +120,4 @@ def test_files_are_short_and_open_with_a_purpose(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_configuration_is_never_read_with_a_default(path):
-  assert not re.search(r"config(\.\w+)*\.get\(", path.read_text()), f"{path}: put the key in fgait_jax/defaults.py"
+  assert not re.search(r"config(\.\w+)*\.get\(", path.read_text()), f"{path}: put the key in fgait_jax/defaults"

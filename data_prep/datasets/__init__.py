@@ -8,14 +8,12 @@ from data_prep.datasets import cmu_mocap, crowd, health, identification, kth, ow
 from data_prep.datasets.record import Record
 from fgait_jax.data import schema
 from fgait_jax.errors import DataError
+from fgait_jax.mappings import by_name
 
-RECORDS: dict[str, Record] = {
-  record.name: record
-  for record in (
-    walkers.RECORD, crowd.RECORD, crowd.LARGE, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS,
-    *health.RECORDS, own.RECORD, own_mocap.RECORD,
-  )
-}  # fmt: skip
+RECORDS: dict[str, Record] = by_name((
+  walkers.RECORD, crowd.RECORD, crowd.LARGE, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS,
+  *health.RECORDS, own.RECORD, own_mocap.RECORD,
+))  # fmt: skip
 
 # Data sets with options of their own: the functions' keywords are the command line's flags.
 CHOICES: dict[str, Callable[..., Record]] = {

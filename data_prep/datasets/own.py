@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep.datasets.record import Record, chosen
+from data_prep.datasets.record import NAME, NAMED, Record, chosen
 from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, by_split, some
 from data_prep.sources.modalities import ModalitySource
@@ -179,8 +179,8 @@ def named(
 def check_names(name: str, population: str) -> None:
   """Raises `DataError` for a `name` or `population` that cannot name a data set; the latter may be ""."""
   for flag, word in (("--name", name), ("--population", population or name)):
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
-      raise DataError(f"{flag} {word!r}: expected small letters, digits and underscores, beginning with a letter")
+    if not NAME.fullmatch(word):
+      raise DataError(f"{flag} {word!r}: expected {NAMED}")
   if schema.rendered_people(name):
     raise DataError(f"--name {name}: a crowd that is rendered while it is read is called so; choose another name")
 

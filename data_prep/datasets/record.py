@@ -2,10 +2,13 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 
 from data_prep.sources.base import Source
 
+NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a data set, and of its folder and files
+NAMED = "small letters, digits and underscores, beginning with a letter"
 KINDS = ("real", "real motion, rendered", "synthetic")
 
 
@@ -37,6 +40,8 @@ class Record:
   def __post_init__(self):
     if not self.population:
       object.__setattr__(self, "population", self.name)  # the data class is frozen
+    if wrong := [name for name in (self.name, self.population) if not NAME.fullmatch(name)]:
+      raise ValueError(f"{wrong[0]!r} is no name of a data set: expected {NAMED}")
     if self.kind not in KINDS:
       raise ValueError(f"{self.name}: kind {self.kind!r}, expected one of {KINDS}")
 

@@ -103,4 +103,4 @@ def _check_key(name: str, known: list[str]) -> None:
   last = [key for key in [*known, *mappings] if key.rpartition(".")[2] == name.rpartition(".")[2]]
   nearest = difflib.get_close_matches(name, last or [*known, *mappings], n=1, cutoff=0)
   raise ConfigError(f"unknown key config.{name}; did you mean config.{nearest[0]}? All keys are in"
-                    " fgait_jax/defaults.py.")
+                    " fgait_jax/defaults.")

@@ -31,7 +31,8 @@ FIRST_ROWS = (9, 20)  # the band of rows starts at one of these, both included .
 END_ROWS = (39, 50)  # ... and ends before one of these
 THRESHOLD = 0.2  # above it a blurred pixel is body
 
-# How many uniform numbers the draw of a clip takes, by purpose.
+# How many uniform numbers the draw of a clip takes, by purpose. A step that is added draws from a key of its own, as
+# segmenters and holes do: one more number here would change what all others draw.
 _COLUMNS = {
   "chances": 6,
   "affine": 12,
@@ -62,39 +63,15 @@ class AugmentParameters:
 
 
 def augment(
-  key: PRNGKeyArray,
-  frames: UInt8[Array, "b t 64 64 c"],
-  *,
-  affine: float,
-  perspective: float,
-  flip: float,
-  dilate: float,
-  blur: float,
-  rotate: float,
-  segmenter: float,
-  holes: float,
-  width: int,
+  key: PRNGKeyArray, frames: UInt8[Array, "b t 64 64 c"], *, width: int, **probabilities: float
 ) -> Float[Array, "b t 64 width c"]:
-  """Clips as the model sees them in training: each step is applied to each clip with its probability.
+  """Clips as the model sees them in training: each step of `draw` is applied to each clip with its probability.
 
   Probabilities are Python floats: a step of probability 0 costs nothing. With all at 0 the result equals `prepare`'s.
   Raises `ConfigError` for a probability outside 0..1 and a width that does not leave equal margins.
   """
-  parameters = draw(
-    key,
-    clips=frames.shape[0],
-    frames=frames.shape[1],
-    affine=affine,
-    perspective=perspective,
-    flip=flip,
-    dilate=dilate,
-    blur=blur,
-    rotate=rotate,
-    segmenter=segmenter,
-    holes=holes,
-    width=width,
-  )
-  return apply(frames, parameters, width=width)
+  drawn = draw(key, clips=frames.shape[0], frames=frames.shape[1], width=width, **probabilities)
+  return apply(frames, drawn, width=width)
 
 
 def prepare(frames: UInt8[Array, "*b 64 64 c"], *, width: int = 44) -> Float[Array, "*b 64 width c"]:

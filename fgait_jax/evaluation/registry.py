@@ -45,6 +45,8 @@ def task(name: str, **facts) -> Callable:
   """Registers the function below it as the `run` of the task `name`; `facts` are the other fields of `Task`."""
 
   def add(run: Callable) -> Callable:
+    if name in TASKS:
+      raise ValueError(f"two tasks are called {name}: {TASKS[name].run.__module__} and {run.__module__}")
     TASKS[name] = Task(name=name, run=run, **facts)
     return run
 
@@ -83,12 +85,12 @@ def claim(config, out: pathlib.Path, about: tuple[str | None, str] | None = None
     result = results.read(path)
   except DataError as error:
     raise ConfigError(f"{path} is there already and is no result ({error}); give another --out") from error
-  there, wanted = configuration.flat(result.config), configuration.flat(config)
+  there, wanted = configuration.flat(configuration.completed(result.config)), configuration.flat(config)
   sections, free = ("", *chosen.sections), _FREE if about is None else (*_FREE, "checkpoint")
-  read_by_task = [key for key in sorted(there.keys() & wanted.keys())
-                  if key not in free and key.rpartition(".")[0].partition(".")[0] in sections]
-  differing = [f"config.{key}: {there[key]!r} there, {wanted[key]!r} here" for key in read_by_task
-               if there[key] != wanted[key]]
+  read_by_task = [key for key in sorted(wanted) if key not in free
+                  and key.rpartition(".")[0].partition(".")[0] in sections]
+  differing = [f"config.{key}: {there.get(key, 'absent')!r} there, {wanted[key]!r} here" for key in read_by_task
+               if there.get(key, "absent") != wanted[key]]
   if about is not None:
     before = result.checkpoint.identity if result.checkpoint else None, result.data.content_hash
     for what, old, new in zip(("weights (run, step, network)", "content of the data"), before, about, strict=True):

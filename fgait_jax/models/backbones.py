@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.mappings import by_name
 from fgait_jax.models import (
   adapters,
   deepgaitv2,
@@ -26,10 +27,9 @@ from fgait_jax.models.network import GaitNetwork
 from fgait_jax.models.parts import TEMPORAL
 from fgait_jax.parallel import rules
 
-BACKBONES = {
-  module.BACKBONE.name: module.BACKBONE
-  for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait)
-}
+BACKBONES = by_name(
+  module.BACKBONE for module in (transformer, p3d, deepgaitv2, gaitbase, gaitset, gaitssb, swingait)
+)
 REMAT = ("none", "dots", "full")
 DTYPES = ("float32", "bfloat16")
 
@@ -44,7 +44,7 @@ def create_network(
   temporal_pooling: str = "max", body_heads: int = 0, facing: bool = False, discriminant: int = 0,
   projects: bool = True, rngs: nnx.Rngs,
 ) -> GaitNetwork:
-  """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults.py`, and
+  """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults`, and
   `projects`, as in `GaitNetwork`.
 
   Raises `ConfigError` naming the known values for an unknown one.

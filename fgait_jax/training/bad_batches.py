@@ -10,7 +10,7 @@ import numpy as np
 
 from fgait_jax.errors import CheckpointError, DataError
 from fgait_jax.parallel import hosts
-from fgait_jax.training import checkpoints, folders, stored
+from fgait_jax.training import checkpoints, configuration, folders, stored
 
 FOLDER = "bad_batches"
 
@@ -34,6 +34,7 @@ def read(path: pathlib.Path) -> tuple[int, dict]:
     number, config = about["batch"], about["config"]
     if type(number) is not int or number < 0 or not isinstance(config, dict):
       raise TypeError("batch is a number and config a configuration")
+    config = configuration.completed(config)
   except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise DataError(f"--replay={path} is no batch that a run wrote to its {FOLDER} ({error})") from error
   return number, config

@@ -3,6 +3,7 @@
 Values that cannot work together are refused here, before anything compiles, in words that name the keys.
 """
 
+import copy
 import json
 import math
 from collections.abc import Iterable
@@ -30,6 +31,26 @@ FREE = (
 
 
 _NETWORK = ("seed", "model.", "augment.width", "data.clip_frames", "data.window_frames")
+_NAMED = ("data.sets.", "discriminant.sets.", "evals.")  # mappings whose entries the user names
+
+
+def completed(config: dict) -> dict:
+  """`config`, nested dicts as they were stored, with the keys that are younger than it (`defaults.EARLIER`)."""
+  def fill(node, path, value):
+    if not isinstance(node, dict):  # what is foreign is said where it is read
+      return
+    for name in list(node) if path[0] == "*" else path[:1]:
+      if len(path) == 1:
+        node.setdefault(name, value)
+      else:
+        fill(node.setdefault(name, {}), path[1:], value)
+
+  whole = copy.deepcopy(config)
+  for key, value in defaults.EARLIER.items():
+    path = key.split(".")
+    if len(path) == 1 or path[0] in whole:
+      fill(whole, path, value)
+  return whole
 
 
 def flat(config) -> dict[str, object]:
@@ -68,12 +89,13 @@ def changes(before, now) -> list[str]:
 
 def lacking(config: dict, keys: tuple[str, ...] = _NETWORK) -> list[str]:
   """Keys that begin with one of `keys`, by default what a network is made and fed by, and that `config`, nested dicts
-  as of a pretraining run, lacks or has of another kind."""
+  as of a pretraining run, lacks or has of another kind. Entries that the user names are left out."""
   def kind(value):
     return float if type(value) is int else type(value)
 
   found, wanted = flat(config), flat(defaults.pretrain())
-  return [name for name, value in sorted(wanted.items()) if name.startswith(keys)
+  return [name for name, value in sorted(wanted.items())
+          if name.startswith(keys) and not f"{name}.".startswith(_NAMED)
           and (name not in found or kind(found[name]) is not kind(value))]
 
 

@@ -20,11 +20,16 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
+from fgait_jax import objectives
 from fgait_jax.training import folders
 
 LINES = "metrics.jsonl"
 _NUMBER = (int, float, type(None))
 _VALUES = {"train": _NUMBER, "evaluate": _NUMBER, "skipped": _NUMBER, "failed": str}  # of a kind of line
+# On the console. An objective that is not here, by its own name.
+_ACCURACIES = ("contrastive_accuracy", "accuracy")
+_SHORT = {"reconstruction": "rec", "contrastive": "con", "triplet": "tri", "cross_entropy": "ce", "rate": "lr",
+          "clips_per_second": "clips/s"} | dict.fromkeys(_ACCURACIES, "acc")
 # Names in a line that say something of the machine, and not of what is learnt.
 MACHINE = ("seconds_per_step", "clips_per_second", "waiting_share", "host_peak_bytes", "device_peak_bytes")
 
@@ -166,14 +171,10 @@ class Display:
       self.bar.update(self.task, completed=step)
 
   def train(self, step: int, values: dict[str, float]) -> None:
+    shown = ("loss", *objectives.OBJECTIVES, *_ACCURACIES, "rate", "clips_per_second")
     numbers = " ".join(
-      f"{short} {100 * values[name]:.3g}%" if short == "acc" else f"{short} {values[name]:.4g}"
-      for name, short in (
-        ("loss", "loss"), ("reconstruction", "rec"), ("contrastive", "con"), ("contrastive_accuracy", "acc"),
-        ("triplet", "tri"), ("cross_entropy", "ce"), ("accuracy", "acc"),
-        ("rate", "lr"), ("clips_per_second", "clips/s"),
-      )
-      if name in values
+      f"{_SHORT.get(name, name)} " + (f"{100 * values[name]:.3g}%" if name in _ACCURACIES else f"{values[name]:.4g}")
+      for name in shown if name in values
     )
     if self.live:
       self.bar.update(self.task, completed=step, numbers=numbers)

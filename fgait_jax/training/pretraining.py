@@ -45,8 +45,9 @@ def replay(file: str | pathlib.Path, *, splits=None, devices=None) -> list[str]:
   """`bad_batches.replay` of a file in a run's folder, with `splits` and `devices` as in `run`."""
   path = local_path(file, "--replay")
   number, config = bad_batches.read(path)
-  if lacking := configuration.lacking(config):
-    raise DataError(f"--replay={path}: its config has {', '.join(lacking[:5])} not or of another kind")
+  if lacking := configuration.lacking(config, ("",)):
+    raise DataError(f"--replay={path}: its config has {', '.join(lacking[:5])} not or of another kind; use the version"
+                    " that wrote it")
   training = prepare(ConfigDict(config).lock(), path.parent.parent, evaluators=(), splits=splits, devices=devices)
   return bad_batches.replay(training, training.workdir, number)
 

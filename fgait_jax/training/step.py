@@ -70,10 +70,13 @@ def make_step(
     new_state = jax.tree.map(lambda new, old: jnp.where(accept, new, old), proposed, state)
     new_state["step"] += skipped
     new_state["guard"]["skipped"] += skipped
-    metrics = metrics | more | {
+    own = {
       "loss": (loss, 1.0), "gradient_norm": (norm, 1.0), "rate": (rate, 1.0), "finite": (finite, 1.0),
-      "readable": (readable, 1.0), "spike": (spike, 1.0), "skipped": (skipped, 1.0),
+      "readable": (readable, 1.0), "spike": (spike, 1.0), "skipped": (skipped, 1.0), **more,
     }
+    if twice := metrics.keys() & own.keys():
+      raise ValueError(f"an objective gives metrics that the step gives itself: {', '.join(sorted(twice))}")
+    metrics = metrics | own
     return new_state, jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), metrics)
 
   return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))

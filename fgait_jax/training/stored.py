@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 
 from fgait_jax.errors import CheckpointError, DamagedCheckpoint
 from fgait_jax.parallel import hosts
+from fgait_jax.training import configuration
 
 FORMAT = 3
 SUMS = "SHA256SUMS"
@@ -130,7 +131,7 @@ def read_meta(folder: pathlib.Path, step: int) -> dict:
   if wrong := wrong_in(meta, step):
     raise CheckpointError(f"{where}/meta is not that of a checkpoint: {wrong}. It was not written by a run; take it"
                           " from its source again, or train anew in another folder")
-  return meta
+  return meta | {"config": configuration.completed(meta["config"])}
 
 
 def restore(folder: pathlib.Path, step: int, **items):

@@ -121,6 +121,8 @@ def about(folder: pathlib.Path) -> dict:
   if not all(isinstance(facts, dict) for facts in found["sources"].values()):
     raise CheckpointError(f"{path} is not what was written: sources does not map data sets to facts; copy the folder"
                           " again")
+  digest = _settings_digest(found)
+  found["config"] = configuration.completed(found["config"])
   model, wrote = found["config"].get("model"), f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
   if isinstance(model, dict) and f"{model.get('name')}" not in backbones.BACKBONES:
     raise CheckpointError(f"{path}: config.model.name={model.get('name')!r} is a network that this version does not"
@@ -131,7 +133,7 @@ def about(folder: pathlib.Path) -> dict:
   if lacking := configuration.lacking(found["config"]):
     raise CheckpointError(f"{path} is of no network that this code knows: its config has {', '.join(lacking[:5])} not"
                           " or of another kind; copy the folder again")
-  if _settings_digest(found) != found["settings_sha256"]:
+  if digest != found["settings_sha256"]:
     raise CheckpointError(f"{path}: config or fine_tune is not what was written (the SHA-256 differs), and with other"
                           " settings the network embeds otherwise; copy the folder again")
   return found

@@ -1,7 +1,7 @@
-"""Every resolved configuration is as recorded: a changed default shows in the diff. UPDATE_GOLDEN=1 rewrites."""
+"""The defaults are as recorded, and every configuration where it differs from them: a new key shows in one line of the
+diff. UPDATE_GOLDEN=1 rewrites."""
 
 import importlib.util
-import os
 import pathlib
 import re
 
@@ -10,22 +10,29 @@ import pytest
 from configs import pretrain, reference
 from data_prep import datasets
 from fgait_jax import defaults
-from fgait_jax.training import configuration
+from fgait_jax.training import configuration, weights
+from tests.recorded import check_recorded
 
 ROOT = pathlib.Path(__file__).parents[2]
-GOLDEN = ROOT / "tests" / "golden" / "configs"
 OTHERS = [p.stem for p in sorted((ROOT / "configs").glob("*.py")) if p.stem not in ("__init__", "pretrain")]
 
 
-def check_golden(path: pathlib.Path, text: str) -> None:
-  if os.environ.get("UPDATE_GOLDEN"):
-    path.write_text(text)
-  assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
+def differing(config) -> str:
+  """The lines of `config` that are not among those of the defaults, and the keys that it has not of these."""
+  whole = defaults.evaluation() if "task" in config else defaults.pretrain()
+  usual, own = (configuration.lines(c).splitlines() for c in (whole, config))
+  gone = sorted(configuration.flat(whole).keys() - configuration.flat(config).keys())
+  return "".join(f"{line}\n" for line in own if line not in usual) + "".join(f"{name} -\n" for name in gone)
+
+
+@pytest.mark.parametrize("name", ["pretrain", "evaluation"])
+def test_defaults_are_as_recorded(name):
+  check_recorded(f"configs/defaults_{name}.txt", configuration.lines(getattr(defaults, name)()))
 
 
 @pytest.mark.parametrize("variant", pretrain.VARIANTS)
 def test_pretraining_is_as_recorded(variant):
-  check_golden(GOLDEN / f"pretrain_{variant}.txt", configuration.lines(pretrain.get_config(variant)))
+  check_recorded(f"configs/pretrain_{variant}.txt", differing(pretrain.get_config(variant)))
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -33,7 +40,7 @@ def test_others_are_as_recorded(name):
   spec = importlib.util.spec_from_file_location(name, ROOT / "configs" / f"{name}.py")
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
-  check_golden(GOLDEN / f"{name}.txt", configuration.lines(module.get_config()))
+  check_recorded(f"configs/{name}.txt", differing(module.get_config()))
 
 
 def test_the_published_mixture_is_twelve_data_sets_that_can_be_built():
@@ -60,12 +67,33 @@ def test_configurations_are_locked():
 
 
 def test_every_key_says_what_it_is():
-  """A line that sets a key in defaults.py carries a comment, or follows one; of evaluation, most do."""
-  text = (ROOT / "fgait_jax" / "defaults.py").read_text()
-  for part, tolerated in zip(text.split("def evaluation"), (0, 0.1), strict=True):
-    keys = re.findall(r"^(  # .*\n)?  c\.(\w+) = (?!\w+\(\)$).*?(#.*)?$", part, re.MULTILINE)
+  """A line that sets a key carries a comment, or follows one; of evaluation and fine-tuning, most do."""
+  for name, tolerated in (("pretraining", 0), ("fine_tuning", 0.1), ("evaluations", 0.1)):
+    text = (ROOT / "fgait_jax" / "defaults" / f"{name}.py").read_text()
+    keys = re.findall(r"^(  # .*\n)?  c\.(\w+) = (?!\w+\(\)$).*?(#.*)?$", text, re.MULTILINE)
     bare = [name for before, name, comment in keys if not (before or comment)]
+    assert keys
     assert len(bare) <= tolerated * len(keys), f"keys without unit and meaning: {bare}"
+
+
+def test_a_new_key_says_what_it_was_before():
+  """The carried weights stand for all that is stored anywhere: whatever they lack must be in `defaults.EARLIER`."""
+  config = weights.about(weights.located("walkers-tiny"))["config"]
+  lacking = configuration.lacking(config, ("",))
+  assert not lacking, f"{lacking}: give each a line in EARLIER of fgait_jax/defaults/__init__.py, with the value that" \
+                      " leaves runs and weights that are stored already as they were"
+
+
+def test_stored_configurations_are_completed_by_keys_and_by_entries(monkeypatch):
+  monkeypatch.setattr(defaults, "EARLIER", {
+    "augment.shift": 0.0, "objectives.variance.weight": 0.0, "data.sets.*.share": 1.0, "linear_maps.more": 1})
+  stored = {"augment": {"flip": 0.5}, "objectives": {}, "data": {"sets": {"kth": {"factor": 2}, "usf": {"share": 0.5}}}}
+  assert configuration.completed(stored) == {
+    "augment": {"flip": 0.5, "shift": 0.0}, "objectives": {"variance": {"weight": 0.0}},
+    "data": {"sets": {"kth": {"factor": 2, "share": 1.0}, "usf": {"share": 0.5}}}}
+  assert stored["augment"] == {"flip": 0.5}
+  assert configuration.completed({"augment": 3, "objectives": {"variance": {"weight": 0.1}}}) == {
+    "augment": 3, "objectives": {"variance": {"weight": 0.1}}}
 
 
 def test_defaults_hold_a_whole_pretraining_configuration():

@@ -1,13 +1,9 @@
-"""Every variant of fine-tuning, as recorded where it differs from defaults.py. UPDATE_GOLDEN=1 rewrites."""
-
-import os
-import pathlib
+"""Every variant of fine-tuning, as recorded where it differs from the defaults. UPDATE_GOLDEN=1 rewrites."""
 
 import pytest
 from flax import nnx
 
 from configs import baselines, fine_tune, health
-from fgait_jax import defaults
 from fgait_jax.evaluation import protocols
 from fgait_jax.interop.networks import names_of
 from fgait_jax.models.backbones import create_network
@@ -16,8 +12,9 @@ from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import configuration, optimizers
 from fgait_jax.training.fine_tuning import check_settings
 from fgait_jax.training.supervised import flat
+from tests.configs.test_configs import differing
+from tests.recorded import check_recorded
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "configs"
 VARIANTS = [(fine_tune, v) for v in fine_tune.VARIANTS] + [(health, v) for v in health.VARIANTS]
 VARIANTS += [(baselines, v) for v in baselines.SUPERVISED]
 
@@ -25,12 +22,7 @@ VARIANTS += [(baselines, v) for v in baselines.SUPERVISED]
 @pytest.mark.parametrize("module, variant", VARIANTS)
 def test_variants_are_as_recorded_and_can_work(module, variant):
   config = module.get_config(variant)
-  common = set(configuration.lines(defaults.evaluation()).splitlines())
-  text = "".join(f"{line}\n" for line in configuration.lines(config).splitlines() if line not in common)
-  path = GOLDEN / f"{module.__name__.rpartition('.')[2]}_{variant}.txt"
-  if os.environ.get("UPDATE_GOLDEN"):
-    path.write_text(text)
-  assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
+  check_recorded(f"configs/{module.__name__.rpartition('.')[2]}_{variant}.txt", differing(config))
   assert protocols.get(config.protocol)
   check_settings(config, 44, make_mesh())
   assert config.is_locked

@@ -188,7 +188,8 @@ def test_one_draw_serves_all_frames_and_channels_of_a_clip_and_clips_differ():
 
 @pytest.fixture(scope="module")
 def drawn():
-  steps = dict(zip(STEPS, (0.2, 0.2, 0.5, 0.2, 0.2, 0.3, 0.0, 0.0), strict=True))
+  steps = dict.fromkeys(STEPS, 0.0) | {
+    "affine": 0.2, "perspective": 0.2, "flip": 0.5, "dilate": 0.2, "blur": 0.2, "rotate": 0.3}
   return jax.tree.map(np.asarray, DRAW(jax.random.key(5), clips=20_000, **steps))
 
 

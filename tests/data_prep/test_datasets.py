@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from data_prep import build, catalogue, datasets, partitions
+from fgait_jax import mappings
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import protocols
 
@@ -84,6 +85,17 @@ def test_a_public_set_is_built_from_its_archive(tmp_path, capsys):
 def test_an_unknown_name_suggests_the_nearest():
   with pytest.raises(DataError, match="did you mean casia_b"):
     datasets.get("casia-b")
+
+
+@pytest.mark.parametrize("name", ["Usf 17/a", "", "17usf", "uśf"])
+def test_a_name_that_makes_no_folder_is_refused(name):
+  with pytest.raises(ValueError, match=f"{name!r} is no name of a data set: expected small letters, digits and under"):
+    dataclasses.replace(datasets.get("kth"), name=name)
+
+
+def test_two_records_of_one_name_are_refused():
+  with pytest.raises(ValueError, match="two records are called kth: "):
+    mappings.by_name([datasets.get("kth"), datasets.get("usf17"), datasets.get("kth")])
 
 
 def test_data_sets_of_the_same_people_are_one_population():

@@ -1,14 +1,16 @@
 """The tasks on a checkpoint, with a stand-in for the network: what is written, cached and refused."""
 
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
 import pytest
 
+from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError, RunError
 from fgait_jax.evaluation import program, protocols, setup
-from fgait_jax.evaluation.features import controls, extraction
+from fgait_jax.evaluation.features import baselines, controls, extraction
 from fgait_jax.training import folders
 from tests.evaluation.conftest import content
 from tests.evaluation.stand_in import TYPES, Walks, config_of
@@ -82,6 +84,18 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
   monkeypatch.setattr(extraction.fgait_jax, "__version__", "99")
   assert calls_of("newer") == once
   extraction.code.cache_clear()
+
+
+def test_a_result_from_before_a_key_is_not_replaced(world, tmp_path, monkeypatch):
+  """Of what the key was then, only `defaults.EARLIER` can tell."""
+  (path,) = program.run(config_of(baselines=False), tmp_path)
+  found = json.loads(path.read_text())
+  del found["config"]["metric"]
+  path.write_text(json.dumps(found))
+  with pytest.raises(ConfigError, match="config.metric: 'absent' there, 'euclidean' here"):
+    program.run(config_of(baselines=False), tmp_path)
+  monkeypatch.setattr(defaults, "EARLIER", {"metric": "euclidean"})
+  program.run(config_of(baselines=False), tmp_path)
 
 
 @pytest.mark.parametrize("task", ["zero_shot", "linear_probe", "robustness"])
@@ -177,7 +191,9 @@ def test_several_processes_are_refused(world, monkeypatch, tmp_path, processes, 
 def test_centred_figures_are_added_and_named(world, tmp_path):
   (path,) = program.run(config_of(centre_by="condition", cache="off"), tmp_path)
   found = content(path)
-  assert [row["centred"] for row in found["rows"]] == ["none"] * 4 + ["condition"] * 4 + ["none", "condition"]
+  systems = 2 + len(baselines.UNLEARNT)  # the network, trained and not
+  assert [row["centred"] for row in found["rows"]] == [
+    *["none"] * systems, *["condition"] * systems, "none", "condition"]
   assert not (tmp_path / "features").exists()
   assert any("which condition each walk comes from" in note for note in found["notes"])
 

@@ -1,7 +1,5 @@
 """Named sizes: their parameter counts as recorded, and unknown names refused."""
 
-import os
-import pathlib
 import re
 
 import jax
@@ -12,8 +10,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.models import backbones
 from fgait_jax.models.backbones import BACKBONES, create_network
 from fgait_jax.parallel import rules
-
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "parameters.txt"
+from tests.recorded import check_recorded
 
 
 def count(module) -> int:
@@ -30,9 +27,7 @@ def line(name, variant):
 
 def test_parameter_counts_are_as_recorded():
   text = "\n".join(line(name, variant) for name, backbone in BACKBONES.items() for variant in backbone.sizes) + "\n"
-  if os.environ.get("UPDATE_GOLDEN"):
-    GOLDEN.write_text(text)
-  assert text == GOLDEN.read_text(), "sizes moved; UPDATE_GOLDEN=1 rewrites tests/golden/parameters.txt"
+  check_recorded("parameters.txt", text)
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.training import configuration, pretraining
@@ -138,7 +139,12 @@ def test_a_file_that_is_no_bad_batch_is_refused(tmp_path, content):
   with pytest.raises(DataError, match=f"--replay={tmp_path}/2.json is no batch that a run wrote"):
     pretraining.replay(tmp_path / "2.json")
   (tmp_path / "2.json").write_text('{"batch": 2, "config": {"model": 1}}')
-  with pytest.raises(DataError, match="its config has augment.width, .* not or of another kind"):
+  with pytest.raises(DataError, match="its config has augment.affine, .* not or of another kind"):
+    pretraining.replay(tmp_path / "2.json")
+  config = defaults.pretrain().to_dict()
+  del config["augment"]["holes"]
+  (tmp_path / "2.json").write_text(json.dumps({"batch": 2, "config": config}))
+  with pytest.raises(DataError, match="its config has augment.holes not or of another kind; use the version that"):
     pretraining.replay(tmp_path / "2.json")
 
 

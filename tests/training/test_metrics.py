@@ -6,6 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
+from fgait_jax import objectives
 from fgait_jax.training.metrics import Display, Sums, Writer, peak_memory, read_lines
 
 
@@ -81,6 +82,14 @@ def test_display_shows_rate_losses_and_time_left(terminal):
   assert "rank1 0.5" in text
   assert ("\x1b[" in text) == terminal  # a log file holds no control characters
   assert terminal or "left 0:00:00" in text
+
+
+def test_an_objective_of_no_short_name_is_shown_by_its_own(monkeypatch):
+  monkeypatch.setitem(objectives.OBJECTIVES, "variance", None)
+  out = io.StringIO()
+  with Display(start=0, steps=10, console=Console(file=out, width=160)) as display:
+    display.train(5, {"loss": 1.25, "variance": 0.5, "contrastive": 0.75, "contrastive_accuracy": 0.125, "ema": 1.0})
+  assert "loss 1.25 con 0.75 variance 0.5 acc 12.5%  left" in out.getvalue()
 
 
 def test_peak_memory_is_counted_in_bytes():

@@ -1,8 +1,5 @@
 """Where every array of the state lies, recorded for each size. UPDATE_GOLDEN=1 rewrites."""
 
-import os
-import pathlib
-
 import jax
 import pytest
 
@@ -11,8 +8,7 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.parallel.rules import path_name
 from fgait_jax.training import state as states
-
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "shardings"
+from tests.recorded import check_recorded
 
 
 @pytest.mark.parametrize("variant", pretrain.VARIANTS)
@@ -22,10 +18,7 @@ def test_shardings_are_as_recorded(variant):
   _, target, _ = states.abstract(config, make_mesh(data=2, fsdp=2, tensor=2))
   leaves = jax.tree_util.tree_flatten_with_path(target)[0]
   text = "".join(f"{path_name(path)} {leaf.shape} {tuple(leaf.sharding.spec)}\n" for path, leaf in leaves)
-  path = GOLDEN / f"{variant}_2x2x2.txt"
-  if os.environ.get("UPDATE_GOLDEN"):
-    path.write_text(text)
-  assert text == path.read_text(), f"{path} differs; if meant, run with UPDATE_GOLDEN=1 and say why in the commit"
+  check_recorded(f"shardings/{variant}_2x2x2.txt", text)
 
 
 def test_state_holds_student_teacher_and_optimizer():

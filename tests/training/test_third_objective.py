@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from fgait_jax import objectives
-from fgait_jax.errors import ConfigError
+from fgait_jax import defaults, objectives
+from fgait_jax.errors import CheckpointError, ConfigError
 from fgait_jax.objectives.base import Objective
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, configuration
@@ -65,6 +65,24 @@ def test_it_is_trained_checkpointed_and_resumed(run, config_of, tmp_path):
   config.train.stop_at = -1
   resumed = run(config, tmp_path / "half")
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
+
+
+def test_a_run_from_before_it_goes_on(run, configure, config_of, monkeypatch, tmp_path):
+  whole = run(configure(), tmp_path / "whole")
+  run(configure(train__stop_at=2), tmp_path / "half")
+  with pytest.raises(CheckpointError, match=r"config.objectives.centring.momentum: 'absent' -> 0.9"):
+    run(config_of(weight=0.0), tmp_path / "half")
+  monkeypatch.setattr(defaults, "EARLIER", {"objectives.centring.weight": 0.0, "objectives.centring.momentum": 0.9})
+  resumed = run(config_of(weight=0.0), tmp_path / "half")
+  jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
+
+
+def test_a_metric_that_the_step_gives_itself_is_refused(run, config_of, monkeypatch, tmp_path):
+  loss = jnp.float32(1)
+  monkeypatch.setattr(Centring, "__call__", lambda self, student, teacher, batch, state: (
+    loss, {"loss": (loss, 1.0), "finite": (loss, 1.0)}, state))
+  with pytest.raises(ValueError, match="an objective gives metrics that the step gives itself: finite, loss"):
+    run(config_of(), tmp_path)
 
 
 def _restored(folder, config, like):

@@ -54,6 +54,10 @@ def in_row_bands(gei: Features, *, bands: int = BANDS) -> Features:
   return dataclasses.replace(gei, embeddings=np.ascontiguousarray(parts))
 
 
+# What needs no learning: the name and the title of its row, and what it makes of raw GEIs.
+UNLEARNT = (("row_bands", "row-band GEI", in_row_bands), ("raw_gei", "raw GEI", lambda gei: gei))
+
+
 def faced(gei: Features) -> Features:
   """Raw GEIs centred and facing one way, as a network with `model.facing` sees walks."""
   turned = np.empty_like(gei.embeddings)

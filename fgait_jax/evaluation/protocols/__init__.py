@@ -5,8 +5,9 @@ import difflib
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.records import RECORDS
+from fgait_jax.mappings import by_name
 
-_BY_NAME = {record.name: record for record in RECORDS}
+_BY_NAME = by_name(RECORDS)
 
 
 def names() -> tuple[str, ...]:

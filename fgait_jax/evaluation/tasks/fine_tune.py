@@ -203,7 +203,7 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   if config.baselines and name == "model":
     gei = setup.silhouettes_of()
     systems += [("zero_shot", "before fine-tuning", setup.embeddings_of(setup.trained, "before fine-tuning")),
-                ("row_bands", "row-band GEI", baselines.in_row_bands(gei)), ("raw_gei", "raw GEI", gei)]
+                *((row, what, of(gei)) for row, what, of in baselines.UNLEARNT)]
   return scoring.rows_of(config, protocol, systems)
 
 

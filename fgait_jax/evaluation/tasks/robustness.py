@@ -82,9 +82,8 @@ def _systems(setup: Setup) -> list[tuple]:
   """(names and titles of rows, features of a split, what each row makes of them): the clean split is cached."""
   systems = [((("model", setup.title, _same),), _embedding(setup, setup.trained, "model"))]
   if setup.config.baselines:
-    gei = (("row_bands", "row-band GEI", baselines.in_row_bands), ("raw_gei", "raw GEI", _same))
     systems += [((("untrained", "untrained network", _same),), _embedding(setup, setup.untrained, "untrained network")),
-                (gei, lambda split: setup.silhouettes_of(split))]
+                (baselines.UNLEARNT, lambda split: setup.silhouettes_of(split))]
   return systems
 
 

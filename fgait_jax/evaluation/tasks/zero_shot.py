@@ -40,8 +40,7 @@ def _systems(setup: Setup) -> list[tuple[str, str, Features]]:
   gei = setup.silhouettes_of()
   systems += [
     ("untrained", "untrained network", setup.embeddings_of(setup.untrained, "untrained network")),
-    ("row_bands", "row-band GEI", baselines.in_row_bands(gei)),
-    ("raw_gei", "raw GEI", gei),
+    *((name, title, of(gei)) for name, title, of in baselines.UNLEARNT),
   ]
   if setup.trained.embedding == "discriminant":
     mapped = baselines.silhouette_discriminant(

@@ -1,7 +1,4 @@
-"""Every key of every configuration, with its unit, meaning and default. Files in configs/ only change values.
-
-No code has further defaults: a key that is not here does not exist, and the returned trees are locked.
-"""
+"""Keys of pretraining, and the sections that fine-tuning shares with it."""
 
 from ml_collections import ConfigDict
 
@@ -187,11 +184,11 @@ def train() -> ConfigDict:
   c.keep_best = ""  # logged evaluation, as "walkers/mean/rank1", whose highest ("-...": lowest) is kept too; "": none
   c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
   c.profile_at = -1  # step at which a five-step profiler trace starts; -1 never
-  _mishaps(c)
+  mishaps(c)
   return c
 
 
-def _mishaps(c: ConfigDict) -> None:
+def mishaps(c: ConfigDict) -> None:
   """What a run, of pretraining or of fine-tuning, does when something goes wrong."""
   c.on_nonfinite = "stop"  # before a batch whose loss or gradient is no number, or whose loss is a spike; or "skip" it
   c.skip_at_most = 10  # batches in a row that are skipped; the next one stops the run
@@ -220,177 +217,3 @@ def training_eval(name: str) -> ConfigDict:
 def evals(text: str) -> ConfigDict:
   """`evals` from "name[:every[:protocol]],...", the form of the command line; data set and protocol have the name."""
   return entries(text, training_eval, ("every", "protocol"))
-
-
-def evaluation() -> ConfigDict:
-  """The configuration of `run_eval.py`."""
-  c = ConfigDict()
-  c.task = "zero_shot"  # one of fgait_jax/evaluation/tasks
-  c.seed = 0  # of bootstraps, probes and drawn examples
-  c.checkpoint = ""  # a run's folder (its newest checkpoint), one step's, or one of weights; or "walkers-tiny"
-  c.network = "teacher"  # "teacher" or "student"
-  # "prediction", "projection", "pooled", "discriminant", "recognition" (a fine-tuned head's); "": the one fitted last.
-  c.embedding = ""
-  c.cache = ""  # folder that keeps embeddings by checkpoint and data; "" is <out>/features, "off" keeps none
-  # Tasks "embed" and "identify": a key file, at least 32 random bytes; embeddings are turned by a secret rotation.
-  c.salt = ""
-  c.embeddings = ""  # task "score": .npz of embeddings [N, C, P], labels, types, views
-  c.data_dir = "built"  # folder of built data sets
-  c.dataset = "walkers"
-  c.split = "test"
-  c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
-  c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
-  c.centre_by = "none"
-  c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
-  c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance
-  c.controls = True  # task "zero_shot": also the network on shuffled, reversed and motionless walks
-  c.max_frames = 720  # first frames of a sequence that are embedded
-  c.batch_frames = 512  # frames embedded at a time, per device
-  c.bootstrap = 1000  # bootstrap resamples (of subjects) for confidence intervals; 0: no intervals
-  c.pictures = 6  # drawn examples of reconstructions and nearest neighbours; 0 draws none
-  c.compilation_cache = "~/.cache/fgait_jax"  # folder of compiled programs; "" turns it off
-  c.linear_probe = linear_probe()
-  c.fine_tune = fine_tune()
-  c.robustness = robustness()
-  c.compare = compare()
-  c.linear_maps = linear_maps()
-  c.reconstruction = reconstruction()
-  c.rerank = rerank()
-  # Task "identify": each an .npz, as task "embed" writes it, or a folder of masks or a video, embedded by `checkpoint`.
-  c.probes = ""  # the walks to identify
-  c.gallery = ""  # the known walks
-  c.validation = ""  # people outside the gallery, for the threshold; "" names everyone
-  c.false_accept = 0.01  # share of unknown people's walks that the threshold accepts as somebody in the gallery
-  c.top_k = 5  # gallery subjects named for each probe
-  return c.lock()
-
-
-def rerank() -> ConfigDict:
-  """k-reciprocal re-ranking of protocol "hid", as its evaluator does it; see fgait_jax/evaluation/metrics/rerank.py."""
-  c = ConfigDict()
-  c.k1 = 6  # neighbours that must be mutual; fewer than there are probes and gallery walks
-  c.k2 = 6  # neighbours averaged in query expansion
-  c.weight = 0.3  # of the original distance; the rest is the Jaccard distance of neighbours
-  return c
-
-
-def linear_probe() -> ConfigDict:
-  """The linear probe: multinomial logistic regression on frozen embeddings."""
-  c = ConfigDict()
-  c.target = "subject"  # "subject"; or "condition", "class" or the name of an attribute, learnt from other people
-  c.train_conditions = ()  # conditions the probe learns from; () takes the protocol's gallery
-  c.train_split = "train"  # of other targets than "subject"; it must hold other people than the split it is tested on
-  # L2 penalties that are tried: penalty / 2 * |weights|^2 is added to the mean cross-entropy (nats) of embeddings that
-  # are scaled, as a whole, to unit variance. The best on held-out walks is chosen for each representation, and the
-  # probe fitted again on all walks.
-  c.penalties = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
-  c.validation_fraction = 0.2  # held out: of each subject's walks (subject), of the training subjects (attribute)
-  c.iterations = 1000  # of L-BFGS, at most
-  return c
-
-
-def linear_maps() -> ConfigDict:
-  """Linear maps of frozen embeddings, fitted in closed form; see fgait_jax/training/linear_maps.py."""
-  c = ConfigDict()
-  c.dataset = ""  # data set to fit on; "" takes the one that is evaluated
-  c.train_split = "train"  # must hold other people than the split that is evaluated
-  c.max_sequences = 0  # walks to fit on, of whole subjects spread evenly over the split; 0 takes all
-  c.components = 800  # principal components that either map begins with; at most half as many as walks
-  c.floor = 0.03  # of PCA whitening: share of the largest variance that is added to each
-  c.shrinkages = (0.03, 0.1, 0.3, 0.6)  # of the discriminant's covariance; validation identities choose among them
-  c.validation_fraction = 0.2  # of the training identities; the map that is tested is fitted on these too
-  # A walk is not compared with its person's walks of the same "view" or "condition"; "protocol": as the protocol says.
-  c.validate_across = "view"
-  return c
-
-
-def fine_tune() -> ConfigDict:
-  """Supervised fine-tuning: encoder and projector under a new head, chosen on held-out training identities."""
-  c = ConfigDict()
-  c.target = "subject"  # "subject", "condition", "class" (those of the protocol), or the name of an attribute
-  c.train_split = "train"  # must hold other people than the split that is evaluated
-  c.validation_fraction = 0.2  # of its identities, held out to choose rate and step; 0 keeps the last step
-  c.validate_every = 50  # steps between validations
-  # subject: a walk is not compared with its person's walks of the same "view" or "condition"; "protocol": as that says
-  c.validate_across = "view"
-  c.patience = 0  # validations without improvement after which a run stops; 0 runs to the end
-  c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
-  c.rates = (1.0,)  # factors of the whole schedule that are tried
-  # What the head reads: "projection", each part at unit length (FoundationGait), or "pooled", the parts as they are,
-  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet, SwinGait).
-  c.reads = "projection"
-  c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
-  c.rank = 8  # of low-rank updates
-  c.lora_scale = 1.0  # times A B, added to a kernel
-  c.prompt_tokens = 8  # learned tokens beside every window of a transformer; 0 with a p3d network
-  c.prompt_pixels = 0  # pixels of a learned border around every frame; for any network
-  c.statistics = "frozen"  # encoder's and projector's batch statistics: running ones, "frozen", or each "batch"'s own
-  c.features = 256  # channels of a part's embedding (subject)
-  c.mix = "per_subject"  # "per_subject": P x K sequences; "per_batch": any, in shuffled epochs
-  c.subjects = 8  # P, subjects of a batch
-  c.per_subject = 4  # K, sequences of each, over all devices
-  c.clip_frames = 16  # frames of a clip, as in pretraining
-  c.window_frames = 20  # consecutive frames it is drawn from
-  c.crop_list = (2, 1)  # as student.crop_list; in evaluation, bodies are not cut
-  c.objectives = ConfigDict()  # the loss is the sum of weight x loss; a weight of 0 turns one off
-  c.objectives.triplet = ConfigDict()
-  c.objectives.triplet.weight = 1.0  # times the batch-all triplet loss; without effect unless the target is "subject"
-  c.objectives.triplet.margin = 0.2  # Euclidean distance of a part's embeddings
-  c.objectives.cross_entropy = ConfigDict()
-  c.objectives.cross_entropy.weight = 1.0  # times the cross-entropy, nats
-  c.objectives.cross_entropy.scale = 16.0  # times the cosines that are its logits
-  c.objectives.cross_entropy.label_smoothing = 0.1  # of its targets
-  c.steps = 300  # length of the schedule
-  c.log_every = 10  # steps between console lines
-  _mishaps(c)
-  # A layer's rate is multiplied by this to the power of the layers above it: transformer blocks, P3D stages.
-  c.layer_decay = 1.0
-  c.scratch = False  # also train the untrained network the same way, at the best rate and step for it
-  c.threads = 4  # reader threads a host (or a worker)
-  c.workers = 0  # reader processes a host; 0 reads in threads of the program
-  c.prefetch = 4  # batches read ahead at most, over all threads and workers; a worker needs four, threads in it more
-  c.augment = augment()
-  c.augment.affine = c.augment.dilate = c.augment.blur = 0.0  # the reference's fine-tuning recipe
-  c.augment.perspective = c.augment.flip = c.augment.rotate = 0.2
-  c.optim = optim()
-  c.optim.weight_decay = 0.0  # if above 0, it applies to biases too, as in the reference
-  # A rate factor of 0 freezes: no gradient, no decay, not in the optimizer.
-  c.optim.rules = (
-    (r"encoder/(stem|stem_norm|stage[12])/.*", 1.0, 0.0),  # a P3D network, as in the reference
-    (r"encoder/stage3/.*", 1.0, 0.01),
-    (r"encoder/stage4/.*", 1.0, 0.05),
-    (r"encoder/(?!(stem|stem_norm|stage[1-4])/|prompt_tokens$).*", 1.0, 0.1),  # any other
-    (r"projector/.*", 1.0, 0.1),
-    (r"(head|border|lora)/.*|encoder/prompt_tokens", 1.0, 1.0),
-  )
-  return c
-
-
-def robustness() -> ConfigDict:
-  """Corrupted silhouettes; see fgait_jax/evaluation/features/corruption.py."""
-  c = ConfigDict()
-  c.types = ()  # of corruption; () takes all 15
-  c.severities = ()  # of 1 to 5; () takes all
-  c.corrupt = "probe"  # "probe", "gallery" or "both"
-  c.max_sequences = 0  # walks used, of whole subjects spread evenly over the split; 0 takes all
-  return c
-
-
-def reconstruction() -> ConfigDict:
-  """Masked modelling: how much of a hidden body the network fills in."""
-  c = ConfigDict()
-  c.masked_fractions = (0.25, 0.5, 0.75)  # shares of the tokens that are hidden, each above 0 and below 1
-  c.walks = 512  # clips, of walks drawn at random; 0 takes all
-  return c
-
-
-def compare() -> ConfigDict:
-  """Two finished evaluations of the same walks."""
-  c = ConfigDict()
-  c.first = ""  # result file, or folder of results
-  c.second = ""  # result file, or folder of results
-  c.first_row = "model"  # row of the first's tables: "model", "untrained", "raw_gei", ...
-  c.second_row = "model"
-  c.resamples = 10000  # of subjects, for the interval and the permutation test
-  return c
