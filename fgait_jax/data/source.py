@@ -175,7 +175,7 @@ def open_split(data_dir: str | pathlib.Path, name: str, split: str) -> Split | R
   except (KeyError, ValueError, AssertionError) as error:
     raise DataError(
       f"{folder} has no split {split!r}; it has {', '.join(sorted(manifest['splits']))}, and slices of them"
-      f' such as "train[:10%]" ({type(error).__name__})'
+      ' such as "train[:10%]"'
     ) from error
   if not any(instruction.take for instruction in instructions):
     raise DataError(f"{folder}: split {split!r} is empty; take a larger slice")

@@ -22,7 +22,8 @@ def labels_of(split, target: str, protocol, *, section: str) -> np.ndarray:
                         " none; take scoliosis1k or d_gait, or name another target")
     return np.asarray(list(protocol.classes))[protocol.truth(Labels.of(split))]
   if target not in split.attributes:
-    raise ConfigError(f'config.{section}.target is {target!r}; {split.name} has "subject", "condition", "class" and the'
+    classes = ', "class"' if isinstance(protocol, Classify) else ""
+    raise ConfigError(f'config.{section}.target is {target!r}; {split.name} has "subject", "condition"{classes} and the'
                       f" attributes {sorted(split.attributes) or 'none'}")
   return np.array(["" if np.isnan(v) else f"{v:g}" for v in split.attributes[target]], np.str_)
 

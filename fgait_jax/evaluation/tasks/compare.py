@@ -145,8 +145,8 @@ def _notes(pair: tuple[Result, Result], settings) -> list[str]:
   for label, side, result in zip("AB", _SIDES, pair, strict=True):
     seen = ", ".join([*result.pretraining.datasets, result.pretraining.label_use])
     how = f" ({result.protocol.metric} distance)" if result.protocol else ""
-    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, whose model was pretrained on"
+    notes.append(f"{label}: row {settings[f'{side}_row']} of {settings[side]}{how}, whose network was pretrained on"
                  f" {seen if result.pretraining.datasets else 'data not known'}.")
-  return [*notes, "Figures are over all trials (a probe in a gallery view). Intervals of the difference:"
+  return [*notes, "Figures are over all trials (of retrieval, a probe in a gallery view). Intervals of the difference:"
           f" {settings.resamples} resamples of the probe subjects; p: two-sided, of a permutation test that swaps the"
           " two systems subject by subject, not corrected for the number of conditions."]

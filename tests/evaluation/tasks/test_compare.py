@@ -64,7 +64,7 @@ def test_a_constant_gain_is_found_and_printed(tmp_path):
   assert (test["subjects"], test["trials"], test["better_subjects"]) == (12, 48, 12)
   text = tables.caption(results.read(path))
   assert "A: row model" in text
-  assert "whose model was pretrained on walkers (train)" in text  # the row may be of the mean silhouette
+  assert "whose network was pretrained on walkers (train)" in text  # the row may be of the mean silhouette
 
 
 def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
@@ -107,7 +107,7 @@ def test_embeddings_of_two_tools_are_compared_by_their_probes(tmp_path):
   (path,) = compare.run(config_of(first, second), tmp_path)
   assert content(path)["comparison"]["CL"]["rank1"]["better_subjects"] == 1
   text = tables.caption(results.read(path))
-  assert "whose model was pretrained on walkers (train)" in text
+  assert "whose network was pretrained on walkers (train)" in text
   assert "What their model was pretrained on is not known" not in text
   first, second = written(tmp_path, one, two | {"protocol": protocol("casia_b")})
   with pytest.raises(DataError, match="hold no evaluation of the same task, data set"):
