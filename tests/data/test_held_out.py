@@ -52,7 +52,7 @@ def test_too_few_identities_are_refused(fraction, message):
 @pytest.mark.parametrize("fraction,counts", [(0.2, (2, 1, 0)), (0.9, (9, 1, 0)), (0.0, (0, 0, 0))])
 def test_everybody_keeps_a_walk_to_be_learnt_by(fraction, counts):
   labels = np.array(["a"] * 10 + ["b"] * 2 + ["c"] + ["never"])
-  parts = keep_back_walks(labels, np.arange(13), fraction=fraction, seed=0)
+  parts = keep_back_walks(labels, np.arange(13), fraction=fraction, seed=0, section="linear_probe")
   assert tuple((labels[parts.validation] == name).sum() for name in "abc") == counts
   assert sorted([*parts.fit, *parts.validation]) == list(range(13))
   assert set(labels[parts.fit]) == {"a", "b", "c"}

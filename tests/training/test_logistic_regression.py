@@ -75,7 +75,7 @@ def test_the_layer_is_the_least_of_the_stated_objective(features, classes):
 def test_the_penalty_is_the_best_on_walks_that_were_kept_back():
   embeddings, labels = overfitting()
   rows = np.arange(len(labels))
-  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0, section="linear_probe")
   penalties = (1.0, 1e-1, 1e-2, 1e-3, 1e-5)
   layer = fit(embeddings, labels, penalties=penalties, parts=parts)
   alone = {p: fit(embeddings, labels, penalties=(p,), rows=parts.fit) for p in penalties}
@@ -99,7 +99,7 @@ def test_the_penalty_is_the_best_on_walks_that_were_kept_back():
 
 def test_smaller_penalties_are_spared_once_two_in_a_row_were_worse():
   embeddings, labels = overfitting()
-  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0, section="linear_probe")
   tried = list(fit(embeddings, labels, penalties=(1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1), parts=parts).tried.items())
   best = min(range(len(tried)), key=lambda n: tried[n][1])
   assert [p for p, _ in tried] == sorted((p for p, _ in tried), reverse=True)
@@ -118,7 +118,7 @@ def test_people_kept_back_of_whom_nothing_is_learnt_choose_nothing():
   """Classes of validation people that no training person has, between the others in their order."""
   embeddings, labels = overfitting()
   rows = np.arange(len(labels))
-  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, rows, fraction=0.3, seed=0, section="linear_probe")
   known = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
     fit=parts.fit[labels[parts.fit] != "1"], validation=parts.validation[labels[parts.validation] != "1"]))
   strange = fit(embeddings, labels, penalties=(1e-1, 1e-2), rows=rows[labels != "1"], parts=Parts(
@@ -128,7 +128,7 @@ def test_people_kept_back_of_whom_nothing_is_learnt_choose_nothing():
 
 def test_a_representation_is_probed_alike_at_any_scale_and_place():
   embeddings, labels = overfitting()
-  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0)
+  parts = keep_back_walks(labels, np.arange(len(labels)), fraction=0.3, seed=0, section="linear_probe")
   layers = [fit(embeddings * scale + shift, labels, penalties=(1e-1, 1e-2, 1e-3), parts=parts)
             for scale, shift in ((1, 0), (100, 0), (1, 7))]
   for layer, (scale, shift) in zip(layers[1:], ((100, 0), (1, 7)), strict=True):
