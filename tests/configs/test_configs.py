@@ -84,6 +84,13 @@ def test_a_new_key_says_what_it_was_before():
                       " leaves runs and weights that are stored already as they were"
 
 
+def test_carried_weights_are_read_with_a_key_that_is_younger(monkeypatch):
+  """Their checksum is of the settings as they were written."""
+  monkeypatch.setattr(defaults, "EARLIER", {"augment.shift": 0.0})
+  config = weights.about(weights.located("walkers-tiny"))["config"]
+  assert config["augment"]["shift"] == 0.0
+
+
 def test_stored_configurations_are_completed_by_keys_and_by_entries(monkeypatch):
   monkeypatch.setattr(defaults, "EARLIER", {
     "augment.shift": 0.0, "objectives.variance.weight": 0.0, "data.sets.*.share": 1.0, "linear_maps.more": 1})
