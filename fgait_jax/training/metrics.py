@@ -109,8 +109,9 @@ class Writer:
 
 def _is_before(line: dict, start: int) -> bool:
   """Whether `line` tells of what a run that goes on at step `start` will not do again."""
-  again = line["kind"] in ("skipped", "failed")  # batch `start`, and an evaluation there that could not be done
-  return start > 0 and line["step"] < start + (not again)
+  if start and line["step"] == start:  # batch `start` comes again, and an evaluation there that could not be done
+    return line["kind"] not in ("skipped", "failed")
+  return line["step"] < start
 
 
 def read_lines(workdir: pathlib.Path) -> list[dict]:

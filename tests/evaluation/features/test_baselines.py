@@ -97,6 +97,18 @@ def test_faced_geis_are_those_of_faced_walks():
   np.testing.assert_allclose(turned[1, :, 2:], turned[0, :, 2:], atol=1e-6)  # was one pixel off
 
 
+def test_geis_that_are_faced_in_pieces_are_those_faced_at_once(monkeypatch):
+  images = np.zeros((5, 64, 44), np.float32)
+  for place, image in enumerate(images):
+    image[:, 3 + 2 * place : 9 + 3 * place] = 1 + place  # off the middle, none as another
+  gei = baselines.mean_silhouettes(Walks(), max_frames=5)
+  gei = dataclasses.replace(gei, embeddings=images.reshape(5, -1, 1))
+  whole = baselines.faced(gei).embeddings
+  assert (whole != gei.embeddings).any(axis=(1, 2)).all()
+  monkeypatch.setattr(baselines, "_TURNED", 2)
+  np.testing.assert_array_equal(baselines.faced(gei).embeddings, whole)
+
+
 def test_row_bands_are_four_rows_each():
   gei = baselines.mean_silhouettes(Walks(), max_frames=5)
   bands = baselines.in_row_bands(gei)
