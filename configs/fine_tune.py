@@ -29,10 +29,16 @@ def get_config(variant: str = "walkers"):
 
 
 def walkers(config):
-  """As `fgait_jax/defaults` has it."""
+  """Begins as the discriminant of the people that are learnt from, which training must better."""
+  c = config.fine_tune
+  c.reads, c.crop_list = "discriminant", (1,)
+  c.clip_frames, c.window_frames = 8, 30
+  c.optim.peak_rate = 1e-4
+  c.refit, c.patience = True, 2
 
 
 def kth(config):
+  walkers(config)
   config.fine_tune.subjects = 4  # of the 6 people that validation leaves
   config.mirror_views = ("*-l",)
   config.fine_tune.validate_across = "condition"

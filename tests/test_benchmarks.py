@@ -22,7 +22,7 @@ SMALL = {
   "retrieval_torch.py": "--cases gait3d --repeats 1",
   "walkers_render.py": "--walks 2",
 }
-NEEDS_BUILT_DATA = {"facing.py", "gap.py", "packing.py", "population.py", "transfer.py"}
+NEEDS_BUILT_DATA = {"facing.py", "few_people.py", "gap.py", "packing.py", "population.py", "transfer.py"}
 
 
 def test_every_benchmark_is_here():
@@ -48,6 +48,7 @@ def test_a_benchmark_ends_in_its_figures(script, tmp_path):
   ("embed.py", "--networks gaitbase", "argument --networks: 'gaitbase' is not backbone:variant, such as transformer"),
   ("embed.py", "--networks gaitbase:huge --walks 1 --frames 4", "config.model.variant='huge' is not known; known: "),
   ("embed_torch.py", "--walks 0", "argument --walks: '0' is not a whole number from 1"),
+  ("few_people.py", "{tmp}", "{tmp} holds no checkpoint yet"),
   ("gap.py", "{tmp}", "{tmp} holds no checkpoint yet"),
   ("input_pipeline.py", "--built {tmp}", "no data set 'walkers' in {tmp}"),
   ("input_pipeline_opencv.py", "--sequences many", "argument --sequences: 'many' is not a whole number from 1"),

@@ -18,15 +18,21 @@ def fine_tune() -> ConfigDict:
   c.refit = False  # train once more, on all training identities, at the rate and to the step that were chosen
   c.rates = (1.0,)  # factors of the whole schedule that are tried
   # What the head reads: "projection", each part at unit length (FoundationGait), or "pooled", the parts as they are,
-  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet, SwinGait).
+  # without projector and predictor (DeepGaitV2, GaitBase, GaitSet, SwinGait), or all of these under a "discriminant"
+  # that begins as the training walks' own (subject).
   c.reads = "projection"
+  c.components = 800  # of reads="discriminant": principal components to seek it in, half as many as walks at most
+  c.shrinkage = 0.1  # of reads="discriminant": share of the mean variance in its covariance within people
+  # Of reads="discriminant": every direction counts as if it told people apart by prior / people, relative to how much
+  # one of them varies; 0 keeps one direction fewer than there are people.
+  c.prior = 10.0
   c.method = "full"  # "full", "lora" and "prompt" (encoder and projector frozen but for these), or "head"
   c.rank = 8  # of low-rank updates
   c.lora_scale = 1.0  # times A B, added to a kernel
   c.prompt_tokens = 8  # learned tokens beside every window of a transformer; 0 with a p3d network
   c.prompt_pixels = 0  # pixels of a learned border around every frame; for any network
   c.statistics = "frozen"  # encoder's and projector's batch statistics: running ones, "frozen", or each "batch"'s own
-  c.features = 256  # channels of a part's embedding (subject)
+  c.features = 256  # channels of a part's embedding (subject); directions of a "discriminant" at most
   c.mix = "per_subject"  # "per_subject": P x K sequences; "per_batch": any, in shuffled epochs
   c.subjects = 8  # P, subjects of a batch
   c.per_subject = 4  # K, sequences of each, over all devices

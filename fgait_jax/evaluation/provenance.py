@@ -44,7 +44,8 @@ def learnt_from(network: Pretrained) -> tuple[list[str], str, list[tuple[str, st
       label_use.append("labels not known")
     else:
       learn(learned["sets"])
-  if network.embedding == "discriminant" and (sets := network.config.discriminant.sets):
+  closes = network.embedding == "discriminant" and not network.fine_tune  # that of fine-tuning is its own
+  if closes and (sets := network.config.discriminant.sets):
     named = all(taught["positives"] != "sequence" for taught in sets.values())  # then the labels say of which it is
     learn(sets, "given a discriminant fitted " + ("" if named else f"to {' and '.join(sets)} "))
   stages = _fine_tuning_stages(network.fine_tune)

@@ -16,7 +16,7 @@ from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.encoder import Encoder
 from fgait_jax.models.facing import face
 from fgait_jax.models.heads import PartMLP
-from fgait_jax.models.parts import BODY, Cut, FeatureMap, pool
+from fgait_jax.models.parts import BODY, Cut, pool
 from fgait_jax.parallel.rules import under
 from fgait_jax.typing import Array, Bool, Float, PRNGKeyArray
 
@@ -114,10 +114,8 @@ class GaitNetwork(nnx.Module):
       self.projector = nnx.data(None)
 
   def embed(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Embedding:
-    """The whole body: encoder, pooling over time, parts, projector, predictor. `frames` in 0..1."""
-    frames = face(frames, valid) if self.facing else frames
-    frames = frames if self.border is None else self.border(frames)
-    return self._heads(self.encoder.encode(frames, valid))
+    """All embeddings of the whole body. `frames` in 0..1."""
+    return self._heads(pooled_parts(self, frames, valid))
 
   def frame_tokens(self, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"]) -> Float[Array, "b t p e"]:
     """A token for each part of each frame, of a network that has them (GaitJEPA); raises `ConfigError` of others."""
@@ -138,29 +136,28 @@ class GaitNetwork(nnx.Module):
     crop_list = tuple(crop_list)
     masked_fractions = tuple(masked_fractions) * (len(crop_list) if len(masked_fractions) == 1 else 1)
     crops.check_batch(frames.shape[0], crop_list)
-    frames = face(frames, valid) if self.facing else frames
     if not any(masked_fractions):
-      embedding = self._heads(self.encoder.encode_parts(frames, valid, crop_list=crop_list))
+      embedding = self._heads(pooled_parts(self, frames, valid, crop_list=crop_list))
       return PretrainOutput(embedding.prediction, embedding.projection, None, None, None)
     if self.decoder is None:
       raise ConfigError(
         f"student.masked_fractions={masked_fractions}, but this model has no decoder and cannot leave tokens out; "
         "set student.masked_fractions to (0.0,)"
       )
+    frames = face(frames, valid) if self.facing else frames
     visible = self.encoder.choose_visible(
       key, valid, crop_list=crop_list, masked_fractions=masked_fractions, width=frames.shape[3]
     )
     features = self.encoder.encode_parts(
       frames, valid, crop_list=crop_list, visible=visible, masked_fractions=masked_fractions
     )
-    embedding = self._heads(features)
+    embedding = self._heads(pool(features, temporal=self.temporal, cut=self.cut))
     tokens = (features, *self.encoder.patchify(frames, valid), visible)
     features, targets, token_valid, visible = crops.where(masked_fractions, tokens)
     logits = self.decoder(features, token_valid)
     return PretrainOutput(embedding.prediction, embedding.projection, logits, targets, token_valid & ~visible)
 
-  def _heads(self, feature_map: FeatureMap) -> Embedding:
-    pooled = pool(feature_map, temporal=self.temporal, cut=self.cut)
+  def _heads(self, pooled: Float[Array, "b n d"]) -> Embedding:
     projection = prediction = recognition = discriminant = None
     if self.projector is not None:
       projection = self.projector(pooled)
@@ -178,6 +175,21 @@ class GaitNetwork(nnx.Module):
     if self.projector is None:
       return self.cut.count, self.encoder.features
     return self.projector.parts, self.projector.fc2.kernel.shape[-1]
+
+
+def pooled_parts(
+  network, frames: Float[Array, "b t 64 w c"], valid: Bool[Array, "b t"], *, crop_list: tuple[int, ...] = ()
+) -> Float[Array, "b n d"]:
+  """What the heads of `network` read (a `GaitNetwork`, or a `Recognizer` of its modules): walks faced where it faces
+  them, in their border if it has one, encoded and pooled over time and parts. A crop list cuts the batch into groups of
+  strips; with () bodies are whole."""
+  frames = face(frames, valid) if network.facing else frames
+  frames = frames if network.border is None else network.border(frames)
+  if crop_list:
+    found = network.encoder.encode_parts(frames, valid, crop_list=crop_list)
+  else:
+    found = network.encoder.encode(frames, valid)
+  return pool(found, temporal=network.temporal, cut=network.cut)
 
 
 def head_input(pooled: Float[Array, "b n d"], projection: Float[Array, "b p e"] | None) -> Array:

@@ -2,7 +2,8 @@
 
 The head reads each part's projection at unit length (FoundationGait A5), or, without a projector, the pooled parts as
 they are (DeepGaitV2, GaitBase, GaitSet, SwinGait). Identities: a linear layer per part to the embedding that evaluation
-compares, and a neck of class scores for training only. Classes: all parts as one vector under one neck.
+compares, and a neck of class scores for training only. Classes: all parts as one vector under one neck. Or identities
+by a discriminant of all pooled parts, which is learnt further from its closed form.
 """
 
 import dataclasses
@@ -12,14 +13,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.kernels.unit import unit
-from fgait_jax.models.facing import face
 from fgait_jax.models.heads import PART_KERNEL, PartLinear, PartNorm
-from fgait_jax.models.network import GaitNetwork, head_input
-from fgait_jax.models.parts import pool
+from fgait_jax.models.network import GaitNetwork, head_input, pooled_parts
 from fgait_jax.typing import Array, Bool, Float
 
 # Rows of the heads; those of the encoder and projector are in `backbones.sharding`.
-SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/neck/classes/kernel", ("whole", "embed", "whole")))
+SHARDING = ((r"head/embed/kernel", PART_KERNEL), (r"head/(neck/)?classes/kernel", ("whole", "embed", "whole")))
+HEADS = ("identity", "discriminant", "classes")
 
 
 @jax.tree_util.register_dataclass
@@ -68,16 +68,31 @@ class ClassHead(nnx.Module):
     return Recognition(flat, self.neck(flat))
 
 
+class DiscriminantHead(nnx.Module):
+  """`models.discriminant.Discriminant` with a kernel that trains, one embedding at unit length, and as scores of
+  training identities its cosines with a direction for each. `training.discriminant.head` says where both begin."""
+
+  def __init__(self, parts: int, features_in: int, features: int, classes: int, *, rngs: nnx.Rngs):
+    self.mean = nnx.BatchStat(jnp.zeros(parts * features_in))
+    self.embed = PartLinear(1, parts * features_in, features, rngs=rngs)
+    self.classes = PartLinear(1, features, classes, cosine=True, rngs=rngs)
+
+  def __call__(self, pooled: Float[Array, "b p d"]) -> Recognition:
+    x = unit(pooled).reshape(pooled.shape[0], 1, -1)
+    embedding = unit(self.embed(x - self.mean[...]))
+    return Recognition(embedding, self.classes(embedding))
+
+
 class Recognizer(nnx.Module):
   """Encoder (with its prompts, if it has any), part pooling and projector (if it has one) of `network`, and a head.
 
   Args:
-    head: "identity" or "classes"; `classes` scores of it; `features` of a part's embedding (identity only).
+    head: of `HEADS`; `classes` scores of it; `features` of a part's embedding ("identity"), or of all ("discriminant").
   """
 
   def __init__(self, network: GaitNetwork, *, head: str, classes: int, features: int, rngs: nnx.Rngs):
-    if head not in ("identity", "classes"):
-      raise ValueError(f'head={head!r}; known: "identity", "classes"')
+    if head not in HEADS:
+      raise ValueError(f"head={head!r}; known: {', '.join(HEADS)}")
     self.encoder, self.projector = network.encoder, nnx.data(network.projector)
     self.border = nnx.data(network.border)
     self.facing = network.facing
@@ -85,6 +100,8 @@ class Recognizer(nnx.Module):
     parts, wide = network.head_input_shape
     if head == "identity":
       self.head = IdentityHead(parts, wide, features, classes, cosine=network.cosine_head, rngs=rngs)
+    elif head == "discriminant":
+      self.head = DiscriminantHead(parts, wide, features, classes, rngs=rngs)
     else:
       self.head = ClassHead(parts, wide, classes, rngs=rngs)
 
@@ -93,15 +110,7 @@ class Recognizer(nnx.Module):
   ) -> Recognition:
     """`frames` in 0..1. A crop list cuts the batch into groups of strips, as in pretraining; with () bodies are whole,
     as in evaluation."""
-    frames = face(frames, valid) if self.facing else frames
-    if self.border is not None:
-      frames = self.border(frames)
-    if crop_list:
-      found = self.encoder.encode_parts(frames, valid, crop_list=tuple(crop_list))
-    else:
-      found = self.encoder.encode(frames, valid)
-    pooled = pool(found, temporal=self.temporal, cut=self.cut)
-    return self.head(self.read(pooled))
+    return self.head(self.read(pooled_parts(self, frames, valid, crop_list=tuple(crop_list))))
 
   def read(self, pooled: Float[Array, "b n d"]) -> Float[Array, "b p e"]:
     """What the head reads of pooled parts."""

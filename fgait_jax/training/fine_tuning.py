@@ -51,10 +51,11 @@ class Validation:
   score: Callable[[Tuned, Callable[[], None]], float]
   every: int
   last: int
+  first: int  # 0 where the network tells people apart before it has learnt anything
   name: str = "validation"
 
   def due(self, step: int) -> bool:
-    return step > 0 and (step % self.every == 0 or step == self.last)
+    return step >= self.first and (step % self.every == 0 or step == self.last)
 
   def run(self, network: Tuned, step: int, between: Callable[[], None]) -> dict[str, float]:
     del step
@@ -92,7 +93,8 @@ class Fitter:
     folder.mkdir(parents=True, exist_ok=True)
     training = FineTuning(
       fitter=self, split=split, labels=labels, factor=factor, meta=self._meta(split, factor, end),
-      evaluators=[] if score is None else [Validation(score=score, every=self.settings.validate_every, last=end)],
+      evaluators=[] if score is None else [
+        Validation(score=score, every=self.settings.validate_every, last=end, first=int(not self.begins_solved))],
       limits=loop.Limits(end=end, stop=end, log_every=self.settings.log_every, save_every=self.settings.validate_every,
                          keep=2, keep_every=0,  # two: where the newest is damaged, there is one to go back to
                          on_damage=self.settings.on_damage, watchdog=self.settings.watchdog,
@@ -101,12 +103,19 @@ class Fitter:
     if ended.stopped or not ended.complete:
       raise Stopped(ended.stopped)
     best, state = training.best(ended.evaluations), ended.state
-    if best not in (None, ended.step):
+    if best == 0:
+      state = self.begin()
+    elif best not in (None, ended.step):
       with checkpoints.Checkpoints(folder, keep=1) as saved:
         state = saved.restore(best, self.target)
     scores = {line["step"]: line.get("validation") for line in ended.evaluations}
-    return Fitted(trainable=state["params"], stats=state["stats"], step=best or ended.step, factor=factor,
-                  score=scores.get(best), curve=_curve(folder))
+    return Fitted(trainable=state["params"], stats=state["stats"], step=ended.step if best is None else best,
+                  factor=factor, score=scores.get(best), curve=_curve(folder))
+
+  @property
+  def begins_solved(self) -> bool:
+    """Whether the head begins as a solution, which training may not be able to better."""
+    return self.settings.reads == "discriminant"
 
   def _meta(self, split: Subset, factor: float, end: int) -> dict:
     values = {key: self.config[key] for key in _KEYS} | {"fine_tune": self.settings.to_dict()}
@@ -238,6 +247,10 @@ def check_settings(config, learner_width: int, mesh) -> None:
     (min(settings.subjects, settings.per_subject) > 0, f"{asked} must both be at least 1"),
     (min(settings.steps, settings.validate_every, settings.log_every) > 0,
      "config.fine_tune.steps, validate_every and log_every must be at least 1"),
+    (settings.reads != "discriminant" or settings.target == "subject",
+     f"config.fine_tune.reads=discriminant tells people apart; for target={settings.target!r} set it to projection or"
+     " pooled"),
+    (settings.prior >= 0, f"config.fine_tune.prior={settings.prior} must be 0 or more"),
     (settings.features > 0, f"config.fine_tune.features={settings.features} must be at least 1"),
     (min(settings.prompt_tokens, settings.prompt_pixels) >= 0,
      f"config.fine_tune.prompt_tokens={settings.prompt_tokens} and prompt_pixels={settings.prompt_pixels} must be 0 or"

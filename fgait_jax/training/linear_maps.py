@@ -68,7 +68,7 @@ def whitened(found: Components, *, floor: float) -> LinearMap:
 
 
 def discriminant(
-  found: Components, labels: np.ndarray, *, shrinkage: float,
+  found: Components, labels: np.ndarray, *, shrinkage: float, prior: float = 0.0,
   keys: tuple[str, str] = ("config.linear_maps.shrinkages", "config.linear_maps.components"),
 ) -> LinearMap:
   """The directions, one fewer than there are labels, in which people differ most against their own walks; `labels` [n].
@@ -77,6 +77,11 @@ def discriminant(
   W' = (1 - shrinkage) W + shrinkage trace(W) / k I the covariance W [k, k] of walks about their own person's mean,
   shrunk towards a multiple of the identity; v has length 1 under W'. (scikit-learn's LinearDiscriminantAnalysis
   shrinks the covariance of all walks too, which at shrinkage 1 leaves no difference between people.)
+
+  Few people show in all directions how a person varies, but in few of them how people differ. With a `prior` every
+  direction stays, the best first, times the root of the share of its variance that lies between people, q / (1 + q)
+  (the intraclass correlation), where q = ratio + prior / people. Of few people all directions then count nearly alike,
+  which whitens W'; of many those that tell people apart.
 
   Raises `DataError` for too few walks or people, and where W' is singular, naming the `keys` to change.
   """
@@ -97,8 +102,12 @@ def discriminant(
                     f" {keys[1]}, or walks that are not copies of each other")
   whiten = axes / np.sqrt(variances)
   ratios, vectors = np.linalg.eigh(whiten.T @ between @ whiten)
-  best = np.argsort(-ratios)[: len(names) - 1]
-  return LinearMap(mean=found.mean, kernel=found.directions @ (whiten @ vectors[:, best]))
+  best = np.argsort(-ratios)
+  if not prior:
+    return LinearMap(mean=found.mean, kernel=found.directions @ (whiten @ vectors[:, best[: len(names) - 1]]))
+  ratios = np.maximum(ratios[best], 0) + prior / len(names)
+  return LinearMap(mean=found.mean, kernel=found.directions @ (whiten @ vectors[:, best]
+                                                               * np.sqrt(ratios / (1 + ratios))))
 
 
 def _flat(embeddings: np.ndarray) -> np.ndarray:

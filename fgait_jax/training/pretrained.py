@@ -61,7 +61,7 @@ class Pretrained:
     """Which field of `Embedding` was learnt last: what tasks compare unless told otherwise."""
     if "recognition" in self.params:
       return "recognition"
-    if discriminant.is_fitted(self.stats):  # fine-tuning drops it
+    if discriminant.is_fitted(self.stats):  # fine-tuning drops it, or makes it its own
       return "discriminant"
     if "projector" not in self.params:
       return "pooled"

@@ -7,7 +7,7 @@ in no gradient and in no optimizer. Parameters are flat here, {"encoder/stage4/f
 import dataclasses
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,7 @@ FROZEN = {
   "head": r"(encoder|projector|border)/.*",
 }
 STATISTICS = ("frozen", "batch")
-READS = ("projection", "pooled")
+READS = ("projection", "pooled", "discriminant")
 OPTIM = "config.fine_tune.optim"
 
 
@@ -109,9 +109,11 @@ def _unsharded(learner: Learner, trainable, frozen) -> dict:
 def create(
   pretrained: Pretrained, *, head: str, reads: str, classes: int, features: int, method: str, statistics: str,
   rank: int, lora_scale: float, prompt_tokens: int, prompt_pixels: int, rules_of_rates: Sequence, seed: int,
+  begins: Mapping[str, dict[str, np.ndarray]] | None = None,
 ) -> Learner:
   """`pretrained`'s encoder, and the projector where the head `reads` the "projection" and not the "pooled" parts, under
-  a new head, its weights copied.
+  a new head, its weights copied. A head that reads by a "discriminant" `begins` as `training.discriminant.head` says:
+  flat {"params", "stats"}.
 
   Raises `ConfigError` for an unknown method, statistics or `reads`, a projection that the network does not make, or a
   parameter that the rules do not name exactly once.
@@ -124,7 +126,7 @@ def create(
     raise ConfigError("config.fine_tune.reads=projection, but the network of config.checkpoint has no projector (it"
                       " lost it, or was published without heads); set it to pooled, or name the run it was made of")
   config, mesh = pretrained.config, pretrained.mesh
-  counts = states.added(config) | {"no_projector": int(reads == "pooled")}
+  counts = states.added(config) | {"no_projector": int(reads != "projection")}
   config = states.with_added(config, **counts)
   if method == "prompt":
     config = _with_prompts(config, {"prompt_tokens": prompt_tokens, "prompt_pixels": prompt_pixels})
@@ -143,6 +145,7 @@ def create(
     if method == "lora":
       table = backbones.low_rank(graph.backbone)
       made["params"] |= adapters.create(rng.key(seed, "fine_tune.lora"), made["params"], rank=rank, table=table)
+    made = {kind: values | (begins or {}).get(kind, {}) for kind, values in made.items()}
     return {kind: {k: v for k, v in values.items() if k not in given[kind]} for kind, values in made.items()}
 
   shapes = jax.eval_shape(fresh)

@@ -8,9 +8,10 @@ from flax import nnx
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.models.backbones import create_network
+from fgait_jax.models.discriminant import Discriminant
 from fgait_jax.models.network import head_input
 from fgait_jax.models.prompts import PixelBorder, add_prompts
-from fgait_jax.models.recognition import ClassHead, IdentityHead, Neck, Recognizer
+from fgait_jax.models.recognition import ClassHead, DiscriminantHead, IdentityHead, Neck, Recognizer
 
 
 def recognizer(name="transformer", head="identity", tokens=0, pixels=0):
@@ -41,6 +42,18 @@ def test_heads_see_the_direction_of_a_projection_and_pooled_parts_as_they_are():
     np.testing.assert_allclose(found.logits, longer.logits, atol=1e-5)
     np.testing.assert_allclose(found.embedding, longer.embedding, atol=1e-6)
   assert found.logits.shape == (4, 1, 3)
+
+
+def test_a_discriminant_that_is_learnt_further_is_the_one_that_a_network_ends_in():
+  head, closing = DiscriminantHead(31, 8, 6, 5, rngs=nnx.Rngs(0)), Discriminant(31, 8, 6)
+  head.mean[...] = closing.mean[...] = jax.random.normal(jax.random.key(1), (31 * 8,)) / 9
+  closing.kernel[...] = head.embed.kernel[0]
+  pooled = jax.random.normal(jax.random.key(0), (4, 31, 8))
+  found = head(pooled)
+  np.testing.assert_allclose(found.embedding, closing(pooled), atol=1e-6)
+  np.testing.assert_allclose(head(7 * pooled).embedding, found.embedding, atol=1e-6)
+  towards = head.classes.kernel[0] / jnp.linalg.norm(head.classes.kernel[0], axis=0)
+  np.testing.assert_allclose(found.logits[:, 0], found.embedding[:, 0] @ towards, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["transformer", "p3d"])

@@ -6,10 +6,12 @@ import signal
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.interop import fit_discriminant
 from fgait_jax.models.discriminant import Discriminant
+from fgait_jax.models.recognition import DiscriminantHead
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import discriminant, linear_maps, pretraining
 from fgait_jax.training.checkpoints import load_network
@@ -60,6 +62,31 @@ def test_the_network_gives_the_map_of_its_unit_parts_and_tasks_take_it(finished,
   want = (rows - stats["mean"]) @ stats["kernel"]
   want /= np.linalg.norm(want, axis=1, keepdims=True)
   np.testing.assert_allclose(np.asarray(found.discriminant)[:, 0], want, atol=2e-5)
+
+
+@pytest.mark.parametrize("prior, features", [(0.0, 3), (5.0, 7)])
+def test_a_head_begins_as_the_map_of_the_walks_and_the_means_of_their_people(prior, features):
+  rng = np.random.default_rng(0)
+  labels = np.repeat([2, 0, 1, 3], 6)
+  pooled = rng.normal(size=(4, 5, 7))[labels] + 0.3 * rng.normal(size=(24, 5, 7))  # [walk, feature, part]
+  pooled = (pooled / np.linalg.norm(pooled, axis=1, keepdims=True)).astype(np.float32)
+  how = {"components": 9, "shrinkage": 0.2, "prior": prior}
+  params, stats = discriminant.head(pooled, labels, features=features, **how).values()
+  learnt = DiscriminantHead(7, 5, features, 4, rngs=nnx.Rngs(0))
+  learnt.mean[...] = stats["head/mean"]
+  learnt.embed.kernel[...], learnt.classes.kernel[...] = params["head/embed/kernel"], params["head/classes/kernel"]
+  found = learnt(np.swapaxes(pooled, 1, 2))
+  rows = np.swapaxes(pooled, 1, 2).reshape(24, -1)
+  basis = linear_maps.components(rows[..., None], most=9, seed=0)
+  closed = linear_maps.discriminant(basis, labels, shrinkage=0.2, prior=prior)
+  want = (rows - closed.mean) @ closed.kernel[:, :features]
+  want /= np.linalg.norm(want, axis=1, keepdims=True)
+  np.testing.assert_allclose(found.embedding[:, 0], want, atol=1e-5)
+  means = np.stack([want[labels == n].mean(axis=0) for n in range(4)])
+  np.testing.assert_allclose(found.logits[:, 0], want @ (means / np.linalg.norm(means, axis=1, keepdims=True)).T,
+                             atol=1e-5)
+  assert list(np.argmax(found.logits[:, 0], axis=1)) == list(labels)
+  assert [np.mean(kernel**2) for kernel in params.values()] == pytest.approx([1, 1], rel=1e-4)
 
 
 def test_untold_it_is_zero_and_its_result_finite():
@@ -116,9 +143,10 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
   purposes, key = set(), discriminant.rng.key
   monkeypatch.setattr(discriminant.rng, "key", lambda *given: purposes.add(given[1]) or key(*given))
   # As many frames as a walk has: both clips of a place are the whole walk, and so are the same.
-  run(configure(**CHANGES | {"discriminant__frames": 6, "discriminant__components": 16}), tmp_path)
+  changes = {"discriminant__frames": 6, "discriminant__components": 16, "discriminant__shrinkage": 0.2}
+  run(configure(**CHANGES | changes), tmp_path)
   (rows, groups, shrinkage), = given
-  assert (len(rows), shrinkage) == (32, 0.3)
+  assert (len(rows), shrinkage) == (32, 0.2)
   assert {"discriminant.0", "discriminant.1"} <= purposes  # each clip is augmented by itself
   people = [rows[groups == group] for group in np.unique(groups)]
   assert min(map(len, people)) >= 2

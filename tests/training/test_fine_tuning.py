@@ -67,7 +67,7 @@ def fit(fitter_of, walks):
     fitter, seen = fitter_of(**values), []
 
     def score(network, between):
-      step = max(line["step"] for line in read_lines(folder))
+      step = max((line["step"] for line in read_lines(folder)), default=0)
       seen.append(step)
       then(step)
       between()
@@ -106,6 +106,18 @@ def test_the_best_step_is_kept_the_earliest_among_equals(uninterrupted, whole):
   assert {"loss", "triplet", "cross_entropy", "accuracy", "rate"} <= uninterrupted.curve[0].keys()
   assert list((whole / "tensorboard").glob("events*"))
   assert (whole / "config.json").is_file()
+
+
+def test_where_the_start_is_a_solution_it_is_judged_too_and_may_be_the_best(fit, fitter_of, tmp_path):
+  """Stopped, and taken up when it is the best although no checkpoint is of it."""
+  solved = {"reads": "discriminant"}
+  for name, start, best in (("first", 40.0, 0), ("later", 5.0, 4)):
+    found, seen = fit(tmp_path / name, scores=SCORES | {0: start}, **solved)
+    assert (found.step, found.score, seen) == (best, max(start, 30.0), [0, 2, 4, 6, 7])
+    assert_same(fit(tmp_path / name, scores={}, **solved)[0], found)
+    assert (found.curve[0]["step"], found.curve[0]["validation"]) == (0, start)
+    begun = fitter_of(**solved).begin()["params"]
+    assert (best == 0) == all(np.array_equal(found.trainable[name], begun[name]) for name in begun)
 
 
 def test_a_finished_run_is_not_trained_again(fit, uninterrupted, whole):

@@ -20,7 +20,7 @@ from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.classification import classified, macro_f1
 from fgait_jax.evaluation.results import Condition, FineTuning, Result, Row, Tried
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.training import folders, logistic_regression, supervised, tuned
+from fgait_jax.training import discriminant, folders, logistic_regression, supervised, tuned
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.fine_tuning import Fitted, Fitter, check_settings
 from fgait_jax.training.pretrained import stride_of
@@ -126,13 +126,20 @@ def _task(setup: Setup) -> Task:
   return Task(setup=setup, teacher=teacher, labels=labels, test_labels=test_labels, classes=classes, parts=parts)
 
 
-def _fitter(task: Task, network, classes: int) -> Fitter:
-  settings = task.settings
+def _fitter(task: Task, network, rows: np.ndarray) -> Fitter:
+  """Of `network`, to learn from `rows` of the teacher."""
+  settings, (labels, classes) = task.settings, task.numbers(rows)
+  head, features, begins = "identity" if task.identifies else "classes", settings.features, None
+  if settings.reads == "discriminant":
+    pooled = task.setup.embeddings_of(network, "before fine-tuning", task.teacher, embedding="pooled").embeddings
+    begins = discriminant.head(pooled[rows], labels, features=features, components=settings.components,
+                               shrinkage=settings.shrinkage, prior=settings.prior)
+    head, features = settings.reads, begins["params"]["head/embed/kernel"].shape[-1]
   learner = supervised.create(
-    network, head="identity" if task.identifies else "classes", reads=settings.reads, classes=classes,
-    features=settings.features, method=settings.method, statistics=settings.statistics, rank=settings.rank,
-    lora_scale=settings.lora_scale, prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels,
-    rules_of_rates=settings.optim.rules, seed=task.setup.config.seed)
+    network, head=head, reads=settings.reads, classes=classes, features=features, begins=begins,
+    method=settings.method, statistics=settings.statistics, rank=settings.rank, lora_scale=settings.lora_scale,
+    prompt_tokens=settings.prompt_tokens, prompt_pixels=settings.prompt_pixels, rules_of_rates=settings.optim.rules,
+    seed=task.setup.config.seed)
   return Fitter(learner, task.setup.config, identity=network.identity)
 
 
@@ -148,8 +155,8 @@ def _learn(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, 
 
 def _choose(task: Task, network, folder: pathlib.Path) -> tuple[Learner, Fitted, list[Fitted]]:
   """Trains at each rate on the fit identities; the best on the validation identities, the first among equals."""
-  labels, classes = task.numbers(task.parts.fit)
-  fitter = _fitter(task, network, classes)
+  labels, _ = task.numbers(task.parts.fit)
+  fitter = _fitter(task, network, task.parts.fit)
   split = Subset(task.teacher, task.parts.fit, name=f"{task.teacher.name} (fit)")
   score = _validation(task) if len(task.parts.validation) else None
   tried = [fitter.fit(split, labels, folder / f"rate-{factor:g}", factor=factor, score=score)
@@ -162,8 +169,8 @@ def _train(
   task: Task, network, rows: np.ndarray, chosen: Fitted, folder: pathlib.Path
 ) -> tuple[Learner, Fitted]:
   """Trains `network` on `rows` at the rate and to the step that were chosen."""
-  labels, classes = task.numbers(rows)
-  fitter = _fitter(task, network, classes)
+  labels, _ = task.numbers(rows)
+  fitter = _fitter(task, network, rows)
   split = Subset(task.teacher, rows, name=task.teacher.name)
   return fitter.learner, fitter.fit(split, labels, folder, factor=chosen.factor, end=chosen.step)
 

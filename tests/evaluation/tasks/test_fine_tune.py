@@ -15,7 +15,7 @@ from fgait_jax import defaults
 from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import provenance, results, setup
-from fgait_jax.evaluation.tasks import fine_tune, score, zero_shot
+from fgait_jax.evaluation.tasks import fine_tune, linear_maps, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, fine_tuning, state
 from fgait_jax.training.session import Stopped
@@ -26,7 +26,8 @@ FRAMES = 4
 
 
 class Walks:
-  """Bodies of two views and three types; who walks is in their widths, row band by row band."""
+  """Bodies of two views and three types; who walks is in their widths, row band by row band, and in the feet which walk
+  it is."""
 
   def __init__(self, name, people):
     rows = [(s, t, v) for s in people for t in TYPES for v in ("000", "090")]
@@ -46,6 +47,7 @@ class Walks:
   def frames(self, i, indices=None):
     rng = np.random.default_rng(int(self.who[i]))
     widths = np.repeat(rng.integers(3, 9, 16) + 8 * (self.who[i] % 2), 4)
+    widths[-4:] += i % len(TYPES)
     body = np.abs(np.arange(64) - 31 - (i % 3))[None] < widths[:, None]
     walk = np.repeat(255 * body[None, ..., None].astype(np.uint8), FRAMES, axis=0)
     return walk if indices is None else walk[indices]
@@ -59,7 +61,7 @@ def world(monkeypatch):
   def open_split(folder, name, split):
     return splits[split]
 
-  for module in (setup, fine_tune):
+  for module in (setup, fine_tune, linear_maps):
     monkeypatch.setattr(module, "open_split", open_split)
   monkeypatch.setattr(setup, "make_mesh", lambda: make_mesh(devices=jax.devices()[:1]))
   return splits
@@ -176,6 +178,37 @@ def test_a_head_on_the_pooled_parts_needs_no_projector(world, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, taught.params["encoder"], tuned.params["encoder"])
 
 
+def test_a_discriminant_begins_solved_and_the_network_ends_in_it(run_folder, world, tmp_path):
+  quick = {"fine_tune.reads": "discriminant", "fine_tune.steps": 4, "fine_tune.validate_every": 4,
+           "fine_tune.components": 6, "fine_tune.shrinkage": 0.3, "fine_tune.prior": 0.0}
+  (path,) = fine_tune.run(config_of(run_folder, **quick, **{"fine_tune.optim.peak_rate": 0.03}), tmp_path / "a")
+  about = content(path)["fine_tuning"]
+  assert [line["step"] for line in about["tried"][0]["curve"] if "validation" in line] == [0, 4]
+  folder, one = tmp_path / "a" / "fine_tune-walkers-subject", make_mesh(devices=jax.devices()[:1])
+  tuned, before = (checkpoints.load_network(path, mesh=one) for path in (folder, run_folder))
+  assert (tuned.params.keys(), tuned.embedding) == ({"encoder", "decoder"}, "discriminant")
+  (again,) = zero_shot.run(config_of(folder, task="zero_shot"), tmp_path / "b")
+  scored = score.score(folder.with_suffix(".npz"), protocol="walkers", bootstrap=0)
+  assert content(again)["rows"][0]["figures"]["CL"]["map"] == pytest.approx(scored["conditions"]["CL"]["map"])
+  with tuned.config.unlocked():  # of its pretraining, whose closing discriminant it no longer has
+    tuned.config.discriminant.sets = defaults.discriminant_sets("crowd:sequence")
+  seen = provenance.seen_by(tuned, config_of(folder), world["test"])
+  assert seen.label_use == "without labels, then fine-tuned for subject on walkers (train)"
+  # Nothing learnt and nobody kept back: the map of linear_maps, of the network as it was.
+  still = {"fine_tune.validation_fraction": 0.0, "fine_tune.optim.rules": ((".*", 1.0, 1e-9),)}
+  fine_tune.run(config_of(run_folder, **quick, **still), tmp_path / "c")
+  settings = {"linear_maps.components": 6, "linear_maps.shrinkages": (0.3,), "linear_maps.validation_fraction": 0.0}
+  linear_maps.run(config_of(run_folder, task="linear_maps", embedding="pooled", **settings), tmp_path / "d")
+  ours, theirs = (np.load(tmp_path / name)["embeddings"] for name in (
+    "c/fine_tune-walkers-subject.npz", "d/linear_maps-walkers.npz"))
+  np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)  # an axis may point either way
+  # What a network ends in is learnt further from a new start; the folder says what was used.
+  fine_tune.run(config_of(folder, **quick), tmp_path / "e")
+  jax.tree.map(np.testing.assert_array_equal, before.params["decoder"], tuned.params["decoder"])
+  with pytest.raises(ConfigError, match="reads=discriminant tells people apart; for target='wide' set it to proj"):
+    fine_tune.run(config_of(run_folder, **quick, **{"fine_tune.target": "wide"}), tmp_path / "f")
+
+
 def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   quick = {"fine_tune.steps": 4, "fine_tune.validation_fraction": 0.0, "fine_tune.optim.peak_rate": 0.1}
   prompts = {"fine_tune.method": "prompt", "fine_tune.prompt_tokens": 2, "fine_tune.prompt_pixels": 3}
@@ -231,6 +264,7 @@ def test_prompts_are_part_of_the_checkpoint(run_folder, world, tmp_path):
   (ConfigError, "config.fine_tune.optim.schedule='linear'; known", {"fine_tune.optim.schedule": "linear"}),
   (ConfigError, "matches no rule of config.fine_tune.optim.rules", {"fine_tune.optim.rules": ()}),
   (ConfigError, "config.fine_tune.augment.flip=2.0 is a probability", {"fine_tune.augment.flip": 2.0}),
+  (ConfigError, "config.fine_tune.prior=-1.0 must be 0 or more", {"fine_tune.prior": -1.0}),
   (ConfigError, "config.fine_tune.features=0 must be at least 1", {"fine_tune.features": 0}),
   (ConfigError, "config.fine_tune.prompt_tokens=-1 and", {"fine_tune.method": "prompt", "fine_tune.prompt_tokens": -1}),
   (ConfigError, "config.fine_tune.layer_decay=0.0 must be above 0", {"fine_tune.layer_decay": 0.0}),

@@ -126,6 +126,30 @@ def test_shrinkage_acts_on_the_covariance_within_people_alone():
   assert (np.diff(ratios) <= 0).all()
 
 
+def test_with_a_prior_all_directions_stay_and_the_more_people_the_less_they_count_alike():
+  """Of the one covariance: no prior is Fisher's, a large one whitens what varies within people, and between them stands
+  the share of each direction's variance that lies between people."""
+  rng = np.random.default_rng(0)
+  labels = np.repeat(np.arange(4), 5)
+  rows = rng.normal(size=(4, 6))[labels] * [9, 3, 1, 1, 1, 1] + rng.normal(size=(20, 6)) * [1, 2, 3, 1, 1, 1]
+  found = linear_maps.components(rows.astype(np.float32)[..., None], most=6, seed=0)
+  fisher, weighed, white = (
+    linear_maps.discriminant(found, labels, shrinkage=0.1, prior=prior) for prior in (0.0, 8.0, 1e9))
+  assert [each.kernel.shape for each in (fisher, weighed, white)] == [(6, 3), (6, 6), (6, 6)]
+  mapped = (rows - white.mean) @ white.kernel
+  means = np.stack([mapped[labels == n].mean(axis=0) for n in range(4)])[labels]
+  inside, between = ((x.T @ x / 20) for x in (mapped - means, means - mapped.mean(axis=0)))
+  ratios = np.diag(between)  # W' is the identity here
+  np.testing.assert_allclose(between, np.diag(ratios), atol=1e-4)
+  assert (np.diff(ratios) < 1e-4).all()
+  assert ratios[0] > 1
+  np.testing.assert_allclose(ratios[3:], 0, atol=1e-4)
+  np.testing.assert_allclose(np.diag(inside), 1, atol=0.4)
+  scale = np.linalg.norm(weighed.kernel, axis=0) / np.linalg.norm(white.kernel, axis=0)
+  np.testing.assert_allclose(scale, np.sqrt((ratios + 2) / (ratios + 3)), rtol=1e-4)
+  np.testing.assert_allclose(np.abs(fisher.kernel), np.abs(white.kernel[:, :3]), rtol=1e-4)
+
+
 def test_people_whose_walks_do_not_vary_enough_want_a_shrinkage():
   rows, who = people(number=10, walks=2)
   rows[1::2][3:] = rows[::2][3:]  # seven of ten people have the same walk twice
