@@ -7,7 +7,6 @@ Columns: walkers NM/BG/CL; USF A/B/C and the mean of D to G; KTH d4/d3/d2; rank-
 """
 
 import argparse
-import dataclasses
 import functools
 import os
 import pathlib
@@ -56,14 +55,7 @@ def test_splits(built: str, walks: int) -> dict:
 
 
 def embedded(network, split, mirror: tuple[str, ...], embedding: str) -> Features:
-  found = extraction.extract(
-    network.embed, split, max_frames=720, batch_frames=512, mesh=network.mesh, mirror=mirror, stride=network.stride,
-    embedding=embedding,
-  )
-  if embedding != "pooled":
-    return found
-  length = np.linalg.norm(found.embeddings, axis=1, keepdims=True)  # as the closing discriminant sees them
-  return dataclasses.replace(found, embeddings=found.embeddings / np.maximum(length, 1e-12))
+  return extraction.extract_by(network, split, embedding=embedding, max_frames=720, batch_frames=512, mirror=mirror)
 
 
 def print_heads() -> None:

@@ -49,8 +49,8 @@ def main(argv: list[str] | None = None) -> int:
   except FgaitError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  except OSError as error:  # its text names the file
-    print(f"error: {error}", file=sys.stderr)
+  except OSError as error:  # its text names the file, but where one that is open cannot be written
+    print(f"error: {error}" + ("" if error.filename else f", in {args.out}"), file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print("stopped; the same command continues from the finished shards", file=sys.stderr)

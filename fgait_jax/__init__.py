@@ -35,12 +35,8 @@ def load(name: "str | os.PathLike", *, devices: "Sequence[jax.Device] | None" = 
 
 def normalise(masks: "Iterable[np.ndarray]") -> "np.ndarray":
   """The walk uint8 [t, 64, 64] that `embed` takes, of masks uint8 [height, width], 0 background and 255 body, one body
-  in each. Masks without a usable body are left out; raises `fgait_jax.errors.DataError` where all are."""
-  from fgait_jax.data import normalise
-  from fgait_jax.errors import DataError
+  in each, as `embed` makes it of a folder of such masks: pixels from 128 upwards are body. Masks without a usable body
+  are left out; raises `fgait_jax.errors.DataError` where all are, or where they are inverted."""
+  from fgait_jax.evaluation.features import walks
 
-  kept, refused = normalise.normalise(masks)
-  if not len(kept):
-    reasons = ", ".join(f"{reason} ({len(numbers)})" for reason, numbers in refused.items()) or "there are none"
-    raise DataError(f"no usable mask: {reasons}; expected uint8 [height, width], 0 background and 255 body")
-  return kept
+  return walks.normalised(masks)

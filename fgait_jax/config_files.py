@@ -28,6 +28,8 @@ def locate(argument: str) -> str:
 def load(argument: str) -> ConfigDict:
   """The configuration of "path/to/file.py:variant", found by `locate`; raises `ConfigError` naming what is missing."""
   path, _, variant = locate(argument).partition(":")
+  if not path.endswith(".py"):
+    raise ConfigError(f"--config={argument}: {path} is no Python file with a get_config, as those of configs/ are")
   spec = importlib.util.spec_from_file_location("fgait_config", path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -25,11 +25,13 @@ class Dropped(Exception):
 class Reading:
   """A walk as read: `frames` uint8 [time, 64, 64 or 44(, channel)]. `refused` maps a reason to the frames left out for
   it, by file name or number; `altered` a change to the file names of those of `frames` that have it, by their place.
+  `numbers` are those of `frames` in the recording, where some of it were refused; (): there was nothing else.
   """
 
   frames: np.ndarray
   refused: Mapping[str, Sequence[str | int]] = dataclasses.field(default_factory=dict)
   altered: Mapping[str, Mapping[int, str]] = dataclasses.field(default_factory=dict)
+  numbers: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,8 @@ def with_bodies(frames: np.ndarray, where: str) -> Reading:
     raise Dropped("no usable frame", f"{where}: all {len(frames)} frames are black")
   if shows.all():
     return Reading(frames)
-  return Reading(frames[shows], {"all black": np.flatnonzero(~shows).tolist()})
+  refused, numbers = np.flatnonzero(~shows).tolist(), np.flatnonzero(shows).tolist()
+  return Reading(frames[shows], {"all black": refused}, numbers=numbers)
 
 
 def by_split(

@@ -124,13 +124,18 @@ def decode(content: bytes, *, own: bool = False) -> np.ndarray:
     image = image[..., :3].max(axis=2) if image.shape[2] >= 3 else image[..., 0]
   elif image.ndim == 3:
     image = _decoded(content, cv2.IMREAD_GRAYSCALE)
+  check_mask(image)
+  return image
+
+
+def check_mask(image: np.ndarray) -> None:
+  """Raises `FrameRefused` for an image uint8 [height, width] that is no mask."""
   if 0 < image.max() < LIGHT:
     raise FrameRefused("dark picture, not a mask of 0 and 255")
   if image.min() >= LIGHT:
     raise FrameRefused("picture without background, not a mask of 0 and 255")
   if np.mean((image >= 32) & (image < 224)) > 0.5:
     raise FrameRefused("grey picture, not a mask of 0 and 255")
-  return image
 
 
 def made_binary(mask: np.ndarray) -> np.ndarray:
@@ -172,15 +177,18 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
   if len(names) < preparation.least:
     raise Dropped(f"fewer than {preparation.least} frames", f"{where}: {len(names)}; its official script leaves it out")
   files = dict(zip(names, readers, strict=True))
-  kept, inverted, refused, altered = [], [], defaultdict(list), defaultdict(dict)
+  kept, numbers, inverted, refused, altered = [], [], [], defaultdict(list), defaultdict(dict)
+  number = -1  # in the recording
   for name, read in files.items():
     try:
       content = read()
       if (original := _original(name, files)) and files[original]() == content:
         raise FrameRefused("copy of another frame")
+      number += 1
       mask = decode(content, own=preparation.own)
       binary = made_binary(mask) if preparation.own else mask
       kept.append(preparation.frame(binary))
+      numbers.append(number)
       inverted.append(looks_inverted(mask))
       if (binary != mask).any():
         altered[MADE_BINARY][len(kept) - 1] = name.rsplit("/", 1)[-1]
@@ -193,7 +201,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
   check_background(inverted, where)
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return Reading(np.stack(kept), dict(refused), dict(altered))
+  return Reading(np.stack(kept), dict(refused), dict(altered), numbers)
 
 
 def _original(name: str, files: Mapping[str, Callable]) -> str | None:

@@ -53,13 +53,17 @@ def _read(read: Callable[[], np.ndarray | Reading], rate: float) -> Reading:
 
 
 def thinned(reading: Reading, rate: float) -> Reading:
-  """What `picked` takes of a walk recorded at `rate`, and what is told of these frames."""
-  chosen = picked(len(reading.frames), rate)
+  """What `picked` takes of the recording of a walk at `rate`, and what is told of these frames: of a frame that was
+  refused the nearest one in its place, if that is nearer to it than to any other."""
+  numbers = np.asarray(reading.numbers if len(reading.numbers) else range(len(reading.frames)))
+  wanted = picked(int(numbers[-1]) + 1, rate)
+  nearest = np.abs(wanted[:, None] - numbers).argmin(axis=1)
+  chosen = np.unique(nearest[2 * np.abs(numbers[nearest] - wanted) < max(rate / RATE, 1)])
   place = {int(before): now for now, before in enumerate(chosen)}
   altered = {change: {place[n]: name for n, name in names.items() if n in place}
              for change, names in reading.altered.items()}
   altered = {change: names for change, names in altered.items() if names}
-  return dataclasses.replace(reading, frames=reading.frames[chosen], altered=altered)
+  return dataclasses.replace(reading, frames=reading.frames[chosen], altered=altered, numbers=numbers[chosen].tolist())
 
 
 def summary(walks: Sequence[Walk]) -> dict[str, int]:

@@ -18,6 +18,7 @@ from fgait_jax.training.configuration import flat
 MAPPINGS = {
   "data.sets": defaults.data_sets, "discriminant.sets": defaults.discriminant_sets, "evals": defaults.evals,
 }
+EMPTY = {"step_at": int, "severities": int}  # elements of lists that are empty by default; of others they are text
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -35,6 +36,8 @@ def parse_flags(argv: list[str]) -> list[str]:
         if word.startswith(("--config.", "-config.")):
           _check_key(word.split("config.", 1)[1].partition("=")[0], known)
     rest = flags.FLAGS([argv[0], *words])
+    if given:
+      _check_elements(flat(load(given[-1])), flat(flags.FLAGS["config"].value))
     if rest[1:]:
       meant = f"; did you mean --{rest[1]}?" if "=" in rest[1] else ""
       raise ConfigError(f"{' '.join(rest[1:])}: every word must begin with --{meant}")
@@ -85,6 +88,20 @@ def _short_forms(words: list[str]) -> tuple[list[str], dict[str, str]]:
 def _expanded(word: str) -> str:
   name, equals, value = word.partition("=")
   return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
+
+
+def _check_elements(before: dict[str, object], after: dict[str, object]) -> None:
+  """Raises `ConfigError` for lists whose elements are of another kind than those of the file, which ml-collections
+  lets pass."""
+  for key, value in after.items():
+    usual = before.get(key)
+    if not isinstance(usual, list) or value == usual:
+      continue
+    kind = type(usual[0]) if usual else EMPTY.get(key.rpartition(".")[2], str)
+    kinds = (int, float) if kind is float else (kind,)
+    if wrong := [element for element in value if not isinstance(element, kinds) or isinstance(element, bool)]:
+      names = {str: "text", int: "whole numbers", float: "numbers", list: "tuples"}
+      raise ConfigError(f"--config.{key}: {wrong[0]!r} among {tuple(value)}; expected {names[kind]}")
 
 
 def _check_key(name: str, known: list[str]) -> None:

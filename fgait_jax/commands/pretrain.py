@@ -27,12 +27,9 @@ PROCESS = flags.DEFINE_integer("process", -1, "number of this process, from 0")
 REPLAY = flags.DEFINE_string("replay", None, "file in bad_batches/ of a run: says what that batch holds and gives")
 
 
-@flags.multi_flags_validator(["config", "workdir", "replay"], message="give --config=FILE and --workdir=FOLDER")
-def _all_given(values) -> bool:
-  return values["replay"] is not None or None not in (values["config"], values["workdir"])
-
-
 def main(_):
+  if REPLAY.value is None and None in (CONFIG.value, WORKDIR.value):
+    sys.exit("error: give --config=configs/pretrain.py:tiny (or another file) and --workdir=FOLDER")
   from fgait_jax.evaluation import during_training  # late: importing takes seconds, and a wrong flag should not
   from fgait_jax.interop import publish
   from fgait_jax.parallel import hosts

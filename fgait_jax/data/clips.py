@@ -3,24 +3,17 @@
 import numpy as np
 
 
-def sample_clip(rng: np.random.Generator, num_frames: int, *, clip_frames: int, window_frames: int) -> np.ndarray:
-  """Frame numbers int64 [clip_frames] of one random clip, in walking order.
-
-  A sequence shorter than the window is repeated as a whole until it is long enough; a window of consecutive frames
-  starts uniformly at random; `clip_frames` of its frames are drawn without replacement and kept in order. With 16 of 20
-  this is FoundationGait's rule ("fixed_ordered"): four frames in twenty are skipped at random places.
-  """
-  noise = rng.random((1, draws_per_clip(window_frames)))
-  return sample_clips(noise, np.array([num_frames]), clip_frames=clip_frames)[0]
-
-
 def draws_per_clip(window_frames: int) -> int:
   """How many uniform numbers one clip uses: one for the window's start, one for each frame of the window."""
   return window_frames + 1
 
 
 def sample_clips(noise: np.ndarray, num_frames: np.ndarray, *, clip_frames: int) -> np.ndarray:
-  """Frame numbers int64 [..., clip_frames] by the rule of `sample_clip`, for many clips at once.
+  """Frame numbers int64 [..., clip_frames] of random clips, each in walking order.
+
+  A sequence shorter than the window is repeated as a whole until it is long enough; a window of consecutive frames
+  starts uniformly at random; `clip_frames` of its frames are drawn without replacement and kept in order. With 16 of 20
+  this is FoundationGait's rule ("fixed_ordered"): four frames in twenty are skipped at random places.
 
   `noise` [..., window_frames + 1] is uniform in [0, 1); `num_frames` [...] counts the frames of each clip's sequence,
   at least one. Needs `clip_frames` <= window_frames.

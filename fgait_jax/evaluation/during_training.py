@@ -44,10 +44,9 @@ class ZeroShot:
     """Rank-1 and verification AUC of each condition in per cent, effective rank and mean cosine of the embeddings.
     `between` is called between batches, and may raise."""
     del step
-    found = extraction.extract(
-      pretrained.embed, self.split, max_frames=self.max_frames, batch_frames=self.batch_frames, mesh=pretrained.mesh,
-      mirror=self.mirror, rows=self.rows, stride=pretrained.stride, between=between,
-      embedding=pretrained.embedding)
+    found = extraction.extract_by(
+      pretrained, self.split, embedding=pretrained.embedding, max_frames=self.max_frames,
+      batch_frames=self.batch_frames, mirror=self.mirror, rows=self.rows, between=between)
     scored = self.protocol.score(found, metric=self.metric, bootstrap=0)
     conditions = scored["conditions"] | {"mean": scored["summary"]}
     values = {f"{name}/{key}": figures[key] for name, figures in conditions.items() for key in ("rank1", "auc")}

@@ -69,7 +69,8 @@ class Features(Labels):
       named = ", ".join(self.take(bad).names()[:NAMED])
       raise DataError(f"{self.origin}: {bad.sum()} of {len(bad)} embeddings are {what}: {named}")
     if len(found) > 1 and (found[0] == found[-1]).all() and (found == found[:1]).all():
-      raise DataError(f"{self.origin}: all {len(found)} embeddings are the same; the network behind them has collapsed")
+      raise DataError(f"{self.origin}: all {len(found)} embeddings are the same: they are of copies"
+                      " of one walk, or the network behind them has collapsed")
 
 
 def features_of(embeddings, labels, types, views, *, origin: str) -> Features:

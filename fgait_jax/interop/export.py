@@ -23,7 +23,7 @@ from fgait_jax.errors import CheckpointError, ConfigError, FgaitError
 from fgait_jax.interop.names import GAITJEPA
 from fgait_jax.interop.networks import names_of
 from fgait_jax.models.swingait import PLACES
-from fgait_jax.training import preflight
+from fgait_jax.training import folders, preflight
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 from fgait_jax.training.state import added
@@ -142,9 +142,9 @@ def run(
     }
   else:
     files = {"opengait.safetensors": safetensors.numpy.save(opengait_state(pretrained), metadata=about)}
-  out.mkdir(parents=True, exist_ok=True)
   for name, content in files.items():
-    (out / name).write_bytes(content)
+    with folders.whole(out / name) as half:
+      half.write_bytes(content)
   return [str(out / name) for name in files]
 
 
@@ -165,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
       raise ConfigError(f"--platforms {', '.join(sorted(unknown))}: known: {', '.join(PLATFORMS)}")
     written = run(options.checkpoint, out=out, form=options.format, platforms=platforms, which=options.network)
   except FgaitError as error:
-    print(error, file=sys.stderr)
+    print(f"error: {error}", file=sys.stderr)
     return 1
   print("\n".join(written))
   return 0

@@ -6,10 +6,11 @@ a stage but the first are stacked.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
-import jax
 import numpy as np
+from flax import traverse_util
 
 _LAST = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var",
          "position_bias": "relative_position_bias_table"}
@@ -216,17 +217,6 @@ SWINGAIT = Names(title="SwinGait", modules=_encoder("p3d", (2,)) | _windows() | 
 GAITSET = Names(title="GaitSet", modules=_set_blocks() | _head("Head"), parts=62)
 
 
-def flatten(tree: dict) -> dict[str, object]:
-  """Leaves by "/"-joined path."""
-  return {"/".join(str(k.key) for k in path): x for path, x in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def unflatten(leaves: dict[str, object]) -> dict:
-  tree = {}
-  for path, value in leaves.items():
-    *parents, name = path.split("/")
-    node = tree
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[name] = value
-  return tree
+# Nested dicts to {"a/b/c": leaf}, and back.
+flatten = functools.partial(traverse_util.flatten_dict, sep="/")
+unflatten = functools.partial(traverse_util.unflatten_dict, sep="/")

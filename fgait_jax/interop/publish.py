@@ -50,11 +50,16 @@ def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]
           and of.embedding == network.embedding and not shown.result.fine_tuning]
 
 
-def refuse_run(out: pathlib.Path) -> None:
-  """Raises `CheckpointError` where `out` is a run's folder: weights in it would be read in place of its checkpoints."""
+def refuse_others(out: pathlib.Path) -> None:
+  """Raises `CheckpointError` where `out` is a run's folder, since weights in it would be read in place of its
+  checkpoints, or holds files of the same names that are none of ours, which would be lost."""
   if (out / checkpoints.FOLDER).exists():
     raise CheckpointError(f"--out={out} is a run's folder, whose checkpoints and config.json these files would hide;"
                           f" give another one, such as {out / weights.FOLDER}")
+  there = [name for name in (weights.WEIGHTS, weights.ABOUT, weights.CARD) if (out / name).exists()]
+  if there and not weights.is_ours(out):
+    raise CheckpointError(f"--out={out} holds {', '.join(there)} of something else, which would be lost; give another"
+                          " folder")
 
 
 def at_end(config, workdir: str) -> None:
@@ -83,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
   try:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
-    refuse_run(out)
+    refuse_others(out)
     network = load_network(options.run)
     folder = local_path(options.results or weights.located(options.run) / "results", "--results")
     if not (found := results_of(network, folder)):

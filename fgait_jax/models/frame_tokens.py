@@ -21,6 +21,7 @@ class FrameTokens(nnx.Module):
     self.cut = cut
 
   def __call__(self, feature_map: FeatureMap) -> Float[Array, "b s p e"]:
+    # One walk at a time: its slots stand where the walks of a batch do, and none is pooled with another.
     pooled = jax.vmap(lambda x: part_pool(x.features, x.present, cut=self.cut))(feature_map)
     seen = jnp.any(feature_map.present, axis=(2, 3))[:, :, None, None]
     return jnp.where(seen, self.linear(self.norm(pooled.astype(jnp.float32))), 0)

@@ -12,9 +12,9 @@ def num_visible(tokens: int, *, masked_fraction: float) -> int:
 
 
 def choose_visible(
-  key: PRNGKeyArray, valid: Bool[Array, "n s r q"], *, masked_fraction: float
-) -> Bool[Array, "n s r q"]:
-  """Draws the tokens that the encoder sees: `num_visible` of the valid tokens of each of n strips.
+  key: PRNGKeyArray, valid: Bool[Array, "b s r q"], *, masked_fraction: float
+) -> Bool[Array, "b s r q"]:
+  """Draws the tokens that the encoder sees: `num_visible` of the valid tokens of each of b strips.
 
   First one random slot of every (row, column) position, as far as the number allows, so that temporal pooling finds
   most positions; the rest uniformly. Padding is never chosen.

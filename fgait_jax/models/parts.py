@@ -71,8 +71,8 @@ def part_pool(
   """Mean plus max over each strip of `cut`, by default 16, 8, 4, 2 and 1, top to bottom, fine to coarse (HPP of
   OpenGait).
 
-  A map of the grid must have 16 rows, so that a strip is whole rows. Positions not present take no part; an empty strip
-  is zero.
+  The rows of the grid must divide by the finest strips, so that a strip is whole rows. Positions not present take no
+  part; an empty strip is zero.
   """
   b, r, _, d = features.shape
   if r % (cut.maps * cut.bins[0]):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fgait_jax.errors import ConfigError
+from fgait_jax.kernels import products
 from fgait_jax.models import blocks, crops, masking
 from fgait_jax.models import tokenizer as tokens
 from fgait_jax.models.blocks import POLICIES, LayerNorm, create_blocks, run_blocks
@@ -193,7 +194,7 @@ class GaitTransformer(nnx.Module):
     if parts > 1:
       rows = strips.fold_rows(rows[0], samples=b)
       rows = jnp.repeat(rows, len(pieces) // len(rows), axis=0)  # the same in every window
-    x = x + self._positions(x.shape[1], q, rows).astype(x.dtype)
+    x = products.add(x, self._positions(x.shape[1], q, rows))
     x = self._attend(x, there, masked_fraction)
     x = strips.unfold(x.reshape(-1, s, *x.shape[2:]))
     return FeatureMap(jnp.where(present[..., None], x, 0), present)

@@ -2,10 +2,9 @@
 objectives and augmentation at once.
 
 `make_step` is what pretraining and fine-tuning share: gradient, optimizer, and the gate before the state, which bad
-batches do not pass. The step of
-pretraining gives it a loss in which the student's clip is seen part-wise and masked, the teacher's as a whole. The
-teacher runs in training mode (batch statistics, and running ones of its own) and only its parameters are averaged
-(FoundationGait A2).
+batches do not pass. The step of pretraining gives it a loss in which the student's clip is seen part-wise and masked,
+the teacher's as a whole. The teacher runs in training mode (batch statistics, and running ones of its own) and only its
+parameters are averaged (FoundationGait A2).
 """
 
 from collections.abc import Callable

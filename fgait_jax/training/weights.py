@@ -33,7 +33,7 @@ from fgait_jax.training import configuration, folders, stored
 from fgait_jax.training import state as states
 from fgait_jax.training.pretrained import Pretrained
 
-FORMAT = 1
+LIBRARY, FORMAT = "fgait_jax", 1
 FOLDER = "weights"  # of a run's folder, where the run itself writes them
 WEIGHTS, ABOUT, CARD = "model.safetensors", "config.json", "README.md"
 DTYPES = {"float32": ("F32", np.dtype(np.float32)), "bfloat16": ("BF16", np.dtype(jnp.bfloat16))}
@@ -61,6 +61,14 @@ def is_one(path: str | os.PathLike) -> bool:
   return (located(path) / WEIGHTS).is_file()
 
 
+def is_ours(folder: pathlib.Path) -> bool:
+  """Whether `save` of this or another version wrote `folder`."""
+  try:
+    return json.loads((folder / ABOUT).read_bytes())["library"] == LIBRARY
+  except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    return False
+
+
 def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", heads: bool = True) -> None:
   """Writes all but the card into `folder`; all processes call it together, and the first one writes.
 
@@ -83,7 +91,7 @@ def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", h
   if dtype != "float32" and not identity.endswith(f"-{dtype}"):
     identity = f"{identity}-{dtype}"
   content = safetensors.numpy.save(arrays, metadata={"identity": identity})  # the order of several would be by chance
-  facts = {"library": "fgait_jax", "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
+  facts = {"library": LIBRARY, "format": FORMAT, "sha256": hashlib.sha256(content).hexdigest(), "dtype": dtype,
            "identity": identity, "embedding": network.embedding, "code": network.code, "config": config.to_dict()}
   # Where data and compiled programs lay on this machine is nobody's business.
   facts["config"]["data"]["dir"] = defaults.data().dir
@@ -104,7 +112,7 @@ def about(folder: pathlib.Path) -> dict:
   except (OSError, ValueError, RecursionError) as error:
     raise CheckpointError(f"{path} cannot be read ({error}); expected the file that lies beside {WEIGHTS} in a folder"
                           " of weights of fgait_jax") from error
-  if not isinstance(found, dict) or found.get("library") != "fgait_jax":
+  if not isinstance(found, dict) or found.get("library") != LIBRARY:
     raise CheckpointError(f"{path} is not of weights of fgait_jax; python -m fgait_jax.interop.publish writes such a"
                           " folder, and python -m fgait_jax.interop.import_opengait reads weights of OpenGait")
   if found.get("format") != FORMAT:

@@ -17,6 +17,8 @@ def test_load_names_what_is_missing():
     config_files.load("configs/nowhere.py:tiny")
   with pytest.raises(ConfigError, match="unknown variant 'x'; known: test, tiny"):
     config_files.load(f"{PATH}:x")
+  with pytest.raises(ConfigError, match="README.md is no Python file with a get_config, as those of configs/ are"):
+    config_files.load("README.md")
   with pytest.raises(ConfigError, match="configs/compare.py has no variants; leave out :walkers"):
     config_files.load("configs/compare.py:walkers")
 
@@ -70,6 +72,10 @@ def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_
     ("--config.data.sets.walkers.facter=2", r"unknown key config.data.sets.walkers.facter; did you mean .*s.factor\?"),
     ("--config.discriminant.sets.kth.split=x", r"config.discriminant.sets has no entries; --config.discriminant.sets="),
     ("--config.discriminant.sets.kth.factor=2", r"config.discriminant.sets has no entries"),
+    ("--config.student.masked_fractions=x", r"config.student.masked_fractions: 'x' among \('x',\); expected numbers$"),
+    ("--config.student.crop_list=2,1.5", r"--config.student.crop_list: 1.5 among \(2, 1.5\); expected whole numbers$"),
+    ("--config.optim.step_at=x", r"--config.optim.step_at: 'x' among \('x',\); expected whole numbers$"),
+    ("--config.evals.walkers.mirror_views=5", r"--config.evals.walkers.mirror_views: 5 among \(5,\); expected text$"),
   ],
 )
 def test_wrong_words_on_the_command_line_end_in_one_line(config, word, message, monkeypatch):

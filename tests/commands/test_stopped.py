@@ -38,7 +38,7 @@ def flag(value):
 def pretrained(monkeypatch):
   """The exit status of `run_pretrain.py` after a run that ended as given, 0 for a plain return, and whether it wrote
   the run's weights."""
-  for name, value in (("CONFIG", None), ("WORKDIR", "run"), ("REPLAY", None)):
+  for name, value in (("CONFIG", "any"), ("WORKDIR", "run"), ("REPLAY", None)):
     monkeypatch.setattr(pretrain, name, flag(value))
   for name, value in (("DISTRIBUTED", False), ("COORDINATOR", ""), ("PROCESSES", 0), ("PROCESS", -1)):
     monkeypatch.setattr(pretrain, name, flag(value))

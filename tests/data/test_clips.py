@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fgait_jax.data.clips import draws_per_clip, sample_clip, sample_clips, spaced
+from fgait_jax.data.clips import draws_per_clip, sample_clips, spaced
 
 
 def many(num_frames, *, clip_frames, window_frames, number=4000, seed=0):
@@ -45,12 +45,6 @@ def test_every_start_and_every_subset_is_equally_likely():
       likely[pair] = likely.get(pair, 0) + 1 / 9
   assert [tuple(row) for row in found] == sorted(likely)
   np.testing.assert_allclose(counts / 60_000, [likely[pair] for pair in sorted(likely)], atol=0.007)
-
-
-def test_one_clip_at_a_time_is_the_same_rule():
-  for seed in range(10):
-    one = sample_clip(np.random.default_rng(seed), 33, clip_frames=16, window_frames=20)
-    np.testing.assert_array_equal(one, many(33, clip_frames=16, window_frames=20, number=1, seed=seed)[0])
 
 
 def test_sequences_of_different_lengths_are_sampled_at_once():

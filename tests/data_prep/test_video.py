@@ -12,7 +12,7 @@ import pytest
 
 from data_prep import build, segmenters, video
 from data_prep.sources import rates
-from data_prep.sources.base import Reading, Walk
+from data_prep.sources.base import Reading, Walk, with_bodies
 from data_prep.sources.walkers import render_walk
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
@@ -300,6 +300,19 @@ def test_picked_frames_are_evenly_spaced_and_as_many_as_the_time_gives(rate):
   assert abs(len(found) - 100) <= 1
   np.testing.assert_allclose(found / rate, np.arange(len(found)) / rates.RATE, atol=0.5 / rate + 1e-9)
   assert all(rates.picked(count, rate).max() < count for count in range(1, 50))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_frames_that_were_refused_were_time_all_the_same(share):
+  """A walk of 120 frames a second, of which some show nobody: what is stored is 1/25 s apart, or a gap."""
+  shown = np.random.default_rng(0).random(480) > share
+  frames = np.broadcast_to((255 * shown)[:, None, None], (480, 64, 64)).astype(np.uint8)
+  found = rates.thinned(with_bodies(frames, "a"), 120.0)
+  assert shown[found.numbers].all()
+  assert len(found.frames) == len(found.numbers) > 95  # of a hundred
+  steps = np.diff(np.array(found.numbers) / 120 * 25)
+  assert steps.mean() == pytest.approx(100 / len(found.frames), rel=0.02)
+  assert steps.min() > 0.4
 
 
 def test_what_is_known_of_a_walk_stays_known_at_another_rate():

@@ -134,6 +134,21 @@ def test_a_video_before_a_still_camera_is_a_walk(model, tmp_path):
   assert np.isfinite(found.embeddings).all()
 
 
+def test_what_is_strange_about_a_video_is_said(model, tmp_path):
+  """A low frame rate, and frames that are announced and not there; a hidden file is a video too."""
+  file = cv2.VideoWriter(str(tmp_path / ".ann.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 8, (160, 120))
+  scene = np.random.default_rng(0).integers(80, 120, (120, 160, 3), np.uint8)
+  for n in range(48):
+    body = np.roll(mask(20, step=n % 4), 2 * n - 50, axis=1)
+    file.write(np.where(body[..., None] > 0, np.uint8(250), scene))
+  file.release()
+  content = (tmp_path / ".ann.avi").read_bytes()
+  (tmp_path / ".ann.avi").write_bytes(content[: 2 * len(content) // 3])
+  slow, cut = sorted(walks.from_path(tmp_path / ".ann.avi").notes, key=lambda note: "decoded" in note)
+  assert "ann.avi: 8 frames a second, 25 are usual: the walk seems 3.1 times as fast" in slow
+  assert "of the 48 frames that its header announces cannot be decoded; it is damaged or cut short" in cut
+
+
 def test_distances_are_those_of_evaluation(model, walk):
   found = model.embed([walk, walk[:6], fgait_jax.normalise(masks(44))])
   distances = model.distance(found, found.embeddings[:2])
@@ -228,6 +243,55 @@ def test_frames_that_are_left_out_are_said(model, tmp_path):
     model.embed(tmp_path)
   with pytest.raises(DataError, match=r"no usable mask: all black \(1\); expected uint8 .height, width., 0 backg"):
     fgait_jax.normalise([np.zeros((120, 160), np.uint8)])
+
+
+def test_raw_masks_are_made_walks_as_a_folder_of_them_is(walk):
+  """Of an image saved with losses, with specks, with a channel more or of truth values: the same walk, or an error."""
+  specks = [mask.copy() for mask in masks()]
+  for mask in specks:
+    mask[:2, :2] = 1
+  np.testing.assert_array_equal(fgait_jax.normalise(specks), walk)
+  lossy = [cv2.imdecode(cv2.imencode(".jpg", mask, [cv2.IMWRITE_JPEG_QUALITY, 80])[1], cv2.IMREAD_GRAYSCALE)
+           for mask in masks()]
+  assert np.mean(fgait_jax.normalise(lossy) != walk) < 0.02
+  for wrong, message in (
+    ([mask // 17 for mask in masks()], r"no usable mask: dark picture, not a mask of 0 and 255 \(12\)"),
+    ([mask // 255 for mask in masks()], "values of 0 and 1 in place of 0 and 255: multiply by 255"),
+    ([mask > 0 for mask in masks()], "not an 8-bit grey image: bool"),
+    ([255 - mask for mask in masks()], "background looks white: invert the masks"),
+    ([*masks(), None], "mask 12 is no array of numbers but None; .* Could its file be read"),
+    ("masks/ann", "masks are 'masks/ann'; expected arrays uint8 .* takes a folder as it is"),
+    (None, "masks are None; expected arrays uint8"),
+  ):
+    with pytest.raises(DataError, match=message):
+      fgait_jax.normalise(wrong)
+
+
+def test_frames_that_are_hardly_brighter_than_background_are_refused(model, walk):
+  with pytest.raises(DataError, match=r"walk 0: the largest value of its frames is 15; expected 0 .background"):
+    model.embed([walk // 17])
+
+
+def test_what_belongs_to_no_walk_is_said(model, tmp_path):
+  write(tmp_path / "ann/nm", masks())
+  for name in ("bob/nm/1.tif", "eve/nm/1.webp", "ann/nm/gei.png", "notes.txt", ".hidden/1.tif"):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"")
+  with pytest.warns(UserWarning, match="4 files belong to no walk by their names and are left out: .*bob/nm/1.tif.*;"
+                                       " nothing is read of bob, eve$"):
+    assert model.embed(tmp_path).keys.tolist() == ["ann/nm/00"]
+
+
+def test_folders_that_would_be_one_walk_are_refused(model, tmp_path):
+  for folder in ("ann", "ann/00", "ann/00/00"):
+    write(tmp_path / folder, masks())
+  with pytest.raises(DataError, match="images of ann and ann/00 and ann/00/00 would be one walk, ann/00/00; rename"):
+    model.embed(tmp_path)
+
+
+def test_a_folder_may_be_called_like_a_video(model, tmp_path):
+  write(tmp_path / "walk.mp4", masks())
+  assert model.embed(tmp_path / "walk.mp4").subjects.tolist() == ["walk.mp4"]
 
 
 def test_names_that_are_not_utf8_are_told(model, tmp_path):

@@ -1,6 +1,7 @@
 """Exported networks run where this package cannot be imported."""
 
 import pathlib
+import resource
 import subprocess
 import sys
 
@@ -76,6 +77,20 @@ def test_frames_are_spaced_as_evaluation_spaces_them(tmp_path):
   assert pretrained.stride == 3
   found = export.export_network(pretrained, platforms=("cpu",)).call(padded, valid)
   np.testing.assert_allclose(found, fgait_jax.load(tmp_path).embed(walks).embeddings.swapaxes(1, 2), atol=1e-5)
+
+
+def test_a_disk_that_fills_up_costs_no_network_that_was_there(checkpoint, tmp_path, capsys):
+  (tmp_path / "load.py").write_text("good")
+  (tmp_path / "network.jaxexport").write_text("good")
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+  try:
+    assert export.main([str(checkpoint), "--out", str(tmp_path), "--format", "jax", "--platforms", "cpu"]) == 1
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  assert f"error: cannot write {tmp_path}/network.jaxexport: File too large" in capsys.readouterr().err
+  held = {file.name: file.read_text() for file in tmp_path.iterdir()}
+  assert held == {"load.py": "good", "network.jaxexport": "good"}
 
 
 @pytest.mark.parametrize(("platforms", "unknown"), [("gpu", "gpu"), ("cpu,foo", "foo"), ("", "")])

@@ -13,7 +13,7 @@ from flax import traverse_util
 from fgait_jax import defaults
 from fgait_jax.errors import CheckpointError, ConfigError
 from fgait_jax.evaluation.results import parsed
-from fgait_jax.interop import card, publish
+from fgait_jax.interop import card, fit_discriminant, publish
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
 from fgait_jax.training import supervised, weights
@@ -277,6 +277,20 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
   assert "begins with it begins these anew. To fine-tune it, set `config.fine_tune.reads=pooled`." in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("theirs", ["README.md", "config.json", "model.safetensors"])
+def test_files_of_something_else_are_not_replaced(network, ended, tmp_path, capsys, theirs):
+  (tmp_path / theirs).write_text("{}")
+  words = [str(ended), "--out", str(tmp_path), "--results", str(tmp_path)]
+  assert publish.main(words) == 1
+  assert f"--out={tmp_path} holds {theirs} of something else, which would be lost" in capsys.readouterr().err
+  assert fit_discriminant.main([str(ended), "--out", str(tmp_path)]) == 1
+  assert f"--out={tmp_path} holds {theirs} of something else, which would be lost" in capsys.readouterr().err
+  assert (tmp_path / theirs).read_text() == "{}"
+  assert weights.is_ours(ended) is False
+  publish.write(network, tmp_path / "own")
+  publish.refuse_others(tmp_path / "own")
 
 
 def test_heads_stay_until_the_discriminant_is_learnt(network, tmp_path):

@@ -64,21 +64,23 @@ MOVES = (
 )
 
 
-def rounded_before_its_sum(jaxpr, var) -> bool:
-  """Whether `var` of `jaxpr` passes through bfloat16 after the product or sum over the batch that made it."""
+def rounded_before_its_sum(jaxpr, var, *, summed: bool = False) -> bool:
+  """Whether `var` of `jaxpr` passes through bfloat16 after the product or sum over the batch that made it; `summed`: it
+  is a term of a sum itself, and bfloat16 only where it is a sum already."""
   made = next((eqn for eqn in jaxpr.eqns if var in eqn.outvars), None)
   if made is None:
     return False
-  if var.aval.dtype == BF16:
+  sums = made.primitive.name == "reduce_sum"
+  if var.aval.dtype == BF16 and (sums or not summed):
     return True
   inside = [getattr(value, "jaxpr", value) for value in made.params.values()]
   for inner in (value for value in inside if hasattr(value, "eqns")):
     if len(inner.outvars) == len(made.outvars):
-      return rounded_before_its_sum(inner, inner.outvars[made.outvars.index(var)])
-  if made.primitive.name not in MOVES:
+      return rounded_before_its_sum(inner, inner.outvars[made.outvars.index(var)], summed=summed)
+  if not sums and made.primitive.name not in MOVES:
     return False
   before = [v for v in made.invars if not hasattr(v, "val") and jnp.issubdtype(v.aval.dtype, jnp.floating)]
-  return any(rounded_before_its_sum(jaxpr, v) for v in before)
+  return any(rounded_before_its_sum(jaxpr, v, summed=summed or sums) for v in before)
 
 
 @pytest.mark.parametrize("variant", ["test", "p3d_test"])

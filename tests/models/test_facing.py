@@ -60,6 +60,16 @@ def test_neither_side_nor_place_matters_nor_is_anything_done_twice(walks):
       np.testing.assert_array_equal(face(np.roll(clip, pixels, axis=2))[:, :, 4:-4], once[:, :, 4:-4])
 
 
+def test_a_walk_of_which_it_is_unsure_stays_as_it_is(walks):
+  clip = next(iter(from_the_side(walks).values()))
+  for asked in (-0.05, 0.05, -0.15):
+    share = (1 + asked / sine(clip)) / 2
+    mixed = (share * clip + (1 - share) * mirrored(clip)).astype(np.float32)  # asymmetry is linear, the median stays
+    mixed[:, :, 0] = 0  # has no mirror image
+    assert sine(mixed) == pytest.approx(asked, abs=0.01)
+    np.testing.assert_array_equal(face(mixed), mixed if asked > -facing.UNSURE else mirrored(mixed))
+
+
 def test_padding_and_other_walks_have_no_influence_and_without_a_body_nothing_happens(walks):
   left, right = (next(clip for view, clip in walks.items() if 60 < view % 180 < 120 and (view < 180) == side)
                  for side in (True, False))

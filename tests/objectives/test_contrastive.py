@@ -1,12 +1,14 @@
 """Per-part InfoNCE: closed forms, a limit, invariances, and optax."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from fgait_jax.objectives.contrastive import empty_queue, part_info_nce
+from fgait_jax.objectives.contrastive import NOBODY, Contrastive, empty_queue, part_info_nce
 
 
 def draw(seed, *shape):
@@ -92,6 +94,33 @@ def test_places_that_hold_nothing_change_nothing():
   near = {"projection": queue["projection"].at[0].set(student[1]), "group": queue["group"].at[0].set(7)}
   assert loss(student, near) > without[0] + 0.5
   assert loss(student, near | {"group": queue["group"].at[0].set(1)}) < loss(student, near) - 0.5
+
+
+def test_without_a_queue_walks_of_one_group_are_each_others_positives_too():
+  student, teacher, group = draw(5, 4, 3, 8), draw(6, 4, 3, 8), jnp.array([3, 1, 3, 2])
+  objective = Contrastive(temperature=0.5, label_smoothing=0.1, queue=0)
+  given = types.SimpleNamespace(prediction=student), types.SimpleNamespace(projection=teacher), {"group": group}
+  loss, metrics, state = objective(*given, {})
+  want = part_info_nce(student, teacher, temperature=0.5, label_smoothing=0.1, group=group)
+  np.testing.assert_allclose((loss, metrics["contrastive_accuracy"][0]), want, rtol=1e-6)
+  assert state == {}
+
+
+def test_a_queue_holds_the_batches_before_newest_first_and_forgets_the_oldest():
+  objective = Contrastive(temperature=0.5, label_smoothing=0.1, queue=6)
+  state, past = empty_queue(6, 3, 8), []
+  for number in range(5):
+    student, teacher = draw(2 * number, 2, 3, 8), draw(2 * number + 1, 2, 3, 8)
+    group = jnp.array([number, 10 + number % 2])
+    candidates = jnp.concatenate([teacher, *(row for row, _ in past[:3])])
+    groups = jnp.concatenate([group, *(each for _, each in past[:3])])
+    given = types.SimpleNamespace(prediction=student), types.SimpleNamespace(projection=teacher), {"group": group}
+    loss, _, state = objective(*given, state)
+    want, _ = part_info_nce(student, candidates, temperature=0.5, label_smoothing=0.1, group=groups)
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+    past.insert(0, (teacher, group))
+    held = jnp.concatenate([each for _, each in past[:3]])
+    np.testing.assert_array_equal(state["group"], jnp.pad(held, (0, 6 - len(held)), constant_values=NOBODY))
 
 
 def test_gradient_at_zero_is_a_number():

@@ -52,9 +52,9 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
             few_shapes: bool = False, between: Callable[[], None] = lambda: None) -> Features:
   """Embeddings of `rows` (default all) of `split`, L2-normalised per part unless told not to, in the order of `rows`.
 
-  `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something with the attribute `embedding`, [b, p,
-  d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over which
-  `embed` cuts a batch, in batches of `few_shapes` (`plan_batches`). Frames `stride` apart come next to each other
+  `embed(frames uint8 [b, t, 64, 64, c], valid bool [b, t])` returns something whose attribute of the name `embedding`
+  is [b, p, d]. `batch_frames` frames are embedded at a time on each device of the `mesh` (default: all devices) over
+  which `embed` cuts a batch, in batches of `few_shapes` (`plan_batches`). Frames `stride` apart come next to each other
   (`clips.spaced`). `progress` heads a progress bar; "" shows none. `between` is called before every batch, and may
   raise. The default, the teacher's predictor on the whole walk, is the inference of FoundationGait (A2).
 

@@ -12,22 +12,31 @@ import os
 import pathlib
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from data_prep.sources import rates
-from data_prep.sources.base import Dropped, Reading, printable
+from data_prep.sources.base import Dropped, Reading, printable, some
 from data_prep.sources.images import IMAGE
-from data_prep.sources.masks import check_background, is_frame, looks_inverted, read_walk
+from data_prep.sources.masks import (
+  LIGHT,
+  check_background,
+  check_mask,
+  is_frame,
+  looks_inverted,
+  made_binary,
+  read_walk,
+)
 from data_prep.sources.trees import ARCHIVES, natural, open_tree
-from data_prep.video import ENDINGS, write_masks
-from fgait_jax.data.schema import check_frames
+from data_prep.video import ENDINGS, Written, write_masks
+from fgait_jax.data.normalise import FrameRefused, normalise_frame
+from fgait_jax.data.schema import MANIFEST, check_frames
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Labels
 from fgait_jax.paths import local_path
 
-__all__ = ["ARCHIVES", "ENDINGS", "Walks", "from_arrays", "from_masks", "from_path"]
+__all__ = ["ARCHIVES", "ENDINGS", "Walks", "from_arrays", "from_masks", "from_path", "normalised"]
 
 _LABELS = 3  # <person>/<type>/<view>
 _MISSING = "00"  # of a type or view that no folder names, as data_prep.video has it
@@ -74,9 +83,9 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
       frames = check_frames(np.asarray(frames), where)
     except ValueError as error:
       raise DataError(f"{where}: its frames make no array ({error}); all must have as many rows and columns") from error
-    if (largest := int(frames.max())) <= 1:
+    if (largest := int(frames.max())) < LIGHT:
       raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
-                      + ("; multiply by 255" if largest else ""))
+                      + ("; multiply by 255" if largest == 1 else ""))
     try:
       check_background(looks_inverted(frames[..., 0]), where)
     except Dropped as reason:
@@ -87,22 +96,66 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
   return _alike(Walks(subjects=names, conditions=missing, views=missing, keys=names, origin="walks", stored=stored))
 
 
+def normalised(masks: Iterable[np.ndarray]) -> np.ndarray:
+  """See `fgait_jax.normalise`."""
+  if isinstance(masks, str | os.PathLike) or not isinstance(masks, Iterable):
+    raise DataError(f"masks are {masks!r}; expected arrays uint8 [height, width] (`embed` takes a folder as it is)")
+  kept, inverted, refused = [], [], collections.Counter()
+  for number, mask in enumerate(masks):
+    mask = np.asarray(mask)
+    if mask.dtype == object:
+      raise DataError(f"mask {number} is no array of numbers but {str(mask)[:40]}; expected uint8 [height, width]."
+                      " Could its file be read?")
+    try:
+      if mask.ndim == 2 and mask.dtype == np.uint8 and mask.max(initial=0) > 1:  # others are refused with other words
+        check_mask(mask)
+        inverted.append(looks_inverted(mask))
+        mask = made_binary(mask)
+      kept.append(normalise_frame(mask))
+    except FrameRefused as reason:
+      refused[str(reason)] += 1
+  if not kept:
+    reasons = ", ".join(f"{reason} ({count})" for reason, count in refused.items()) or "there are none"
+    raise DataError(f"no usable mask: {reasons}; expected uint8 [height, width], 0 background and 255 body")
+  try:
+    check_background(inverted, "masks")
+  except Dropped as reason:
+    raise DataError(str(reason)) from reason
+  return np.stack(kept)
+
+
 def from_path(path: str | os.PathLike) -> Walks:
   """The walks of a folder (or archive) of masks, <person>/<type>/<view>/*.png, or of one video before a camera that
   stands still. Raises `DataError` that names what cannot be read."""
   path = local_path(path, "walks")
   if not path.exists():
     raise DataError(f"{path}: there is no such folder, archive or video")
-  if path.suffix.lower() not in ENDINGS:
+  if path.is_dir() or path.suffix.lower() not in ENDINGS:
     return from_masks(path)
   with tempfile.TemporaryDirectory() as folder:
-    write_masks(path, pathlib.Path(folder, path.stem), segmenter="background")
-    return dataclasses.replace(from_masks(pathlib.Path(folder)), origin=str(path), named=False)
+    # Of a name that begins with a dot no masks would be read; whose it is no video says.
+    written = write_masks(path, pathlib.Path(folder, path.stem.lstrip(".") or "video"), segmenter="background")
+    found = from_masks(pathlib.Path(folder))
+    return dataclasses.replace(found, origin=str(path), named=False, notes=[*found.notes, *_notes(path, written)])
+
+
+def _notes(path: pathlib.Path, written: Written) -> list[str]:
+  """What is to be known of a video beside its masks."""
+  notes = []
+  if written.lost:
+    notes.append(f"{path}: {written.lost} of the {written.frames + written.lost} frames that its header announces"
+                 " cannot be decoded; it is damaged or cut short")
+  if 0 < written.rate < rates.USUAL[0]:
+    notes.append(f"{path}: {written.rate:g} frames a second, {rates.RATE:g} are usual: the walk seems"
+                 f" {rates.RATE / written.rate:.1f} times as fast")
+  return notes
 
 
 def from_masks(folder: pathlib.Path) -> Walks:
   """The walks of a folder or archive, one for each folder that holds images: person, type and view are the names of
   the folders down to it, and those of no folder are "00"; images in `folder` itself are one walk, named after it."""
+  if any(pathlib.Path(folder).glob(f"*/{MANIFEST}")):
+    raise DataError(f"{folder} is a built data set; configs/embed.py makes embeddings of it, to be given in its place")
   tree, groups = open_tree(folder), collections.defaultdict(list)
   for name in sorted(tree, key=natural):
     parent, _, file = name.rpartition("/")
@@ -112,7 +165,7 @@ def from_masks(folder: pathlib.Path) -> Walks:
     raise DataError(f"{printable(str(folder))}: the name {printable(strange[0])!r} is not UTF-8; rename it")
   if not groups:
     raise DataError(f"{folder}: no images of masks; expected <person>/<type>/<view>/*.png, or fewer folders")
-  labels, stored, notes = [], [], []
+  labels, stored, notes = [], [], _left_out(folder, tree, groups)
   for parent, names in groups.items():
     parts = parent.split("/") if parent else [_title(folder)]
     if len(parts) > _LABELS:
@@ -127,8 +180,24 @@ def from_masks(folder: pathlib.Path) -> Walks:
                    f" {printable(left_out[0])})")
   subjects, conditions, views = np.array(labels, str).T
   keys = np.array(["/".join(row) for row in labels], str)
+  twice = next((key for key, count in collections.Counter(keys).items() if count > 1), "")
+  if twice:
+    of = [parent or "." for parent, key in zip(groups, keys, strict=True) if key == twice]
+    raise DataError(f"{folder}: the images of {' and '.join(of)} would be one walk, {twice}; rename the folders")
   return _alike(Walks(subjects=subjects, conditions=conditions, views=views, keys=keys, origin=str(folder),
                       stored=stored, notes=notes, named=np.array([bool(parent) for parent in groups])))
+
+
+def _left_out(folder: pathlib.Path, tree, groups: Mapping[str, Sequence[str]]) -> list[str]:
+  """A line about the files that belong to no walk, and the folders of which nothing is read."""
+  read = {name for names in groups.values() for name in names} | {f"{parent}/{rates.FACTS}" for parent in groups}
+  unread = [name for name in tree if name not in read and name != rates.FACTS]
+  if not unread:
+    return []
+  known = {parent.partition("/")[0] for parent in groups}
+  whole = sorted({top for top, below, _ in (name.partition("/") for name in unread) if below} - known)
+  line = f"{folder}: {len(unread)} files belong to no walk by their names and are left out: {some(unread, 5)}"
+  return [printable(line + (f"; nothing is read of {some(whole, 5)}" if whole else ""))]
 
 
 def _title(path: pathlib.Path) -> str:

@@ -231,7 +231,7 @@ class Listed(Ranked):
   """Probes or gallery stand in an official list of `label-type-view` keys; the rest is the other side."""
 
   role: str  # "probe" or "gallery": what the list names
-  names: str  # the list, a file of this folder
+  names: str  # the list, of those in lists.json
   meeting: Meeting = Meeting.ANY
   averaging: Averaging = Averaging(over="probes", reading="excluded")
 

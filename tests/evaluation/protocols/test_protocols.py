@@ -177,6 +177,25 @@ def test_intervals_surround_the_figure_and_repeat():
   assert np.mean(found["by_subject"]["rank1"]) == pytest.approx(found["rank1"])
 
 
+def test_intervals_are_of_people_whose_walks_come_and_go_together_by_the_seed_that_is_given():
+  """Everybody's probes twice are no more people: every interval stays, that of verification too."""
+  rng = np.random.default_rng(0)
+  labels, types = np.tile(np.arange(20).astype(str), 2), np.repeat(["d1", "d4"], 20)
+  centres = rng.normal(size=(20, 4, 2))
+  x = (np.tile(centres, (2, 1, 1)) + 0.9 * rng.normal(size=(40, 4, 2))).astype(np.float32)
+
+  def intervals(rows, seed):
+    found = protocols.get("kth").evaluate(x[rows], labels[rows], types[rows], np.full(len(rows), "l"), bootstrap=200,
+                                          seed=seed)
+    return found["conditions"]["d4"]["ci"]
+
+  once, twice = np.arange(40), np.r_[np.arange(40), np.arange(20, 40)]
+  found, doubled, other = intervals(once, 3), intervals(twice, 3), intervals(once, 4)
+  for name, interval in found.items():
+    assert interval == pytest.approx(doubled[name], abs=0.01), name
+  assert all(found[name] != other[name] for name in ("map", "auc"))
+
+
 def test_a_subjects_share_is_not_rounded_to_half_its_digits():
   """What a paired test multiplies by trials again must come out whole."""
   table = [(0, "a", "d1", "v"), (9, "b", "d1", "v"), *((8 if n < 4 else 1, "a", "d4", "v") for n in range(7))]
