@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fgait_jax.errors import ConfigError
 from fgait_jax.kernels.convolution import FrameConv, WideFrameConv
 from fgait_jax.kernels.maximum import maximum
 from fgait_jax.models.encoder import Backbone, Size, written_out
@@ -63,6 +64,10 @@ class GaitSet(nnx.Module):
   ) -> Iterator[Float[Array, "b s i j d"]]:
     """Outputs in order: block 1 of the set, its maximum over time, block 2 of the global branch, block 2 of the set,
     its maximum, block 3 of the global branch, block 3 of the set, its maximum; s is t or, after a maximum, 1."""
+    if frames.shape[3] % 4:
+      raise ConfigError(f"GaitSet halves its maps twice: frames of {frames.shape[3]} columns do not divide by four; set"
+                        " config.augment.width to a multiple of 4")
+
     def run(block, x):
       return block(x)
     if self.remat != "none":

@@ -32,6 +32,12 @@ def test_frames_are_a_set_and_padding_is_none_of_them():
   assert not encode(network, x, jnp.zeros((1, 4), bool)).present.any()
 
 
+def test_columns_that_cannot_be_halved_twice_are_refused():
+  network = GaitSet(channels=(4, 5, 6), rngs=nnx.Rngs(0))
+  with pytest.raises(ConfigError, match="frames of 42 columns do not divide by four; set config.augment.width"):
+    network.encode(silhouettes(1, 4, w=42), jnp.ones((1, 4), bool))
+
+
 def test_strips_are_images_of_their_own_in_both_maps():
   network = GaitSet(channels=(4, 5, 6), rngs=nnx.Rngs(0))
   x, valid = silhouettes(2, 2), jnp.ones((2, 2), bool)
