@@ -4,7 +4,7 @@ within people, and what lies between (`training.linear_maps.discriminant`, `prio
 python benchmarks/few_people.py runs/first [--built built] [--people 6,12,24,60,120] [--priors 0,10,1e9]
 
 A row for each number of people of walkers/train, drawn once, and one of all of kth/train; mean AUC % over the
-conditions of the test split, of other people.
+conditions of the test split, of other people, first of the parts as they are.
 """
 
 import argparse
@@ -37,7 +37,8 @@ def auc(name: str, found: Features) -> float:
 def row(title: str, name: str, train: Features, test: Features, priors: list[float]) -> None:
   basis = linear_maps.components(train.embeddings, most=COMPONENTS, seed=0)
   maps = [linear_maps.discriminant(basis, train.subjects, shrinkage=SHRINKAGE, prior=prior) for prior in priors]
-  print(f"{title:24}" + "".join(f"{auc(name, found(test)):>10.1f}" for found in maps), flush=True)
+  figures = [auc(name, test), *(auc(name, found(test)) for found in maps)]
+  print(f"{title:24}" + "".join(f"{figure:>13.1f}" for figure in figures), flush=True)
 
 
 def main() -> int:
@@ -49,7 +50,7 @@ def main() -> int:
   options = parser.parse_args()
   use_compilation_cache("")
   network = load_network(options.run)
-  print(f"{'learnt from':24}" + "".join(f"{f'prior {prior:g}':>10}" for prior in options.priors))
+  print(f"{'learnt from':24}{'nothing':>13}" + "".join(f"{f'prior {prior:g}':>13}" for prior in options.priors))
   for name in ("walkers", "kth"):
     train, test = (embedded(network, open_split(options.built, name, split), TESTS[name], "pooled")
                    for split in ("train", "test"))
