@@ -60,8 +60,8 @@ class Embedder:
 
     Raises `DataError` that names the walk or file which is not as expected.
     """
-    if min(max_frames, batch_frames) < 1:
-      raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be at least 1")
+    if not all(isinstance(count, int) and count > 0 for count in (max_frames, batch_frames)):
+      raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be whole numbers from 1")
     if isinstance(mirror, str):  # would be patterns of one character each
       raise ConfigError(f"mirror={mirror!r}: expected a list of patterns, such as [{mirror!r}]")
     found = self._opened(given, split)

@@ -171,9 +171,11 @@ def test_distances_are_those_of_evaluation(model, walk):
   (lambda w: [np.repeat(w[..., None], 3, axis=-1)], "frames have 3 channels, the network .* takes 1"),
   (lambda w: [w, np.repeat(w[..., None], 3, axis=-1)], "walk 1 has 3 channels, 0 has 1"),
   (lambda w: w, r"walks are one array of shape .*; give a list of walks, \[frames\] for one"),
+  (lambda w: None, r"walks are None; give a list of arrays uint8 \[frames, 64, 64 or 44\], or a path"),
   (lambda w: [], "walks: no walks"),
   (lambda w: [w, [w[0], w[1, :32]]], "walk 1: its frames make no array"),
-], ids=["float", "bool", "0 and 1", "black", "empty", "size", "channels", "mixed", "one array", "none", "ragged"])
+], ids=["float", "bool", "0 and 1", "black", "empty", "size", "channels", "mixed", "one array", "nothing",
+        "none", "ragged"])
 def test_walks_that_are_none_are_named_with_what_is_expected(model, walk, change, message):
   with pytest.raises(DataError, match=message):
     model.embed(change(walk))

@@ -76,6 +76,8 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
   its place. Raises `DataError` that names the first that is none."""
   if isinstance(walks, np.ndarray):
     raise DataError(f"walks are one array of shape {walks.shape}; give a list of walks, [frames] for one")
+  if not isinstance(walks, Iterable):
+    raise DataError(f"walks are {walks!r}; give a list of arrays uint8 [frames, 64, 64 or 44], or a path")
   stored = []
   for place, frames in enumerate(walks):
     where = f"walk {place}"
