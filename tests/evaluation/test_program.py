@@ -80,6 +80,11 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
   assert calls_of("mirrored", mirror_views=("090",)) == once
   assert calls_of("shorter", max_frames=6) > 0
   assert calls_of("again", mirror_views=("090",)) == 0
+  networks[True].stride = 4  # of untrained networks of one model neither this nor the width is in the name
+  assert calls_of("other clips") == once
+  with networks[True].config.unlocked():
+    networks[True].config.augment.width = 64
+  assert calls_of("other columns") == once
   extraction.code.cache_clear()
   monkeypatch.setattr(extraction.fgait_jax, "__version__", "99")
   assert calls_of("newer") == once
