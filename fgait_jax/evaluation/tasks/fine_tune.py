@@ -85,7 +85,7 @@ def _written(setup: Setup, folder: pathlib.Path, path: pathlib.Path) -> pathlib.
     logistic_regression.check(config.linear_probe, _probe_parts(task))
   learner, chosen, tried = _learn(task, setup.trained, folder / "training")
   found = _test(task, learner, chosen, f"test of {task.settings.target}")
-  rows = (_identity_rows if task.identifies else _class_rows)(task, found)
+  rows = (_identity_rows if task.identifies else _class_rows)(task, found, "model", _title(task, chosen))
   if task.settings.scratch:
     rows += _scratch(task, folder / "training" / "scratch")
   identity = tuned.save(folder, config=config, trained=setup.trained, learner=learner, fitted=chosen,
@@ -202,11 +202,15 @@ def _validation(task: Task):
   return score
 
 
-def _identity_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[Row]:
+def _title(task: Task, chosen: Fitted) -> str:
+  return f"fine-tuned ({task.settings.method})" if chosen.step else "discriminant, 0 steps"
+
+
+def _identity_rows(task: Task, found: Features, name: str, title: str) -> list[Row]:
   """The fine-tuned network, then what it must beat."""
   setup = task.setup
   config, protocol = setup.config, protocols.get(setup.config.protocol)
-  systems = [(name, title or f"fine-tuned ({task.settings.method})", found)]
+  systems = [(name, title, found)]
   if config.baselines and name == "model":
     gei = setup.silhouettes_of()
     systems += [("zero_shot", "before fine-tuning", setup.embeddings_of(setup.trained, "before fine-tuning")),
@@ -214,12 +218,11 @@ def _identity_rows(task: Task, found: Features, name: str = "model", title: str 
   return scoring.rows_of(config, protocol, systems)
 
 
-def _class_rows(task: Task, found: Features, name: str = "model", title: str = "") -> list[Row]:
+def _class_rows(task: Task, found: Features, name: str, title: str) -> list[Row]:
   """The fine-tuned network, then linear probes of the network before and of the GEI, and the most frequent class."""
   setup = task.setup
   asked = np.flatnonzero(task.test_labels != "")
-  rows = [_class_row(task, found.embeddings[asked].mean(axis=-1), name,
-                     title or f"fine-tuned ({task.settings.method})")]
+  rows = [_class_row(task, found.embeddings[asked].mean(axis=-1), name, title)]
   if not setup.config.baselines or name != "model":
     return rows
   for key, what in (("linear_probe", "before: linear probe"), ("raw_gei", "linear probe of the GEI")):
@@ -288,6 +291,9 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
   if subjects["validation"]:
     notes.append(f"Rate and length were chosen by {measure} on {subjects['validation']} further training people"
                  + (", from whom the network then learnt too." if settings.refit else "."))
+  if not chosen.step:
+    notes.append("No step of training was better on them than the discriminant of these people with which it began: the"
+                 " network ends in that, and is otherwise as it was.")
   notes += scoring.probe_notes(rows) + scoring.interval_notes(config, "test subjects")
   if task.identifies:
     conditions, shown = scoring.conditions_of(rows[0].figures), columns.RETRIEVAL

@@ -183,7 +183,8 @@ def test_a_discriminant_begins_solved_and_the_network_ends_in_it(run_folder, wor
   quick = {"fine_tune.reads": "discriminant", "fine_tune.steps": 4, "fine_tune.validate_every": 4,
            "fine_tune.components": 6, "fine_tune.shrinkage": 0.3, "fine_tune.prior": 0.0}
   (path,) = fine_tune.run(config_of(run_folder, **quick, **{"fine_tune.optim.peak_rate": 0.03}), tmp_path / "a")
-  about = content(path)["fine_tuning"]
+  about, title = content(path)["fine_tuning"], content(path)["rows"][0]["title"]
+  assert title == ("fine-tuned (full)" if about["chosen"]["step"] else "discriminant, 0 steps")
   assert [line["step"] for line in about["tried"][0]["curve"] if "validation" in line] == [0, 4]
   folder, one = tmp_path / "a" / "fine_tune-walkers-subject", make_mesh(devices=jax.devices()[:1])
   tuned, before = (checkpoints.load_network(path, mesh=one) for path in (folder, run_folder))
@@ -202,6 +203,11 @@ def test_a_discriminant_begins_solved_and_the_network_ends_in_it(run_folder, wor
   ours, theirs = (np.load(tmp_path / name)["embeddings"] for name in (
     "c/fine_tune-walkers-subject.npz", "d/linear_maps-walkers.npz"))
   np.testing.assert_allclose(np.abs(ours), np.abs(theirs), atol=1e-3)  # an axis may point either way
+  hardly = {"fine_tune.optim.rules": ((".*", 1.0, 1e-9),)}
+  (path,) = fine_tune.run(config_of(run_folder, **quick, **hardly), tmp_path / "g")
+  found = content(path)  # no step changes a rank: the first among equals is the start
+  assert (found["fine_tuning"]["chosen"]["step"], found["rows"][0]["title"]) == (0, "discriminant, 0 steps")
+  assert any("No step of training was better on them than the discriminant" in note for note in found["notes"])
   # What a network ends in is learnt further from a new start; the folder says what was used.
   fine_tune.run(config_of(folder, **quick), tmp_path / "e")
   jax.tree.map(np.testing.assert_array_equal, before.params["decoder"], tuned.params["decoder"])
