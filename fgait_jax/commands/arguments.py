@@ -30,14 +30,14 @@ def parse_flags(argv: list[str]) -> list[str]:
     given = [word.partition("=")[2] for word in words if word.startswith(("--config=", "-config="))]
     given += [after for word, after in itertools.pairwise(words) if word in ("--config", "-config")]
     if given:
-      known = list(flat(_with(load(given[-1]), short)))
+      before = flat(_with(load(given[-1]), short))
       flags.FLAGS["config"].parser = _ConfigFile(short)
       for word in words:
         if word.startswith(("--config.", "-config.")):
-          _check_key(word.split("config.", 1)[1].partition("=")[0], known)
+          _check_key(word.split("config.", 1)[1].partition("=")[0], list(before))
     rest = flags.FLAGS([argv[0], *words])
     if given:
-      _check_elements(flat(load(given[-1])), flat(flags.FLAGS["config"].value))
+      _check_elements(before, flat(flags.FLAGS["config"].value))
     if rest[1:]:
       meant = f"; did you mean --{rest[1]}?" if "=" in rest[1] else ""
       raise ConfigError(f"{' '.join(rest[1:])}: every word must begin with --{meant}")

@@ -60,7 +60,7 @@ class Embedder:
 
     Raises `DataError` that names the walk or file which is not as expected.
     """
-    if not all(isinstance(count, int) and count > 0 for count in (max_frames, batch_frames)):
+    if not all(isinstance(count, int | np.integer) and count > 0 for count in (max_frames, batch_frames)):
       raise ConfigError(f"max_frames={max_frames} and batch_frames={batch_frames} must be whole numbers from 1")
     if isinstance(mirror, str):  # would be patterns of one character each
       raise ConfigError(f"mirror={mirror!r}: expected a list of patterns, such as [{mirror!r}]")
