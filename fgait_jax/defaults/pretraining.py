@@ -79,7 +79,7 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # first layers: "conv", or for the transformer "tubelet" (a linear tokenizer, for comparison)
-  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or another of models/parts.py
+  c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
   c.body_heads = 8  # projections of all 31 parts together, beside the projection of each part; the reference has 0
   c.facing = True  # walks are centred and mirrored to face one way first (models/facing.py); the reference does neither
   c.discriminant = 0  # output features of the network's last linear map (section discriminant); 0: none

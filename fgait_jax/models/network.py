@@ -26,7 +26,6 @@ SHARDING = (
   *under("(projector|predictor)", part_heads.SHARDING),
   *under("tokens", frame_tokens.SHARDING),
   (r"recognition/kernel", part_heads.PART_KERNEL),
-  (r"query_token", ("embed",)),
 )
 
 
@@ -87,7 +86,6 @@ class GaitNetwork(nnx.Module):
     starts = {"reference": ("reference", "reference"), "identity": ("part", "identity")}[heads]
     self.encoder = encoder
     self.temporal = temporal
-    self.query_token = nnx.data(nnx.Param(jnp.zeros(encoder.features)) if temporal == "attention" else None)
     self.cut = cut
     self.cosine_head = cosine_head
     self.facing = facing
@@ -153,7 +151,7 @@ class GaitNetwork(nnx.Module):
     features = self.encoder.encode_parts(
       frames, valid, crop_list=crop_list, visible=visible, masked_fractions=masked_fractions
     )
-    embedding = self._heads(pool(features, temporal=self.temporal, cut=self.cut, query=query_of(self)))
+    embedding = self._heads(pool(features, temporal=self.temporal, cut=self.cut))
     tokens = (features, *self.encoder.patchify(frames, valid), visible)
     features, targets, token_valid, visible = crops.where(masked_fractions, tokens)
     logits = self.decoder(features, token_valid)
@@ -191,13 +189,7 @@ def pooled_parts(
     found = network.encoder.encode_parts(frames, valid, crop_list=crop_list)
   else:
     found = network.encoder.encode(frames, valid)
-  return pool(found, temporal=network.temporal, cut=network.cut, query=query_of(network))
-
-
-def query_of(network) -> Array | None:
-  """What attention over time looks for, of a network that pools so."""
-  query = getattr(network, "query_token", None)
-  return None if query is None else query[...]
+  return pool(found, temporal=network.temporal, cut=network.cut)
 
 
 def head_input(pooled: Float[Array, "b n d"], projection: Float[Array, "b p e"] | None) -> Array:

@@ -89,37 +89,9 @@ def part_pool(
   return jnp.concatenate(pooled, axis=1).reshape(b, cut.count, d).astype(features.dtype)
 
 
-def temporal_generalised(feature_map: FeatureMap) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
-  """The log of the mean over the present slots of each position of the exponential: between mean and maximum."""
-  highest, present = temporal_max(feature_map)
-  highest = jax.lax.stop_gradient(highest.astype(jnp.float32))
-  raised = jnp.where(feature_map.present[..., None], jnp.exp(feature_map.features - highest[:, None]), 0)
-  count = jnp.maximum(jnp.sum(feature_map.present, axis=1), 1)[..., None]
-  found = highest + jnp.log(jnp.maximum(jnp.sum(raised, axis=1) / count, jnp.finfo(jnp.float32).tiny))
-  return jnp.where(present[..., None], found, 0).astype(feature_map.features.dtype), present
+TEMPORAL = {"max": temporal_max, "mean": temporal_mean, "mean_max": temporal_mean_max}
 
 
-def temporal_attention(
-  feature_map: FeatureMap, query: Float[Array, " d"]
-) -> tuple[Float[Array, "b r q d"], Bool[Array, "b r q"]]:
-  """The mean over the present slots of each position with the softmax of features @ `query` as weights."""
-  scores = jnp.einsum("bsrqd,d->bsrq", feature_map.features.astype(jnp.float32), query)
-  scores = jnp.where(feature_map.present, scores, jnp.finfo(jnp.float32).min)
-  weights = jnp.where(feature_map.present, jax.nn.softmax(scores, axis=1), 0)[..., None]
-  return jnp.sum(weights * feature_map.features, axis=1).astype(feature_map.features.dtype), jnp.any(
-    feature_map.present, axis=1)
-
-
-TEMPORAL = {
-  "max": temporal_max, "mean": temporal_mean, "mean_max": temporal_mean_max, "generalised": temporal_generalised,
-  "attention": temporal_attention,
-}
-
-
-def pool(
-  feature_map: FeatureMap, *, temporal: str, cut: Cut, query: Float[Array, " d"] | None = None
-) -> Float[Array, "b p d"]:
-  """The part descriptors of a feature map: pooled over time by a name of `TEMPORAL`, then by `part_pool`. Attention
-  needs its `query`."""
-  given = () if query is None else (query,)
-  return part_pool(*TEMPORAL[temporal](feature_map, *given), cut=cut)
+def pool(feature_map: FeatureMap, *, temporal: str, cut: Cut) -> Float[Array, "b p d"]:
+  """The part descriptors of a feature map: pooled over time by a name of `TEMPORAL`, then by `part_pool`."""
+  return part_pool(*TEMPORAL[temporal](feature_map), cut=cut)

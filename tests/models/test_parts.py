@@ -1,7 +1,5 @@
 """Temporal maximum and part pooling against numpy loops."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,8 +59,7 @@ def test_the_mean_over_time_counts_present_slots_alone():
 
 @pytest.mark.parametrize("name", TEMPORAL)
 def test_pooling_over_time_ignores_the_order_and_what_is_absent(name):
-  query = {"query": jnp.arange(5.0) / 3} if name == "attention" else {}
-  pool = functools.partial(TEMPORAL[name], **query)
+  pool = TEMPORAL[name]
   found, _ = pool(FeatureMap(jnp.array(FEATURES), jnp.array(PRESENT)))
   spoilt = np.where(PRESENT[..., None], FEATURES, 99.0)[:, ::-1]
   np.testing.assert_allclose(pool(FeatureMap(jnp.array(spoilt), jnp.array(PRESENT[:, ::-1])))[0], found, atol=1e-6)
