@@ -3,7 +3,7 @@
 python run_eval.py --config=configs/robustness.py --config.checkpoint=runs/first --out=runs/first/results
 
 Variants: walkers (the default, for two CPU cores: 2 of 5 severities, 24 frames of 288 walks), kth (all), and any other
-protocol whose data set is built (all). Some types only: '--config.robustness.types=("rain","occlusion")'. Corrupt the
+protocol whose data set is built (all). Some types only: --config.robustness.types=rain,occlusion. Corrupt the
 gallery instead of the probes, or both: --config.robustness.corrupt=gallery, =both.
 """
 

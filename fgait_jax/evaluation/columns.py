@@ -29,7 +29,7 @@ RANK1 = Column(key="rank1", title="rank-1 %", interval=True)
 RANK5 = Column(key="rank5", title="rank-5 %")
 MAP = Column(key="map", title="mAP %")
 MINP = Column(key="minp", title="mINP %")
-AUC = Column(key="auc", title="AUC %")
+AUC = Column(key="auc", title="AUC %", interval=True)
 EER = Column(key="eer", title="EER %", better="lower")
 RETRIEVAL = (RANK1, RANK5, MAP, MINP, AUC, EER)
 

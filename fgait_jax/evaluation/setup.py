@@ -15,7 +15,9 @@ from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import provenance, registry
 from fgait_jax.evaluation.features import baselines, extraction, files
 from fgait_jax.evaluation.labels import Features, Labels
+from fgait_jax.evaluation.metrics import statistics
 from fgait_jax.evaluation.metrics.distances import check_centring, check_metric
+from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.results import Checkpoint, Data, Result
 from fgait_jax.parallel.mesh import make_mesh
@@ -84,6 +86,14 @@ class Setup:
                       model=f"{model.name} {model.variant}", network=self.config.network,
                       embedding=embedding_of(self.config, network))
 
+  def identity(self, **changes) -> dict:
+    """What a file of this evaluation's embeddings says of their origin (features/files.py), but for `changes`."""
+    return {
+      "weights": self.trained.identity, "data": self.data.content_hash, "split": self.split.name,
+      "kind": self.data.kind, "embedding": embedding_of(self.config, self.trained), "salt": "",
+      "max_frames": self.config.max_frames, "mirror": list(self.config.mirror_views),
+      "pretraining": encoded(provenance.seen_by(self.trained, self.config, self.split))} | changes
+
   def result(self, **fields) -> Result:
     """The result of this evaluation; `fields` are those that the setup does not know."""
     return Result(task=self.config.task, data=self.data, checkpoint=self.checkpoint, config=self.config.to_dict(),
@@ -111,8 +121,9 @@ def prepare(config, out: pathlib.Path, *, untrained: bool = True) -> Setup:
   """Checks the configuration, opens the data and loads the network, cheapest first; `untrained` False spares the
   untrained network that baselines want."""
   check_embedding(config)
-  if min(config.bootstrap, config.pictures) < 0:
-    raise ConfigError(f"config.bootstrap={config.bootstrap} and config.pictures={config.pictures} must be 0 or more")
+  statistics.check_resamples(config.bootstrap)
+  if config.pictures < 0:
+    raise ConfigError(f"config.pictures={config.pictures} must be 0 or more")
   check_metric(config.metric)
   check_centring(config.centre_by)
   split = open_split(config.data_dir, config.dataset, config.split)

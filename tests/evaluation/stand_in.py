@@ -71,7 +71,7 @@ class Network:
 def config_of(task="zero_shot", **values):
   config = defaults.evaluation()
   config.unlock()
-  config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 20, 0, 12
+  config.task, config.checkpoint, config.bootstrap, config.pictures, config.max_frames = task, "runs/x", 100, 0, 12
   config.controls = False
   config.update_from_flattened_dict(values)
   return config.lock()

@@ -122,12 +122,17 @@ def centred(features: Features, by: str) -> Features:
   "condition_view" (a group for each pair), or "none", which leaves them as they are.
 
   It uses which camera or scene every probe comes from, and the unlabelled probes together: never to be mixed with
-  plain figures.
+  plain figures. Raises `DataError` where a group is a single walk.
   """
   if check_centring(by) == "none":
     return features
   columns = {"condition": features.conditions, "view": features.views}
   groups = functools.reduce(lambda a, b: np.char.add(np.char.add(a, "/"), b), [columns[n] for n in by.split("_")])
+  names, walks = np.unique(groups, return_counts=True)
+  if (alone := names[walks == 1]).size:
+    raise DataError(f"{features.origin}: config.centre_by={by} takes off the mean of each {by.replace('_', ' and ')},"
+                    f" but {len(alone)} of {len(names)} hold one walk, of which nothing would be left, such as"
+                    f" {alone[0]}; centre by less, or leave these walks out")
   return dataclasses.replace(features, embeddings=centre(features.embeddings, groups))
 
 

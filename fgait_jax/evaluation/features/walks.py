@@ -147,9 +147,8 @@ def _notes(path: pathlib.Path, written: Written) -> list[str]:
   if written.lost:
     notes.append(f"{path}: {written.lost} of the {written.frames + written.lost} frames that its header announces"
                  " cannot be decoded; it is damaged or cut short")
-  if 0 < written.rate < rates.USUAL[0]:
-    notes.append(f"{path}: {written.rate:g} frames a second, {rates.RATE:g} are usual: the walk seems"
-                 f" {rates.RATE / written.rate:.1f} times as fast")
+  if slow := rates.seems(written.rate):
+    notes.append(f"{path}: {written.rate:g} frames a second; {slow}")
   return notes
 
 

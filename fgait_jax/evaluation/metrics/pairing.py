@@ -12,6 +12,10 @@ from fgait_jax.errors import DataError
 from fgait_jax.evaluation.metrics import statistics
 
 
+class TooFew(DataError):
+  """The probes are the same, of too few people."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BySubject:
   """Of each of `subjects`: outcomes in per cent over its `trials` (mAP: over its `map_trials`); lists of one length."""
@@ -43,7 +47,7 @@ def tested(first: BySubject, second: BySubject, key: str, *, resamples: int, see
 
   Returns `first` and `second` over all trials, their `difference`, its `ci` and `p` (statistics.paired_sums), and
   counts `subjects`, `trials`, `better_subjects`, `worse_subjects`. Raises `DataError`, with the reason alone, where the
-  probes are not the same or are of one subject.
+  probes are not the same, and of these `TooFew` where they are of one subject.
   """
   (one, trials), (two, others) = first.sums(key), second.sums(key)
   names = sorted(one)
@@ -51,7 +55,7 @@ def tested(first: BySubject, second: BySubject, key: str, *, resamples: int, see
     raise DataError(f"the probes are not the same ({len(one)} and {len(two)} subjects, {sum(trials.values()):g} and"
                     f" {sum(others.values()):g} trials)")
   if len(names) < 2:
-    raise DataError(f"{len(names)} probe subject; a paired test wants two")
+    raise TooFew(f"{len(names)} probe subject; a paired test wants two")
   counts = np.array([trials[name] for name in names], np.float64)
   a, b = (np.array([side[name] for name in names], np.float64) for side in (one, two))
   found = statistics.paired_sums(b - a, counts, resamples=resamples, seed=seed)

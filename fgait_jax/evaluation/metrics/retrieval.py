@@ -19,6 +19,7 @@ from fgait_jax.evaluation.metrics.distances import (
   block_distances,
   check_metric,
   check_shapes,
+  origin_of,
   plan_blocks,
   send,
 )
@@ -122,15 +123,16 @@ def _plan(probe, gallery, columns, budget_bytes) -> Blocks:
 def _distance_rows(probe, gallery, columns, *, plan: Blocks, metric):
   """Yields (probe rows, blocks [plan.probes, plan.gallery] side by side); columns of -1 and rows past the end pad."""
   check_metric(metric)
+  origin = origin_of(gallery, metric=metric)
   blocks = [np.maximum(columns[left : left + plan.gallery], 0) for left in range(0, len(columns), plan.gallery)]
 
   def there(block):
-    return send(gallery, block, length=plan.gallery, metric=metric)
+    return send(gallery, block, origin=origin, length=plan.gallery, metric=metric)
 
   held = [there(block) for block in blocks] if plan.resident else None
   for start in range(0, len(probe), plan.probes):
     rows = np.arange(start, min(start + plan.probes, len(probe)))
-    x = send(probe, rows, length=plan.probes, metric=metric)
+    x = send(probe, rows, origin=origin, length=plan.probes, metric=metric)
     parted = []
     for number, block in enumerate(blocks):
       y = held[number] if plan.resident else there(block)

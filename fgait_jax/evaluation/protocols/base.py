@@ -84,10 +84,9 @@ class Protocol(abc.ABC):
     k2 and weight of protocols that re-rank. budget_bytes: device memory the ranking may take. by_cell: each condition
     also has `by_cell`: `subjects` [s], and their rank-1 `hits` and `trials` [s, rows, v] in the cells that its rank-1
     is the `statistics.mean_of_cells` of.
-    Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or negative bootstrap.
+    Raises DataError on input the protocol cannot use and ConfigError on an unknown metric or too few resamples.
     """
-    if bootstrap < 0:
-      raise ConfigError(f"config.bootstrap={bootstrap} must be 0 or more; 0 gives no intervals")
+    statistics.check_resamples(bootstrap)
     for side in (found, gallery) if gallery is not None else (found,):
       side.check()
     if (nameless := found.subjects == "").any():

@@ -56,12 +56,14 @@ def figures(ranking: Ranking, *, subjects: np.ndarray, names: np.ndarray, galler
         result["by_cell"] = {"subjects": people, "hits": hits, "trials": trials}
       result["cells"] = _cells(ranking, values[..., :1], shape=shape, reading=kind)
   mated = (counted & (ranking.mates > 0)).sum(1)
-  nowhere, lacking = mated == 0, mated < counted.sum(1)
+  nowhere = mated == 0
+  lacking = nowhere | (mated < counted.sum(1))
   verified = _verified(ranking.pairs, subject, resamples=settings.resamples if resampling else 0, seed=settings.seed)
   return result | verified | {
     "by_subject": {"subjects": people, **own},
     "ci": intervals | verified["ci"],
     "probes": len(subjects), "probe_subjects": len(people), "gallery": len(gallery_subjects),
+    "gallery_subjects": len(np.unique(gallery_subjects)),
     "without_mate": int(nowhere.sum()), "without_mate_probes": names[nowhere][:NAMED],
     "without_mate_somewhere": int(lacking.sum()), "reading": reading, "readings": by_reading,
     "hubness": statistics.hubness(ranking.nearest[allowed[rows]], gallery_labels=gallery_subjects),

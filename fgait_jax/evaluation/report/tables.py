@@ -13,15 +13,16 @@ from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.report import layout
 from fgait_jax.evaluation.results import Match, Result
 
-WIDTH = 110  # characters of a table
+WIDTH = 118  # characters of a table
 _GAP = 2  # characters between its columns
 _BAR = 8  # characters of the bar that shows a row's first figure
 _BLOCKS = " ▏▎▍▌▋▊▉█"
+FEW = 20  # people: an interval over fewer covers less often than it says (docs/evaluation.md)
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
 
 
 def show(found: Iterable[Result], *, console: Console | None = None) -> None:
-  """Prints the tables of results, at most 110 columns wide."""
+  """Prints the tables of results, at most `WIDTH` characters wide."""
   console = console or Console(width=WIDTH)
   for result in found:
     for centring in layout.centrings(result):
@@ -104,9 +105,9 @@ def cautions(result: Result) -> list[str]:
   """Sentences on data whose figures say less than they seem to: one person, walks in both places, single frames."""
   found, data = [], result.data
   figures = result.rows[0].figures if result.rows else {}
-  if alone := [name for name, values in figures.items() if (values.number("chance_rank1") or 0) > 99.999]:
-    found.append(f"Caution: guessing scores 100 % in {', '.join(alone)}, the gallery has nobody else: whoever walks is"
-                 " found, and rank-1 says nothing.")
+  if alone := [name for name, values in figures.items() if values.number("gallery_subjects") == 1]:
+    found.append(f"Caution: the gallery of {', '.join(alone)} is one person: whoever of them walks is found, and rank-1"
+                 " says nothing.")
   elif data.subjects == 1:
     found.append("Caution: all walks are of one person.")
   if twins := {name: found for name, found in figures.items() if found.number("identical")}:
@@ -114,6 +115,13 @@ def cautions(result: Result) -> list[str]:
     first = next(iter(twins.values())).identical_probes
     found.append(f"Caution: probes whose very embedding is in the gallery: {counts}; {', '.join(first[:3])}"
                  f"{', ...' if len(first) > 3 else ''}. Walks that were copied find themselves.")
+  if lacking := {name: found.values for name, found in figures.items() if found.number("without_mate")}:
+    counts = ", ".join(f"{values['without_mate']} in {name}" for name, values in lacking.items())
+    readings = sorted({str(values.get("reading", "error")) for values in lacking.values()})
+    found.append(f"Probes without a mate in the gallery: {counts}; counted as {' or '.join(readings)}.")
+  people = [count for values in figures.values() if values.ci and (count := values.number("probe_subjects"))]
+  if (few := min(people, default=FEW)) < FEW:
+    found.append(f"Intervals over resampled people are too narrow where these are as few as {few:.0f}.")
   if data.one_frame:
     found.append(f"Caution: {data.one_frame} of {data.walks} walks have one frame, a posture and no gait.")
   return found
@@ -123,8 +131,9 @@ def caption(result: Result) -> str:
   """What the figures are figures of: data, whether people were real, protocol, metric, counts, and what the model
   saw."""
   data, seen = result.data, result.pretraining
-  parts = [f"Data: {data.name}, split {data.split}, {data.kind_title}; {data.walks} walks of {data.subjects} subjects.",
-           *result.notes, *cautions(result)]
+  whose = f"of {data.subjects} subjects" if data.subjects else "of nobody named"
+  parts = [f"Data: {data.name}, split {data.split}, {data.kind_title}; {data.walks} walks {whose}.", *result.notes,
+           *cautions(result)]
   if data.mirrored_views:
     parts.append(f"Walks of views {', '.join(data.mirrored_views)} were mirrored first.")
   if seen.datasets:

@@ -9,7 +9,7 @@ import pathlib
 from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import columns, registry, results
 from fgait_jax.evaluation.columns import Column
-from fgait_jax.evaluation.metrics.pairing import BySubject, tested
+from fgait_jax.evaluation.metrics.pairing import BySubject, TooFew, tested
 from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.report import sources
 from fgait_jax.evaluation.report.side_by_side import pairs, same_data
@@ -66,18 +66,23 @@ def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
   if rows[0].centred != rows[1].centred:
     raise ConfigError(f"{settings.first} is centred by {rows[0].centred}, {settings.second} by {rows[1].centred}:"
                       " evaluate both with the same config.centre_by")
-  tests = {}
+  tests, left_out = {}, []
   for condition in first.conditions:
     sides = [row.figures.get(condition.name, Figures()).by_subject for row in rows]
-    if None not in sides:
+    if None in sides:
+      continue
+    try:
       tests[condition.name] = _tests(sides, condition.name, config)
+    except TooFew as error:
+      left_out.append(f"{condition.name} is left out: {error}.")
   if not tests:
-    raise DataError(f"{settings.first} and {settings.second}: the rows {settings.first_row!r} and"
-                    f" {settings.second_row!r} of {first.title!r} hold no outcomes by subject; evaluate them again")
+    why = " ".join(left_out) or "they hold no outcomes by subject; evaluate them again"
+    raise DataError(f"{settings.first} and {settings.second}, the rows {settings.first_row!r} and"
+                    f" {settings.second_row!r} of {first.title!r}: {why}")
   shown = [column for column in columns.OUTCOMES if any(column.key in found for found in tests.values())]
   titles = [f"{label}: {row.title}" for label, row in zip("AB", rows, strict=True)]
   return Result(
-    task="compare", title=f"{first.title}: two systems", notes=_notes(pair, settings), data=first.data,
+    task="compare", title=f"{first.title}: two systems", notes=left_out + _notes(pair, settings), data=first.data,
     pretraining=Pretraining(), protocol=first.protocol, config=config.to_dict(),
     conditions=[Condition(name=name, title=f"{name}: {_counts(found)}") for name, found in tests.items()],
     columns=[column for outcome in shown for column in (
@@ -114,11 +119,13 @@ def _row(result: Result, settings, side: str) -> Row:
 
 
 def _tests(sides: list[BySubject], condition: str, config) -> dict[str, dict]:
-  """The paired test of each outcome that both sides have."""
+  """The paired test of each outcome that both sides have; raises `TooFew` where it cannot be made of so few people."""
   settings = config.compare
   try:
     return {c.key: tested(*sides, c.key, resamples=settings.resamples, seed=config.seed) for c in columns.OUTCOMES
             if None not in [getattr(by, c.key) for by in sides]}
+  except TooFew:
+    raise
   except DataError as error:
     raise DataError(f"{settings.first} and {settings.second}, {condition}: {error}; evaluate both on the same walks by"
                     " the same protocol") from error

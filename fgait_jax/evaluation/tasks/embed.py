@@ -8,10 +8,9 @@ import pathlib
 import numpy as np
 
 from fgait_jax.errors import ConfigError
-from fgait_jax.evaluation import provenance, registry
+from fgait_jax.evaluation import registry
 from fgait_jax.evaluation.features import files, salt
-from fgait_jax.evaluation.plain import encoded
-from fgait_jax.evaluation.setup import embedding_of, prepare
+from fgait_jax.evaluation.setup import prepare
 
 
 @registry.task("embed", writes="embeddings.npz")
@@ -27,13 +26,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   found = setup.embeddings_of(setup.trained, "model")
   if salted:
     found = salted.apply(found)
-  files.save(path, found, identity={
-    "weights": setup.trained.identity, "data": setup.data.content_hash, "split": setup.split.name,
-    "kind": setup.data.kind, "embedding": embedding_of(config, setup.trained),
-    "salt": salted.name if salted else "",
-    "max_frames": config.max_frames, "mirror": list(config.mirror_views),
-    "pretraining": encoded(provenance.seen_by(setup.trained, config, setup.split)),
-  })
+  files.save(path, found, identity=setup.identity(salt=salted.name if salted else ""))
   subjects = len(np.unique(found.subjects))
   count, channels, parts = found.embeddings.shape
   print(f"{setup.split.name}: {count} walks of {subjects} subjects, {parts} parts of {channels} channels each")

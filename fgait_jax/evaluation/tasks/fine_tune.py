@@ -90,8 +90,17 @@ def _written(setup: Setup, folder: pathlib.Path, path: pathlib.Path) -> pathlib.
     rows += _scratch(task, folder / "training" / "scratch")
   identity = tuned.save(folder, config=config, trained=setup.trained, learner=learner, fitted=chosen,
                         dataset=task.teacher)
-  files.save(path.with_suffix(".npz"), found, identity={"weights": identity, "data": setup.data.content_hash})
+  files.save(path.with_suffix(".npz"), found, identity=_identity(task, identity))
   return results.write(path, _result(task, learner, chosen, tried, rows, identity))
+
+
+def _identity(task: Task, weights: str) -> dict:
+  """What the file of the tuned network's embeddings says of their origin."""
+  settings, origin = task.settings, task.setup.identity()
+  name, _, split = task.teacher.name.partition("/")
+  origin["pretraining"]["label_use"] += f", then fine-tuned for {settings.target} on {name} ({split})"
+  learnt = "discriminant" if settings.reads == "discriminant" else "recognition"
+  return origin | {"weights": weights, "embedding": learnt if task.identifies else "logits"}
 
 
 def _task(setup: Setup) -> Task:

@@ -17,7 +17,7 @@ from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import extraction, files, salt, walks
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import retrieval
-from fgait_jax.evaluation.metrics.distances import check_metric
+from fgait_jax.evaluation.metrics.distances import check_metric, pairwise
 from fgait_jax.evaluation.results import Candidate, Condition, Data, Match, Result, Row
 from fgait_jax.evaluation.setup import check_embedding, check_fits, embedding_of
 from fgait_jax.paths import local_path
@@ -34,13 +34,15 @@ _CSV = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance
 class Threshold:
   """A probe farther than `distance` from every gallery walk is nobody's.
 
-  false_accept: measured share of strangers' walks within it. false_reject: measured share of validation walks farther
-  than it from the walks of their own person (nan where no person has two). impostors, genuine: walks behind each;
-  in_gallery: validation walks left out, their person is in the gallery.
+  false_accept: share of other strangers' walks that is to be expected within it. within: share of the strangers' walks
+  by which it was chosen. false_reject: measured share of validation walks farther than it from the walks of their own
+  person (nan where no person has two). impostors, genuine: walks behind each; in_gallery: validation walks left out,
+  their person is in the gallery.
   """
 
   distance: float
   false_accept: float
+  within: float
   false_reject: float
   impostors: int
   impostor_subjects: int
@@ -110,9 +112,12 @@ def nearest_subjects(probes: Features, gallery: Features, *, count: int, metric:
 
 
 def calibrate(validation: Features, gallery: Features, *, false_accept: float, metric: str, origin: str) -> Threshold:
-  """The largest distance within which at most a share `false_accept` of strangers' walks find a gallery walk.
+  """The largest distance within which at most a share `false_accept` of other strangers' walks will find a gallery
+  walk, or where there are too few walks for that share, just below their smallest.
 
-  Strangers are the validation subjects who are not in the gallery. Their own walks give the false-reject rate: each is
+  Strangers are the validation subjects who are not in the gallery. A new stranger's walk is as likely to be the nearest
+  as any of their n: it lies below their j-th distance with probability j / (n + 1) (as in conformal prediction), if
+  walks are drawn alike, which those of one person are only in part. Their own walks give the false-reject rate: each is
   sought among the person's walks of other types, or among the other ones where there is one type. Raises `DataError`
   where nobody in validation is a stranger.
   """
@@ -123,10 +128,11 @@ def calibrate(validation: Features, gallery: Features, *, false_accept: float, m
   outside = validation.take(strangers)
   _, impostor = retrieval.nearest(outside.embeddings, gallery.embeddings, count=1, metric=metric)
   ordered = np.sort(impostor[:, 0])
-  distance = float(np.nextafter(ordered[int(np.floor(false_accept * len(ordered) + 1e-9))], np.float32(-np.inf)))
+  place = min(max(int(np.floor(false_accept * (len(ordered) + 1) + 1e-9)), 1), len(ordered))  # j
+  distance = float(np.nextafter(ordered[place - 1], np.float32(-np.inf)))
   own = _own_distances(outside, metric)
   return Threshold(
-    distance=distance, false_accept=float(np.mean(ordered <= distance)),
+    distance=distance, false_accept=place / (len(ordered) + 1), within=float(np.mean(ordered <= distance)),
     false_reject=float(np.mean(own > distance)) if len(own) else float("nan"), impostors=len(ordered),
     impostor_subjects=len(np.unique(outside.subjects)), genuine=len(own), in_gallery=int((~strangers).sum()))
 
@@ -138,21 +144,13 @@ def _own_distances(found: Features, metric: str) -> np.ndarray:
     own = found.take(found.subjects == name)
     if len(own) < 2:
       continue
+    apart = pairwise(own.embeddings, own.embeddings, metric=metric)
     for row in range(len(own)):
       others = own.conditions != own.conditions[row]
       if not others.any():
         others = np.arange(len(own)) != row
-      gallery = own.take(others)
-      distances.append(_distances(own.embeddings[row], gallery.embeddings, metric).min())
+      distances.append(apart[row, others].min())
   return np.array(distances)
-
-
-def _distances(one: np.ndarray, many: np.ndarray, metric: str) -> np.ndarray:
-  """Of one embedding [C, P] to many [n, C, P], as distances.py defines them; a person's few walks want no device."""
-  if metric == "euclidean":
-    return np.sqrt(np.sum((many - one) ** 2, axis=1)).mean(-1)
-  unit, units = (x / np.maximum(np.linalg.norm(x, axis=-2, keepdims=True), 1e-12) for x in (one, many))
-  return 1 - np.sum(unit * units, axis=1).mean(-1)
 
 
 def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers: np.ndarray) -> dict:
@@ -266,12 +264,13 @@ def _notes(config, gallery: Features, threshold: Threshold | None) -> list[str]:
     beyond = f"{100 * threshold.false_reject:.2f} % lie beyond (false rejects)" if threshold.genuine else "none is left"
     notes.append(
       f"A probe farther than {threshold.distance:.4g} is unknown. Of {threshold.impostors} walks of"
-      f" {threshold.impostor_subjects} validation people outside the gallery {100 * threshold.false_accept:.2f} % lie"
-      f" within it ({100 * config.false_accept:g} % asked); of {threshold.genuine} walks sought among others of their"
-      f" own person {beyond}.")
-    if threshold.impostors * config.false_accept < 1:
-      notes.append(f"{threshold.impostors} walks cannot show a rate of {config.false_accept:g}: the threshold is their"
-                   " smallest distance.")
+      f" {threshold.impostor_subjects} validation people outside the gallery, by whom it was chosen,"
+      f" {100 * threshold.within:.2f} % lie within it, of other strangers' walks {100 * threshold.false_accept:.2f} %"
+      f" are expected to ({100 * config.false_accept:g} % asked); of {threshold.genuine} walks sought among others of"
+      f" their own person {beyond}.")
+    if threshold.false_accept > config.false_accept:
+      notes.append(f"{threshold.impostors} walks cannot show a rate of {config.false_accept:g}: the threshold is just"
+                   " below their smallest distance.")
   return notes
 
 
@@ -285,7 +284,8 @@ def _result(config, given: tuple[Features, dict], gallery: dict, measured: dict,
   return Result(
     task="identify", title=f"Probes {config.probes} in the gallery", config=config.to_dict(),
     data=Data(name=pathlib.Path(config.probes).name, split="as given", kind=origin.get("kind", "embeddings"),
-              walks=len(probes), subjects=len(np.unique(probes.subjects)), content_hash=str(origin.get("data", "")),
+              walks=len(probes), subjects=len(set(probes.subjects.tolist()) - set(NAMELESS)),
+              content_hash=str(origin.get("data", "")),
               mirrored_views=origin.get("mirror", [])),
     pretraining=results.seen_of(gallery, origin=config.gallery),
     conditions=[Condition(name="probes", title=counts)],

@@ -64,9 +64,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   rows = [*rows["lda"], *rows["pca"], *rows["plain"]]
   if config.baselines:
     rows += scoring.chance_rows(config, protocol, mapped, ["none"])
-  files.save(path.with_suffix(".npz"), mapped, identity={
-    "weights": setup.trained.identity, "data": setup.data.content_hash,
-    "map": [teacher.manifest["content_hash"], teacher.name, settings.to_dict()]})
+  files.save(path.with_suffix(".npz"), mapped, identity=setup.identity(
+    map=[teacher.manifest["content_hash"], teacher.name, settings.to_dict()]))
   learnt = {name: {"tried": {str(k): v for k, v in maps.tried.items()}, "components": maps.pca.kernel.shape[1],
                    "directions": maps.lda.kernel.shape[1]} for name, maps in taught.items()}
   return [results.write(path, setup.result(

@@ -139,7 +139,7 @@ def _layer(setup: Setup, teaching: np.ndarray, asked: dict[str, np.ndarray]) -> 
       " change config.linear_probe.train_conditions")
   missing = len(np.unique(subjects)) - len(taught)
   note = (f"The layer learns {len(taught)} subjects from {', '.join(np.unique(conditions[teaching]))} and is asked in"
-          " other conditions.")
+          " other conditions, in views that it learnt too: an easier task than finding across views.")
   note += f" {missing} subjects without walks to learn from are left out." if missing else ""
   train = np.flatnonzero(teaching)
   parts = keep_back_walks(subjects, train, fraction=_fraction(setup.config), seed=setup.config.seed,

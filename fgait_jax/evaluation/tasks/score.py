@@ -80,7 +80,7 @@ def result_of(scored: dict, *, content: str, config: dict) -> Result:
   row = Row(name=results.MODEL, title=path.stem, centred=scored["centred"], figures=results.figures_of(found), cmc=cmc,
             per_view=per_view)
   return Result(
-    task="score", title=f"{scored['title']}: {path.name}", notes=_notes(scored, found, config), config=config,
+    task="score", title=f"{scored['title']}: {path.name}", notes=_notes(scored, config), config=config,
     protocol=scoring.used(protocols.get(scored["protocol"]), scored["metric"]),
     data=Data(name=path.name, split="as given", kind="embeddings", walks=scored["sequences"],
               subjects=scored["subjects"], content_hash=content),
@@ -90,7 +90,7 @@ def result_of(scored: dict, *, content: str, config: dict) -> Result:
     details={key: value for key, value in scored.items() if key not in _MOVED})
 
 
-def _notes(scored: dict, figures: dict[str, dict], config: dict) -> list[str]:
+def _notes(scored: dict, config: dict) -> list[str]:
   size = scored["embeddings"]
   notes = [f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']}); {scored['metric']} distance;"
            f" embeddings of {size['channels']} channels x {size['parts']} parts."]
@@ -99,10 +99,6 @@ def _notes(scored: dict, figures: dict[str, dict], config: dict) -> list[str]:
   if scored.get("submission", {}).get("reranked"):
     k1, k2, weight = (config["rerank"][name] for name in ("k1", "k2", "weight"))
     notes.append(f"k-reciprocal re-ranking, k1 {k1}, k2 {k2}, weight of the original distance {weight:g}.")
-  if lacking := {name: found for name, found in figures.items() if found.get("without_mate")}:
-    counts = ", ".join(f"{found['without_mate']} in {name}" for name, found in lacking.items())
-    readings = sorted({found["reading"] for found in lacking.values()})
-    notes.append(f"Probes without a mate in the gallery: {counts}; counted as {' or '.join(readings)}.")
   return notes
 
 

@@ -71,7 +71,8 @@ def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> lis
   if protocol.published:
     notes.append(f"Published: {protocol.published}.")
   if type(protocol) is CrossView:
-    notes.append("Each view of the probes is ranked in each other view of the gallery; figures are means over views.")
+    notes.append("Each view of the probes is ranked in each other view of the gallery; ranks and mAP are means over"
+                 " views, AUC and EER of all these pairs together.")
   beside_it = any(name == "raw_gei_lda" for name, *_ in systems)
   if beside_it:
     named, others = baselines.named_sets(setup.trained.config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fgait_jax import defaults
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.features import baselines
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.models import facing
@@ -118,8 +118,15 @@ def test_row_bands_are_four_rows_each():
 
 def test_centring_takes_each_groups_own_mean_away():
   embeddings = np.random.default_rng(0).standard_normal((6, 4, 3)).astype(np.float32)
-  names = np.array(["a", "a", "a", "b", "b", "b"])
-  whole = Features(embeddings=embeddings, subjects=names, conditions=names, views=names[::-1], keys=names)
+  names, views = np.array(["a", "a", "a", "b", "b", "b"]), np.array(["x", "x", "y", "y", "y", "x"])
+  whole = Features(embeddings=embeddings, subjects=names, conditions=names, views=views, keys=names, origin="e.npz")
+  by_view = baselines.centred(whole, "view").embeddings
+  for view in "xy":
+    np.testing.assert_allclose(by_view[views == view].mean(axis=0), 0, atol=1e-6)
+  assert np.abs(by_view[:3].mean(axis=0)).max() > 0.1
+  with pytest.raises(DataError, match="e.npz: config.centre_by=condition_view takes off the mean of each condition and"
+                     " view, but 2 of 4 hold one walk, of which nothing would be left, such as a/y; centre by less"):
+    baselines.centred(whole, "condition_view")
   centred = baselines.centred(whole, "condition").embeddings
   np.testing.assert_allclose(centred[:3].mean(axis=0), 0, atol=1e-6)
   np.testing.assert_allclose(centred[3:], embeddings[3:] - embeddings[3:].mean(axis=0), rtol=1e-5)

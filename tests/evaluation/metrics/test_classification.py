@@ -35,6 +35,16 @@ def test_a_confusion_matrix_counts_true_by_predicted_in_the_order_of_numbers():
   assert found["classes"] == ["a", "b", "c", "d"]
 
 
+def test_macro_means_are_over_classes_that_were_seen_or_said():
+  """One that is said and never true has been said wrongly."""
+  logits = np.eye(3)[[0, 1, 0]]
+  found = classification.classified(np.array([0, 0, 0]), logits, subjects=np.array(list("abc")), names=list("xyz"),
+                                    binary="", resamples=0, seed=0)["summary"]
+  assert found["recall"] == pytest.approx(100 * (2 / 3) / 2)
+  assert found["precision"] == pytest.approx(100 / 2)
+  assert found["f1"] == pytest.approx(100 * 0.8 / 2)
+
+
 def test_macro_f1_counts_classes_evenly():
   predicted = np.array([0, 0, 0, 0, 1])
   assert classification.macro_f1(np.array([0, 0, 0, 1, 1]), predicted) == pytest.approx(100 * (6 / 7 + 2 / 3) / 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fgait_jax.errors import ConfigError, DataError
-from fgait_jax.evaluation.metrics import distances
+from fgait_jax.evaluation.metrics import distances, retrieval
 
 
 def embeddings(num, *, channels=6, parts=3, seed=0):
@@ -22,6 +22,14 @@ def by_formula(x, y, metric):
 def test_pairwise_is_the_formula(metric):
   x, y = embeddings(5), embeddings(70, seed=1)
   np.testing.assert_allclose(distances.pairwise(x, y, metric=metric), by_formula(x, y, metric), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [1e2, 1e4])
+def test_what_all_embeddings_have_in_common_does_not_drown_what_differs(offset):
+  x, y = embeddings(5) + np.float32(offset), embeddings(70, seed=1) + np.float32(offset)
+  np.testing.assert_allclose(distances.pairwise(x, y), by_formula(x, y, "euclidean"), rtol=1e-4)
+  index, _ = retrieval.nearest(x, y, count=3)
+  np.testing.assert_array_equal(index, np.argsort(by_formula(x, y, "euclidean"), axis=1)[:, :3])
 
 
 def test_distance_by_hand():

@@ -115,7 +115,7 @@ def test_hubs():
   assert statistics.hubness(np.arange(4), gallery_labels=labels)["skewness"] == 0
   hub = statistics.hubness(np.array([2, 2, 2, 0]), gallery_labels=labels)
   assert (hub["largest_share"], hub["subject"]) == (75, "c")
-  assert hub["skewness"] > 0.5
+  assert hub["skewness"] == pytest.approx(1.5 / 1.5**1.5)  # nearest of 1, 0, 3 and 0 probes
 
 
 def test_health_does_not_depend_on_empty_channels():
@@ -134,6 +134,10 @@ def test_health_of_collapse_and_of_noise():
   line = statistics.health(rng.random(size=(100, 1, 1)) * np.ones((1, 8, 1)))
   assert line["effective_rank"] == pytest.approx(1, abs=1e-3)
   assert line["mean_cosine"] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_mean_cosine_is_of_different_walks():
+  assert statistics.health(np.eye(2)[:, :, None])["mean_cosine"] == pytest.approx(0)
 
 
 @pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-5])

@@ -101,7 +101,7 @@ def test_every_pair_that_may_meet_counts_and_no_other(name, metric, monkeypatch)
   p, g = np.flatnonzero(np.isin(types, probes)), np.flatnonzero(np.isin(types, gallery))
   distances, same = pairwise(x[p], x[g], metric=metric), who[p][:, None] == who[g]
   met = _RULES[name](same, views[p][:, None] == views[g])
-  found = protocols.get(name).evaluate(x, who, types, views, metric=metric, bootstrap=50)["conditions"]["NM"]
+  found = protocols.get(name).evaluate(x, who, types, views, metric=metric, bootstrap=100)["conditions"]["NM"]
   assert found["pairs"] == {"used": met.sum(), "genuine": (met & same).sum()}
   exact = verification.exact(distances[met], same[met])
   assert abs(roc_auc_score(same.ravel(), -distances.ravel()) - exact.auc) > 0.01  # identical views would show

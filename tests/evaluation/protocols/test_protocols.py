@@ -81,7 +81,7 @@ def test_a_gallery_of_all_views_counts_a_probe_without_a_mate_as_an_error_of_ran
   table = [(0, "a", "nm-02", "090"), (9, "b", "nm-02", "000"), (1, "a", "nm-01", "000"),  # a is found in view 090
            (8, "b", "nm-01", "000"),  # b has a walk in its own view alone
            (2, "a", "nm-01", "000"), (3, "c", "nm-01", "090")]  # c has none at all
-  result = evaluate("casia_b_cross_view_gallery", *table, bootstrap=20)
+  result = evaluate("casia_b_cross_view_gallery", *table, bootstrap=100)
   found = result["conditions"]["NM"]
   assert found["reading"] == "error, excluded from mAP"
   assert found["rank1"] == pytest.approx((200 / 3 + 0) / 2)  # views 000 and 090, then their mean
@@ -160,7 +160,7 @@ def test_own_types_spelled_otherwise_are_refused(types):
 
 def test_intervals_surround_the_figure_and_repeat():
   rng = np.random.default_rng(0)
-  num = 40
+  num = 100
   labels = np.tile(np.arange(20).astype(str), 3)
   types = np.repeat(["d1", "d4", "d3"], 20)
   centres = rng.normal(size=(20, 4, 2))
@@ -249,7 +249,7 @@ def test_servers_rank_gallery_labels(tmp_path):
 def test_scoliosis_by_hand():
   logits = np.eye(3, dtype=np.float32)[[0, 0, 2, 2, 1]][:, :, None]
   types = ["negative", "neutral", "positive", "positive", "neutral"]
-  result = protocols.get("scoliosis1k").evaluate(logits, list("12345"), types, ["v"] * 5, bootstrap=30)
+  result = protocols.get("scoliosis1k").evaluate(logits, list("12345"), types, ["v"] * 5, bootstrap=100)
   assert result["summary"]["accuracy"] == 80
   assert result["summary"]["recall"] == pytest.approx(100 * (1 + 0.5 + 1) / 3)
   assert result["summary"]["precision"] == pytest.approx(100 * (0.5 + 1 + 1) / 3)
@@ -337,8 +337,9 @@ def test_bad_shapes_are_named():
     kth.evaluate(np.ones_like(x), labels, types, views)
   with pytest.raises(ConfigError, match="unknown metric"):
     kth.evaluate(x, labels, types, views, metric="l1")
-  with pytest.raises(ConfigError, match="config.bootstrap=-1 must be 0 or more"):
-    kth.evaluate(x, labels, types, views, bootstrap=-1)
+  for few in (-1, 1, 99):
+    with pytest.raises(ConfigError, match=f"config.bootstrap={few} must be at least 100, .* or 0"):
+      kth.evaluate(x, labels, types, views, bootstrap=few)
 
 
 def test_empty_sides_are_named():

@@ -163,6 +163,20 @@ def test_the_linear_probe_learns_each_gallery_apart():
   assert row.details == {"layers": {"a": {"classes": 0}, "b": {"classes": 1}}}
 
 
+def test_the_linear_probe_asks_for_nobody_it_has_not_learnt():
+  config = defaults.evaluation()
+  with config.unlocked():
+    config.protocol = "ccpg"
+  walks = Walks(people=4)
+  away = (walks.subjects == "003") & np.isin(walks.conditions, ["U1_D1", "U3_D3"])  # the gallery of CL
+  for name in ("subjects", "conditions", "views", "keys", "num_frames"):
+    setattr(walks, name, getattr(walks, name)[~away])
+  layer = linear_probe._by_condition(Setup(config=config, out=None, split=walks, trained=None, untrained=None))[0]
+  assert "003" in walks.subjects[np.isin(walks.conditions, ["U0_D0"])]
+  assert set(walks.subjects[layer.tests["CL"]]) == {"000", "001", "002"}
+  assert "1 subjects without walks to learn from are left out" in layer.note
+
+
 @pytest.mark.parametrize("side, expected", [("probe", (1, 0)), ("gallery", (0, 1)), ("both", (1, 1))])
 def test_only_the_side_asked_for_is_corrupted(side, expected, monkeypatch):
   """U0_D0 is CL's probe and BG's gallery: in the one it is corrupted, in the other it is not."""

@@ -147,16 +147,25 @@ def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
     return tables.caption(results.read(score.run(config, tmp_path / str(count))[0]))
 
   x = rng.normal(size=(6, 8, 4)).astype("f4")
-  assert "guessing scores 100 % in all, the gallery has nobody else" in told(x, ["anna"] * 6, ["a"] * 6)
+  assert "the gallery of all is one person: whoever of them walks is found" in told(x, ["anna"] * 6, ["a"] * 6)
+  text = told(np.concatenate([x, x + 1]), [*"aaaaaa", *"aabcde"], ["gallery"] * 6 + ["probe"] * 6)
+  assert "the gallery of all is one person" in text  # though some of the probes are others
+  assert "Probes without a mate in the gallery: 4 in all; counted as excluded." in text
   twice = np.concatenate([x, x[:2]])
   labels, sides = [*"abcdef", "a", "b"], ["gallery"] * 6 + ["probe"] * 2
   text = told(twice, labels, sides)
   assert "in the gallery: 2 in all; a-probe-0 = a-gallery-0, b-probe-0 = b-gallery-0." in text
-  assert "guessing" not in text
+  assert "one person" not in text
   text = told(np.concatenate([x, x[:1] + 1]), [*"abcdef", "a"], ["gallery"] * 6 + ["probe"])
   assert "Caution" not in text
   short = RESULT | {"data": RESULT["data"] | {"one_frame": 3}}
   assert "Caution: 3 of" in tables.caption(typed(short))
+  for people, narrow in ((8, True), (40, False)):
+    few = copy.deepcopy(RESULT)
+    few["rows"][0]["figures"]["CL"]["probe_subjects"] = people
+    assert ("too narrow where these are as few as 8" in tables.caption(typed(few))) == narrow
+  nobody = RESULT | {"data": RESULT["data"] | {"subjects": 0}}
+  assert "480 walks of nobody named" in tables.caption(typed(nobody))
 
 
 def test_a_control_is_no_rival(result):

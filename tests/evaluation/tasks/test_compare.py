@@ -74,6 +74,34 @@ def test_equal_systems_do_not_differ_and_folders_are_paired(tmp_path):
   assert (test["difference"], test["p"]) == (0, 1)
 
 
+def test_the_plain_row_is_compared_where_there_is_a_centred_one(tmp_path):
+  both = result([0, 50, 100])
+  both["rows"] = centred(result([100, 100, 100]))["rows"] + both["rows"]
+  first, second = written(tmp_path, both, result([0, 50, 100]))
+  (path,) = compare.run(config_of(first, second), tmp_path)
+  assert content(path)["comparison"]["CL"]["rank1"]["difference"] == 0
+
+
+def test_a_condition_of_one_subject_is_left_out_of_the_others(tmp_path):
+  both = []
+  for hits in ([0, 50, 100], [50, 50, 100]):
+    one = result(hits)
+    one["conditions"].append({"name": "d3", "title": "d3"})
+    alone = {"subjects": ["000"], "rank1": [100], "map": [50], "trials": [2]}
+    one["rows"][0]["figures"]["d3"] = {"by_subject": alone}
+    both.append(one)
+  first, second = written(tmp_path, *both)
+  (path,) = compare.run(config_of(first, second), tmp_path)
+  found = results.read(path)
+  assert [condition.name for condition in found.conditions] == ["CL"]
+  assert "d3 is left out: 1 probe subject; a paired test wants two." in found.notes
+  for one in both:
+    del one["rows"][0]["figures"]["CL"]
+  first, second = written(tmp_path, *both)
+  with pytest.raises(DataError, match="of 'Zero-shot': d3 is left out: 1 probe subject; a paired test wants two"):
+    compare.run(config_of(first, second), tmp_path / "alone")
+
+
 def test_of_folders_what_lacks_the_row_asked_for_is_left_out(tmp_path):
   written(tmp_path, result([0, 50, 100]), result([0, 50, 100]))
   for side in "ab":

@@ -15,7 +15,7 @@ from fgait_jax import defaults
 from fgait_jax.data.held_out import Parts
 from fgait_jax.errors import CheckpointError, ConfigError, DataError
 from fgait_jax.evaluation import provenance, results, setup
-from fgait_jax.evaluation.features import extraction
+from fgait_jax.evaluation.features import extraction, files
 from fgait_jax.evaluation.tasks import fine_tune, linear_maps, score, zero_shot
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints, fine_tuning, state
@@ -71,7 +71,7 @@ def world(monkeypatch):
 def config_of(checkpoint, **values):
   config = defaults.evaluation()
   config.unlock()
-  config.task, config.checkpoint, config.bootstrap, config.pictures = "fine_tune", str(checkpoint), 20, 0
+  config.task, config.checkpoint, config.bootstrap, config.pictures = "fine_tune", str(checkpoint), 100, 0
   config.batch_frames, config.baselines = 64, False
   c = config.fine_tune
   c.subjects, c.per_subject, c.clip_frames, c.window_frames, c.crop_list = 4, 2, FRAMES, FRAMES, ()
@@ -117,6 +117,9 @@ def test_identities_are_learned_chosen_on_others_and_tested_on_yet_others(run_fo
   asked = config_of(tmp_path / "fine_tune-walkers-subject", task="zero_shot", baselines=False)
   again = content(zero_shot.run(asked, tmp_path / "again")[0])  # what the head compares, and nothing else
   assert again["checkpoint"]["embedding"] == "recognition"
+  _, origin = files.load(tmp_path / "fine_tune-walkers-subject.npz")  # says what the network says of itself
+  assert (origin["weights"], origin["embedding"]) == (tuned.identity, "recognition")
+  assert origin["pretraining"]["label_use"] == again["pretraining"]["label_use"]
   for condition, figures in found["rows"][0]["figures"].items():
     assert again["rows"][0]["figures"][condition]["map"] == pytest.approx(figures["map"])
   difference = jax.tree.map(lambda a, b: float(np.abs(a - b).max()),

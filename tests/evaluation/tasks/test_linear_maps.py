@@ -225,7 +225,8 @@ def test_the_task_maps_network_and_baselines_on_the_same_terms(world, tmp_path):
   assert set(found["linear_maps"]["model"]["tried"]) == {"0.03", "0.1", "0.3", "0.6"}
   assert found["linear_maps"]["model"]["directions"] == 7
   assert any("LDA learnt who walks from 64 walks of 8 people of walkers/train" in note for note in found["notes"])
-  stored, _ = files.load(tmp_path / "linear_maps-walkers.npz")
+  stored, origin = files.load(tmp_path / "linear_maps-walkers.npz")
+  assert origin["pretraining"] == found["pretraining"]
   assert stored.embeddings.shape == (48, 7, 1)
   np.testing.assert_allclose(np.linalg.norm(stored.embeddings, axis=1), 1, rtol=1e-5)
 

@@ -77,7 +77,7 @@ def test_the_task_writes_a_table_and_a_picture(network, tmp_path, monkeypatch):
   monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
   monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
   config = configs.get_config().unlock()
-  config.checkpoint, config.bootstrap, config.pictures = "runs/x", 20, 2
+  config.checkpoint, config.bootstrap, config.pictures = "runs/x", 100, 2
   config.reconstruction.masked_fractions, config.reconstruction.walks = (0.5,), 4
   (path,) = program.run(config, tmp_path)
   result = read(path)

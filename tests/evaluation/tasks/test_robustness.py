@@ -9,6 +9,7 @@ from fgait_jax import defaults
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation import program, protocols
 from fgait_jax.evaluation.features import corruption
+from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics import statistics
 from fgait_jax.evaluation.tasks import robustness
 from tests.evaluation.conftest import content
@@ -75,6 +76,23 @@ def test_without_a_clean_figure_nothing_is_corrupted(monkeypatch):
   system = (("model", "tiny", lambda found: found),), lambda split: types.SimpleNamespace(take=lambda rows: rows)
   with pytest.raises(DataError, match="protocol walkers has no mean rank-1 on mine/test, of which shares"):
     robustness._rows(setup, protocols.get("walkers"), system, np.arange(3), np.arange(3), {("rain", 1): None})
+
+
+def test_where_one_condition_stands_for_all_its_outcomes_alone_are_resampled():
+  """SUSTech1K's Overall: figure and interval are of the same probes."""
+  rng, kinds = np.random.default_rng(0), ("00-nm", "01-nm", "02-bg", "03-cl")
+  rows = [(f"{s:04d}", kind, v) for s in range(4) for kind in kinds for v in ("000", "045", "090")]
+  labels, conditions, views = (np.array(column) for column in zip(*rows, strict=True))
+  found = Features(embeddings=rng.standard_normal((len(rows), 4, 1)).astype(np.float32), subjects=labels,
+                   conditions=conditions, views=views)
+  protocol = protocols.get("sustech1k")
+  setup = types.SimpleNamespace(config=types.SimpleNamespace(metric="euclidean", seed=0))
+  scored = robustness._scored(setup, protocol, found)
+  assert list(scored["by_cell"]) == [protocol.summary]
+  cells = scored["by_cell"][protocol.summary]
+  hits, trials = (cells[key].sum(0)[..., None] for key in ("hits", "trials"))
+  mean = statistics.mean_of_cells(hits, trials, np.ones(hits.shape[:2], bool))[0]
+  assert 100 * mean == pytest.approx(scored["rank1"], rel=1e-5)
 
 
 @pytest.mark.parametrize("name,types,views", [

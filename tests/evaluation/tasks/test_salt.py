@@ -10,7 +10,7 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation.features import files, salt
 from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.distances import pairwise
-from fgait_jax.evaluation.results import Data, Pretraining
+from fgait_jax.evaluation.results import Data
 from fgait_jax.evaluation.tasks import embed, identify
 from tests.evaluation.conftest import content
 
@@ -97,9 +97,9 @@ def test_files_of_embeddings_are_salted_and_those_of_two_deployments_refused(key
   network = types.SimpleNamespace(identity="run-4-teacher", embedding="prediction")
   data = Data(name="w", split="test", kind="synthetic", walks=36, subjects=12, content_hash="d")
   setup = types.SimpleNamespace(trained=network, data=data, split=types.SimpleNamespace(name="w/test"),
-                                embeddings_of=lambda *_: walks())
+                                embeddings_of=lambda *_: walks(),
+                                identity=lambda **changes: {"weights": network.identity} | changes)
   monkeypatch.setattr(embed, "prepare", lambda *_, **__: setup)
-  monkeypatch.setattr(embed.provenance, "seen_by", lambda *_: Pretraining())
   made = {name: embed.run(config_of(task="embed", cache="off", **values), tmp_path / name)[0] for name, values in (
     ("plain", {}), ("one", {"salt": keys[0]}), ("again", {"salt": keys[0]}), ("two", {"salt": keys[1]}))}
   plain, one, again = (files.load(made[name])[0].embeddings for name in ("plain", "one", "again"))
