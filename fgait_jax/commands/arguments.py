@@ -2,7 +2,9 @@
 
 import difflib
 import itertools
+import json
 import os
+import re
 import sys
 
 from absl import flags
@@ -33,8 +35,9 @@ def parse_flags(argv: list[str]) -> list[str]:
       before = flat(_with(load(given[-1]), short))
       flags.FLAGS["config"].parser = _ConfigFile(short)
       for word in words:
-        if word.startswith(("--config.", "-config.")):
+        if re.match("--?(no)?config\\.", word):
           _check_key(word.split("config.", 1)[1].partition("=")[0], list(before))
+      words = [_listed(word, before) for word in words]
     rest = flags.FLAGS([argv[0], *words])
     if given:
       _check_elements(before, flat(flags.FLAGS["config"].value))
@@ -90,12 +93,22 @@ def _expanded(word: str) -> str:
   return f"{name}={os.path.expanduser(value)}" if equals and name.startswith("-") and value.startswith("~") else word
 
 
+def _listed(word: str, before: dict[str, object]) -> str:
+  """A list of text written with commas, a,b, as a tuple: ml-collections takes it apart only where it holds numbers."""
+  name, _, value = word.partition("=")
+  usual = before.get(re.sub("^--?config\\.", "", name))
+  text = isinstance(usual, list) and not (usual and not isinstance(usual[0], str))
+  if text and name.rpartition(".")[2] not in EMPTY and "," in value and not set("()[]'\"") & set(value):
+    return f"{name}={tuple(value.split(','))!r}"
+  return word
+
+
 def _check_elements(before: dict[str, object], after: dict[str, object]) -> None:
   """Raises `ConfigError` for lists whose elements are of another kind than those of the file, which ml-collections
   lets pass."""
   for key, value in after.items():
     usual = before.get(key)
-    if not isinstance(usual, list) or value == usual:
+    if not isinstance(usual, list) or json.dumps(value) == json.dumps(usual):  # 2.0 is no 2
       continue
     kind = type(usual[0]) if usual else EMPTY.get(key.rpartition(".")[2], str)
     kinds = (int, float) if kind is float else (kind,)

@@ -24,7 +24,8 @@ DISTRIBUTED = flags.DEFINE_bool("distributed", False, "join the other processes 
 COORDINATOR = flags.DEFINE_string("coordinator", "", "host:port of process 0, with --processes and --process")
 PROCESSES = flags.DEFINE_integer("processes", 0, "number of processes")
 PROCESS = flags.DEFINE_integer("process", -1, "number of this process, from 0")
-REPLAY = flags.DEFINE_string("replay", None, "file in bad_batches/ of a run: says what that batch holds and gives")
+REPLAY = flags.DEFINE_string("replay", None, "file in bad_batches/ of a run: says what that batch holds and gives;"
+                              " with --config, on its mesh and from its data.dir")
 
 
 def main(_):
@@ -41,7 +42,7 @@ def main(_):
       distributed=DISTRIBUTED.value, coordinator=COORDINATOR.value, processes=PROCESSES.value, process=PROCESS.value
     )
     if REPLAY.value is not None:
-      print(*pretraining.replay(REPLAY.value), sep="\n")
+      print(*pretraining.replay(REPLAY.value, CONFIG.value), sep="\n")
       return
     config = CONFIG.value
     ended = pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))

@@ -18,7 +18,7 @@ def probabilities(sizes: Sequence[int], *, factors: Sequence[float], exponent: f
   if len(factors) != len(sizes):
     raise ConfigError(f"{len(factors)} factors for {len(sizes)} data sets; give one for each")
   if bad := [f for f in factors if not f > 0]:
-    raise ConfigError(f"factors {bad} must be above 0; leave a data set out of data.sets instead")
+    raise ConfigError(f"factors {bad} must be above 0; leave a data set out instead")
   weights = (np.asarray(factors, np.float64) * np.asarray(sizes, np.float64)) ** exponent
   return weights / weights.sum()
 
@@ -98,13 +98,13 @@ class Mixture:
     per_subject: int = 0,
   ):
     if not sizes:
-      raise ConfigError("data.sets is empty; name at least one data set")
+      raise ConfigError("no data set to draw from; name at least one")
     if empty := [i for i, size in enumerate(sizes) if size < 1]:
-      raise DataError(f"no sequences in data sets number {empty} of data.sets; check the split of each")
+      raise DataError(f"no sequences in data sets number {empty}; check the split of each")
     if mix not in MIXES:
-      raise ConfigError(f"data.mix is {mix!r}; known: {', '.join(MIXES)}")
+      raise ConfigError(f"mix is {mix!r}; known: {', '.join(MIXES)}")
     if batch_size < 1:
-      raise ConfigError(f"data.batch_size is {batch_size}; it must be positive")
+      raise ConfigError(f"batch_size is {batch_size}; it must be positive")
     if seed < 0:
       raise ConfigError(f"seed is {seed}; it must not be negative")
     self._sizes, self._batch_size, self._mix = tuple(sizes), batch_size, mix
@@ -194,7 +194,7 @@ def _rows_of_subjects(numbers: np.ndarray) -> list[np.ndarray]:
 def _check_subjects(counts: Sequence[int], *, batch_size: int, per_subject: int) -> None:
   if per_subject < 1 or batch_size % per_subject:
     raise ConfigError(
-      f"data.per_subject is {per_subject}; it must be positive and divide the batch of {batch_size} sequences"
+      f"per_subject is {per_subject}; it must be positive and divide the batch of {batch_size} sequences"
     )
   if not counts or min(counts) < batch_size // per_subject:
     raise ConfigError(

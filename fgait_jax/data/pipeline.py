@@ -83,7 +83,7 @@ def batches(
   _check_reading(threads=threads, workers=workers, prefetch=prefetch, key=key)
   if batch_size % process_count:
     raise ConfigError(
-      f"data.batch_size is {batch_size}, not divisible by the {process_count} processes that share it;"
+      f"{key}.batch_size is {batch_size}, not divisible by the {process_count} processes that share it;"
       f" choose a multiple of {process_count}"
     )
   if not 0 <= process_index < process_count:

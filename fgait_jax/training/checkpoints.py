@@ -52,11 +52,7 @@ class Checkpoints:
   ):
     self.folder = local_path(workdir, "the run's folder") / FOLDER
     self._writing = -1
-    with folders.noted(self.folder):
-      self.folder.mkdir(parents=True, exist_ok=True)
-      if hosts.is_first():
-        _finish_replacing(self.folder)
-    hosts.meet()
+    folders.by_first(self.folder, lambda: _finish_replacing(self.folder))
     options = ocp.CheckpointManagerOptions(
       preservation_policy=_Preserved(keep, every, best), enable_async_checkpointing=True, cleanup_tmp_directories=True,
       async_options=ocp.AsyncOptions(post_finalization_callback=self._write_sums),
@@ -92,11 +88,12 @@ class Checkpoints:
       self._own.add(step)
     elif replace:
       beside = save_beside(self.folder.parent, step, state, meta)
-      if hosts.is_first():
-        with folders.noted(self.folder):
-          folders.put(beside / str(step), self.folder / str(step))
-          shutil.rmtree(beside.parent)
-      hosts.meet()
+
+      def put() -> None:
+        folders.put(beside / str(step), self.folder / str(step))
+        shutil.rmtree(beside.parent)
+
+      folders.by_first(self.folder, put)
 
   def check(self) -> None:
     """Raises `CheckpointError` if what was being written could not be."""
@@ -105,12 +102,13 @@ class Checkpoints:
   def set_aside(self, step: int) -> pathlib.Path:
     """Moves a damaged checkpoint out of the way, and returns where to."""
     place = self.folder.with_name(DAMAGED) / str(step)
-    if hosts.is_first():
-      with folders.noted(place):
-        place.parent.mkdir(exist_ok=True)
-        shutil.rmtree(place, ignore_errors=True)
-        (self.folder / str(step)).rename(place)
-    hosts.meet()
+
+    def move() -> None:
+      place.parent.mkdir(exist_ok=True)
+      shutil.rmtree(place, ignore_errors=True)
+      (self.folder / str(step)).rename(place)
+
+    folders.by_first(place, move)
     self.manager.reload()
     return place
 
@@ -157,16 +155,16 @@ def save_beside(folder: pathlib.Path, step: int, state, meta: dict) -> pathlib.P
   """Writes a checkpoint, whole when this returns, to `folder`/unfinished, which held at most what a crash left there,
   and returns the folder of checkpoints that it is alone in. `folders.put` moves it to its place."""
   half = folder / UNFINISHED
-  if hosts.is_first():
-    shutil.rmtree(half, ignore_errors=True)
-  hosts.meet()
+  folders.by_first(half, lambda: shutil.rmtree(half, ignore_errors=True))
   with Checkpoints(half, keep=1) as saved:
     saved.save(step, state, meta)
   return half / FOLDER
 
 
 def _finish_replacing(folder: pathlib.Path) -> None:
-  """Moves to its place a checkpoint that a crash has left whole beside `folder`, where nothing else stands there."""
+  """Makes `folder`, and moves to its place a checkpoint that a crash has left whole beside it, where nothing else
+  stands there."""
+  folder.mkdir(parents=True, exist_ok=True)
   half = folder.with_name(UNFINISHED)
   for whole in (half / FOLDER).glob("*"):
     if whole.name.isdigit() and not (folder / whole.name).exists():

@@ -17,10 +17,12 @@ from fgait_jax.errors import ConfigError, require
 from fgait_jax.models import backbones, crops
 from fgait_jax.parallel.hosts import check_batch_size
 
+# Keys that say where a run computes and where its data lie.
+PLACE = ("data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*")
 # Keys that may differ between a run and its restart: they do not change what is learned (beyond rounding).
 FREE = (
-  "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache", "train.profile_at",
-  "data.dir", "data.threads", "data.workers", "data.prefetch", "model.remat", "mesh.*", "evals.*",
+  *PLACE, "train.stop_at", "train.log_every", "train.save_every", "train.keep", "train.compilation_cache",
+  "train.profile_at", "evals.*",
   "fine_tune.rates", "fine_tune.refit", "fine_tune.scratch", "fine_tune.log_every", "fine_tune.threads",
   "fine_tune.workers", "fine_tune.prefetch",
   "train.keep_every", "train.keep_best",
@@ -76,15 +78,20 @@ def lines(config) -> str:
 def changes(before, now) -> list[str]:
   """"key: old -> new" for every key outside `FREE` in which a restart differs from its run."""
   before, now = flat(before), flat(now)
-
-  def free(name):
-    return any(name == key or (key.endswith("*") and f"{name}.".startswith(key[:-1])) for key in FREE)
-
   return [
     f"config.{name}: {before.get(name, 'absent')!r} -> {now.get(name, 'absent')!r}"
     for name in sorted(before.keys() | now.keys())
-    if not free(name) and before.get(name) != now.get(name)
+    if not _is_among(name, FREE) and before.get(name) != now.get(name)
   ]
+
+
+def place(config) -> dict[str, object]:
+  """The keys of `config` in `PLACE`, flat."""
+  return {name: value for name, value in flat(config).items() if _is_among(name, PLACE)}
+
+
+def _is_among(name: str, keys: tuple[str, ...]) -> bool:
+  return any(name == key or (key.endswith("*") and f"{name}.".startswith(key[:-1])) for key in keys)
 
 
 def lacking(config: dict, keys: tuple[str, ...] = _NETWORK) -> list[str]:
@@ -127,6 +134,8 @@ def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
     (section.skip_at_most > 0, f"{key}.skip_at_most={section.skip_at_most} must be at least 1"),
     (section.spike == 0 or section.spike > 1, f"{key}.spike={section.spike} must be above 1, or 0 for no such limit"),
     (section.watchdog >= 0, f"{key}.watchdog={section.watchdog} minutes must be above 0, or 0 for never"),
+    (section.watchdog > 0 or not section.watchdog_stops,
+     f"{key}.watchdog_stops=True stops nothing where {key}.watchdog is 0; give it minutes"),
   ]
 
 
@@ -213,6 +222,9 @@ def check(config, mesh: Mesh) -> None:
     (train.keep_every >= 0 and train.keep_every % train.save_every == 0,
      f"config.train.keep_every={train.keep_every} must be a multiple of config.train.save_every={train.save_every}, or"
      " 0 to keep none for this reason"),
+    (train.profile_at < train.steps,
+     f"config.train.profile_at={train.profile_at} never comes: it must be below config.train.steps={train.steps}, or -1"
+     " for no trace"),
     (not train.keep_best or (every > 0 and every % train.save_every == 0),
      f"config.train.keep_best={train.keep_best}: config.evals.{best}.every={every} must be a multiple of"
      f" config.train.save_every={train.save_every}, above 0, or what is evaluated is not saved"),

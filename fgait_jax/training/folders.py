@@ -11,6 +11,7 @@ import pathlib
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 
 from fgait_jax.errors import RunError
 from fgait_jax.parallel import hosts
@@ -26,37 +27,32 @@ def locked(folder: pathlib.Path, name: str = LOCK):
   The lock is the operating system's and ends with its process, however that ends. Raises `RunError` where another run
   has it. A file system without locks is said, and used without.
   """
-  words = ""
   with contextlib.ExitStack() as held:
-    if hosts.is_first():
-      try:
-        with noted(folder / name):
-          folder.mkdir(parents=True, exist_ok=True)
-          words = _take(held.enter_context((folder / name).open("a+")), folder)
-      except RunError as error:
-        words = str(error)  # said by all processes, none of which may wait for this one
-    if words := hosts.first_message(words):
-      raise RunError(words)
+
+    def take() -> None:
+      folder.mkdir(parents=True, exist_ok=True)
+      _take(held.enter_context((folder / name).open("a+")), folder)
+
+    by_first(folder / name, take)
     yield
 
 
-def _take(file, folder: pathlib.Path) -> str:
-  """Locks the open `file` of `folder`, and returns why it could not, "" where it could."""
+def _take(file, folder: pathlib.Path) -> None:
+  """Locks the open `file` of `folder`; raises `RunError` where another run has it."""
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
     file.seek(0)
-    return (f"{folder} is being written by another run ({file.read(200).strip() or 'unknown'}); wait for it or stop it,"
-            " or give another --workdir (of run_eval.py: --out)")
+    raise RunError(f"{folder} is being written by another run ({file.read(200).strip() or 'unknown'}); wait for it or"
+                   " stop it, or give another --workdir (of run_eval.py: --out)") from None
   except OSError as error:
     if error.errno not in _NO_LOCKS:
       raise
     print(f"note: {folder} lies on a file system without locks: nothing keeps a second run out of it", file=sys.stderr)
-    return ""
+    return
   file.truncate(0)
   file.write(f"process {os.getpid()} on {socket.gethostname()}")
   file.flush()
-  return ""
 
 
 @contextlib.contextmanager
@@ -67,6 +63,20 @@ def noted(path: pathlib.Path):
   except OSError as error:
     raise RunError(f"cannot write {path}: {error.strerror or error}. Free some space or mend the file system; the same"
                    " command then goes on from the newest checkpoint, or from the embeddings that are kept") from error
+
+
+def by_first(path: pathlib.Path, write: Callable[[], object]) -> None:
+  """Calls `write` on the first process of a run, `noted` with `path`; returns when it is done. All processes call it
+  together, and where it raises a `RunError` all raise it: none may wait for one that has ended."""
+  words = ""
+  if hosts.is_first():
+    try:
+      with noted(path):
+        write()
+    except RunError as error:
+      words = str(error)
+  if words := hosts.first_message(words):
+    raise RunError(words)
 
 
 @contextlib.contextmanager

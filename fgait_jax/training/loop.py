@@ -132,8 +132,8 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
   ) as saved:
     # Where to begin.
     start, state, remarks = restored(training, saved)
-    if hosts.is_first():
-      folders.write_text(workdir / "config.json", json.dumps(meta["config"], indent=2) + "\n")
+    path, text = workdir / "config.json", json.dumps(meta["config"], indent=2) + "\n"
+    folders.by_first(path, lambda: folders.write_text(path, text))
     stop = max(limits.stop, start)
 
     sums, pending, clock = Sums(), None, Clock()
@@ -153,8 +153,8 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
         last = asked_now or step == stop
         log_due = step > logged_at and (last or step % limits.log_every == 0)
         save_due = last or (step > start and step % limits.save_every == 0)
-        evaluated = step in [line["step"] for line in evaluations]
-        evaluators_left = [e for e in training.evaluators if e.due(step) and not evaluated]
+        done = {key.partition("/")[0] for line in evaluations if line["step"] == step for key in line}
+        evaluators_left = [e for e in training.evaluators if e.due(step) and e.name not in done]
         evaluators_due = [] if asked_now else evaluators_left
 
         # Look at batch `step - 1`; otherwise this happens one batch late, so that the device never waits for the host.

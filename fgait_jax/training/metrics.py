@@ -5,6 +5,7 @@ kind "skipped" with the number and the loss of a batch that was left out, or "fa
 Only process 0 writes. After a restart, lines of what comes after the checkpoint are dropped: they will come again.
 """
 
+import collections
 import contextlib
 import json
 import math
@@ -145,7 +146,7 @@ class Display:
   def __init__(self, *, start: int, steps: int, console: Console | None = None):
     self.console = console or Console(file=sys.stdout, highlight=False, soft_wrap=True)
     self.active = jax.process_index() == 0
-    self.began, self.start, self.steps = time.monotonic(), start, steps
+    self.steps, self.paces = steps, collections.deque(maxlen=20)  # seconds a step, of the last lines
     columns = (
       TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.fields[numbers]}"),
       TimeRemainingColumn(elapsed_when_finished=True),
@@ -177,6 +178,8 @@ class Display:
       f"{_SHORT.get(name, name)} " + (f"{100 * values[name]:.3g}%" if name in _ACCURACIES else f"{values[name]:.4g}")
       for name in shown if name in values
     )
+    if "seconds_per_step" in values:
+      self.paces.append(values["seconds_per_step"])
     if self.live:
       self.bar.update(self.task, completed=step, numbers=numbers)
     else:
@@ -186,9 +189,10 @@ class Display:
     self.say(f"step {step}/{self.steps}  evaluation  " + "  ".join(f"{k} {v:.4g}" for k, v in values.items()))
 
   def _left(self, step: int) -> str:
-    if step == self.start:
+    """The time of the steps left, without evaluations; "?" where none was timed yet."""
+    if not self.paces:
       return "?"
-    seconds = int((time.monotonic() - self.began) / (step - self.start) * (self.steps - step))
+    seconds = round(sum(self.paces) / len(self.paces) * (self.steps - step))
     return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
 
 

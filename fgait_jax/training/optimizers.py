@@ -26,9 +26,10 @@ def make_schedule(
   """Learning rate of step 0..steps-1: linear from 0 over the warm-up, then a cosine that ends at `final_rate` in the
   last step, or a product of `step_factor` for each of `step_at` that has come. Raises
   `ConfigError` naming the key, in the section `key`, of a value that cannot be."""
-  if not (0 < peak_rate < math.inf and 0 <= final_rate < math.inf):
-    raise ConfigError(f"{key}.peak_rate={peak_rate} must be above 0, {key}.final_rate={final_rate} at"
-                      " least 0")
+  if not 0 <= final_rate <= peak_rate < math.inf or not peak_rate:
+    raise ConfigError(f"{key}.peak_rate={peak_rate} must be above 0, {key}.final_rate={final_rate} from 0 to that")
+  if not 0 <= step_factor < math.inf:
+    raise ConfigError(f"{key}.step_factor={step_factor} must be 0 or more, such as 0.1")
   if schedule == "cosine":
     last = max(steps - 1 - warmup_steps, 1)
     after = optax.cosine_decay_schedule(peak_rate, last, alpha=final_rate / peak_rate)
@@ -43,7 +44,10 @@ def make_schedule(
 
 def factors(params, rules: Sequence[Rule], *, key: str = "config.optim"):
   """Trees of the decay factor and the rate factor of every parameter; raises `ConfigError` naming one that matches
-  no rule, or several, of the section `key`."""
+  no rule, or several, of the section `key`, and a rule that is none."""
+  for rule in rules:
+    _check_rule(rule, key)
+
   def of(path, _):
     name = path_name(path)
     found = [rule for rule in rules if re.fullmatch(rule[0], name)]
@@ -55,6 +59,19 @@ def factors(params, rules: Sequence[Rule], *, key: str = "config.optim"):
   matched = jax.tree_util.tree_map_with_path(of, params)
   pick = lambda column: jax.tree.map(lambda _, rule: float(rule[column]), params, matched)  # noqa: E731
   return pick(1), pick(2)
+
+
+def _check_rule(rule, key: str) -> None:
+  """Raises `ConfigError` unless it is (pattern, factor of weight decay, factor of the rate), neither negative."""
+  try:
+    pattern, *given = rule
+    re.compile(pattern)
+    right = len(given) == 2 and all(0 <= factor < math.inf for factor in given)
+  except (TypeError, ValueError, re.error):
+    right = False
+  if not right:
+    raise ConfigError(f"{key}.rules: {rule!r} is no rule; expected (pattern of parameters, factor of weight decay,"
+                      " factor of the learning rate), such as ('.*/kernel', 1.0, 0.1); 0 turns either off")
 
 
 def _add_decay(weight_decay: float, decay_factors) -> optax.GradientTransformation:
@@ -117,8 +134,6 @@ def make_optimizer(
     raise ConfigError(f"{key}.weight_decay={weight_decay} must be at least 0: a negative one lets weights grow")
   if not 0 <= clip_norm < math.inf:
     raise ConfigError(f"{key}.clip_norm={clip_norm} must be at least 0; 0 turns it off")
-  if negative := [rule for rule in rules if min(rule[1:]) < 0]:
-    raise ConfigError(f"{key}.rules: {negative[0]} has a negative factor; 0 turns decay or learning off")
   decay_factors, rate_factors = factors(params, rules, key=key)
   decay = _add_decay(weight_decay, decay_factors)
   if name == "adamw":

@@ -2,6 +2,7 @@
 `run_pretrain.py`."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -41,14 +42,18 @@ def run(
   return loop.run(training, training.workdir)
 
 
-def replay(file: str | pathlib.Path, *, splits=None, devices=None) -> list[str]:
-  """`bad_batches.replay` of a file in a run's folder, with `splits` and `devices` as in `run`."""
+def replay(file: str | pathlib.Path, given=None, *, splits=None, devices=None) -> list[str]:
+  """`bad_batches.replay` of a file in a run's folder, with `splits` and `devices` as in `run`. Devices and
+  readers (`configuration.PLACE`) are those of the configuration `given`, if it is."""
   path = local_path(file, "--replay")
   number, config = bad_batches.read(path)
   if lacking := configuration.lacking(config, ("",)):
     raise DataError(f"--replay={path}: its config has {', '.join(lacking[:5])} not or of another kind; use the version"
                     " that wrote it")
-  training = prepare(ConfigDict(config).lock(), path.parent.parent, evaluators=(), splits=splits, devices=devices)
+  config = ConfigDict(config)
+  if given is not None:
+    config.update_from_flattened_dict(configuration.place(given))
+  training = prepare(config.lock(), path.parent.parent, evaluators=(), splits=splits, devices=devices)
   return bad_batches.replay(training, training.workdir, number)
 
 
@@ -134,10 +139,10 @@ class Pretraining:
     )
 
   def best(self, evaluations: list[dict]) -> int | None:
-    """The earliest step at which `train.keep_best` was highest, or with a "-" before it lowest."""
+    """The earliest step at which `train.keep_best` was highest, or with a "-" before it lowest; step 0 is not saved."""
     name = self.config.train.keep_best.removeprefix("-")
     sign = -1 if name != self.config.train.keep_best else 1
-    scored = [line for line in evaluations if line.get(name) is not None]
+    scored = [line for line in evaluations if line["step"] and math.isfinite(_number(line.get(name)))]
     return max(scored, key=lambda line: sign * line[name])["step"] if scored else None
 
   def remarks(self, evaluations: list[dict]) -> list[str]:
@@ -197,6 +202,11 @@ class Pretraining:
       " already, an earlier folder in its checkpoints) and a lower config.optim.peak_rate, a longer"
       " config.optim.warmup_steps, or config.model.dtype=float32."
     )
+
+
+def _number(value: float | None) -> float:
+  """A value of an evaluation; None, which stands in the file where there is none, is not a number."""
+  return math.nan if value is None else value
 
 
 def learnt_discriminant(config, graph, teacher, splits: Mapping, *, mesh: Mesh, watchdog: Watchdog, between) -> dict:

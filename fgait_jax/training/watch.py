@@ -35,10 +35,10 @@ def _collapsed(line: dict, untrained: dict, name: str) -> bool:
 
 
 def check_best(evaluations: Sequence[dict], keep_best: str, *, asked: Collection[str]) -> None:
-  """Raises `ConfigError` where the first of `evaluations` has just been made and has no metric `keep_best`, unless it
-  is of one of those `asked` for that failed, and so was left out."""
+  """Raises `ConfigError` where the last of `evaluations` has no metric `keep_best`, unless it is of one of those
+  `asked` for that was not due, or failed, and so is not in it."""
   name = keep_best.removeprefix("-")
-  if not name or len(evaluations) > 1 or name in evaluations[-1]:
+  if not name or name in evaluations[-1]:
     return
   known = sorted(key for key in evaluations[-1] if key != "step")
   if name.partition("/")[0] in set(asked) - {key.partition("/")[0] for key in known}:

@@ -74,6 +74,8 @@ def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_
     ("--config.discriminant.sets.kth.factor=2", r"config.discriminant.sets has no entries"),
     ("--config.student.masked_fractions=x", r"config.student.masked_fractions: 'x' among \('x',\); expected numbers$"),
     ("--config.student.crop_list=2,1.5", r"--config.student.crop_list: 1.5 among \(2, 1.5\); expected whole numbers$"),
+    ("--config.student.crop_list=2.0,1", r"--config.student.crop_list: 2.0 among \(2.0, 1\); expected whole numbers$"),
+    ("--noconfig.model.fcing", r"unknown key config.model.fcing; did you mean config.model.facing\?"),
     ("--config.optim.step_at=x", r"--config.optim.step_at: 'x' among \('x',\); expected whole numbers$"),
     ("--config.evals.walkers.mirror_views=5", r"--config.evals.walkers.mirror_views: 5 among \(5,\); expected text$"),
   ],
@@ -81,6 +83,12 @@ def test_the_packages_own_files_are_found_where_the_current_folder_has_none(tmp_
 def test_wrong_words_on_the_command_line_end_in_one_line(config, word, message, monkeypatch):
   with pytest.raises(SystemExit, match=message):
     parsed([*config, word], monkeypatch)
+
+
+def test_lists_of_text_are_written_with_commas(monkeypatch):
+  for written, want in (("*-l,r", ("*-l", "r")), ("*-l", ("*-l",)), ("('a','b')", ("a", "b"))):
+    config = parsed([f"--config={PATH}:test", f"--config.evals.walkers.mirror_views={written}"], monkeypatch)
+    assert tuple(config.evals.walkers.mirror_views) == want
 
 
 @pytest.mark.parametrize("words, want", [

@@ -34,6 +34,13 @@ def test_a_batch_holds_one_data_set_and_shares_are_kept():
   assert len(np.unique(np.diff(rare))) > 10  # in random order, not every twentieth
 
 
+def test_every_block_has_an_order_of_its_own():
+  mixed = mixture((50, 50), batch_size=1, exponent=1.0)
+  first, second = (whole(mixed, range(1024 * block, 1024 * (block + 1)), 1)[0] for block in (0, 1))
+  assert np.bincount(first[:, 0]).tolist() == np.bincount(second[:, 0]).tolist()
+  assert (first != second).any()
+
+
 @pytest.mark.parametrize("sizes", [(600_000, 300, 500_000), (300, 600_000, 40, 500_000), (5, 1, 1)])
 def test_every_block_has_its_shares_however_small(sizes):
   drawn, shares = [], probabilities(sizes, factors=(1,) * len(sizes), exponent=1.0)
@@ -125,11 +132,11 @@ def test_the_seed_changes_the_order_and_nothing_else_does():
   [
     ({"factors": (1.0,)}, ConfigError, r"1 factors for 2 data sets; give one for each"),
     ({"factors": (1.0, 0.0)}, ConfigError, r"factors \[0\.0\] must be above 0"),
-    ({"mix": "per_batches"}, ConfigError, r"data\.mix is 'per_batches'; known: per_batch, per_sequence"),
-    ({"batch_size": 0}, ConfigError, r"data\.batch_size is 0"),
+    ({"mix": "per_batches"}, ConfigError, r"mix is 'per_batches'; known: per_batch, per_sequence"),
+    ({"batch_size": 0}, ConfigError, r"batch_size is 0"),
     ({"seed": -1}, ConfigError, r"seed is -1"),
     ({"sizes": (5, 0)}, DataError, r"no sequences in data sets number \[1\]"),
-    ({"sizes": ()}, ConfigError, r"data\.sets is empty"),
+    ({"sizes": ()}, ConfigError, "no data set to draw from"),
   ],
 )
 def test_what_cannot_work_is_refused(change, error, message):

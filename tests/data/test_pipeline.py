@@ -214,7 +214,7 @@ def test_sequences_of_other_channels_are_named(memory_split):
 @pytest.mark.parametrize(
   "change, message",
   [
-    ({"process_count": 4}, r"data\.batch_size is 6, not divisible by the 4 processes"),
+    ({"process_count": 4}, r"config\.data\.batch_size is 6, not divisible by the 4 processes"),
     ({"process_count": 2, "process_index": 2}, r"process_index is 2 of 2"),
     ({"clip_frames": 7}, r"data\.clip_frames is 7, more than config\.data\.window_frames, 6"),
     ({"clips": 0}, r"data\.clips is 0"),
@@ -223,7 +223,7 @@ def test_sequences_of_other_channels_are_named(memory_split):
     ({"workers": -1}, r"data\.workers is -1"),
     ({"prefetch": 0}, r"data\.prefetch is 0"),
     ({"workers": 2, "prefetch": 5}, r"data\.prefetch is 5, but 2 config.data.workers read 8 .* or fewer workers"),
-    ({"mix": "none"}, r"data\.mix is 'none'"),
+    ({"mix": "none"}, r"mix is 'none'"),
   ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_read(splits, change, message):

@@ -15,10 +15,10 @@ FRAMES = jax.random.uniform(jax.random.key(0), (4, 4, 64, 44, 1))
 VALID = jnp.ones((4, 4), bool)
 
 
-def run(network, method, **options):
+def run(network, method, *, valid=VALID, **options):
   def call(state):
     model = nnx.merge(graph, state)
-    out = getattr(model, method)(FRAMES, VALID, **options)
+    out = getattr(model, method)(FRAMES, valid, **options)
     return out, nnx.state(model, nnx.BatchStat)
 
   graph, state = nnx.split(network)
@@ -50,6 +50,15 @@ def test_pretraining_gives_logits_for_masked_patches(network):
   assert out.logits.shape == out.targets.shape == (4, tokens, network.encoder.pixels)
   assert (out.masked.sum(1) == tokens // 2).all()
   assert all(np.isfinite(x).all() for x in (out.logits, out.prediction, out.projection))
+
+
+def test_padding_is_not_to_be_filled_in(network):
+  valid = VALID.at[1, 2:].set(False)
+  out, _ = run(network, "pretrain", valid=valid, crop_list=(1,), masked_fractions=(0.5,), key=jax.random.key(1))
+  slots, *grid = network.encoder.grid(4, 44)
+  masked = out.masked.reshape(4, slots, *grid)
+  assert not masked[1, slots // 2 :].any()
+  assert masked[0, slots // 2 :].any()
 
 
 def test_groups_of_which_nothing_is_masked_are_as_without_masking(network):

@@ -41,3 +41,21 @@ def test_convolutional_tokens_are_local_in_space_and_within_their_slot():
   assert set(np.flatnonzero(moved[0].any(0))) <= {4, 5}
   unseen = valid.at[0, 1].set(False)
   np.testing.assert_array_equal(run(frames, unseen), run(frames.at[:, 1].set(0.2), unseen))
+
+
+def test_padding_has_no_part_in_the_statistics_of_training():
+  stem = tokens.ConvTokenizer(8, channels=(4, 4), patch_time=2, merge_columns=1, in_channels=1, rngs=nnx.Rngs(0))
+  stem.train()
+  graph, state = nnx.split(stem)
+
+  @jax.jit
+  def run(state, frames, valid):
+    model = nnx.merge(graph, state)
+    return model(frames, valid), nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+  frames = jax.random.uniform(jax.random.key(0), (2, 4, 16, 16, 1))
+  alone, wanted = run(state, frames, jnp.ones((2, 4), bool))
+  padded = jnp.concatenate([frames, 7 + frames], axis=1)
+  together, found = run(state, padded, jnp.broadcast_to(jnp.arange(8) < 4, (2, 8)))
+  np.testing.assert_allclose(together[:, :2], alone, atol=1e-5)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, wanted)

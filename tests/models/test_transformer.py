@@ -125,6 +125,14 @@ def test_windows_are_independent(encoder):
   CLOSE(long[:, 4:], encode(encoder, frames[:, 8:], valid[:, 8:]).features)
 
 
+def test_strips_are_where_they_are_in_every_window(encoder):
+  frames, valid = clips(2, 16)
+  whole = parts(encoder, frames, valid, (4,)).features
+  for window in (slice(0, 8), slice(8, 16)):
+    alone = parts(encoder, frames[:, window], valid[:, window], (4,)).features
+    CLOSE(whole[:, window.start // 2 : window.stop // 2], alone)
+
+
 def test_wide_frames_line_up_with_narrow_ones_in_the_middle():
   encoder = make()
   wide, valid = clips(1, 2, 64)
@@ -177,6 +185,17 @@ def test_gradients_in_bfloat16_are_numbers(remat):
   leaves = jax.tree.leaves(jax.jit(jax.grad(loss))(state))
   assert all(x.dtype == jnp.float32 and np.isfinite(x).all() for x in leaves)
   assert sum(bool(np.any(x != 0)) for x in leaves) > len(leaves) // 2
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+def test_what_a_block_adds_begins_the_smaller_the_more_blocks_there_are(layers):
+  """So that their sum, of two branches each, is as large whatever their number."""
+  encoder = make(layers=layers, width=64)
+  kernels = {path[-2]: leaf for path, leaf in nnx.to_flat_state(nnx.state(encoder.blocks, nnx.Param))}
+  spread = {name: float(np.std(kernels[name][...])) for name in ("query", "out", "up", "down")}
+  gain = (2 * layers) ** -0.5
+  assert spread["out"] == pytest.approx(gain * spread["query"], rel=0.1)
+  assert spread["down"] == pytest.approx(gain * spread["up"], rel=0.1)
 
 
 def test_groups_that_do_not_divide_are_refused():

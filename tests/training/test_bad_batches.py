@@ -20,18 +20,25 @@ from fgait_jax.training.state import WINDOW, new_guard
 from fgait_jax.training.step import make_step
 
 
-def train(losses, *, spike=0.0, optimizer=optax.sgd(1.0), **mishaps):  # noqa: B008 - it holds no state
-  """(steps of the state, number of updates, metrics by batch) after batches of these losses."""
+def train(losses, *, steep=(), spike=0.0, optimizer=optax.sgd(1.0), **mishaps):  # noqa: B008 - it holds no state
+  """(steps of the state, number of updates, metrics by batch) after batches of these losses, those numbered `steep`
+  with a gradient that is infinite."""
+
+  def loss_of(params, state, batch, number, _):
+    moved = params["w"] - jax.lax.stop_gradient(params["w"])
+    root = jnp.sqrt(jnp.where(batch["steep"][0], moved, 1.0))
+    return batch["loss"][0] + params["w"] + jnp.where(batch["steep"][0], root, 0.0), ({}, {})
+
   mesh = make_mesh(devices=jax.devices()[:1])
   step = make_step(
-    lambda params, state, batch, number, _: (batch["loss"][0] + 0 * params["w"] + params["w"], ({}, {})), optimizer,
-    schedule=lambda number: 1.0, mesh=mesh, shardings=replicated(mesh),
+    loss_of, optimizer, schedule=lambda number: 1.0, mesh=mesh, shardings=replicated(mesh),
     mishaps=types.SimpleNamespace(**{"on_nonfinite": "stop", "skip_at_most": 1, "spike": spike} | mishaps))
   state = {"step": jnp.int32(0), "params": {"w": jnp.float32(0)}, "guard": new_guard()}
   state["opt"] = optimizer.init(state["params"])
   found = []
   for number, loss in enumerate(losses):
-    batch = {"loss": jnp.float32([loss + number_of_updates(state)]), "readable": jnp.array([True])}
+    batch = {"loss": jnp.float32([loss + number_of_updates(state)]), "steep": jnp.array([number in steep]),
+             "readable": jnp.array([True])}
     state, metrics = step(state, batch, np.int32(number))
     found.append({name: float(value) for name, (value, _) in metrics.items()})
   return int(state["step"]), number_of_updates(state), found
@@ -56,6 +63,12 @@ def test_a_loss_that_is_no_number_stops_or_is_left_out(losses, mishaps, step, up
   found = train(losses, **mishaps)
   assert found[:2] == (step, updates)
   assert [number for number, metrics in enumerate(found[2]) if metrics["skipped"]] == skipped
+
+
+def test_a_gradient_that_is_no_number_is_a_bad_batch_though_its_loss_is_one():
+  step, updates, found = train([1, 1, 1], steep=[1], on_nonfinite="skip")
+  assert (step, updates, found[1]["loss"]) == (3, 2, 1)
+  assert train([1, 1, 1], steep=[1])[:2] == (1, 1)
 
 
 def test_after_a_skipped_batch_the_rate_is_that_of_the_batchs_number():

@@ -11,8 +11,9 @@ import orbax.checkpoint as ocp
 import pytest
 
 import fgait_jax
-from fgait_jax.errors import CheckpointError
+from fgait_jax.errors import CheckpointError, RunError
 from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import folders
 from fgait_jax.training.checkpoints import Checkpoints, code_version, load_network, new_meta, people_of
 from fgait_jax.training.metrics import read_lines
 
@@ -138,6 +139,30 @@ def test_a_failed_write_is_named_at_the_end(tmp_path, monkeypatch):
   monkeypatch.setattr(ocp.CheckpointManager, "wait_until_finished", fail)
   with pytest.raises(CheckpointError, match="cannot write to .*: disk on fire"), Checkpoints(tmp_path, keep=1):
     pass
+
+
+def test_no_process_waits_for_one_that_cannot_write(tmp_path, monkeypatch):
+  """Of several, each is told what the first met, in place of meeting it where it never comes."""
+  (tmp_path / "damaged").write_text("a file where a folder would be")
+
+  def set_aside() -> str:
+    with Checkpoints(tmp_path, keep=1) as saved, pytest.raises(RunError) as error:
+      saved.set_aside(3)
+    return str(error.value)
+
+  met, said = set_aside(), []
+  assert f"cannot write {tmp_path / 'damaged' / '3'}" in met
+
+  def first_message(text: str) -> str:
+    said.append(text)
+    return met
+
+  (tmp_path / "damaged").unlink()
+  monkeypatch.setattr(folders.hosts, "is_first", lambda: False)
+  monkeypatch.setattr(folders.hosts, "first_message", first_message)
+  with pytest.raises(RunError, match="cannot write"):
+    folders.by_first(tmp_path, lambda: pytest.fail("only the first process writes"))
+  assert said == [""]
 
 
 def test_the_code_version_names_the_commit_of_a_checkout_only(tmp_path, monkeypatch):

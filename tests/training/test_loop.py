@@ -192,6 +192,24 @@ def test_an_evaluation_on_file_is_not_done_again(run, configure, tmp_path):
   assert [line["step"] for line in read_lines(tmp_path) if line["kind"] == "evaluate"] == [0, 2, 4]
 
 
+def test_an_evaluation_that_a_finished_run_is_asked_for_is_done(run, configure, tmp_path):
+  run(configure(), tmp_path, evaluators=[Each(every=2, name="one")])
+  each = Each(every=2, name="one"), Each(every=2, name="other")
+  run(configure(), tmp_path, evaluators=each)
+  assert [[step for step, *_ in one.seen] for one in each] == [[], [4]]
+
+
+def test_batches_are_those_of_the_configuration(configure, monkeypatch):
+  given = {}
+  monkeypatch.setattr(pretraining, "open_batches", lambda splits, **values: given.update(values))
+  values = {"batch_size": 24, "clip_frames": 5, "window_frames": 7, "exponent": 0.75, "mix": "per_sequence",
+            "threads": 3, "workers": 2, "prefetch": 17}
+  config = configure(seed=11, **{f"data__{key}": value for key, value in values.items()})
+  pretraining.batches(config, {"toy": None}, start=2, stop=9)
+  assert {key: given[key] for key in (*values, "seed", "start", "stop", "clips")} == values | {
+    "seed": 11, "start": 2, "stop": 9, "clips": 2}
+
+
 def test_wrong_data_keys_are_refused_before_anything_is_read_or_evaluated(configure, toy):
   with pytest.raises(ConfigError, match=r"data.workers is -1; it must be at least 0"):
     pretraining.batches(configure(data__workers=-1), {"toy": toy}, start=0, stop=4)

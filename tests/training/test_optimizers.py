@@ -58,7 +58,10 @@ def test_steps_drop_where_asked(warmup_steps):
   [
     ({"schedule": "linear"}, r"config.optim.schedule='linear'; known: \"cosine\", \"step\""),
     ({"peak_rate": 0.0}, r"config.optim.peak_rate=0.0 must be above 0"),
-    ({"final_rate": -1e-5}, r"config.optim.final_rate=-1e-05 at least 0"),
+    ({"final_rate": -1e-5}, r"config.optim.final_rate=-1e-05 from 0 to that"),
+    ({"final_rate": 2.0}, r"config.optim.peak_rate=1.0 must be above 0, config.optim.final_rate=2.0 from 0 to that"),
+    ({"schedule": "step", "step_factor": -1.0}, r"config.optim.step_factor=-1.0 must be 0 or more"),
+    ({"step_factor": float("nan")}, r"config.optim.step_factor=nan must be 0 or more"),
   ],
 )
 def test_schedules_that_cannot_be_are_refused(change, message):
@@ -136,7 +139,9 @@ def test_a_parameter_under_no_rule_or_two_is_refused(rules, message):
     ({"weight_decay": float("nan")}, r"config.optim.weight_decay=nan must be at least 0"),
     ({"clip_norm": -1.0}, r"config.optim.clip_norm=-1.0 must be at least 0"),
     ({"momentum": -0.9, "beta2": 1.0}, r"config.optim.momentum=-0.9, config.optim.beta2=1.0: must be"),
-    ({"rules": (*RULES[:1], (r".*/kernel", -1.0, 0.5))}, r"config.optim.rules: \('\.\*/kernel', -1.0, 0.5\) has"),
+    *(({"rules": (*RULES[:1], rule)}, r"config.optim.rules: .* is no rule; expected \(pattern of parameters, factor")
+      for rule in ((r".*/kernel", -1.0, 0.5), (r".*/kernel", 1.0), ("(", 1.0, 1.0), (1, 1.0, 1.0), (".*", 1.0, "a"),
+                   (".*", 1.0, float("nan")), 3)),
   ],
 )
 def test_an_optimizer_that_cannot_be_is_refused(change, message):

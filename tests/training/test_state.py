@@ -30,6 +30,16 @@ def test_state_holds_student_teacher_and_optimizer():
   assert all(leaf.dtype == "float32" for leaf in jax.tree.leaves(target["params"]))
 
 
+def test_the_optimizer_is_that_of_the_configuration(monkeypatch):
+  config, given = pretrain.get_config("test").unlock(), {}
+  values = {"name": "sgd", "momentum": 0.1, "beta1": 0.2, "beta2": 0.3, "weight_decay": 0.4, "clip_norm": 0.5}
+  config.optim.update(values)
+  monkeypatch.setattr(states, "make_optimizer", lambda params, **found: given.update(found))
+  states.optimizer_of(config, {})
+  assert {key: given[key] for key in values} == values
+  assert given["rules"] == config.optim.rules
+
+
 def test_sizes_that_do_not_divide_name_parameter_and_key():
   with pytest.raises(ConfigError, match=r"parameter .* does not divide over config.mesh.fsdp=8"):
     states.abstract(pretrain.get_config("p3d_test"), make_mesh(fsdp=8))

@@ -41,10 +41,14 @@ def test_the_best_is_that_of_the_metric_that_is_named(configure):
 
   assert best("", 1.0, 2.0) is None
   assert best("a", 1.0, 3.0, 2.0, 3.0) == 1
+  assert best("a", 1.0, float("nan"), 2.0, 0.0) == 2  # as the file has it, where it is None
+  assert best("-a", 0.0, 2.0, 0.0) == 2  # step 0 is saved nowhere
   assert best("-a", 2.0, None, 1.0) == 2
   assert best("a", None) is None
   with pytest.raises(ConfigError, match=r"config.train.keep_best=-b is not evaluated; known: a"):
     watch.check_best([{"step": 0, "a": 1.0}], "-b", asked=["a"])
+  with pytest.raises(ConfigError, match="keep_best=b is not evaluated"):  # asked for at a restart
+    watch.check_best([{"step": 0, "a": 1.0}, {"step": 2, "a": 1.0}], "b", asked=["a"])
   first = [{"step": 0, "kth/d1/rank1": 50.0}]
   watch.check_best(first, "walkers/mean/rank1", asked=["kth", "walkers"])  # that of walkers failed
   with pytest.raises(ConfigError, match="keep_best=kth/d9/rank1 is not evaluated; known: kth/d1/rank1"):
@@ -61,6 +65,8 @@ def test_checkpoints_are_kept_by_age_by_step_and_by_score(tmp_path):
 def test_wrong_values_are_refused(run, configure, tmp_path):
   for changes, message in (
     ({"train__keep_every": 3, "train__save_every": 2}, "keep_every=3 must be a multiple of config.train.save_every=2"),
+    ({"train__watchdog": 0.0, "train__watchdog_stops": True}, "watchdog_stops=True stops nothing where"),
+    ({"train__profile_at": 4}, "config.train.profile_at=4 never comes: it must be below config.train.steps=4"),
     ({"train__watchdog": -1.0}, "config.train.watchdog=-1.0 minutes must be above 0"),
     ({"train__keep_best": "walkers/mean/rank1"}, "evals.walkers.every=0 must be a multiple of config.train.save_"),
     ({"train__keep_best": "-kth/mean/rank1"}, "keep_best=-kth/mean/rank1: config.evals.kth.every=0 must be a multiple"),
