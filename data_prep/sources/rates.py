@@ -71,17 +71,21 @@ def summary(walks: Sequence[Walk]) -> dict[str, int]:
   return {f"{rate:g}": count for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items())}
 
 
+def seems(rate: float) -> str:
+  """How a walk stored at `rate` looks to who knows the usual ones; "" where it is no slower, or unknown (0)."""
+  if not 0 < rate < USUAL[0]:
+    return ""
+  return f"public data sets have {RATE:g} to 30, the same walk seems {RATE / rate:.1f} times as fast"
+
+
 def warnings(walks: Sequence[Walk]) -> list[str]:
   """Warnings about walks at unusual rates, one line per rate."""
-  low, high = USUAL
   lines = []
   for rate, count in sorted(Counter(walk.rate for walk in walks if walk.rate).items()):
     example = next(walk.key for walk in walks if walk.rate == rate)
-    if rate > high:
+    if rate > USUAL[1]:
       lines.append(f"{count} walks recorded at {rate:g} frames a second are stored at {RATE:g}, such as {example}")
-    elif rate < low:
+    elif slow := seems(rate):
       lines.append(
-        f"{count} walks recorded at {rate:g} frames a second are stored as they are, such as {example}: public data"
-        f" sets have {RATE:g} to 30, the same walk seems {RATE / rate:.1f} times as fast"
-      )
+        f"{count} walks recorded at {rate:g} frames a second are stored as they are, such as {example}: {slow}")
   return lines

@@ -43,7 +43,8 @@ def _what(network: Pretrained) -> str:
   without = (" It is published without the heads that only pretraining needs: pretraining that begins with it begins"
              " these anew.")
   if "projector" not in network.params:
-    without += " To fine-tune it, set `config.fine_tune.reads=pooled`."
+    without += (" Fine-tuning reads its pooled parts: `config.fine_tune.reads=discriminant`, as configs/fine_tune.py"
+                " has it for walkers and kth, or `pooled`.")
   lines = [
     f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} parameters and statistics,"
     f" {network.step:,} steps of training (weights {network.identity}, code {network.code or 'not recorded'}).",
