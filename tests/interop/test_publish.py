@@ -275,7 +275,7 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   assert publish.main([*words, "--without-heads"]) == 0
   text = (tmp_path / "out" / "README.md").read_text()
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
-  assert "begins with it begins these anew. To fine-tune it, set `config.fine_tune.reads=pooled`." in text
+  assert "begins with it begins these anew. Fine-tuning reads its pooled parts: `config.fine_tune.reads=discr" in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out
 
 

@@ -100,7 +100,8 @@ def _identity(task: Task, weights: str) -> dict:
   name, _, split = task.teacher.name.partition("/")
   origin["pretraining"]["label_use"] += f", then fine-tuned for {settings.target} on {name} ({split})"
   learnt = "discriminant" if settings.reads == "discriminant" else "recognition"
-  return origin | {"weights": weights, "embedding": learnt if task.identifies else "logits"}
+  # As `load_network` calls them: whoever embeds other walks by this network may compare both.
+  return origin | {"weights": f"{weights}-teacher", "embedding": learnt if task.identifies else "logits"}
 
 
 def _task(setup: Setup) -> Task:
