@@ -136,6 +136,13 @@ def test_a_run_goes_on_without_a_bad_batch_and_says_which_it_was(breaking, run, 
   assert again[0] == "batch 2 on the weights of step 2, as the run met it: a number is missing"
   assert [name for line in again for name in line.split() if name.startswith("toy/train/walk")] == about["sequences"]
   assert any(line.split() == ["loss", "nan"] for line in again)
+  about["config"]["mesh"]["fsdp"] = 64  # of a larger machine
+  elsewhere = file.with_name("3.json")
+  elsewhere.write_text(json.dumps(about))
+  with pytest.raises(ConfigError, match="config.mesh.fsdp=64"):
+    pretraining.replay(elsewhere, splits={"toy": toy}, devices=jax.devices()[:1])
+  here = configure(optim__peak_rate=1.0)  # whose mesh is taken, and nothing that is learnt by
+  assert pretraining.replay(elsewhere, here, splits={"toy": toy}, devices=jax.devices()[:1]) == again
   (tmp_path / "whole" / "checkpoints" / "2").rename(tmp_path / "gone")
   with pytest.raises(CheckpointError, match=r"holds no checkpoint of step 2 or before, .* it has \[4\]"):
     pretraining.replay(file, splits={"toy": toy}, devices=jax.devices()[:1])
