@@ -13,7 +13,7 @@ from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.report import layout
 from fgait_jax.evaluation.results import Match, Result
 
-WIDTH = 118  # characters of a table
+WIDTH = 120  # characters of a table
 _GAP = 2  # characters between its columns
 _BAR = 8  # characters of the bar that shows a row's first figure
 _BLOCKS = " ▏▎▍▌▋▊▉█"
