@@ -98,12 +98,13 @@ def check_shapes(probe: np.ndarray, gallery: np.ndarray) -> None:
 
 
 @functools.partial(jax.jit, static_argnames=("metric",))
-def part_major(rows: jax.Array, *, metric: str) -> jax.Array:
-  """Rows as the blocks take them: [b, C, P] to [P, b, C] (euclidean) or [1, b, C * P] of unit parts (cosine).
+def part_major(rows: jax.Array, origin: jax.Array, *, metric: str) -> jax.Array:
+  """Rows [b, C, P] less `origin` [C, P] as the blocks take them: [P, b, C] (euclidean), or [1, b, C * P] of unit parts
+  (cosine).
 
   Cosine over parts is one inner product of the parts scaled to length 1, so it needs one matrix product, not P.
   """
-  rows = rows.astype(jnp.float32)
+  rows = rows.astype(jnp.float32) - origin
   if metric == "euclidean":
     return jnp.transpose(rows, (2, 0, 1))
   norm = jnp.sqrt(jnp.sum(rows * rows, axis=1, keepdims=True))
@@ -147,7 +148,7 @@ def send(embeddings: np.ndarray, rows: np.ndarray, *, origin: np.ndarray, length
   rows = np.concatenate([rows, np.repeat(rows[:1], length - len(rows))])
   contiguous = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all()
   picked = embeddings[rows[0] : rows[-1] + 1] if contiguous else embeddings[rows]
-  return part_major(jnp.asarray(picked) - origin, metric=metric)
+  return part_major(jnp.asarray(picked), origin, metric=metric)
 
 
 def pairwise(probe: np.ndarray, gallery: np.ndarray, *, metric: str = "euclidean",

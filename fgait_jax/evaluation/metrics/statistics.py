@@ -13,11 +13,10 @@ _BLOCK = 2e8  # bytes of resampled sums held at a time
 _DRAWS = 2e7  # numbers drawn at a time
 
 
-def check_resamples(count: int) -> int:
-  """`count` itself, resamples behind an interval; raises `ConfigError` unless there are 0, or enough for its ends."""
+def check_resamples(count: int) -> None:
+  """Raises `ConfigError` unless `count` resamples behind an interval are 0, or enough for its ends."""
   if count != 0 and count < 100:
     raise ConfigError(f"config.bootstrap={count} must be at least 100, for ends of an interval, or 0 for none")
-  return count
 
 
 def subject_weights(num_subjects: int, *, resamples: int, seed: int | tuple) -> np.ndarray:
