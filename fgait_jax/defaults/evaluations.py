@@ -23,7 +23,7 @@ def evaluation() -> ConfigDict:
   c.split = "test"
   c.protocol = "walkers"  # retrieval protocol; see fgait_jax/evaluation/protocols
   c.metric = "euclidean"  # "euclidean" or "cosine"; mean over parts
-  # "none", or "condition", "view", "condition_view": subtract the mean of each such group ("camera-centred").
+  # "none", or "condition", "view", "condition_view": take off each such group's mean ("camera-centred").
   c.centre_by = "none"
   c.mirror_views = ()  # patterns of views whose walks are flipped left to right first, such as "*-l" on KTH
   c.baselines = True  # also evaluate raw GEI, row-band GEI, the untrained network and chance

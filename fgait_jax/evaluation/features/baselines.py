@@ -118,8 +118,8 @@ def chance_level(score: Callable[[np.ndarray], dict], count: int, *, seed: int, 
 
 
 def centred(features: Features, by: str) -> Features:
-  """Each group's own mean subtracted from its embeddings ("camera-centred"); `by` is "condition", "view",
-  "condition_view" (a group for each pair), or "none", which leaves them as they are.
+  """Each group's own mean subtracted from its embeddings ("camera-centred"), and parts at unit length again (`centre`);
+  `by` is "condition", "view", "condition_view" (a group for each pair), or "none", which leaves them as they are.
 
   It uses which camera or scene every probe comes from, and the unlabelled probes together: never to be mixed with
   plain figures. Raises `DataError` where a group is a single walk.

@@ -170,9 +170,11 @@ def pairwise(probe: np.ndarray, gallery: np.ndarray, *, metric: str = "euclidean
 
 
 def centre(embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
-  """Embeddings [N, C, P] less the mean of their group (camera, condition or view); nothing is rescaled.
+  """Embeddings [N, C, P] less the mean of their group (camera, condition or view), each part at unit length again.
 
-  Uses unlabelled probes of the test set, so a figure after centring is named so and stands beside the plain one.
+  What is left of a walk that is much like the average of its group is short, and lies near all others; at unit length
+  its direction alone counts (SimpleShot's CL2N, Wang et al. 2019, arXiv 1911.04623; docs/experiments.md). Uses
+  unlabelled probes of the test set, so a figure after centring is named so and stands beside the plain one.
   """
   groups = np.asarray(groups)
   if groups.shape != embeddings.shape[:1]:
@@ -181,4 +183,5 @@ def centre(embeddings: np.ndarray, groups: np.ndarray) -> np.ndarray:
   centred = embeddings.astype(np.float32, copy=True)
   for index in range(len(names)):
     centred[group == index] -= embeddings[group == index].mean(axis=0, dtype=np.float64).astype(np.float32)
+  centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
   return centred

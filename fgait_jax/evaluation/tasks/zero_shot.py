@@ -67,7 +67,7 @@ def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> lis
   notes = [f"Protocol {protocol.name} ({protocol.title}; {protocol.source}); {metric}, mean over parts.",
            "No labels were used here." if config.centre_by == "none" else
            f"No labels were used here; centred rows know which {config.centre_by.replace('_', ' and ')} each walk comes"
-           " from."]
+           " from: the mean of each is taken off, and embeddings are at unit length again."]
   if protocol.published:
     notes.append(f"Published: {protocol.published}.")
   if type(protocol) is CrossView:

@@ -87,11 +87,23 @@ def test_parts_that_differ_are_refused():
     distances.pairwise(embeddings(2), embeddings(2, parts=4))
 
 
-def test_centring_takes_each_groups_mean():
+def test_centring_takes_each_groups_mean_and_leaves_directions():
   x, groups = embeddings(6), np.array(["a", "b", "a", "b", "b", "a"])
   centred = distances.centre(x, groups)
+  np.testing.assert_allclose(np.linalg.norm(centred, axis=1), 1, rtol=1e-6)
   for name in ("a", "b"):
-    np.testing.assert_allclose(centred[groups == name].mean(0), 0, atol=1e-6)
-  np.testing.assert_allclose(centred[0] - centred[2], x[0] - x[2], atol=1e-6)
+    left = x[groups == name] - x[groups == name].mean(axis=0)
+    np.testing.assert_allclose(centred[groups == name] * np.linalg.norm(left, axis=1, keepdims=True), left, atol=1e-6)
+  moved = 3 * x + 100 * (groups == "a")[:, None, None]
+  np.testing.assert_allclose(distances.centre(moved, groups), centred, atol=1e-5)  # places and scales are gone
+
+
+def test_a_walk_that_is_its_groups_mean_has_nothing_left():
+  x = np.array([[1.0, 0], [0, 1], [0.5, 0.5]], np.float32)[:, :, None]
+  np.testing.assert_allclose(distances.centre(x, np.array(["a"] * 3))[2], 0, atol=1e-6)
+
+
+def test_centring_wants_a_group_for_each_walk():
+  x, groups = embeddings(6), np.array(["a", "b", "a", "b", "b", "a"])
   with pytest.raises(DataError, match="one group per sequence"):
     distances.centre(x, groups[:3])
