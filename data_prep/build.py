@@ -24,7 +24,7 @@ from rich.table import Table
 
 from data_prep import arguments, beam, builder, catalogue, datasets
 from data_prep.sources import limits
-from fgait_jax.errors import FgaitError
+from fgait_jax.errors import DataError, FgaitError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -135,7 +135,11 @@ CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "
 def _writer(args: argparse.Namespace) -> builder.Writer | None:
   if args.runner is None:
     return None
-  return functools.partial(beam.run, runner=args.runner, options=shlex.split(args.runner_options))
+  try:
+    options = shlex.split(args.runner_options)
+  except ValueError as error:
+    raise DataError(f"--runner-options {args.runner_options}: {error}".rstrip(".")) from error
+  return functools.partial(beam.run, runner=args.runner, options=options)
 
 
 @contextlib.contextmanager

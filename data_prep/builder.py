@@ -27,12 +27,14 @@ from data_prep.datasets.record import Record
 from data_prep.shards import Job, num_shards, write_shard
 from data_prep.sources import limits, rates
 from data_prep.sources.base import Source, Walk, printable, some
+from data_prep.sources.trees import dates
 from fgait_jax.data import normalise, schema
 from fgait_jax.data.workers import end_with_parent
 from fgait_jax.errors import DataError
 
 Writer = Callable[[Sequence[Job]], None]  # writes all these shards; those it leaves unfinished are an error
 Progress = Callable[[int, int], None]  # (walks done, walks in all), called a few times a second
+_MANY_LOST = 0.1  # of the frames: beyond it a warning is given
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def build(
       f"{folder} holds another build of {record.name}, from other recordings, choices or code, or it is damaged;"
       " --overwrite replaces it, or choose another --out"
     )
-  with _work_folder(folder, fingerprint) as work:
+  with _work_folder(folder, fingerprint, raw) as work:
     jobs = plan(record.name, splits, work, limit)
     _run([job for shards in jobs.values() for job in shards], workers=workers, writer=writer, progress=progress)
     reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
@@ -94,6 +96,7 @@ def build(
       work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, unread=unread, jobs=jobs,
       reports=reports, recorded_rates=rates.summary(walks),
     )
+    notes["warnings"] += _lost(manifest)
     for leftover in (*work.glob("*.report.json"), *work.glob("*.unfinished"), *work.glob("*.job"), work / "plan.json"):
       leftover.unlink()
     old = _set_aside(folder)
@@ -212,6 +215,18 @@ def _warnings(absent: Mapping[str, Sequence[str]], unlisted: Sequence[str], unre
   return tuple(lines)
 
 
+def _lost(manifest: Mapping) -> tuple[str, ...]:
+  """A line where many frames of the stored walks could not be read, which a damaged copy does and no data set."""
+  refused = {reason: facts for reason, facts in manifest["refused_frames"].items() if reason != "all black"}
+  lost = sum(facts["count"] for facts in refused.values())
+  total = lost + sum(facts["frames"] for facts in manifest["splits"].values())
+  if lost <= _MANY_LOST * total:
+    return ()
+  reason = max(refused, key=lambda reason: refused[reason]["count"])
+  return (f"{lost:,} of {total:,} frames ({lost / total:.0%}) of the stored walks could not be used, mostly: {reason},"
+          f" such as {refused[reason]['examples'][0]}. Is the copy of the recordings whole?",)
+
+
 def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | None:
   """The manifest in `folder`, if it is of the same recordings and people and every listed file has its listed size."""
   try:
@@ -226,17 +241,22 @@ def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | 
 
 
 @contextlib.contextmanager
-def _work_folder(folder: pathlib.Path, fingerprint: str) -> Iterator[pathlib.Path]:
+def _work_folder(folder: pathlib.Path, fingerprint: str, raw: pathlib.Path | None) -> Iterator[pathlib.Path]:
   """The folder in which to build, locked for this process; it stays when the build ends early."""
   work = folder.with_name(f".{folder.name}.building")
   work.parent.mkdir(parents=True, exist_ok=True)
   with open(folder.with_name(".lock"), "w") as lock:
     try:
       fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
       raise DataError(f"{folder} is being built by another process; wait for it or choose another --out") from None
+    except OSError as error:
+      raise DataError(f"{lock.name} cannot be locked ({error.strerror}), as some file systems of networks cannot;"
+                      " choose an --out on another") from None
     plan_file = work / "plan.json"
-    wanted = json.dumps({"source_fingerprint": fingerprint, "code": _code_hash()})
+    # Recordings that were mended may have their old names and sizes: dates tell, which a finished build need not know.
+    found = "" if raw is None else dates(raw)
+    wanted = json.dumps({"source_fingerprint": fingerprint, "code": _code_hash(), "dates": found})
     # Left by a build of other recordings or code, or by one that was killed before it began.
     if not plan_file.is_file() or plan_file.read_text() != wanted:
       shutil.rmtree(work, ignore_errors=True)
@@ -255,13 +275,15 @@ def _code_hash() -> str:
 def _run(jobs: Sequence[Job], *, workers: int, writer: Writer | None, progress: Progress) -> None:
   """Writes the shards that are not finished yet."""
   total = sum(len(job.walks) for job in jobs)
-  left = [job for job in jobs if not (job.report_path.is_file() and job.path.is_file())]
+  left = [job for job in jobs if not _is_written(job)]
   finished = total - sum(len(job.walks) for job in left)
   progress(finished, total)
   if writer is not None:
     writer(left)
     progress(total, total)
     return
+  for leftover in {path for job in left for path in job.path.parent.glob("*.unfinished")}:  # of a build that was killed
+    leftover.unlink()
   context = multiprocessing.get_context("spawn")  # fork would copy threads' locks
   counter = context.Value("q", finished)
   if workers == 1 or len(left) <= 1:
@@ -306,6 +328,14 @@ def _count(counter) -> int:
 
 def _write_shard(job: Job) -> None:
   write_shard(job, lambda: _count(_counter))
+
+
+def _is_written(job: Job) -> bool:
+  """Whether shard and report are whole; a machine that lost its power may have left either of them empty."""
+  try:
+    return job.path.stat().st_size == _report(job)["bytes"]
+  except (OSError, ValueError, KeyError, TypeError):
+    return False
 
 
 def _report(job: Job) -> dict:

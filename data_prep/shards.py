@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -106,7 +107,7 @@ def write_shard(job: Job, progress: Callable[[], None]) -> None:
 
 def _write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
-  unfinished = job.path.with_name(f"{job.path.name}.unfinished")
+  unfinished = _unfinished(job.path)
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
   rows, dropped, refused, altered = [], [], {}, {}
   try:
@@ -128,11 +129,14 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
         values = [float(walk.attributes.get(name, np.nan)) for name in job.attributes]
         rows.append([*texts, len(frames), values, digest(texts, walk.attributes, frames)])
       progress()
+  except BaseException:
+    unfinished.unlink(missing_ok=True)
+    raise
   finally:
     writer.close()
   report = {"rows": rows, "dropped": dropped, "refused": refused, "altered": altered}
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
-  os.replace(unfinished, job.path)
+  _put(unfinished, job.path)
   _write_atomically(job.report_path, json.dumps(report, ensure_ascii=False))
 
 
@@ -166,6 +170,18 @@ def hash_file(path: pathlib.Path) -> str:
 
 
 def _write_atomically(path: pathlib.Path, text: str) -> None:
-  unfinished = path.with_name(f"{path.name}.unfinished")
+  unfinished = _unfinished(path)
   unfinished.write_text(text, encoding="utf-8")
+  _put(unfinished, path)
+
+
+def _unfinished(path: pathlib.Path) -> pathlib.Path:
+  """A name of this attempt's own: engines may try a shard twice at a time."""
+  return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}.unfinished")
+
+
+def _put(unfinished: pathlib.Path, path: pathlib.Path) -> None:
+  """Moves a file to its name once it is on the disk: a name must not outlive the content where power is lost."""
+  with open(unfinished, "rb") as file:
+    os.fsync(file.fileno())
   os.replace(unfinished, path)

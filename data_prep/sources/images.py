@@ -124,6 +124,8 @@ class ImageSource:
       seen = ", ".join(list(self._tree)[:3]) or "no files at all"
       raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
     ordered = {labels: sorted(names, key=natural) for labels, names in groups.items()}
+    for names in ordered.values():
+      _check_apart(names, raw=self.raw)
     if self.layout == "grew":  # elsewhere "gallery" is a type like any other
       ordered = _number_gallery(ordered)
     return dict(sorted(ordered.items()))
@@ -151,6 +153,15 @@ def check_root(roots: dict, key, root: str, name: str, *, raw: pathlib.Path) -> 
       f"{raw}: {example} and {name} lie in two trees, {first or './'} and {root or './'}: --raw must name the one"
       " folder that holds the walks of one data set"
     )
+
+
+def _check_apart(names: Sequence[str], *, raw: pathlib.Path) -> None:
+  """Raises `DataError` for two images of one name but for its ending: a frame's mask, and the picture it is of."""
+  first: dict[str, str] = {}
+  for name in names:
+    if (other := first.setdefault(name.rpartition(".")[0], name)) != name:
+      raise DataError(f"{raw}: {other} and {name} would be two frames of one walk; leave the masks alone in their"
+                      " folder")
 
 
 def _number_gallery(groups: dict[tuple[str, str, str], list[str]]) -> dict[tuple[str, str, str], list[str]]:

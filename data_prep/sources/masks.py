@@ -130,6 +130,8 @@ def decode(content: bytes, *, own: bool = False) -> np.ndarray:
 
 def check_mask(image: np.ndarray) -> None:
   """Raises `FrameRefused` for an image uint8 [height, width] that is no mask."""
+  if image.max() == 1:
+    raise FrameRefused("values of 0 and 1 in place of 0 and 255: multiply by 255")
   if 0 < image.max() < LIGHT:
     raise FrameRefused("dark picture, not a mask of 0 and 255")
   if image.min() >= LIGHT:

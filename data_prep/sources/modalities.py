@@ -5,6 +5,7 @@ the same name. All must be cut to 64 rows of 64 or 44 columns already: scaling w
 images that are cut separately would no longer be aligned.
 """
 
+import dataclasses
 import functools
 import pathlib
 import re
@@ -17,6 +18,7 @@ import numpy as np
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.images import IMAGE, check_root
 from data_prep.sources.masks import open_image
+from data_prep.sources.rates import FACTS, read_facts
 from data_prep.sources.trees import Tree, fingerprint, natural
 from fgait_jax.data.normalise import FrameRefused
 from fgait_jax.data.schema import HEIGHT, WIDTHS
@@ -47,12 +49,17 @@ class ModalitySource:
       }
       read = functools.partial(read_walk, readers, self.modalities, where=key)
       file = next(iter(next(iter(frames.values())).values()))
-      walks.append(Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read, file=file))
+      walk = Walk(subject=labels[0], condition=labels[1], view=labels[2], key=key, read=read, file=file)
+      walks.append(dataclasses.replace(walk, rate=max((self._rate(facts) for facts in _facts(frames)), default=0)))
     return {"test": walks}
+
+  def _rate(self, facts: str) -> float:
+    return read_facts(self._tree[facts], f"{self.raw}/{facts}") if facts in self._tree else 0
 
   def unread(self) -> list[str]:
     """Files that lie in no folder of a modality and so belong to no walk."""
     read = {name for frames in self._grouped.values() for names in frames.values() for name in names.values()}
+    read |= {facts for frames in self._grouped.values() for facts in _facts(frames)}
     return [name for name in self._tree if name not in read]
 
   def fingerprint(self) -> str:
@@ -86,6 +93,11 @@ class ModalitySource:
     return dict(sorted(groups.items()))
 
 
+def _facts(frames: Mapping[str, Mapping[str, str]]) -> set[str]:
+  """The files beside a walk's images that would tell its frame rate, one for each modality."""
+  return {f"{name.rpartition('/')[0]}/{FACTS}" for names in frames.values() for name in names.values()}
+
+
 def read_walk(
   frames: Mapping[str, Mapping[str, Callable[[], bytes]]], modalities: Sequence[str], *, where: str
 ) -> Reading:
@@ -94,8 +106,8 @@ def read_walk(
   `frames` maps frame -> modality -> reader of the image's bytes. Raises `Dropped`, naming `where`, for no usable frame
   and frames of different sizes.
   """
-  kept, refused = [], defaultdict(list)
-  for name, readers in frames.items():
+  kept, numbers, refused = [], [], defaultdict(list)
+  for number, (name, readers) in enumerate(frames.items()):
     try:
       if missing := [modality for modality in modalities if modality not in readers]:
         raise FrameRefused(f"no {missing[0]}")
@@ -103,6 +115,7 @@ def read_walk(
       if not frame.any():
         raise FrameRefused("all black")
       kept.append(frame)
+      numbers.append(number)
     except FrameRefused as reason:
       refused[str(reason)].append(name)
     except ValueError:  # what numpy raises for pictures of two sizes
@@ -112,7 +125,7 @@ def read_walk(
     raise Dropped("no usable frame", f"{where}: all {len(frames)} refused, mostly: {reason}")
   if len({frame.shape for frame in kept}) > 1:
     raise Dropped("frames of different sizes", f"{where}: {sorted({frame.shape for frame in kept})}")
-  return Reading(np.stack(kept), dict(refused))
+  return Reading(np.stack(kept), dict(refused), numbers=numbers)
 
 
 def _picture(content: bytes) -> np.ndarray:

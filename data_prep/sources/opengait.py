@@ -171,4 +171,4 @@ def stack_channels(stack: Sequence[np.ndarray], names: Sequence[str]) -> np.ndar
 
 
 def _matches(name: str, pattern: str) -> bool:
-  return fnmatch.fnmatch(name.rsplit("/", 1)[-1], pattern)
+  return fnmatch.fnmatch(name.rsplit("/", 1)[-1].lower(), pattern.lower())

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from data_prep.sources.base import Source
 from data_prep.sources.images import IMAGE, ImageSource
+from data_prep.sources.masks import is_frame
 from data_prep.sources.opengait import OpenGaitSource
 from data_prep.sources.trees import Tree, open_tree
 
@@ -26,6 +27,8 @@ def recordings(
 
 
 def holds_pickles(tree: Tree) -> bool:
-  """Whether there are more pickles than images: a few stray files of the other kind do not matter."""
+  """Whether there are at least as many pickles as images of frames: a few stray files of the other kind, such as one
+  picture beside each pickle, do not matter."""
   pickled = sum(name.lower().endswith(".pkl") for name in tree)
-  return pickled > sum(re.search(IMAGE, name, re.IGNORECASE) is not None for name in tree)
+  images = sum(re.search(IMAGE, name, re.IGNORECASE) is not None and is_frame(name) for name in tree)
+  return 0 < pickled >= images

@@ -235,6 +235,14 @@ def open_tree(path: str | pathlib.Path) -> Tree:
   return dict(sorted(found.items()))
 
 
+def dates(path: str | pathlib.Path) -> str:
+  """Changes whenever a file below `path` is written again, be its size the same."""
+  path = pathlib.Path(path)
+  files = [path] if path.is_file() else files_below(path)
+  lines = (f"{file.relative_to(path).as_posix()} {file.stat().st_mtime_ns}" for file in files)
+  return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
 def fingerprint(path: str | pathlib.Path, *choices: str) -> str:
   """Changes with any file's name or size below `path`, and with `choices`; not with dates or the folder's place."""
   path = pathlib.Path(path)

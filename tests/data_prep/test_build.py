@@ -330,7 +330,7 @@ def test_absent_and_unlisted_subjects_are_named(tmp_path, raw, monkeypatch):
 
 def test_a_build_under_way_is_not_disturbed(tmp_path):
   folder = tmp_path / "fake" / schema.BUILDER_VERSION
-  with builder._work_folder(folder, "x"), pytest.raises(DataError, match="being built by another process"):
+  with builder._work_folder(folder, "x", None), pytest.raises(DataError, match="being built by another process"):
     run(tmp_path, {"train": walks(["1"])})
 
 

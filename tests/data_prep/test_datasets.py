@@ -59,10 +59,15 @@ def test_raw_images_are_found_and_split(name, tmp_path):
   assert walk.read().frames.shape == (6, 64, 64)
 
 
-def test_the_pickle_of_silhouettes_is_chosen_among_others(tmp_path):
+@pytest.mark.parametrize("names", [
+  ("05-000-Camera-Sils_raw.pkl", "06-000-Camera-Sils_aligned.pkl"),
+  ("06-000-far-Camera-Sils_raw.pkl", "05-000-far-Camera-Sils_aligned.pkl"),  # of a walk without poses
+  ("12-sync-Camera-Sils_aligned.pkl", "06-Camera-Sils_aligned.pkl"),
+], ids=["all", "a modality missing", "synchronised, too"])
+def test_the_pickle_of_silhouettes_is_chosen_among_others(tmp_path, names):
   folder = tmp_path / "0000" / "00-nm" / "000"
   folder.mkdir(parents=True)
-  for name, value in {"05-000-Camera-Sils_raw.pkl": 1, "06-000-Camera-Sils_aligned.pkl": 255}.items():
+  for name, value in zip(names, (1, 255), strict=True):
     (folder / name).write_bytes(pickle.dumps(np.full((3, 64, 64), value, np.uint8)))
   (walk,) = datasets.get("sustech1k").source(tmp_path).splits()["train"]
   assert (walk.read().frames == 255).all()

@@ -102,6 +102,13 @@ def test_a_walk_of_bad_images_is_dropped_by_name(content, reason, tmp_path):
   assert reading.refused == {reason: ["bad.png"]}
 
 
+def test_a_picture_beside_its_mask_is_no_further_frame(tmp_path):
+  write(tmp_path, "001/nm-01/090/001.png", png(body()))
+  write(tmp_path, "001/nm-01/090/001.jpg", png(body()))
+  with pytest.raises(DataError, match=r"001\.jpg and 001/nm-01/090/001\.png would be two frames of one walk"):
+    ImageSource(tmp_path).splits()
+
+
 def test_files_that_fit_no_layout_are_told(tmp_path):
   write(tmp_path, "001/nm-01/090/001.png", png(body()))
   write(tmp_path, "001/nm-01/001.png", png(body()))
@@ -112,12 +119,13 @@ def test_files_that_fit_no_layout_are_told(tmp_path):
 @pytest.mark.parametrize(
   ("image", "reason"),
   [
-    (body() // 255, "dark picture, not a mask of 0 and 255"),
+    (body() // 255, "values of 0 and 1 in place of 0 and 255: multiply by 255"),
+    (body() // 3, "dark picture, not a mask of 0 and 255"),
     (np.full((60, 40), 255, np.uint8), "picture without background"),
     (np.tile(np.arange(256, dtype=np.uint8), (60, 1)), "grey picture"),
     (np.dstack([np.zeros((*body().shape, 3), np.uint8), body()]), "picture with transparency"),
   ],
-  ids=["0 and 1", "white", "photograph", "alpha"],
+  ids=["0 and 1", "dark", "white", "photograph", "alpha"],
 )
 def test_what_is_no_mask_is_refused(tmp_path, image, reason):
   write(tmp_path, "001/nm-01/090/1.png", png(image))

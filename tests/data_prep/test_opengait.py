@@ -10,6 +10,8 @@ import pytest
 from data_prep import datasets, partitions
 from data_prep.sources.base import Dropped, some
 from data_prep.sources.opengait import OpenGaitSource
+from data_prep.sources.recordings import holds_pickles
+from data_prep.sources.trees import open_tree
 from fgait_jax.errors import DataError
 
 PARTITION = {"train": ["001", "002"], "test": ["003"]}
@@ -209,3 +211,15 @@ def test_fingerprint_follows_files_not_places(tmp_path):
   assert OpenGaitSource(root=tmp_path / "b", partition=PARTITION).fingerprint() != one
   chosen = [OpenGaitSource(root=tmp_path / "a", partition=None, pickles=p) for p in ("*.pkl", ("*.pkl",), "*s.pkl")]
   assert len({source.fingerprint() for source in chosen}) == 2
+
+
+@pytest.mark.parametrize("pictures", [["gei"], ["gei", "overview"]])
+def test_pictures_beside_pickles_are_not_the_recordings(tmp_path, pictures):
+  """One of what a frame could be in each folder, and energy images, which no frame can be."""
+  folder = tmp_path / "001" / "nm-01" / "090"
+  folder.mkdir(parents=True)
+  (folder / "090.pkl").write_bytes(pickle.dumps(np.full((3, 64, 64), 255, np.uint8)))
+  for name in pictures:
+    (folder / f"{name}.png").write_bytes(b"")
+  assert holds_pickles(open_tree(tmp_path))
+  assert not holds_pickles({})

@@ -116,6 +116,19 @@ def test_frames_of_modalities_are_in_the_order_of_their_numbers(tmp_path):
   assert open_split(tmp_path / "out", "own", "test").frames(0)[:, 0, 0].tolist() == [[1, 1], [2, 2], [10, 10]]
 
 
+def test_modalities_of_a_fast_recording_are_brought_to_the_usual_rate(tmp_path, capsys):
+  """Refused frames count as time: of twenty at 50 a second, every second is taken, whatever is missing."""
+  for name in ("sil", "par"):
+    for frame in range(20):
+      if (name, frame) not in {("par", 3), ("sil", 9)}:
+        write(tmp_path / "raw", f"001/nm/0/{name}/{frame:02d}.png", np.full((64, 64), frame + 1, np.uint8))
+    (tmp_path / "raw" / "001" / "nm" / "0" / name / "video.json").write_text('{"frame_rate": 50.0}')
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  frames = open_split(tmp_path / "out", "own", "test").frames(0)
+  assert frames[:, 0, 0, 0].tolist() == list(range(1, 21, 2))
+  assert "belong to no walk" not in capsys.readouterr().err
+
+
 def test_the_first_modality_that_a_frame_lacks_is_told(tmp_path, capsys):
   for name in ("sil/1", "sil/2", "par/2", "dep/2"):
     write(tmp_path / "raw", f"001/nm/0/{name}.png", np.full((64, 64), 9, np.uint8))
