@@ -45,7 +45,8 @@ def main(_):
       print(*pretraining.replay(REPLAY.value, CONFIG.value), sep="\n")
       return
     config = CONFIG.value
-    ended = pretraining.run(config, WORKDIR.value, evaluators=during_training.evaluators(config))
+    evaluators = hosts.together(lambda: during_training.evaluators(config))
+    ended = pretraining.run(config, WORKDIR.value, evaluators=evaluators)
     if ended.complete:
       publish.at_end(config, WORKDIR.value)
     elif ended.stopped:

@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, FgaitError
 from fgait_jax.parallel.mesh import BATCH_AXES, batch_divisor, batch_sharding, make_mesh, replicated
+
+T = TypeVar("T")
 
 
 def initialize(*, distributed: bool = False, coordinator: str = "", processes: int = 0, process: int = -1) -> None:
@@ -154,6 +158,19 @@ def first_message(text: str) -> str:
   return next((text for text in texts if text), "")
 
 
+def together(make: Callable[[], T]) -> T:
+  """`make()`, of which every process sees its own: a folder of data, say, that one host lacks. Where it raises a
+  `FgaitError` on one, all raise it: none may wait for one that has ended. All processes must call it together."""
+  made = error = None
+  try:
+    made = make()
+  except FgaitError as failed:
+    error = failed
+  if words := first_message(str(error or "")):
+    raise error or FgaitError(words)
+  return made
+
+
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
   """Raises `ConfigError` unless the global batch divides over the mesh and over the processes, in order."""
   divisor = batch_divisor(mesh)
@@ -173,8 +190,10 @@ def _check_process_order(batch_size: int, mesh: Mesh) -> None:
   for device, (index, *_) in batch_sharding(mesh).devices_indices_map((batch_size,)).items():
     start, stop, _ = index.indices(batch_size)
     if start // rows != device.process_index or (stop - 1) // rows != device.process_index:
+      tensor, own = mesh.shape["tensor"], jax.local_device_count()
+      why = f"config.mesh.tensor must divide the devices of a process ({own})" if own % tensor else (
+        "the devices must come in the order of their processes")
       raise ConfigError(
-        f"config.mesh.tensor={mesh.shape['tensor']} spreads the batch axes {BATCH_AXES} over processes unevenly;"
-        f" {PartitionSpec(BATCH_AXES)} must give every process its own rows, so config.mesh.tensor must divide the"
-        f" devices of a process ({jax.local_device_count()})"
+        f"config.mesh.tensor={tensor} spreads the batch axes {BATCH_AXES} over processes unevenly;"
+        f" {PartitionSpec(BATCH_AXES)} must give every process its own rows, so {why}"
       )

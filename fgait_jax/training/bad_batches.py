@@ -20,10 +20,9 @@ def write(workdir: pathlib.Path, number: int, values: dict[str, float], sequence
   """Writes <workdir>/bad_batches/<number>.json, which `read` reads, and returns its path: the batch's number, what was
   measured of it (null: not a number), this process's part of its sequences, and the configuration."""
   path = workdir / FOLDER / f"{number}.json"
-  if hosts.is_first():
-    values = {name: value if math.isfinite(value) else None for name, value in values.items()}
-    about = {"batch": number, **values, "sequences": list(sequences), "config": meta["config"]}
-    folders.write_text(path, json.dumps(about, indent=1) + "\n")
+  values = {name: value if math.isfinite(value) else None for name, value in values.items()}
+  about = {"batch": number, **values, "sequences": list(sequences), "config": meta["config"]}
+  folders.by_first(path, lambda: folders.write_text(path, json.dumps(about, indent=1) + "\n"))
   return path
 
 

@@ -184,7 +184,8 @@ def check(config, mesh: Mesh) -> None:
   check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, config.student.crop_list)
-  slot = backbone.size(config.model.variant).frames_per_token
+  size = backbone.size(config.model.variant)
+  slot, tensor = size.frames_per_token, mesh.shape["tensor"]
   best = train.keep_best.removeprefix("-").partition("/")[0]
   every = config.evals[best].every if best in config.evals else 0
   needs = [
@@ -228,6 +229,10 @@ def check(config, mesh: Mesh) -> None:
     (not train.keep_best or (every > 0 and every % train.save_every == 0),
      f"config.train.keep_best={train.keep_best}: config.evals.{best}.every={every} must be a multiple of"
      f" config.train.save_every={train.save_every}, above 0, or what is evaluated is not saved"),
+    *((heads % tensor == 0,
+       f"config.mesh.tensor={tensor} must divide the {heads} heads of attention of config.model.variant="
+       f"{config.model.variant!r}, encoder and decoder alike: of heads cut in two every device would do all")
+      for heads in (part["heads"] for part in (size.encoder, size.decoder if any(hidden) else {}) if "heads" in part)),
     *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),

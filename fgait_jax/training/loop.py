@@ -167,6 +167,7 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
           writer.write(step, "train", values)
           display.train(step, values)
           saved.check()
+          writer.check()
           logged_at = step
 
         # Close: what is solved exactly, after the last step.
@@ -190,6 +191,7 @@ def train(training: Training, workdir: pathlib.Path, asked: Stop) -> Ended:
         # Stop.
         enough = training.has_enough(evaluations)
         if last or enough:
+          writer.check()
           break
 
         # Read batch `step`, and step.

@@ -22,6 +22,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
 from fgait_jax import objectives
+from fgait_jax.errors import RunError
+from fgait_jax.parallel import hosts
 from fgait_jax.training import folders
 
 LINES = "metrics.jsonl"
@@ -52,28 +54,31 @@ class Sums:
 
 
 class Writer:
-  """Metric files of a run; use with `with`. Raises `RunError` where they cannot be written."""
+  """Metric files of a run; use with `with`. Process 0 alone writes. Raises `RunError` where they cannot be written: on
+  all processes where all of them meet, which is when it is made, and in `check`."""
 
   def __init__(self, workdir: pathlib.Path, *, start: int):
     self.active = jax.process_index() == 0
     self.path, self.folder = workdir / LINES, workdir / "tensorboard"
     self.evaluations: list[dict] = []  # on file up to step `start`: {"step", name: value}, as process 0 alone knows
     self.remarks: list[str] = []
-    if self.active:
-      with folders.noted(self.path):
-        lines, left_out = _read(workdir)
-      kept = [line for line in lines if _is_before(line, start)]
-      found = [line for line in kept if line["kind"] == "evaluate"]
-      self.evaluations = [{name: value for name, value in line.items() if name != "kind"} for line in found]
-      if left_out and start:
-        self.remarks = [f"note        {left_out} lines of {LINES} are cut short or damaged and were left out"]
-      folders.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-      with folders.noted(self.folder):
-        self.folder.mkdir(exist_ok=True)
-        # Not `SummaryWriter`: its thread dies on a full disk, and then it waits for that thread for ever.
-        self.events = EventsWriter(str(self.folder / "events"), f".{start}")
-        if start:
-          self._event(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))  # hides what comes again
+    self.words = ""  # of what could not be written
+    folders.by_first(self.path, lambda: self._begin(start))
+
+  def _begin(self, start: int) -> None:
+    lines, left_out = _read(self.path.parent)
+    kept = [line for line in lines if _is_before(line, start)]
+    found = [line for line in kept if line["kind"] == "evaluate"]
+    self.evaluations = [{name: value for name, value in line.items() if name != "kind"} for line in found]
+    if left_out and start:
+      self.remarks = [f"note        {left_out} lines of {LINES} are cut short or damaged and were left out"]
+    folders.write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+    with folders.noted(self.folder):
+      self.folder.mkdir(exist_ok=True)
+      # Not `SummaryWriter`: its thread dies on a full disk, and then it waits for that thread for ever.
+      self.events = EventsWriter(str(self.folder / "events"), f".{start}")
+      if start:
+        self._event(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))  # hides what comes again
 
   def __enter__(self):
     return self
@@ -89,10 +94,16 @@ class Writer:
       return
     line = {"step": step, "kind": kind}
     self._append(line | {name: value if math.isfinite(value) else None for name, value in values.items()})
-    with folders.noted(self.folder):
+    with self._noted(self.folder):
       for name, value in values.items():
         self._event(Event(step=step, summary=scalar(f"{kind}/{name}", value)))
       self.events.flush()
+
+  def check(self) -> None:
+    """Raises `RunError` on all processes, which call it together, where one could not write something before. One
+    process alone says so at once; of several none may end while others wait for it."""
+    if words := hosts.first_message(self.words):
+      raise RunError(words)
 
   def failed(self, step: int, error: str) -> None:
     """One line about an evaluation that could not be done."""
@@ -100,8 +111,18 @@ class Writer:
       self._append({"step": step, "kind": "failed", "error": error})
 
   def _append(self, line: dict) -> None:
-    with folders.noted(self.path), self.path.open("a", encoding="utf-8") as file:
+    with self._noted(self.path), self.path.open("a", encoding="utf-8") as file:
       file.write(json.dumps(line) + "\n")
+
+  @contextlib.contextmanager
+  def _noted(self, path: pathlib.Path):
+    try:
+      with folders.noted(path):
+        yield
+    except RunError as error:
+      if jax.process_count() == 1:
+        raise
+      self.words = self.words or str(error)
 
   def _event(self, event: Event) -> None:
     event.wall_time = time.time()

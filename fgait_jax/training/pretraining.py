@@ -66,9 +66,10 @@ def prepare(
   workdir = preflight.writable(workdir, flag="--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
-  splits = opened(config.data.dir, config.data.sets) if splits is None else splits
+  if splits is None:
+    splits = hosts.together(lambda: opened(config.data.dir, config.data.sets))
   closing_sets = config.discriminant.sets if config.model.discriminant else {}
-  closing_splits = opened(config.data.dir, closing_sets, first=splits) or splits
+  closing_splits = hosts.together(lambda: opened(config.data.dir, closing_sets, first=splits)) or splits
   met = list({split.name: split for split in (*splits.values(), *closing_splits.values())}.values())
   check_channels(met, config.model.channels)
   graph, target, shardings = states.abstract(config, mesh)

@@ -54,6 +54,7 @@ def test_group_i_holds_every_gth_sample_from_i():
   (6, (2, 1), {}, "batch_size=6 does not divide into the 4 equal groups .*; take 4 or 8"),
   (8, (2, 1), {"asked": "2 x 4 = 8", "crops_key": "config.x", "devices": 16},
    r"2 x 4 = 8 does not .* of config.x=\(2, 1\) and over 16 devices; take 16"),
+  (18, (1, 1, 1, 1), {"devices": 6}, "batch_size=18 does not .* over 6 devices; take 12 or 24"),
 ])
 def test_batches_that_do_not_divide_are_refused(batch, crop_list, options, message):
   with pytest.raises(ConfigError, match=message):

@@ -5,8 +5,9 @@ import socket
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, DataError, FgaitError
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 
@@ -79,3 +80,66 @@ def test_batch_that_does_not_divide_names_the_keys():
   hosts.check_batch_size(16, make_mesh())
   with pytest.raises(ConfigError, match=r"config.data.batch_size=12 .*config.mesh.data x config.mesh.fsdp = 8 x 1"):
     hosts.check_batch_size(12, make_mesh())
+
+
+@pytest.fixture
+def two(monkeypatch):
+  """This process beside a second one, which says what `said` holds whenever both speak."""
+  said = []
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(multihost_utils, "process_allgather", lambda mine: np.stack([mine, encoded(said.pop(0))]))
+  return said
+
+
+def encoded(text):
+  row = np.zeros(2000, np.uint8)
+  row[: len(text)] = np.frombuffer(text.encode(), np.uint8)
+  return row
+
+
+def test_of_several_the_first_that_says_something_is_heard(two):
+  two += ["other", "other", ""]
+  assert hosts.first_message("mine") == "mine"
+  assert hosts.first_message("") == "other"
+  assert hosts.first_message("") == ""
+
+
+def test_what_fails_on_one_process_ends_all(two):
+  def fail():
+    raise DataError("no data set walkers in /here")
+
+  two += ["", "no data set walkers in /nowhere", ""]
+  assert hosts.together(lambda: 3) == 3
+  with pytest.raises(FgaitError, match="walkers in /nowhere"):
+    hosts.together(lambda: 3)
+  with pytest.raises(DataError, match="walkers in /here"):
+    hosts.together(fail)
+
+
+def test_rows_that_a_mesh_would_give_to_others_are_refused(two, monkeypatch):
+  """Eight devices of two processes: `tensor` groups that reach beyond one, and devices that do not come in order."""
+  owner = {device: number // 4 for number, device in enumerate(jax.devices())}
+  mixed = {device: number % 2 for number, device in enumerate(jax.devices())}
+
+  class Sharding:
+    def __init__(self, mesh, owner):
+      self.map = batch_sharding(mesh).devices_indices_map
+      self.owner = owner
+
+    def devices_indices_map(self, shape):
+      return {Device(self.owner[device]): index for device, index in self.map(shape).items()}
+
+  class Device:
+    def __init__(self, number):
+      self.process_index = number
+
+  def check(mesh, owner, own):
+    monkeypatch.setattr(hosts, "batch_sharding", lambda mesh: Sharding(mesh, owner))
+    monkeypatch.setattr(jax, "local_device_count", lambda: own)
+    hosts.check_batch_size(8, mesh)
+
+  check(make_mesh(tensor=4), owner, 4)
+  with pytest.raises(ConfigError, match=r"mesh.tensor=8 .* must divide the devices of a process \(4"):
+    check(make_mesh(tensor=8), owner, 4)
+  with pytest.raises(ConfigError, match="rows, so the devices must come in the order of their processes"):
+    check(make_mesh(tensor=2), mixed, 4)

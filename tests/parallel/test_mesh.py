@@ -23,6 +23,12 @@ def test_sizes(asked, sizes):
   assert batch_divisor(mesh) == sizes[0] * sizes[1]
 
 
+def test_neighbours_share_the_axis_that_talks_most():
+  """`tensor` exchanges activations in every layer, `fsdp` weights, `data` gradients once a step."""
+  ids = np.vectorize(lambda device: device.id)(make_mesh(fsdp=2, tensor=2).devices)
+  np.testing.assert_array_equal(ids, np.arange(8).reshape(2, 2, 2))
+
+
 def test_some_devices():
   assert make_mesh(devices=jax.devices()[:2]).size == 2
 

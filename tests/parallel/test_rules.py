@@ -1,5 +1,8 @@
 """Every parameter is cut by exactly one row of the table, or it is an error."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from fgait_jax.errors import ConfigError
 from fgait_jax.parallel import rules
-from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.parallel.mesh import batch_sharding, make_mesh
 
 TOY = (
   (r".*/kernel", ("embed", "hidden")), (r".*/bias", ()), (r"odd/.*", ("width",)), (r"thin/.*", ("embed", "hidden")),
@@ -43,6 +46,21 @@ def test_an_axis_of_one_device_cuts_nothing():
 def test_what_does_not_fit_is_refused_by_name(mesh, name, shape, message):
   with pytest.raises(ConfigError, match=message):
     rules.partition_spec(name, shape, mesh, table=TOY)
+
+
+def test_weights_travel_and_not_the_batch():
+  """Two products on eight devices and their gradient: what is cut by `fsdp` comes whole to every device."""
+  mesh, params = make_mesh(fsdp=8), {"a": {"kernel": jnp.ones((64, 1024))}, "b": {"kernel": jnp.ones((1024, 64))}}
+  where = rules.shardings(params, mesh, table=TOY)
+
+  @functools.partial(jax.jit, in_shardings=(where, batch_sharding(mesh)), out_shardings=where)
+  @jax.grad
+  def gradient(params, x):
+    whole = rules.unsharded(params, mesh, table=TOY)
+    return jnp.mean(jnp.square(jnp.tanh(x @ whole["a"]["kernel"]) @ whole["b"]["kernel"]))
+
+  text = gradient.lower(params, jnp.ones((16, 64))).compile().as_text()
+  assert sorted(re.findall(r"= f32\[([0-9,]+)\]\S* all-gather", text)) == ["1024,64", "64,1024"]
 
 
 def test_optimizer_state_lies_as_its_parameters(mesh):

@@ -72,6 +72,18 @@ def test_what_cannot_work_is_refused(values, message):
     configuration.check(changed(**values), make_mesh(devices=jax.devices()[:4]))
 
 
+def test_heads_of_attention_are_not_cut_in_two():
+  """Widths may divide where heads do not, and every device would then compute them all."""
+  mesh = make_mesh(tensor=8)
+  with pytest.raises(ConfigError, match=r"config.mesh.tensor=8 must divide the 12 heads of .*'base'"):
+    configuration.check(pretrain.get_config("base"), mesh)
+  hides = pretrain.get_config("giant").copy_and_resolve_references().unlock()
+  hides.student.masked_fractions, hides.objectives.reconstruction.weight = (0.0,), 0.0
+  with pytest.raises(ConfigError, match="must divide the 28 heads"):
+    configuration.check(hides, mesh)
+  configuration.check(hides, make_mesh(tensor=4))
+
+
 def test_a_restart_may_change_what_does_not_alter_the_run():
   before = changed()
   now = changed(train__log_every=3, train__stop_at=2, data__workers=1, mesh__fsdp=2, evals__walkers__every=7)
