@@ -23,7 +23,7 @@ def seen_by(network: Pretrained, config, split) -> Pretraining:
   known = network.people.get(population_of(split.manifest), [])
   return Pretraining(
     datasets=datasets, label_use=label_use, content_hashes=dict(network.data),
-    steps=network.step, evaluated_data_among_them=bool(splits or known),
+    steps=network.pretrained, evaluated_data_among_them=bool(splits or known),
     evaluated_split_among_them=any(_parts_of(part) & _parts_of(config.split) for part in splits),
     evaluated_people_among_them=len(set(known) & set(map(str, split.subjects))) if network.people else None)
 

@@ -100,6 +100,13 @@ class Setup:
                   pretraining=provenance.seen_by(self.trained, self.config, self.split), **fields)
 
   @property
+  def notes(self) -> list[str]:
+    """What tasks that embed whole walks say of them: where they were cut."""
+    if self.config.max_frames >= np.max(self.split.num_frames):
+      return []
+    return [f"Of each walk its first {self.config.max_frames} frames alone (config.max_frames)."]
+
+  @property
   def origin(self) -> str:
     """The data in an error."""
     return f"{self.config.data_dir}/{self.config.dataset}"

@@ -28,6 +28,19 @@ def labels_of(split, target: str, protocol, *, section: str) -> np.ndarray:
   return np.array(["" if np.isnan(v) else f"{v:g}" for v in split.attributes[target]], np.str_)
 
 
+def check_shared(labels: np.ndarray, split, target: str, *, section: str) -> None:
+  """Raises `ConfigError` where most classes of an attribute are of one person each: a measure, such as a height."""
+  if target == "subject":
+    return
+  known = labels != ""
+  pairs = np.unique(np.stack([labels[known], np.asarray(split.subjects, np.str_)[known]]), axis=1)
+  people = np.unique(pairs[0], return_counts=True)[1]
+  if len(people) > 2 and np.mean(people == 1) > 0.5:
+    raise ConfigError(f"config.{section}.target={target} has {len(people)} values in {split.name}, most of them of one"
+                      " person alone: a measure. Only classes that people share are learnt; give the data set an"
+                      " attribute of a few classes, such as 0 and 1 for below and above its median")
+
+
 def classes_of(labels: np.ndarray, target: str, protocol) -> list[str]:
   """The classes in the order of their scores: the protocol's, else by number, else by name."""
   if target == "class":

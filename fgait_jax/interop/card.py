@@ -45,9 +45,13 @@ def _what(network: Pretrained) -> str:
   if "projector" not in network.params:
     without += (" Fine-tuning reads its pooled parts: `config.fine_tune.reads=discriminant`, as configs/fine_tune.py"
                 " has it for walkers and kth, or `pooled`.")
+  steps = f"{network.step:,} steps of training"
+  if network.fine_tune:
+    before = "not recorded" if network.pretrained is None else f"{network.pretrained:,}"
+    steps = f"steps of pretraining: {before}, of fine-tuning after it: {network.step:,}"
   lines = [
     f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} parameters and statistics,"
-    f" {network.step:,} steps of training (weights {network.identity}, code {network.code or 'not recorded'}).",
+    f" {steps} (weights {network.identity}, code {network.code or 'not recorded'}).",
     f"It takes the silhouettes of a walk, uint8 [frames, 64, 64 or 44] of {model.channels} channel(s), 0 background and"
     f" 255 body, and gives its `{network.embedding}` embedding: near for walks of one person, far for those of two."
     + (without if added(network.config)["without_heads"] else ""),
@@ -138,10 +142,12 @@ def _weakest(result: Result) -> Iterable[str]:
 def _corrupted(result: Result) -> Iterable[str]:
   """The corruption that hurts most."""
   for row in (row for row in result.rows if row.name == MODEL):
-    ends = {name: values[-1] for name, values in row.robustness.items() if values and values[-1] is not None}
+    hardest = max(result.severities, default=0)
+    place = [*result.severities, 0].index(hardest)
+    ends = {name: values[place] for name, values in row.robustness.items() if values and values[place] is not None}
     if ends:
       worst = min(ends, key=ends.get)
-      yield f"{result.title}: worst under {worst}, rank-1 {ends[worst]:.1f} % at severity {result.severities[-1]}"
+      yield f"{result.title}: worst under {worst}, rank-1 {ends[worst]:.1f} % at severity {hardest}"
 
 
 def _limits(network: Pretrained, licence: str) -> str:

@@ -45,7 +45,9 @@ _NETWORK = jax.export.deserialize(bytearray((pathlib.Path(__file__).parent / "ne
 
 def embed(frames, valid=None):
   """Embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
-  frames = np.asarray(frames, np.uint8)
+  frames = np.asarray(frames)
+  if frames.dtype != np.uint8 or (frames.size and frames.max() < 128):
+    raise ValueError(f"frames are {frames.dtype} up to {frames.max()}; expected uint8, 0 background and 255 body")
   valid = np.ones(frames.shape[:2], bool) if valid is None else np.asarray(valid, bool)
   return _NETWORK.call(frames, valid)
 

@@ -52,6 +52,11 @@ class Pretrained:
   code: str = ""
 
   @property
+  def pretrained(self) -> int | None:
+    """Steps of pretraining: None where fine-tuning came after it and did not write them down, as it once did not."""
+    return self.fine_tune.get("pretrained") if self.fine_tune else self.step
+
+  @property
   def stride(self) -> int:
     """Frames between neighbours in the clips it was last trained on."""
     return stride_of(self.fine_tune["settings"] if self.fine_tune else self.config.data)

@@ -58,7 +58,8 @@ def save(
   people = checkpoints.people_of([dataset], trained.people)
   meta = checkpoints.new_meta(states.with_added(learner.config, **added, discriminant=features), seen, people)
   meta["run"] = f"tuned-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-  meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "dataset": dataset.name,
+  meta["fine_tune"] = {"of": trained.identity, "before": trained.fine_tune, "pretrained": trained.pretrained,
+                       "dataset": dataset.name,
                        "settings": config.fine_tune.to_dict(), "step": fitted.step, "factor": fitted.factor}
   meta["sources"] = trained.sources | checkpoints.sources_of([dataset])
   meta["started_from"], meta["imported_from"] = trained.started_from, {"file": trained.imported_from}

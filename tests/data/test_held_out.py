@@ -26,6 +26,14 @@ def test_identities_kept_back_are_apart_and_of_every_class(target):
   assert set(subjects[other.validation]) != kept
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_is_always_among_those_kept_back(seed):
+  subjects = np.array([f"{i:02d}" for i in range(40)])
+  labels = np.where(subjects < "02", "rare", "common")
+  parts = keep_back_people(subjects, labels, target="kind", fraction=0.2, seed=seed, section="fine_tune")
+  assert set(labels[parts.validation]) == set(labels[parts.fit]) == {"rare", "common"}
+
+
 @pytest.mark.parametrize("people, kept", [(8, 2), (13, 3), (12, 2)])
 def test_a_share_of_people_is_rounded(people, kept):
   names = np.array([f"{i:02d}" for i in range(people)])

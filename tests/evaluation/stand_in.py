@@ -48,7 +48,7 @@ class Output:
 class Network:
   """Embeds a walk as its column sums; counts its calls."""
 
-  embedding = Pretrained.embedding
+  embedding, pretrained = Pretrained.embedding, Pretrained.pretrained
 
   def __init__(self, trained=True):
     self.config = defaults.pretrain()

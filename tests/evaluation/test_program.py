@@ -91,6 +91,13 @@ def test_embeddings_of_other_frames_or_other_code_are_made_anew(world, monkeypat
   extraction.code.cache_clear()
 
 
+def test_walks_that_were_cut_are_said_to_be(world, tmp_path):
+  for frames, said in ((6, True), (720, False)):
+    (path,) = program.run(config_of(baselines=False, max_frames=frames), tmp_path / str(frames))
+    notes = json.loads(path.read_text())["notes"]
+    assert ("Of each walk its first 6 frames alone (config.max_frames)." in notes) == said
+
+
 def test_a_result_from_before_a_key_is_not_replaced(world, tmp_path, monkeypatch):
   """Of what the key was then, only `defaults.EARLIER` can tell."""
   (path,) = program.run(config_of(baselines=False), tmp_path)

@@ -72,6 +72,13 @@ def test_embeddings_are_those_of_the_evaluators(model, walk):
   assert found.keys.tolist() == ["0", "1", "2", "3"]
 
 
+def test_frames_that_only_pad_a_walk_are_left_out_and_counted(model, walk):
+  padded = np.concatenate([walk, np.zeros_like(walk[:5])])
+  found = walks.from_arrays([walk, padded])
+  assert found.notes == [f"walk 1: 5 of {len(padded)} frames left out, they show no body"]
+  np.testing.assert_array_equal(found.stored[1], found.stored[0])
+
+
 def test_both_widths_are_one_walk(model, walk):
   wide, narrow = (model.embed([frames]).embeddings for frames in (walk, walk[:, :, 10:54]))
   np.testing.assert_array_equal(wide, narrow)

@@ -242,6 +242,25 @@ def test_the_network_on_changed_walks_is_no_baseline_that_is_ahead(network):
   assert "behind a baseline in CL 40.0 (raw GEI: 45.5)\n" in text
 
 
+def test_the_card_names_the_corruption_that_hurts_most_at_the_hardest_severity(network):
+  result = result_of(network.identity)
+  result["severities"] = [5, 1]
+  result["rows"][0]["robustness"] = {"rain": [40.0, 80.0], "fog": [30.0, 90.0], "snow": [None, 1.0]}
+  for row in result["rows"][1:]:
+    row.pop("robustness", None)
+  text = card.write(network, name="mine", results=[parsed(result, origin="made up")], licence="")
+  assert "worst under fog, rank-1 30.0 % at severity 5" in text
+
+
+def test_the_card_tells_pretraining_from_fine_tuning(network):
+  tuned = {"dataset": "walkers/train", "settings": {"target": "subject"}, "pretrained": 4000}
+  for fine_tune, words in ((tuned, "steps of pretraining: 4,000, of fine-tuning after it: 7 "),
+                           ({key: tuned[key] for key in ("dataset", "settings")}, "pretraining: not recorded, of"),
+                           ({}, " 7 steps of training ")):
+    of = dataclasses.replace(network, fine_tune=fine_tune, step=7)
+    assert words in card.write(of, name="mine", results=[], licence=""), words
+
+
 @pytest.mark.parametrize("changes", [
   {"imported_from": "DeepGaitV2.pt"},
   {"started_from": {"imported_from": "DeepGaitV2.pt", "learned": {"sets": {}}, "before": {}}},

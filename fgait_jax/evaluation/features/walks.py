@@ -73,12 +73,13 @@ class Walks(Labels):
 
 def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
   """Each walk uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, c], normalised, 0 background and 255 body; it is named by
-  its place. Raises `DataError` that names the first that is none."""
+  its place. Frames without a body, such as pad a walk to a length, are left out, with a note. Raises `DataError` that
+  names the first that is none."""
   if isinstance(walks, np.ndarray):
     raise DataError(f"walks are one array of shape {walks.shape}; give a list of walks, [frames] for one")
   if not isinstance(walks, Iterable):
     raise DataError(f"walks are {walks!r}; give a list of arrays uint8 [frames, 64, 64 or 44], or a path")
-  stored = []
+  stored, notes = [], []
   for place, frames in enumerate(walks):
     where = f"walk {place}"
     try:
@@ -92,10 +93,14 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
       check_background(looks_inverted(frames[..., 0]), where)
     except Dropped as reason:
       raise DataError(str(reason)) from reason
-    stored.append(frames)
+    lit = frames.reshape(len(frames), -1).max(axis=1) >= LIGHT
+    if not lit.all():
+      notes.append(f"{where}: {(~lit).sum()} of {len(frames)} frames left out, they show no body")
+    stored.append(frames[lit])
   names = np.array([str(place) for place in range(len(stored))], str)
   missing = np.full(len(stored), _MISSING)
-  return _alike(Walks(subjects=names, conditions=missing, views=missing, keys=names, origin="walks", stored=stored))
+  return _alike(Walks(subjects=names, conditions=missing, views=missing, keys=names, origin="walks", stored=stored,
+                      notes=notes))
 
 
 def normalised(masks: Iterable[np.ndarray]) -> np.ndarray:

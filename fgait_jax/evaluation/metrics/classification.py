@@ -22,22 +22,18 @@ def classified(truth: np.ndarray, logits: np.ndarray, *, subjects: np.ndarray, n
   each = np.zeros((len(people), count, count), np.float32)
   np.add.at(each, (subject, truth, predicted), 1)
   summary = {name: 100 * float(value) for name, value in _from_confusion(confusion[None].astype(float)).items()}
-  intervals = {}
+  intervals, drawn = {}, None
   if resamples and len(people) > 1:
     weights = statistics.subject_weights(len(people), resamples=resamples, seed=seed)
     drawn = (weights @ each.reshape(len(people), -1)).reshape(-1, count, count)
     intervals = {name: statistics.interval(100 * values) for name, values in _from_confusion(drawn).items()}
-  true_positive, total = np.diag(confusion), confusion.sum()
-  false_negative, false_positive = confusion.sum(1) - true_positive, confusion.sum(0) - true_positive
-  true_negative = total - true_positive - false_negative - false_positive
   classes = {}
   for index, name in enumerate(names):
-    classes[name] = {
-      "sensitivity": _percent(true_positive[index], true_positive[index] + false_negative[index]),
-      "specificity": _percent(true_negative[index], true_negative[index] + false_positive[index]),
-      "precision": _percent(true_positive[index], true_positive[index] + false_positive[index]),
+    found = _of_class(confusion, index)
+    classes[name] = {key: 100 * float(value) for key, value in found.items()} | {
       "sequences": int(confusion[index].sum()),
-    }
+      "ci": {} if drawn is None else {key: statistics.interval(100 * values)
+                                      for key, values in _of_class(drawn, index).items() if np.isfinite(found[key])}}
   if binary:
     index = names.index(binary)
     score = logits[:, index] - np.delete(logits, index, axis=1).mean(axis=1)
@@ -48,7 +44,7 @@ def classified(truth: np.ndarray, logits: np.ndarray, *, subjects: np.ndarray, n
       samples = 100 * verification.bootstrap(counts, resamples=resamples, seed=seed)
       intervals |= {"auc": statistics.interval(samples[:, 0]), "eer": statistics.interval(samples[:, 1])}
   return {
-    "summary": summary | {"ci": intervals, "majority_class": _percent(confusion.sum(1).max(), total),
+    "summary": summary | {"ci": intervals, "majority_class": 100 * float(confusion.sum(1).max() / confusion.sum()),
                           "by_subject": statistics.by_subject(truth == predicted, subjects)},
     "classes": classes,
     "confusion": {"classes": names, "true_by_predicted": confusion},
@@ -68,8 +64,27 @@ def _from_confusion(confusion: np.ndarray) -> dict[str, np.ndarray]:
   return {name: value if len(value) > 1 else value[0] for name, value in out.items()}
 
 
-def _percent(part, whole) -> float:
-  return 100 * float(part) / float(whole) if whole else float("nan")
+def _of_class(confusion: np.ndarray, index: int) -> dict[str, np.ndarray]:
+  """Sensitivity, specificity and precision 0..1 of one class, of confusion matrices [..., true, predicted]; NaN where
+  there is nothing to count."""
+  hits, total = confusion[..., index, index], confusion.sum((-2, -1))
+  actual, claimed = confusion[..., index, :].sum(-1), confusion[..., index].sum(-1)
+  with np.errstate(invalid="ignore"):
+    return {"sensitivity": np.divide(hits, actual), "precision": np.divide(hits, claimed),
+            "specificity": np.divide(total - actual - claimed + hits, total - actual)}
+
+
+def told_apart(classes: dict[str, dict]) -> str:
+  """The sensitivity and specificity of each of `classified`'s classes, in words, with their intervals over people."""
+
+  def said(found: dict, key: str) -> str:
+    if not np.isfinite(found[key]):
+      return "no walk to tell"
+    low, high = found["ci"].get(key) or (None, None)
+    return f"{found[key]:.1f}" + ("" if low is None else f" [{low:.1f} to {high:.1f}]")
+
+  each = (f"{name} {said(found, 'sensitivity')} / {said(found, 'specificity')}" for name, found in classes.items())
+  return f"Of walks, not of patients; sensitivity / specificity, %: {'; '.join(each)}."
 
 
 def figures(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> tuple[dict[str, float], np.ndarray]:

@@ -16,6 +16,7 @@ from fgait_jax.evaluation.results import Match, Result
 WIDTH = 120  # characters of a table
 _GAP = 2  # characters between its columns
 _BAR = 8  # characters of the bar that shows a row's first figure
+_TITLE = 20  # characters of a row's title, at least
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 FEW = 20  # people: an interval over fewer covers less often than it says (docs/evaluation.md)
 _MATCHES = 20  # probes of an identification that are printed; the file holds all
@@ -41,25 +42,27 @@ def table(result: Result, centring: str = "none") -> Group:
   lines = [line for section in sections for line in section.lines]
   # Columns have the same widths in every section.
   shown = [[text for text, _ in _texts(line, result.columns)] for line in lines]
-  widths = [_BAR, *(max(5, *map(len, texts)) for texts in zip(headings, *shown, strict=True))]
-  room = max(20, WIDTH - sum(widths) - _GAP * len(widths))  # a longer title takes two lines
-  widths.insert(0, min(max([20, *(len(line.title) + 2 for line in lines)]), room))
-  head = _grid(widths)
-  head.add_row("", "", *[Text(text, style="bold") for text in headings])
+  figures = [max(5, *map(len, texts)) for texts in zip(headings, *shown, strict=True)]
+  room = WIDTH - sum(figures) - _GAP * len(figures)
+  bars = [_BAR] if room - _BAR - _GAP >= _TITLE else []  # left out where figures need the room
+  room = max(_TITLE, room - sum(bars) - _GAP * len(bars))  # a longer title takes two lines
+  widths = [min(max([_TITLE, *(len(line.title) + 2 for line in lines)]), room), *bars, *figures]
+  head = _grid(widths, barred=bool(bars))
+  head.add_row("", *[""] * len(bars), *[Text(text, style="bold") for text in headings])
   parts = [Text(layout.title_of(result, centring), style="bold"), head, Rule(style="dim", characters="─")]
   for section in sections:
-    grid = _grid(widths)
+    grid = _grid(widths, barred=bool(bars))
     for line in section.lines:
-      grid.add_row(*_cells(line, result.columns))
+      grid.add_row(*_cells(line, result.columns, barred=bool(bars)))
     parts += [Text(section.title, style="bold cyan"), grid, Text("")]
   return Group(*parts)
 
 
-def _grid(widths: list[int]) -> Table:
-  """An empty grid: title, bar, and figures to the right."""
+def _grid(widths: list[int], *, barred: bool) -> Table:
+  """An empty grid: title, bar if there is one, and figures to the right."""
   grid = Table.grid(padding=(0, _GAP, 0, 0))
   for place, width in enumerate(widths):
-    grid.add_column(width=width, no_wrap=place > 0, overflow="fold", justify="left" if place < 2 else "right")
+    grid.add_column(width=width, no_wrap=place > 0, overflow="fold", justify="left" if place < 1 + barred else "right")
   return grid
 
 
@@ -70,12 +73,12 @@ def _texts(line: layout.Line, columns: list[Column]) -> list[tuple[str, str]]:
           for pair in ((cell.text, "bold" if cell.best else style), (cell.interval, "dim"))[: 1 + column.interval]]
 
 
-def _cells(line: layout.Line, columns: list[Column]) -> list[Text]:
+def _cells(line: layout.Line, columns: list[Column], *, barred: bool) -> list[Text]:
   """A row of the grid."""
   model, style = line.name == results.MODEL, "dim" if line.name == results.CHANCE else ""
   head = [Text("  " + line.title, style="bold" if model else style)]
   head += [Text(bar(cell.value if column.percent else None), style="green" if model else "blue")
-           for column, cell in zip(columns[:1], line.cells, strict=False)]
+           for column, cell in zip(columns[:1], line.cells, strict=False) if barred]
   return head + [Text(text, style=style) for text, style in _texts(line, columns)]
 
 
@@ -119,12 +122,17 @@ def cautions(result: Result) -> list[str]:
     counts = ", ".join(f"{values['without_mate']} in {name}" for name, values in lacking.items())
     readings = sorted({str(values.get("reading", "error")) for values in lacking.values()})
     found.append(f"Probes without a mate in the gallery: {counts}; counted as {' or '.join(readings)}.")
-  people = [count for values in figures.values() if values.ci and (count := values.number("probe_subjects"))]
+  people = [count for values in figures.values() if values.ci and (count := _people(values))]
   if (few := min(people, default=FEW)) < FEW:
     found.append(f"Intervals over resampled people are too narrow where these are as few as {few:.0f}.")
   if data.one_frame:
     found.append(f"Caution: {data.one_frame} of {data.walks} walks have one frame, a posture and no gait.")
   return found
+
+
+def _people(values: results.Figures) -> float | None:
+  """How many people the intervals rest on."""
+  return values.number("probe_subjects") or (len(values.by_subject.subjects) if values.by_subject else None)
 
 
 def caption(result: Result) -> str:

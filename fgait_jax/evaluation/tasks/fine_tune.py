@@ -17,7 +17,7 @@ from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import columns, protocols, provenance, registry, results, scoring, targets, validation
 from fgait_jax.evaluation.features import baselines, extraction, files
 from fgait_jax.evaluation.labels import Features
-from fgait_jax.evaluation.metrics.classification import classified, macro_f1
+from fgait_jax.evaluation.metrics.classification import classified, macro_f1, told_apart
 from fgait_jax.evaluation.results import Condition, FineTuning, Result, Row, Tried
 from fgait_jax.evaluation.setup import Setup, prepare
 from fgait_jax.training import discriminant, folders, logistic_regression, supervised, tuned
@@ -112,6 +112,7 @@ def _task(setup: Setup) -> Task:
   provenance.check_apart(teacher, setup.split, section="fine_tune")
   labels, test_labels = (targets.labels_of(s, settings.target, protocol, section="fine_tune")
                          for s in (teacher, setup.split))
+  targets.check_shared(labels, teacher, settings.target, section="fine_tune")
   parts = keep_back_people(teacher.subjects.astype(np.str_), labels, target=settings.target, section="fine_tune",
                            fraction=settings.validation_fraction, seed=config.seed)
   people = len(np.unique(teacher.subjects[parts.fit]))
@@ -304,12 +305,15 @@ def _result(task: Task, learner: Learner, chosen: Fitted, tried: list[Fitted], r
   if not chosen.step:
     notes.append("No step of training was better on them than the discriminant of these people with which it began: the"
                  " network ends in that, and is otherwise as it was.")
-  notes += scoring.probe_notes(rows) + scoring.interval_notes(config, "test subjects")
+  notes += scoring.probe_notes(rows) + task.setup.notes + scoring.interval_notes(config, "test subjects")
   if task.identifies:
     conditions, shown = scoring.conditions_of(rows[0].figures), columns.RETRIEVAL
   else:
     conditions = [Condition(name="all", title=f"{settings.target}: {asked.sum()} walks of"
                             f" {len(np.unique(split.subjects[asked]))} subjects")]
+    notes.append(told_apart(rows[0].figures["all"].values["classes"]))
+    if not asked.all():
+      notes.append(f"{(~asked).sum()} walks without {settings.target} are not asked.")
     shown = columns.TWO_CLASSES if "auc" in rows[0].figures["all"].values else columns.CLASSES
   return task.setup.result(
     title=f"Fine-tuned for {settings.target} on {config.dataset}", notes=notes, rows=rows, conditions=conditions,

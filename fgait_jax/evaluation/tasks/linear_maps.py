@@ -130,4 +130,4 @@ def _notes(setup: Setup, teacher, taught: Taught) -> list[str]:
   if taught.tried:
     notes.append("The shrinkage of each LDA was chosen on training people kept back (the network's:"
                  f" {taught.shrinkage:g}).")
-  return notes + scoring.interval_notes(config, "probe subjects")
+  return notes + setup.notes + scoring.interval_notes(config, "probe subjects")

@@ -18,7 +18,7 @@ from fgait_jax.evaluation.metrics import classification, statistics
 from fgait_jax.evaluation.registry import task
 from fgait_jax.evaluation.results import CHANCE, Condition, Row
 from fgait_jax.evaluation.setup import Setup, prepare
-from fgait_jax.evaluation.targets import labels_of
+from fgait_jax.evaluation.targets import check_shared, labels_of
 from fgait_jax.training import logistic_regression
 
 
@@ -69,7 +69,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     title=f"Linear probe of {settings.target} on {config.dataset}", rows=table, columns=list(columns.NAMES),
     notes=[*dict.fromkeys(layer.note for layer in layers), *scoring.probe_notes(table),
            "The encoder is frozen: parameters and running statistics are the same bytes before and after.",
-           *scoring.interval_notes(config, "test subjects")],
+           *setup.notes, *scoring.interval_notes(config, "test subjects")],
     conditions=[Condition(name=c, title=f"{c}: {len(rows)} walks of {len(np.unique(subjects[rows]))} subjects, learnt"
                           f" from {len(layer.train)}") for layer in layers for c, rows in layer.tests.items()],
     details={"frozen": {"fingerprint": before, "unchanged": True}}))]
@@ -163,8 +163,13 @@ def _by_split(setup: Setup) -> Layer:
   if not len(train) or not len(test):
     raise DataError(f"{target!r} is given for {len(train)} walks of {teacher.name} and {len(test)} of {split.name};"
                     " both are needed")
+  check_shared(labels, teacher, target, section="linear_probe")
   parts = keep_back_people(teacher.subjects.astype(np.str_), labels, target=target, fraction=_fraction(config),
                            seed=config.seed, section="linear_probe")
+  note = f"The layer learns {target} from the {settings.train_split} split; no test subject is in it."
+  if strange := np.count_nonzero(~np.isin(asked[test], labels[train])):
+    note += f" {strange} of {len(test)} test walks are of no class that it learnt, and count as errors."
+  if without := len(asked) - len(test):
+    note += f" {without} walks without {target} are not asked."
   return Layer(train=train, train_labels=labels[train], tests={"all": test}, labels=asked, train_split=teacher,
-               parts=parts, note=f"The layer learns {target} from the {settings.train_split} split; no test subject is"
-               " in it.")
+               parts=parts, note=note)

@@ -144,9 +144,14 @@ def _row(name: str, title: str, clean: dict, found: dict, config) -> Row:
     mean = float(np.mean(list(at.values())))
     drawn = [sample for (k, _), sample in samples.items() if kind in ("mean", k)]
     figures[kind] = {"rank1": mean, "relative": _relative(mean, clean["rank1"]), **at,
+                     "probe_subjects": len(_subjects(clean)),
                      "ci": {"relative": statistics.interval(100 * np.mean(drawn, axis=0))} if drawn else {}}
   return Row(name=name, title=title, figures=results.figures_of(figures), details={"clean": clean["rank1"]},
              robustness={kind: list(values.values()) for kind, values in by_type.items()})
+
+
+def _subjects(scored: dict) -> np.ndarray:
+  return np.unique(np.concatenate([cells["subjects"] for cells in scored["by_cell"].values()]))
 
 
 def _relative(rank1: float, clean: float) -> float | None:
@@ -156,7 +161,7 @@ def _relative(rank1: float, clean: float) -> float | None:
 def _resampled(clean: dict, found: dict, config) -> dict:
   """Case -> share of clean rank-1 [resamples], each resample of the probe subjects averaged as the summary is: over
   cells, then over conditions. The same draws for all cases."""
-  names = np.unique(np.concatenate([cells["subjects"] for cells in clean["by_cell"].values()]))
+  names = _subjects(clean)
   if len(names) < 2:
     return {}
   weights = statistics.subject_weights(len(names), resamples=config.bootstrap, seed=config.seed)
@@ -187,6 +192,4 @@ def _notes(config, protocol, setup: Setup, rows: np.ndarray) -> list[str]:
   ]
   if len(rows) < len(setup.split):
     notes.append(f"On {len(rows)} walks of {len(np.unique(setup.split.subjects[rows]))} subjects, the gallery too.")
-  if config.max_frames < np.max(setup.split.num_frames):
-    notes.append(f"The first {config.max_frames} frames of each walk, so clean figures are not those of other tasks.")
-  return notes + scoring.interval_notes(config, "probe subjects")
+  return notes + setup.notes + scoring.interval_notes(config, "probe subjects")

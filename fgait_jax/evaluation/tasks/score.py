@@ -5,11 +5,12 @@ import hashlib
 import pathlib
 from collections.abc import Mapping
 
-from fgait_jax.errors import ConfigError
+from fgait_jax.errors import ConfigError, DataError
 from fgait_jax.evaluation import columns, protocols, registry, results, scoring
 from fgait_jax.evaluation.columns import Column
 from fgait_jax.evaluation.features import files
 from fgait_jax.evaluation.features.baselines import centred
+from fgait_jax.evaluation.metrics.classification import told_apart
 from fgait_jax.evaluation.metrics.distances import check_centring
 from fgait_jax.evaluation.protocols.classify import Scores
 from fgait_jax.evaluation.protocols.servers import write_csv
@@ -35,6 +36,9 @@ def score(path: str | pathlib.Path, *, protocol: str, metric: str = "euclidean",
     raise ConfigError(f"config.centre_by={centre_by}, but protocol {protocol} scores classes: without the mean of a"
                       " condition their logits are of no class; set it to none")
   found, origin = files.load(_file(path))
+  if origin.get("embedding") == "logits" and not isinstance(scorer, Scores):
+    raise DataError(f"{path} holds scores of classes, which tell nobody from another of the same class; protocol"
+                    f" {protocol} ranks embeddings of people. The network that gave them embeds with configs/embed.py")
   result = scorer.score(centred(found, centre_by), metric=metric, bootstrap=bootstrap, seed=seed, rerank=rerank)
   return result | {"file": str(path), "centred": centre_by, "origin": origin}
 
@@ -91,9 +95,12 @@ def result_of(scored: dict, *, content: str, config: dict) -> Result:
 
 
 def _notes(scored: dict, config: dict) -> list[str]:
-  size = scored["embeddings"]
-  notes = [f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']}); {scored['metric']} distance;"
-           f" embeddings of {size['channels']} channels x {size['parts']} parts."]
+  size, apart = scored["embeddings"], f"Protocol {scored['protocol']}: {scored['title']} ({scored['source']});"
+  if isinstance(protocols.get(scored["protocol"]), Scores):
+    notes = [f"{apart} scores of {size['channels']} classes x {size['parts']} parts."]
+    notes += [told_apart(scored["classes"])] if "classes" in scored else []
+  else:
+    notes = [f"{apart} {scored['metric']} distance; embeddings of {size['channels']} channels x {size['parts']} parts."]
   if config["bootstrap"]:
     notes.append(f"Intervals: {config['bootstrap']} resamples of the probe subjects.")
   if scored.get("submission", {}).get("reranked"):

@@ -94,7 +94,7 @@ def _notes(setup: Setup, protocol, systems: list[tuple], rows: list[Row]) -> lis
             if None not in hub.values())
   notes.append("Hubness of the model, the share of nearest neighbours that one gallery subject takes:"
                f" {', '.join(shares)}.")
-  return notes + scoring.interval_notes(config, "probe subjects")
+  return notes + setup.notes + scoring.interval_notes(config, "probe subjects")
 
 
 def _pictures(setup: Setup, protocol, found: Features) -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fgait_jax.evaluation.metrics import classification
+from fgait_jax.evaluation.metrics import classification, statistics
 
 
 def test_figures_by_hand():
@@ -48,3 +48,58 @@ def test_macro_means_are_over_classes_that_were_seen_or_said():
 def test_macro_f1_counts_classes_evenly():
   predicted = np.array([0, 0, 0, 0, 1])
   assert classification.macro_f1(np.array([0, 0, 0, 1, 1]), predicted) == pytest.approx(100 * (6 / 7 + 2 / 3) / 2)
+
+
+def people(walks=6):
+  """Four people of two classes, one of them always wrong, each with as many walks as her number says."""
+  subjects = np.repeat(list("abcd"), [1, 2, 3, walks])
+  truth = np.repeat([0, 0, 1, 1], [1, 2, 3, walks])
+  said = np.where(subjects == "d", 0, truth)
+  return truth, said, subjects
+
+
+def test_intervals_are_those_of_resampled_people_each_with_all_walks():
+  truth, said, subjects = people()
+  found = classification.classified(truth, np.eye(2)[said], subjects=subjects, names=["no", "yes"], binary="yes",
+                                    resamples=400, seed=3)
+  weights = statistics.subject_weights(4, resamples=400, seed=3)
+  walks = np.array([1, 2, 3, 6])
+  right = weights @ (walks * [1, 1, 1, 0])
+  expected = np.percentile(100 * right / (weights @ walks), [2.5, 97.5])
+  assert found["summary"]["ci"]["accuracy"] == pytest.approx(expected, abs=1e-4)
+  assert classification.accuracy_interval(truth == said, subjects, resamples=400, seed=3)["accuracy"] == pytest.approx(
+    expected, abs=1e-4)
+  ill = weights[:, 2] * 3 + weights[:, 3] * 6
+  expected = np.percentile(100 * (weights[:, 2] * 3 / np.maximum(ill, 1))[ill > 0], [2.5, 97.5])
+  assert found["classes"]["yes"]["ci"]["sensitivity"] == pytest.approx(expected, abs=1e-4)
+  assert found["classes"]["yes"]["ci"]["specificity"] == [100, 100]
+
+
+def test_the_majority_is_that_of_the_truth():
+  truth, said, subjects = people()
+  found = classification.classified(truth, np.eye(2)[said], subjects=subjects, names=["no", "yes"], binary="",
+                                    resamples=0, seed=0)
+  assert found["summary"]["majority_class"] == pytest.approx(100 * 9 / 12)  # 9 are said to be of the other
+
+
+def test_two_classes_are_ordered_by_the_difference_of_their_scores():
+  logits = np.array([[5.0, 6], [0, 3], [9, 7], [1, 0]])  # by the second score alone the third would be first
+  found = classification.classified(np.array([1, 1, 0, 0]), logits, subjects=np.array(list("abcd")),
+                                    names=["no", "yes"], binary="yes", resamples=200, seed=0)["summary"]
+  assert (found["auc"], found["eer"]) == (100, 0)
+  assert found["ci"]["auc"] == [100, 100]
+  assert found["ci"]["eer"] == [0, 0]
+
+
+def test_sensitivity_and_specificity_are_said_with_their_intervals():
+  truth, said, subjects = people()
+  found = classification.classified(truth, np.eye(3)[said], subjects=subjects, names=["no", "yes", "never"], binary="",
+                                    resamples=0, seed=0)["classes"]
+  assert found["yes"]["sensitivity"] == pytest.approx(100 * 3 / 9)
+  assert found["no"]["specificity"] == pytest.approx(100 * 3 / 9)
+  assert found["no"]["precision"] == pytest.approx(100 * 3 / 9)
+  text = classification.told_apart(found)
+  assert text == ("Of walks, not of patients; sensitivity / specificity, %: no 100.0 / 33.3; yes 33.3 / 100.0; never no"
+                  " walk to tell / 100.0.")
+  found["yes"]["ci"] = {"sensitivity": [10.0, 52.25]}
+  assert "yes 33.3 [10.0 to 52.2] / 100.0" in classification.told_apart(found)

@@ -194,7 +194,7 @@ def test_only_the_side_asked_for_is_corrupted(side, expected, monkeypatch):
 
   def scored(setup, protocol, found, gallery=None):
     given.append([found, found if gallery is None else gallery])
-    return {"rank1": 50.0, "outcomes": {}}
+    return {"rank1": 50.0, "by_cell": {"CL": {"subjects": np.array(["000"])}}}
 
   monkeypatch.setattr(robustness, "_scored", scored)
   system = (("model", "model", lambda f: f),), lambda split: clean if split is walks else spoilt

@@ -47,7 +47,7 @@ Zero-shot recognition on walkers
 
 def shown(path):
   stream = io.StringIO()
-  tables.show([results.read(path)], console=Console(file=stream, width=110))
+  tables.show([results.read(path)], console=Console(file=stream, width=tables.WIDTH))
   return stream.getvalue()
 
 
@@ -69,7 +69,7 @@ def test_a_table_is_as_recorded(tmp_path):
   assert words(plain) == words(EXPECTED)
   assert "80.0" in rest
   assert "raw GEI" not in rest  # centred and plain figures never share a table
-  assert all(len(line) <= 110 for line in text.splitlines())
+  assert all(len(line) <= tables.WIDTH for line in text.splitlines())
 
 
 def test_the_caption_says_what_the_figures_are_figures_of(tmp_path):
@@ -111,6 +111,19 @@ def test_the_widest_table_keeps_to_its_width(tmp_path):
   text = shown(results.write(tmp_path / "r.json", typed(RESULT | {"rows": rows, "columns": wide})))
   assert "transformer giant, 100000 steps" in text
   assert words(text)[3][-8:] == ["100.0", "99.9", "to", "100.0", *["100.0"] * 5][-8:]
+
+
+def test_a_table_that_needs_the_room_has_no_bars_and_all_its_figures(tmp_path):
+  keys = {"accuracy": True, "precision": False, "recall": False, "f1": False, "auc": True, "eer": False}
+  wide = [{"key": k, "title": f"{k} %", "interval": v, "digits": 2} for k, v in keys.items()]
+  rows = [row("model", "transformer giant", 100.0)]
+  rows[0]["figures"]["CL"] = dict.fromkeys(keys, 100.0) | {"ci": {k: [100.0, 100.0] for k, v in keys.items() if v}}
+  text = shown(results.write(tmp_path / "r.json", typed(RESULT | {"rows": rows, "columns": wide})))
+  assert "█" not in text
+  interval = ["100.00", "to", "100.00"]
+  assert words(text)[3][-10 - 2:] == ["100.00", *interval, "100.00", "100.00", "100.00", "100.00", *interval, "100.00"]
+  assert "recall %" in text
+  assert "eer %" in text
 
 
 def test_figures_that_are_missing_show_as_a_dash(tmp_path):
@@ -164,6 +177,9 @@ def test_figures_that_say_less_than_they_seem_to_are_cautioned(tmp_path):
     few = copy.deepcopy(RESULT)
     few["rows"][0]["figures"]["CL"]["probe_subjects"] = people
     assert ("too narrow where these are as few as 8" in tables.caption(typed(few))) == narrow
+  few = copy.deepcopy(RESULT)
+  few["rows"][0]["figures"]["CL"]["by_subject"] = {"subjects": ["a", "b"], "accuracy": [1.0, 0.0], "trials": [1, 1]}
+  assert "too narrow where these are as few as 2" in tables.caption(typed(few))  # of classes
   nobody = RESULT | {"data": RESULT["data"] | {"subjects": 0}}
   assert "480 walks of nobody named" in tables.caption(typed(nobody))
 

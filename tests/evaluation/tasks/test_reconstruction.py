@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 
 from configs import reconstruction as configs
+from fgait_jax import defaults
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import program, setup
 from fgait_jax.evaluation.features import reconstruction
 from fgait_jax.evaluation.results import read
+from fgait_jax.evaluation.tasks import reconstruction as task
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import checkpoints
 
@@ -27,10 +29,17 @@ def test_a_fill_in_over_time_takes_the_frames_that_show_a_pixel():
 def test_overlap_counts_hidden_pixels_alone():
   given, predicted = np.zeros((2, 1, 1, 4)), np.zeros((2, 1, 1, 4))
   given[0, 0, 0] = 1, 1, 0, 1
-  predicted[0, 0, 0] = 0.9, 0.4, 0.6, 0.9
+  predicted[0, 0, 0] = 0.9, 0.5, 0.6, 0.9
   hidden = np.ones((2, 1, 1, 4), bool)
   hidden[0, 0, 0, 3] = False
   assert reconstruction.overlap(predicted, given, hidden).tolist() == [[1, 3, 1, 3], [0, 0, 4, 4]]
+
+
+def test_the_interval_of_the_overlap_is_over_people_and_not_over_clips():
+  """One person's clips differ, the other's are like hers: nothing is uncertain."""
+  counts = np.array([[0, 10, 5, 10], [10, 10, 10, 10]] * 2)
+  found = task._figures(counts, np.array(["a", "a", "b", "b"]), defaults.evaluation())
+  assert (found["overlap"], found["right"], found["ci"]["overlap"]) == (50, 75, [50, 50])
 
 
 class Walks:

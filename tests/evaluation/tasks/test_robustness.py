@@ -53,6 +53,15 @@ def test_the_interval_of_the_mean_is_over_subjects_and_not_over_cases():
   assert high == pytest.approx(100)
 
 
+def test_a_share_is_that_of_each_resamples_own_clean_figure():
+  """Two of three are never right, clean or not, and the third loses half: always half of what there was."""
+  clean, found = scored((8, 0), (0, 0), (0, 0)), scored((4, 0), (0, 0), (0, 0))
+  row = row_of(clean, {("rain", 1): found})
+  assert row.figures["rain"].number("relative") == pytest.approx(50)
+  assert row.figures["rain"].interval("relative") == pytest.approx([50, 50])
+  assert row.figures["rain"].number("probe_subjects") == 3
+
+
 def test_a_condition_that_lacks_subjects_is_resampled_by_those_it_has():
   """`b`, whom the second condition alone has, is right there and nobody else is."""
   clean = {"rank1": 100.0, "by_cell": {
