@@ -114,3 +114,31 @@ def test_devices_meet_once_a_pass():
 
   assert meetings(applied, (sharding, None)) == 1
   assert meetings(back, (sharding, None, None)) == 2
+
+
+def test_coarse_inputs_are_normalised_in_float32():
+  """In bfloat16 the product of a value and its factor would be rounded before the mean is taken off."""
+  x = jnp.tile(jnp.array([100.0, 101.0, 99.0], jnp.bfloat16)[:, None], (1, 3))
+  norm = BatchNorm(3, rngs=nnx.Rngs(0))
+  norm.mean[...], norm.var[...] = jnp.full(3, 100.0), jnp.full(3, 9.0)
+  norm.eval()
+  np.testing.assert_allclose(norm(x).astype(jnp.float32)[:, 0], [0, 1 / 3, -1 / 3], atol=0.01)
+  rows = np.array([[1000.0, 1004, 1008, 1016]], np.float32)  # of which the mean, 1007, is none of bfloat16
+  found = LayerNorm(4)(jnp.asarray(rows, jnp.bfloat16)).astype(jnp.float32)
+  np.testing.assert_allclose(found, (rows - rows.mean()) / rows.std(), atol=0.02)
+
+
+@pytest.mark.parametrize("value", [4097.3, 12345.678, 0.1])
+def test_what_is_the_same_everywhere_has_no_variance_below_nothing(value):
+  norm = BatchNorm(3, rngs=nnx.Rngs(0))
+  y = norm(jnp.full((7, 11, 13, 3), value))
+  assert np.isfinite(y).all()
+  assert (np.asarray(norm.var[...]) >= 0.9 - 1e-6).all()
+
+
+def test_statistics_of_one_entry_are_numbers():
+  norm = BatchNorm(3, rngs=nnx.Rngs(0))
+  valid = jnp.zeros((4, 5), bool).at[2, 3].set(True)
+  norm(X[:, :, :1], valid=valid)
+  assert np.isfinite(norm.var[...]).all()
+  np.testing.assert_allclose(norm.var[...], 0.9, atol=1e-6)

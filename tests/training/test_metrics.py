@@ -3,10 +3,13 @@
 import io
 import json
 
+import jax
 import pytest
 from rich.console import Console
 
 from fgait_jax import objectives
+from fgait_jax.errors import RunError
+from fgait_jax.parallel import hosts
 from fgait_jax.training.metrics import Display, Sums, Writer, peak_memory, read_lines
 
 
@@ -96,3 +99,21 @@ def test_an_objective_of_no_short_name_is_shown_by_its_own(monkeypatch):
 
 def test_peak_memory_is_counted_in_bytes():
   assert peak_memory()["host_peak_bytes"] > 1e7
+
+
+def test_of_several_processes_none_ends_alone_where_a_line_cannot_be_written(tmp_path, monkeypatch):
+  """The words wait until all meet; one process alone raises them at once (tests/training/test_damage.py)."""
+  writer = Writer(tmp_path, start=0)
+  writer.path.unlink()
+  writer.path.symlink_to("/dev/full")
+  heard = []
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(hosts, "first_message", lambda text: heard.append(text) or text)
+  writer.write(1, "train", {"loss": 1.0})
+  writer.failed(1, "an evaluation")
+  with pytest.raises(RunError, match=r"cannot write .*metrics\.jsonl: No space left on device"):
+    writer.check()
+  assert len(heard) == 1
+  other = Writer.__new__(Writer)
+  other.words = ""
+  other.check()
