@@ -233,7 +233,7 @@ def _matching(folder: pathlib.Path, fingerprint: str, record: Record) -> dict | 
     manifest = schema.parse_manifest((folder / schema.MANIFEST).read_bytes())
     same = (manifest["builder_version"], manifest["source_fingerprint"]) == (schema.BUILDER_VERSION, fingerprint)
     same &= schema.population_of(manifest) == record.population
-    files = {**manifest["shards"], **manifest["indices"]}
+    files = {**manifest["shards"], **manifest["indices"], **manifest["metadata"]}
     whole = all((folder / name).stat().st_size == facts["bytes"] for name, facts in files.items())
   except (OSError, ValueError):
     return None

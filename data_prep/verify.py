@@ -44,6 +44,9 @@ def main(argv: list[str] | None = None) -> int:
   except (FgaitError, OSError) as error:  # the text of both names the file
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except KeyboardInterrupt:
+    print("stopped; nothing was changed", file=sys.stderr)
+    return 130
   if problems:
     for problem in problems:
       print(f"wrong: {problem}")

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from data_prep.sources.base import Walk, by_split
 from data_prep.sources.masks import PREPARATIONS, is_frame, read_walk
 from data_prep.sources.rates import FACTS, read_facts
-from data_prep.sources.trees import Tree, fingerprint, natural, open_tree
+from data_prep.sources.trees import Tree, fingerprint, natural, open_tree, packed
 from fgait_jax.errors import DataError
 
 IMAGE = r"[^/]+\.(?:png|jpg|jpeg|bmp)"
@@ -122,7 +122,8 @@ class ImageSource:
     if not groups:
       examples = ", ".join(layout.example for layout in LAYOUTS[self.layout])
       seen = ", ".join(list(self._tree)[:3]) or "no files at all"
-      raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}")
+      raise DataError(f"{self.raw}: no images in the layout {self.layout!r} (such as {examples}); found {seen}"
+                      f"{packed(self._tree)}")
     ordered = {labels: sorted(names, key=natural) for labels, names in groups.items()}
     for names in ordered.values():
       _check_apart(names, raw=self.raw)

@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.sources.base import Dropped, Reading, Walk, by_split, some, with_bodies
 from data_prep.sources.masks import LIGHT, check_background, looks_inverted
 from data_prep.sources.pickles import load_array
-from data_prep.sources.trees import Tree, fingerprint, open_tree
+from data_prep.sources.trees import Tree, fingerprint, open_tree, packed
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
 
@@ -101,7 +101,8 @@ class OpenGaitSource:
       files[placed], origin[placed] = tree[name], name
     if not files:
       instead = some(tree) or "nothing"
-      raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}")
+      raise DataError(f"{self.root}: no walks found: expected {LAYOUT} matching {self.pickles!r}, found {instead}"
+                      f"{packed(tree)}")
     return files
 
   def _placed(self, name: str) -> str:

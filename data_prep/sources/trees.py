@@ -25,6 +25,7 @@ ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 _SYSTEM = {"__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information"}
 
 
+_CLOCK = 10  # digits of the seconds of a clock, since 1970
 _PACKING = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}  # Python unpacks other kinds whole, however much it is
 _TAR_HEADER = 1 << 16  # bytes; of a long name or of a file's attributes
 
@@ -200,10 +201,27 @@ def _is_hidden(name: str) -> bool:
   return any(part.startswith(".") or part in _SYSTEM for part in name.split("/"))
 
 
-def natural(name: str) -> list[str | tuple[int, str]]:
-  """A key by which "2.png" comes before "10.png"; names padded with zeros keep their order."""
+def natural(name: str) -> list[str | tuple]:
+  """A key by which "2.png" comes before "10.png"; names padded with zeros keep their order. Seconds of a clock, ten
+  digits, are followed by their fraction, with a point or without: "1700000000.16.png" comes before "1700000000.2.png".
+  """
   parts = re.split("([0-9]+)", name)
-  return [(len(part.lstrip("0")), part.lstrip("0")) if place % 2 else part for place, part in enumerate(parts)]
+  key: list[str | tuple] = []
+  for place, part in enumerate(parts):
+    if place % 2 == 0:
+      key.append(part)
+    elif place > 1 and parts[place - 1] == "." and len(parts[place - 2]) == _CLOCK:
+      key.append((0, part))
+    else:
+      digits = part.lstrip("0")
+      key.append((min(len(digits), _CLOCK), digits[:_CLOCK], digits[_CLOCK:]))
+  return key
+
+
+def packed(tree: Tree) -> str:
+  """A hint where the files of `tree` are archives themselves: "" where they are not."""
+  inner = next((name for name in tree if _is_archive(pathlib.Path(name))), "")
+  return f"; {told(inner)} is an archive in an archive: unpack the outermost" if inner else ""
 
 
 def open_tree(path: str | pathlib.Path) -> Tree:

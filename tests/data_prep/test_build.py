@@ -157,6 +157,9 @@ def test_a_matching_build_is_found_and_another_is_not_overwritten_unasked(tmp_pa
   shard.write_bytes(bytes(len(whole)))
   run(tmp_path, {"train": walks(["2"])}, overwrite=True)
   assert shard.read_bytes() == whole
+  (first.folder / "features.json").unlink()  # without it no reader opens the rest
+  with pytest.raises(DataError, match="or it is damaged; --overwrite"):
+    run(tmp_path, {"train": walks(["2"])})
 
 
 def test_one_bad_walk_among_many_is_dropped_counted_and_named(tmp_path):

@@ -1,6 +1,7 @@
 """Small decisions of readers that change what is stored, each by itself."""
 
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from data_prep.sources.images import ImageSource
 from data_prep.sources.modalities import read_walk
 from data_prep.sources.trees import fingerprint, natural
 from fgait_jax.data.schema import HEIGHT
+from fgait_jax.errors import DataError
 from tests.data_prep.test_images import body, png
 
 
@@ -71,3 +73,20 @@ def test_of_ccgr_the_pickle_of_silhouettes_is_read(tmp_path, name):
   source = datasets.get(name).source(tmp_path)
   walks: list[Walk] = [walk for each in source.splits().values() for walk in each]
   assert [int(walk.read().frames.max()) for walk in walks] == [150]
+
+
+@pytest.mark.parametrize("names", [
+  ["1700000000.04.png", "1700000000.16.png", "1700000000.2.png", "1700000001.0.png"],
+  ["1700000000.png", "170000000016.png", "17000000002.png", "1700000001.png"],
+  ["1.9.png", "1.10.png", "2.1.png"],
+], ids=["with a point", "without", "no clock"])
+def test_the_fraction_of_a_second_is_no_number_of_its_own(names):
+  turned = names[::-1]
+  assert sorted(turned, key=natural) == names
+
+
+def test_an_archive_in_an_archive_is_told(tmp_path):
+  with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+    archive.writestr("silh/001.tar.gz", b"")
+  with pytest.raises(DataError, match=r"found silh/001\.tar\.gz; silh/001\.tar\.gz is an archive in an"):
+    datasets.get("casia_b").source(tmp_path / "raw.zip").splits()
