@@ -50,6 +50,15 @@ def test_macro_f1_counts_classes_evenly():
   assert classification.macro_f1(np.array([0, 0, 0, 1, 1]), predicted) == pytest.approx(100 * (6 / 7 + 2 / 3) / 2)
 
 
+def test_macro_f1_is_the_same_wherever_it_is_named():
+  """Of a class that is said and never true, too."""
+  truth, said = np.array([0, 0, 1, 1, 1]), np.array([0, 2, 1, 1, 0])
+  found = classification.classified(truth, np.eye(3)[said], subjects=np.arange(5).astype(str), names=list("abc"),
+                                    binary="", resamples=0, seed=0)["summary"]["f1"]
+  assert classification.macro_f1(truth, said) == pytest.approx(found)
+  assert classification.figures(np.eye(3)[said], truth, np.arange(3))[0]["macro_f1"] == pytest.approx(found)
+
+
 def people(walks=6):
   """Four people of two classes, one of them always wrong, each with as many walks as her number says."""
   subjects = np.repeat(list("abcd"), [1, 2, 3, walks])
