@@ -282,7 +282,7 @@ def _run(jobs: Sequence[Job], *, workers: int, writer: Writer | None, progress: 
     writer(left)
     progress(total, total)
     return
-  for leftover in {path for job in left for path in job.path.parent.glob("*.unfinished")}:  # of a build that was killed
+  for leftover in left[0].path.parent.glob("*.unfinished") if left else ():  # of a build that was killed
     leftover.unlink()
   context = multiprocessing.get_context("spawn")  # fork would copy threads' locks
   counter = context.Value("q", finished)
