@@ -158,16 +158,17 @@ def first_message(text: str) -> str:
   return next((text for text in texts if text), "")
 
 
-def together(make: Callable[[], T]) -> T:
+def together(make: Callable[[], T], *, kind: type[FgaitError] = FgaitError) -> T:
   """`make()`, of which every process sees its own: a folder of data, say, that one host lacks. Where it raises a
-  `FgaitError` on one, all raise it: none may wait for one that has ended. All processes must call it together."""
+  `FgaitError` on one, all others raise a `kind` of its words: none may wait for one that has ended. All processes must
+  call it together."""
   made = error = None
   try:
     made = make()
   except FgaitError as failed:
     error = failed
   if words := first_message(str(error or "")):
-    raise error or FgaitError(words)
+    raise error or kind(words)
   return made
 
 

@@ -68,15 +68,12 @@ def noted(path: pathlib.Path):
 def by_first(path: pathlib.Path, write: Callable[[], object]) -> None:
   """Calls `write` on the first process of a run, `noted` with `path`; returns when it is done. All processes call it
   together, and where it raises a `RunError` all raise it: none may wait for one that has ended."""
-  words = ""
-  if hosts.is_first():
-    try:
+  def first() -> None:
+    if hosts.is_first():
       with noted(path):
         write()
-    except RunError as error:
-      words = str(error)
-  if words := hosts.first_message(words):
-    raise RunError(words)
+
+  hosts.together(first, kind=RunError)
 
 
 @contextlib.contextmanager
