@@ -113,5 +113,7 @@ def compare() -> ConfigDict:
   c.second = ""  # result file, or folder of results
   c.first_row = "model"  # row of the first's tables: "model", "untrained", "raw_gei", ...
   c.second_row = "model"
+  c.centred = False  # the centred row of that name, where there is one (config.centre_by)
+  c.conditions = ()  # those to compare, such as ("D", "E", "F", "G"); (): all that both have. Several have a mean, too
   c.resamples = 10000  # of subjects, for the interval and the permutation test
   return c

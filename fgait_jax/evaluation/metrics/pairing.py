@@ -5,6 +5,7 @@ these hold all that single probes would say.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -42,22 +43,28 @@ class BySubject:
     return {name: value * count for name, value, count in rows}, {name: count for name, _, count in rows}
 
 
-def tested(first: BySubject, second: BySubject, key: str, *, resamples: int, seed: int) -> dict:
-  """The paired test of the outcome `key` that both have.
+def tested(first: Sequence[BySubject], second: Sequence[BySubject], key: str, *, resamples: int, seed: int) -> dict:
+  """The paired test of the outcome `key` that both have, in each of one or more conditions; several count alike.
 
-  Returns `first` and `second` over all trials, their `difference`, its `ci` and `p` (statistics.paired_sums), and
-  counts `subjects`, `trials`, `better_subjects`, `worse_subjects`. Raises `DataError`, with the reason alone, where the
-  probes are not the same, and of these `TooFew` where they are of one subject.
+  Returns `first` and `second` over all trials (mean over conditions), their `difference`, its `ci` and `p`
+  (statistics.paired_sums), and counts `subjects`, `trials`, `better_subjects`, `worse_subjects`. Raises `DataError`,
+  with the reason alone, where the probes are not the same, and of these `TooFew` where they are of one subject.
   """
-  (one, trials), (two, others) = first.sums(key), second.sums(key)
-  names = sorted(one)
-  if set(one) != set(two) or any(trials[name] != others[name] for name in names):
-    raise DataError(f"the probes are not the same ({len(one)} and {len(two)} subjects, {sum(trials.values()):g} and"
-                    f" {sum(others.values()):g} trials)")
+  one, two, counts = [], [], []
+  for sides in zip(first, second, strict=True):
+    (sums, trials), (others, other_trials) = (side.sums(key) for side in sides)
+    if trials != other_trials:
+      raise DataError(f"the probes are not the same ({len(sums)} and {len(others)} subjects, {sum(trials.values()):g}"
+                      f" and {sum(other_trials.values()):g} trials)")
+    one.append(sums)
+    two.append(others)
+    counts.append(trials)
+  names = sorted(set().union(*counts))
   if len(names) < 2:
     raise TooFew(f"{len(names)} probe subject; a paired test wants two")
-  counts = np.array([trials[name] for name in names], np.float64)
-  a, b = (np.array([side[name] for name in names], np.float64) for side in (one, two))
+  a, b, counts = (np.array([[found.get(name, 0.0) for found in side] for name in names]) for side in (one, two, counts))
   found = statistics.paired_sums(b - a, counts, resamples=resamples, seed=seed)
-  return {"first": a.sum() / counts.sum(), "second": b.sum() / counts.sum(), **found, "subjects": len(names),
-          "trials": int(counts.sum()), "better_subjects": int((b > a).sum()), "worse_subjects": int((b < a).sum())}
+  gain = np.mean((b - a) / counts.sum(0), axis=1)
+  return {"first": float(np.mean(a.sum(0) / counts.sum(0))), "second": float(np.mean(b.sum(0) / counts.sum(0))),
+          **found, "subjects": len(names), "trials": int(counts.sum()), "better_subjects": int((gain > 0).sum()),
+          "worse_subjects": int((gain < 0).sum())}

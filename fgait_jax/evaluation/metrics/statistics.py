@@ -78,24 +78,27 @@ def bootstrap_cells(sums: np.ndarray, counts: np.ndarray, allowed: np.ndarray, *
 
 
 def paired_sums(differences: np.ndarray, counts: np.ndarray, *, resamples: int, seed: int) -> dict:
-  """Compares two systems on the same probes: each subject's sum of second - first [s] over its `counts` [s] probes.
+  """Compares two systems on the same probes: each subject's sum of second - first over its probes, of which there are
+  `counts`, in each of c conditions; both [s, c].
 
-  Returns `difference` (mean over probes), its 95 % bootstrap `ci` over subjects, and `p`, two-sided, of a permutation
-  test that swaps the two systems subject by subject (Ernst 2004; never below 1 / (resamples + 1)).
+  Returns `difference` (mean over conditions of the mean over probes), its 95 % bootstrap `ci` over subjects, and `p`,
+  two-sided, of a permutation test that swaps the two systems subject by subject, in all conditions at once (Ernst 2004;
+  never below 1 / (resamples + 1)). A resample without a probe in one of the conditions does not count.
   """
   differences, counts = np.asarray(differences, np.float64), np.asarray(counts, np.float64)
-  number, total = len(differences), counts.sum()
-  difference, samples, extreme = differences.sum() / total, [], 0
+  number = len(differences)
+  shares = np.mean(differences / counts.sum(0), axis=1)  # of each subject in the difference
+  difference, samples, extreme = shares.sum(), [], 0
   # Sums that are equal on paper differ in their last bits; a tie that is missed makes p too small.
-  tie = 1e-6 * np.abs(differences).sum() / total
+  tie = 1e-6 * np.abs(shares).sum()
   step = max(1, int(_DRAWS // number))
   for block, start in enumerate(range(0, resamples, step)):
     draws = min(step, resamples - start)
     weights = subject_weights(number, resamples=draws, seed=seed if block == 0 else (seed, 0, block))
     with np.errstate(invalid="ignore"):
-      samples.append((weights @ differences) / (weights @ counts))
+      samples.append(np.mean((weights @ differences) / (weights @ counts), axis=1))
     signs = np.random.default_rng((seed, 1) if block == 0 else (seed, 1, block)).choice((-1.0, 1.0), (draws, number))
-    extreme += np.sum(np.abs(signs @ differences / total) >= abs(difference) - tie)
+    extreme += np.sum(np.abs(signs @ shares) >= abs(difference) - tie)
   p = float((extreme + 1) / (resamples + 1))
   return {"difference": float(difference), "ci": interval(np.concatenate(samples)), "p": p}
 

@@ -83,5 +83,5 @@ def _tested(sides: list[Figures], key: str) -> dict:
   if key not in _OUTCOMES or any(by is None or getattr(by, key) is None for by in held):
     return {}
   resamples = int(np.clip(_MOST // max(1, len(held[0].subjects)), 1_000, 10_000))
-  found = pairing.tested(*held, key, resamples=resamples, seed=0)
+  found = pairing.tested(*([side] for side in held), key, resamples=resamples, seed=0)
   return {"interval": found["ci"], "p": found["p"], "subjects": found["subjects"]}

@@ -17,6 +17,7 @@ from fgait_jax.evaluation.report.sources import Shown
 from fgait_jax.evaluation.results import Condition, Figures, Pretraining, Result, Row
 
 _SIDES = ("first", "second")
+MEAN = "mean"  # the condition that is the mean of all others
 
 
 @registry.task("compare", writes="compare-{evaluation}.json", sections=("compare",), checkpoint=False)
@@ -43,18 +44,20 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     written.append(results.write(path, _compared(pair, rows, config)))
   if not written:
     raise DataError(f"{settings.first} and {settings.second}: no result holds outcomes by subject in the rows"
-                    f" {settings.first_row!r} and {settings.second_row!r}")
+                    f" {settings.first_row!r} and {settings.second_row!r} with config.compare.centred="
+                    f"{settings.centred} and config.compare.conditions={tuple(settings.conditions)}")
   return written
 
 
 def _is_fit(pair: tuple[Result, Result], settings) -> bool:
-  """Whether both results have the row asked for, and outcomes in it: of folders, what does not is left out."""
-  for result, side in zip(pair, _SIDES, strict=True):
-    if settings[f"{side}_row"] not in {row.name for row in result.rows}:
-      return False
-    if not any(figures.by_subject for figures in _row(result, settings, side).figures.values()):
-      return False
-  return True
+  """Whether both results have the row and the conditions asked for, and outcomes in them: of folders, what does not is
+  left out."""
+  try:
+    rows = [_row(result, settings, side) for result, side in zip(pair, _SIDES, strict=True)]
+    _conditions(pair, settings)
+  except ConfigError:
+    return False
+  return all(any(figures.by_subject for figures in row.figures.values()) for row in rows)
 
 
 def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
@@ -66,19 +69,22 @@ def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
   if rows[0].centred != rows[1].centred:
     raise ConfigError(f"{settings.first} is centred by {rows[0].centred}, {settings.second} by {rows[1].centred}:"
                       " evaluate both with the same config.centre_by")
-  tests, left_out = {}, []
-  for condition in first.conditions:
-    sides = [row.figures.get(condition.name, Figures()).by_subject for row in rows]
+  tests, left_out, both = {}, [], {}
+  for condition in _conditions(pair, settings):
+    sides = [row.figures.get(condition, Figures()).by_subject for row in rows]
     if None in sides:
       continue
     try:
-      tests[condition.name] = _tests(sides, condition.name, config)
+      tests[condition] = _tests([sides], condition, config)
+      both[condition] = sides
     except TooFew as error:
-      left_out.append(f"{condition.name} is left out: {error}.")
+      left_out.append(f"{condition} is left out: {error}.")
   if not tests:
     why = " ".join(left_out) or "they hold no outcomes by subject; evaluate them again"
     raise DataError(f"{settings.first} and {settings.second}, the rows {settings.first_row!r} and"
                     f" {settings.second_row!r} of {first.title!r}: {why}")
+  if len(tests) > 1 and MEAN not in tests:
+    tests[MEAN] = _tests(list(both.values()), f"the mean of {', '.join(both)}", config)
   shown = [column for column in columns.OUTCOMES if any(column.key in found for found in tests.values())]
   titles = [f"{label}: {row.title}" for label, row in zip("AB", rows, strict=True)]
   return Result(
@@ -109,25 +115,38 @@ def _read(path: str, side: str) -> list[Shown]:
 
 
 def _row(result: Result, settings, side: str) -> Row:
-  """The plain row of the name asked for; of a score that was centred, which has no plain one, the centred row."""
+  """The row of the name asked for, plain or centred as asked for; where a score has one of the two alone, that one."""
   name = settings[f"{side}_row"]
-  rows = {row.name: row for row in sorted(result.rows, key=lambda row: row.centred == "none")}
+  rows = {row.name: row for row in sorted(result.rows, key=lambda row: (row.centred != "none") == settings.centred)}
   if name not in rows:
     raise ConfigError(f"config.compare.{side}_row is {name!r}; {settings[side]} has the rows"
                       f" {', '.join(rows) or 'none'}")
+  if settings.centred and rows[name].centred == "none":
+    raise ConfigError(f"config.compare.centred: {settings[side]} has no centred row {name!r}; evaluate with"
+                      " config.centre_by=view, condition or condition_view")
   return rows[name]
 
 
-def _tests(sides: list[BySubject], condition: str, config) -> dict[str, dict]:
-  """The paired test of each outcome that both sides have; raises `TooFew` where it cannot be made of so few people."""
+def _conditions(pair: tuple[Result, Result], settings) -> list[str]:
+  """The conditions asked for, or all of the first result."""
+  known = [condition.name for condition in pair[0].conditions]
+  if wrong := [name for name in settings.conditions if name not in known]:
+    raise ConfigError(f"config.compare.conditions={tuple(settings.conditions)}: {settings.first} has no {wrong[0]!r};"
+                      f" it has {', '.join(known)}")
+  return list(settings.conditions) or known
+
+
+def _tests(conditions: list[list[BySubject]], name: str, config) -> dict[str, dict]:
+  """The paired test of each outcome that both sides of all `conditions` have; raises `TooFew` where it cannot be made
+  of so few people."""
   settings = config.compare
   try:
-    return {c.key: tested(*sides, c.key, resamples=settings.resamples, seed=config.seed) for c in columns.OUTCOMES
-            if None not in [getattr(by, c.key) for by in sides]}
+    return {c.key: tested(*zip(*conditions, strict=True), c.key, resamples=settings.resamples, seed=config.seed)
+            for c in columns.OUTCOMES if None not in [getattr(by, c.key) for sides in conditions for by in sides]}
   except TooFew:
     raise
   except DataError as error:
-    raise DataError(f"{settings.first} and {settings.second}, {condition}: {error}; evaluate both on the same walks by"
+    raise DataError(f"{settings.first} and {settings.second}, {name}: {error}; evaluate both on the same walks by"
                     " the same protocol") from error
 
 

@@ -60,11 +60,11 @@ def test_no_block_of_a_paired_test_repeats_another(monkeypatch):
   monkeypatch.setattr(statistics, "_DRAWS", 30 * 10)
   drawn, interval = [], statistics.interval
   monkeypatch.setattr(statistics, "interval", lambda samples: drawn.extend(samples) or interval(samples))
-  differences = np.random.default_rng(0).standard_normal(30)
-  found = statistics.paired_sums(differences, np.ones(30), resamples=95, seed=0)
+  differences = np.random.default_rng(0).standard_normal((30, 1))
+  found = statistics.paired_sums(differences, np.ones((30, 1)), resamples=95, seed=0)
   assert len(np.unique(drawn)) == len(drawn) == 95
   monkeypatch.undo()
-  many = statistics.paired_sums(differences, np.ones(30), resamples=5000, seed=0)
+  many = statistics.paired_sums(differences, np.ones((30, 1)), resamples=5000, seed=0)
   assert found["p"] == pytest.approx(many["p"], abs=0.15)
 
 
@@ -72,7 +72,7 @@ def paired(first, second, *, subjects, resamples):
   """The paired test of single outcomes."""
   place = np.unique(subjects, return_inverse=True)[1]
   sums = np.bincount(place, second.astype(float) - first.astype(float))
-  return statistics.paired_sums(sums, np.bincount(place), resamples=resamples, seed=0)
+  return statistics.paired_sums(sums[:, None], np.bincount(place)[:, None], resamples=resamples, seed=0)
 
 
 def test_paired_finds_a_difference_and_none():
@@ -106,8 +106,29 @@ def test_p_is_that_of_all_swaps(trials):
     second = np.clip(first + rng.integers(-1, 2, 10) + (rng.random(10) < 0.3), 0, trials)
     exact = np.mean(np.abs(swaps @ (second - first)) >= abs((second - first).sum()))
     a, b = ((100 * hits / trials).astype(np.float32) * np.float64(trials) for hits in (first, second))
-    found = statistics.paired_sums(b - a, np.full(10, trials), resamples=10_000, seed=0)
+    found = statistics.paired_sums((b - a)[:, None], np.full((10, 1), trials), resamples=10_000, seed=0)
     assert found["p"] == pytest.approx(exact, abs=0.015)
+
+
+def test_several_conditions_are_swapped_person_by_person_and_count_alike():
+  """Person 0 is in the first condition alone; the second has ten times the probes of the first."""
+  rng = np.random.default_rng(1)
+  counts = np.stack([np.full(9, 2.0), np.r_[0.0, np.full(8, 20.0)]], axis=1)
+  differences = counts * rng.uniform(-0.2, 0.5, (9, 2))
+  mean = np.mean(differences.sum(0) / counts.sum(0))
+  swaps = np.array(list(itertools.product((-1, 1), repeat=9)))
+  exact = np.mean(np.abs(np.mean(swaps @ differences / counts.sum(0), axis=1)) >= mean - 1e-9)
+  found = statistics.paired_sums(differences, counts, resamples=20_000, seed=0)
+  assert found["difference"] == pytest.approx(mean)
+  assert found["p"] == pytest.approx(exact, abs=0.01)
+  drawn = rng.integers(9, size=(20_000, 9))
+  samples = np.mean(differences[drawn].sum(1) / counts[drawn].sum(1), axis=1)
+  assert found["ci"] == pytest.approx(np.percentile(samples, [2.5, 97.5]), abs=0.01)
+  twice = statistics.paired_sums(np.repeat(differences[:, :1], 2, 1), np.repeat(counts[:, :1], 2, 1), resamples=200,
+                                 seed=0)
+  once = statistics.paired_sums(differences[:, :1], counts[:, :1], resamples=200, seed=0)
+  assert twice["ci"] == pytest.approx(once["ci"])
+  assert twice["p"] == once["p"]
 
 
 def test_hubs():

@@ -80,6 +80,42 @@ def test_the_plain_row_is_compared_where_there_is_a_centred_one(tmp_path):
   first, second = written(tmp_path, both, result([0, 50, 100]))
   (path,) = compare.run(config_of(first, second), tmp_path)
   assert content(path)["comparison"]["CL"]["rank1"]["difference"] == 0
+  (path,) = compare.run(config_of(first, first, centred=True), tmp_path / "centred")
+  assert content(path)["comparison"]["CL"]["rank1"]["first"] == 100
+  assert {row.centred for row in results.read(path).rows} == {"view"}
+  with pytest.raises(ConfigError, match="config.compare.centred: .* has no centred row 'model'; evaluate with"):
+    compare.run(config_of(first, second, centred=True), tmp_path / "centred")
+
+
+def of_conditions(**hits):
+  """`result` with a condition of each name."""
+  found = result(next(iter(hits.values())))
+  found["conditions"] = [{"name": name, "title": name} for name in hits]
+  by = {name: result(of)["rows"][0]["figures"]["CL"] for name, of in hits.items()}
+  found["rows"] = [dict(found["rows"][0], figures=by)]
+  return found
+
+
+def test_conditions_asked_for_are_compared_alone_and_as_their_mean(tmp_path):
+  """Of eight people each gains in one of the conditions: in both together all gain."""
+  first, second = written(
+    tmp_path, of_conditions(A=[0] * 8, D=[50] * 8, E=[25] * 8),
+    of_conditions(A=[0] * 8, D=[75] * 4 + [50] * 4, E=[25] * 4 + [50] * 4))
+  (path,) = compare.run(config_of(first, second, conditions=("D", "E")), tmp_path)
+  tests = content(path)["comparison"]
+  assert list(tests) == ["D", "E", "mean"]
+  mean, alone = tests["mean"]["rank1"], tests["D"]["rank1"]
+  assert (mean["first"], mean["second"], mean["difference"]) == (37.5, 50, 12.5)
+  assert (mean["better_subjects"], alone["better_subjects"]) == (8, 4)
+  assert mean["p"] == pytest.approx(2 / 2**8, abs=0.012)
+  assert alone["p"] == pytest.approx(2 / 2**4, abs=0.05)
+  with pytest.raises(ConfigError, match=r"config.compare.conditions=\('D', 'F'\): \S+ has no 'F'; it has A, D, E"):
+    compare.run(config_of(first, second, conditions=("D", "F")), tmp_path / "none")
+  both = [path.parent for path in (first, second)]
+  for folder in both:
+    results.write(folder / "zero_shot-more.json", typed(result([0, 50], name="more")))
+  with pytest.raises(DataError, match=r"no result holds outcomes .* config.compare.conditions=\('F',\)"):
+    compare.run(config_of(*both, conditions=("F",)), tmp_path / "none")
 
 
 def test_a_condition_of_one_subject_is_left_out_of_the_others(tmp_path):
@@ -195,6 +231,6 @@ def test_the_map_of_probes_without_a_mate_is_paired_over_those_that_have_one():
   by = pairing.BySubject(subjects=["a", "b", "c"], rank1=[50, 0, 100], trials=[2, 2, 1], map=[40, None, 80],
                          map_trials=[1, 0, 1])
   better = dataclasses.replace(by, map=[60, None, 90])
-  found = pairing.tested(by, better, "map", resamples=10, seed=0)
+  found = pairing.tested([by], [better], "map", resamples=10, seed=0)
   assert (found["first"], found["second"], found["trials"], found["subjects"]) == (60, 75, 2, 2)
-  assert pairing.tested(by, by, "rank1", resamples=10, seed=0)["trials"] == 5
+  assert pairing.tested([by], [by], "rank1", resamples=10, seed=0)["trials"] == 5
