@@ -23,10 +23,11 @@ SMALL = {
   "walkers_render.py": "--walks 2",
 }
 NEEDS_BUILT_DATA = {"facing.py", "few_people.py", "gap.py", "packing.py", "population.py", "transfer.py"}
+NEEDS_LIBTPU = {"ahead.py"}
 
 
 def test_every_benchmark_is_here():
-  assert {p.name for p in (ROOT / "benchmarks").glob("*.py")} == {*SMALL, *NEEDS_BUILT_DATA}
+  assert {p.name for p in (ROOT / "benchmarks").glob("*.py")} == {*SMALL, *NEEDS_BUILT_DATA, *NEEDS_LIBTPU}
 
 
 @pytest.mark.slow
@@ -43,6 +44,9 @@ def test_a_benchmark_ends_in_its_figures(script, tmp_path):
 
 
 @pytest.mark.parametrize("script, arguments, words", [
+  ("ahead.py", "--config configs/zero_shot.py", "--config=configs/zero_shot.py is no configuration of pretraining"),
+  ("ahead.py", "--topology v5e:3x5", "--topology=v5e:3x5: "),
+  ("ahead.py", "--fsdp 0", "argument --fsdp: '0' is not a whole number from 1"),
   ("augment.py", "--repeats 0", "argument --repeats: '0' is not a whole number from 1"),
   ("data_scale.py", "--folder {tmp}", "give --sequences or --index"),
   ("embed.py", "--networks gaitbase", "argument --networks: 'gaitbase' is not backbone:variant, such as transformer"),
@@ -77,3 +81,25 @@ def test_arguments_that_cannot_work_are_refused_in_a_line(script, arguments, wor
   said = capsys.readouterr().err.splitlines()[-1] if left.value.code == 2 else left.value.code
   assert words.format(tmp=tmp_path) in said
   assert "\n" not in said
+
+
+def test_what_devices_send_is_counted_once_by_kind(monkeypatch):
+  """Of a program for TPUs: a gather in two halves, a sum of which each device keeps a part, a sum, and a shuffle."""
+  monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+  text = """
+%all-reduce-scatter.1 (input_0: f32[8,128]) -> f32[2,128] {
+  %all-reduce.5 = (f32[8,128]{1,0:T(8,128)}, f32[128]{0}) all-reduce(%input_0, %input_1), channel_id=1, to_apply=%add
+}
+%all-reduce-scatter.2 (input_0: f32[4]) -> f32[1] {
+  %all-reduce.6 = f32[4]{0} all-reduce(%input_0), channel_id=1, to_apply=%add
+}
+ENTRY %main {
+  %all-gather-start.1 = bf16[16,4]{1,0} all-gather-start(%p), channel_id=7, dimensions={0}
+  %all-gather.2 = bf16[16,4]{0,1} all-gather(%p), channel_id=7, dimensions={0}
+  %all-reduce.7 = s32[] all-reduce(%q), channel_id=9, to_apply=%add
+  %all-to-all.3 = pred[32]{0} all-to-all(%r), channel_id=11
+  %fusion.1 = f32[1000]{0} fusion(%all-gather.2), calls=%f
+}
+"""
+  found = runpy.run_path(str(ROOT / "benchmarks" / "ahead.py"))["sent"](text)
+  assert found == {"scattered": 4 * (8 * 128 + 128 + 4), "gathered": 2 * 64, "summed": 4, "all-to-all": 32}

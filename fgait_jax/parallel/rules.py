@@ -6,6 +6,7 @@ Rows are defined beside the modules whose parameters they name; `models/backbone
 Axes are named from the last one backwards, so that stacked layers, which have a leading axis, need no further row.
 """
 
+import functools
 import re
 
 import jax
@@ -79,14 +80,34 @@ def unsharded(params, mesh: Mesh, *, table: Table):
 
   Computations use these. With parameters sharded over `fsdp`, over which the batch is sharded too, the compiler would
   gather the batch instead and split every product along its inputs: devices would exchange activations and not weights.
-  Gradients with respect to `params` are sharded as those are.
+  Gradients with respect to `params` are sharded as those are: summed over devices and scattered in one.
   """
   def of(path, leaf):
     spec = partition_spec(path_name(path), leaf.shape, mesh, table=table)
     whole = PartitionSpec(*(None if cut == "fsdp" else cut for cut in spec))
-    return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, whole))
+    return _gathered(leaf, NamedSharding(mesh, whole), NamedSharding(mesh, spec))
 
   return jax.tree_util.tree_map_with_path(of, params)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gathered(leaf, whole: NamedSharding, cut: NamedSharding):
+  """`leaf` gathered from `cut` to `whole`; its gradient is `cut`. That of a plain constraint is `whole`, too: every
+  device would receive the sum of all gradients before it keeps its own part."""
+  del cut
+  return jax.lax.with_sharding_constraint(leaf, whole)
+
+
+def _gathered_forward(leaf, whole, cut):
+  return _gathered(leaf, whole, cut), None
+
+
+def _gathered_backward(whole, cut, kept, gradient):
+  del whole, kept
+  return (jax.lax.with_sharding_constraint(gradient, cut),)
+
+
+_gathered.defvjp(_gathered_forward, _gathered_backward)
 
 
 def optimizer_shardings(tree, params, params_shardings, mesh: Mesh):

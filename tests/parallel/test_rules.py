@@ -63,6 +63,23 @@ def test_weights_travel_and_not_the_batch():
   assert sorted(re.findall(r"= f32\[([0-9,]+)\]\S* all-gather", text)) == ["1024,64", "64,1024"]
 
 
+def test_gradients_are_cut_as_parameters(mesh):
+  """Where nobody says how they should lie: no device is given the sums of all gradients."""
+  params = {"a": {"kernel": jnp.ones((64, 96))}}
+  where = rules.shardings(params, mesh, table=TOY)
+
+  @functools.partial(jax.jit, in_shardings=(where, batch_sharding(mesh)))
+  def loss_and_gradient(params, x):
+    def loss(params):
+      return jnp.mean(jnp.tanh(x @ rules.unsharded(params, mesh, table=TOY)["a"]["kernel"]))
+
+    return jax.value_and_grad(loss)(params)
+
+  loss, found = loss_and_gradient(params, jnp.ones((16, 64)))
+  assert float(loss) == 1.0
+  assert found["a"]["kernel"].sharding.spec == P("fsdp", "tensor")
+
+
 def test_optimizer_state_lies_as_its_parameters(mesh):
   params = {"a": {"kernel": jnp.zeros((4, 6)), "bias": jnp.zeros(6)}}
   where = rules.shardings(params, mesh, table=TOY)
