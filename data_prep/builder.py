@@ -92,6 +92,7 @@ def build(
     _run([job for shards in jobs.values() for job in shards], workers=workers, writer=writer, progress=progress)
     reports = {split: [_report(job) for job in shards] for split, shards in jobs.items()}
     _check_dropped(record.name, jobs, reports, limit=limit_dropped)
+    _check_channels(record.name, reports)
     manifest = manifests.write(
       work, record=record, fingerprint=fingerprint, absent=absent, unlisted=unlisted, unread=unread, jobs=jobs,
       reports=reports, recorded_rates=rates.summary(walks),
@@ -340,6 +341,15 @@ def _is_written(job: Job) -> bool:
 
 def _report(job: Job) -> dict:
   return json.loads(job.report_path.read_text(encoding="utf-8"))
+
+
+def _check_channels(name: str, reports: Mapping) -> None:
+  """Raises `DataError` where frames of some walks have other channels than those of others."""
+  found = {count: key for each in reports.values() for report in each for count, key in report["channels"].items()}
+  if len(found) > 1:
+    named = " and ".join(f"{count} of {key}" for count, key in sorted(found.items()))
+    raise DataError(f"{name}: frames have different channels, {named}; all walks need the same: leave out the others,"
+                    " or make their pictures all grey or all coloured")
 
 
 def _check_dropped(name: str, jobs: Mapping, reports: Mapping, *, limit: float) -> None:

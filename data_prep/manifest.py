@@ -84,6 +84,7 @@ def write(
     "version": schema.BUILDER_VERSION,
     "builder_version": schema.BUILDER_VERSION,
     "kind": record.kind,
+    "pixels": _pixels(record, reports),
     "population": record.population,
     "choices": dict(record.choices),
     "recorded_frame_rates": dict(recorded_rates),
@@ -113,6 +114,12 @@ def write(
   }
   (folder / schema.MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
   return manifest
+
+
+def _pixels(record: Record, reports: Mapping[str, Sequence[Mapping]]) -> str:
+  """What the pixels are, one of `schema.PIXELS`: frames of several channels are no silhouettes, whatever they hold."""
+  channels = {count for each in reports.values() for report in each for count in report["channels"]}
+  return record.pixels if channels <= {"1"} else schema.MAPS
 
 
 def file_facts(path: pathlib.Path) -> dict:

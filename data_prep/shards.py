@@ -109,7 +109,7 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
   serializer = ExampleSerializer((connector := features(job.attributes)).get_serialized_info())
   unfinished = _unfinished(job.path)
   writer = ArrayRecordWriter(os.fspath(unfinished), WRITER_OPTIONS)
-  rows, dropped, refused, altered = [], [], {}, {}
+  rows, dropped, refused, altered, channels = [], [], {}, {}, {}
   try:
     for walk in job.walks:
       try:
@@ -128,13 +128,14 @@ def _write_shard(job: Job, progress: Callable[[], None]) -> None:
         texts = [getattr(walk, name) for name in TEXTS]
         values = [float(walk.attributes.get(name, np.nan)) for name in job.attributes]
         rows.append([*texts, len(frames), values, digest(texts, walk.attributes, frames)])
+        channels.setdefault(str(frames.shape[-1]), walk.key)
       progress()
   except BaseException:
     unfinished.unlink(missing_ok=True)
     raise
   finally:
     writer.close()
-  report = {"rows": rows, "dropped": dropped, "refused": refused, "altered": altered}
+  report = {"rows": rows, "dropped": dropped, "refused": refused, "altered": altered, "channels": channels}
   report |= {"bytes": unfinished.stat().st_size, "sha256": hash_file(unfinished)}
   _put(unfinished, job.path)
   _write_atomically(job.report_path, json.dumps(report, ensure_ascii=False))

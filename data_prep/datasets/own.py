@@ -15,7 +15,7 @@ import numpy as np
 from data_prep.datasets.record import NAME, NAMED, Record, chosen
 from data_prep.sources import rates
 from data_prep.sources.base import Source, Walk, by_split, some
-from data_prep.sources.modalities import ModalitySource
+from data_prep.sources.modalities import ModalitySource, is_silhouette
 from data_prep.sources.opengait import OpenGaitSource
 from data_prep.sources.recordings import holds_pickles, recordings
 from data_prep.sources.trees import open_tree
@@ -168,12 +168,14 @@ def named(
   Raises `DataError` naming the flag.
   """
   check_names(name, population)
-  kinds = tuple(modalities.split(",")) if modalities else ()
+  kinds = tuple(name.strip() for name in modalities.split(",")) if modalities else ()
   if "" in kinds or len(set(kinds)) < len(kinds):
     raise DataError(f"--modalities {modalities}: expected names of folders, none empty and none twice")
   source = functools.partial(_source, modalities=kinds, train_subjects=train_subjects, frame_rate=frame_rate)
   choices = choice_of(train_subjects) | chosen(frame_rate=frame_rate or None)
-  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name)
+  pixels = schema.SILHOUETTES if all(is_silhouette(kind) for kind in kinds) else schema.MAPS
+  return dataclasses.replace(RECORD, name=name, source=source, choices=choices, population=population or name,
+                             pixels=pixels)
 
 
 def check_names(name: str, population: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from data_prep.sources.base import Source
+from fgait_jax.data import schema
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")  # of a data set, and of its folder and files
 NAMED = "small letters, digits and underscores, beginning with a letter"
@@ -35,6 +36,7 @@ class Record:
   needs_raw: bool = True
   subjects: tuple[int, int] | tuple[None, None] = (None, None)  # train, test; where no partition lists them
   choices: Mapping[str, str | int | float] = dataclasses.field(default_factory=dict)  # of this build, for its manifest
+  pixels: str = schema.SILHOUETTES  # of frames of one channel, one of schema.PIXELS
   population: str = ""  # data sets of one population hold the same people under the same identities; "": its name
 
   def __post_init__(self):

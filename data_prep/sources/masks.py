@@ -10,7 +10,7 @@ import io
 import pathlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ from fgait_jax.data.schema import WIDTHS
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow only reads headers here, and the limit is ours
 LIGHT = 128  # a mask shows its body at least this bright, and its background darker
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 FORMATS = ("PNG", "JPEG", "BMP")  # OpenCV would decode a dozen more, whatever the file's name
 MADE_BINARY = "values other than 0 and 255 made 0 (below 128) or 255"
 
@@ -90,7 +90,7 @@ def check_pixels(width: int, height: int) -> None:
 
 def _size(content: bytes) -> tuple[int, int]:
   """Width and height according to the image's header; `FrameRefused` where it is of none of FORMATS."""
-  if content.startswith(_PNG) and len(content) >= 24:  # at a tenth of Pillow's time
+  if content.startswith(PNG) and len(content) >= 24:  # at a tenth of Pillow's time
     return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
   try:
     with Image.open(io.BytesIO(content), formats=FORMATS) as image:
@@ -184,7 +184,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
   for name, read in files.items():
     try:
       content = read()
-      if (original := _original(name, files)) and files[original]() == content:
+      if (original := original_of(name, files)) and files[original]() == content:
         raise FrameRefused("copy of another frame")
       number += 1
       mask = decode(content, own=preparation.own)
@@ -206,7 +206,7 @@ def read_walk(readers: Sequence[Callable[[], bytes]], names: Sequence[str], *, f
   return Reading(np.stack(kept), dict(refused), dict(altered), numbers)
 
 
-def _original(name: str, files: Mapping[str, Callable]) -> str | None:
+def original_of(name: str, files: Container[str]) -> str | None:
   """The file of which `name` is a copy according to its name; None where there is none."""
   match = _COPY.fullmatch(name)
   return f"{match['original']}{match['ending']}" if match and f"{match['original']}{match['ending']}" in files else None

@@ -7,6 +7,7 @@ images that are cut separately would no longer be aligned.
 
 import dataclasses
 import functools
+import io
 import pathlib
 import re
 from collections import defaultdict
@@ -14,15 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from data_prep.sources.base import Dropped, Reading, Walk
 from data_prep.sources.images import IMAGE, check_root
-from data_prep.sources.masks import open_image
+from data_prep.sources.masks import LIGHT, PNG, decode, is_frame, open_image, original_of
 from data_prep.sources.rates import FACTS, read_facts
 from data_prep.sources.trees import Tree, fingerprint, natural
 from fgait_jax.data.normalise import FrameRefused
 from fgait_jax.data.schema import HEIGHT, WIDTHS
 from fgait_jax.errors import DataError
+
+# Colour types of a PNG, the 26th byte of the file.
+_GREY, _PALETTE, _GREY_ALPHA, _COLOUR_ALPHA = 0, 3, 4, 6
 
 _WALK = r"(?P<subject>[^/]+)/(?P<condition>[^/]+)/(?P<view>[^/]+)"
 
@@ -30,7 +35,9 @@ _WALK = r"(?P<subject>[^/]+)/(?P<condition>[^/]+)/(?P<view>[^/]+)"
 class ModalitySource:
   """Walks whose frames have the channels of all `modalities`, names of folders, in this order.
 
-  Grey pictures give one channel, coloured ones three (red, green, blue). `tree` is the result of `open_tree(raw)`.
+  Grey pictures give one channel, coloured ones three (red, green, blue), those of a palette one, its indices, which are
+  the labels of a parsing. Silhouettes, by their folder's name, are masks of one channel. `tree` is the result of
+  `open_tree(raw)`.
   """
 
   def __init__(self, raw: str | pathlib.Path, *, modalities: Sequence[str], tree: Tree):
@@ -77,7 +84,8 @@ class ModalitySource:
     proper = {name.lower(): name for name in self.modalities}
     groups, seen, roots = defaultdict(lambda: defaultdict(dict)), set(), {}
     for name in self._tree:
-      if match := next(filter(None, (pattern.fullmatch(name) for pattern in patterns)), None):
+      match = next(filter(None, (pattern.fullmatch(name) for pattern in patterns)), None)
+      if match and is_frame(name):
         check_root(roots, "all", match["root"], name, raw=self.raw)
         modality = proper[match["modality"].lower()]
         frame = groups[match["subject"], match["condition"], match["view"]][pathlib.PurePosixPath(name).stem]
@@ -107,12 +115,19 @@ def read_walk(
   and frames of different sizes.
   """
   kept, numbers, refused = [], [], defaultdict(list)
-  for number, (name, readers) in enumerate(frames.items()):
+  number = -1  # in the recording
+  for name, readers in frames.items():
     try:
       if missing := [modality for modality in modalities if modality not in readers]:
+        number += 1
         raise FrameRefused(f"no {missing[0]}")
-      frame = np.concatenate([_picture(readers[modality]()) for modality in modalities], axis=-1)
-      if not frame.any():
+      contents = {modality: readers[modality]() for modality in modalities}
+      if _is_copy(name, contents, frames):
+        raise FrameRefused("copy of another frame")
+      number += 1
+      pictures = {modality: _picture(content, modality) for modality, content in contents.items()}
+      frame = np.concatenate(list(pictures.values()), axis=-1)
+      if not frame.any() or any(is_silhouette(m) and picture.max() < LIGHT for m, picture in pictures.items()):
         raise FrameRefused("all black")
       kept.append(frame)
       numbers.append(number)
@@ -128,10 +143,37 @@ def read_walk(
   return Reading(np.stack(kept), dict(refused), numbers=numbers)
 
 
-def _picture(content: bytes) -> np.ndarray:
-  image = open_image(content)
+def is_silhouette(modality: str) -> bool:
+  """Whether a modality's name is that of silhouettes: sil, sils, silhouette, mask, mask_aligned, ..."""
+  return re.fullmatch(r"(sil|silhouette|mask)s?([_-]\w+)?", modality, re.IGNORECASE) is not None
+
+
+def _is_copy(name: str, contents: Mapping[str, bytes], frames: Mapping[str, Mapping[str, Callable[[], bytes]]]) -> bool:
+  """Whether the frame `name` is called a copy of another and holds the same."""
+  original = original_of(f"{name}.png", {f"{other}.png" for other in frames})
+  readers = frames[original.removesuffix(".png")] if original else {}
+  return readers.keys() >= contents.keys() and all(readers[m]() == content for m, content in contents.items())
+
+
+def _picture(content: bytes, modality: str) -> np.ndarray:
+  """An image of `modality`, uint8 [64, 64 or 44, channel]."""
+  depth, colours = (content[24], content[25]) if content.startswith(PNG) and len(content) > 25 else (8, None)
+  if is_silhouette(modality):
+    image = decode(content, own=True)[..., None]
+  elif colours == _GREY and 1 < depth < 8:
+    raise FrameRefused(f"{depth}-bit picture, whose values a reader scales: save it with 8 bits")
+  else:
+    image = open_image(content)
+    image = image[..., None] if image.ndim == 2 else image
+    if colours in (_GREY_ALPHA, _COLOUR_ALPHA) and np.ptp(image[..., -1]):
+      raise FrameRefused("picture with transparency")
+    if colours == _PALETTE:
+      with Image.open(io.BytesIO(content), formats=("PNG",)) as picture:
+        image = np.asarray(picture)[..., None]
+    elif colours == _GREY_ALPHA or image.shape[2] < 3:
+      image = image[..., :1]
+    else:
+      image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB)
   if image.shape[0] != HEIGHT or image.shape[1] not in WIDTHS:
     raise FrameRefused(f"not cut to {HEIGHT} x {WIDTHS[0]} or {WIDTHS[1]}")
-  if image.ndim == 2:
-    return image[..., None]
-  return cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2RGB) if image.shape[2] >= 3 else image[..., :1]
+  return image

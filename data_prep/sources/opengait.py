@@ -74,8 +74,10 @@ class OpenGaitSource:
       if len(matching) > 1 and isinstance(self.pickles, str):
         matching = [name for name in matching if "sil" in name.rsplit("/", 1)[-1].lower()] or matching
       if len(matching) > 1:
-        raise DataError(f"{self.root}/{key} holds several pickles that match {pattern!r}: {', '.join(matching)}; leave"
-                        " one of them in each such folder, that of the silhouettes with 'sil' in its name")
+        mend = ("leave one of them in each such folder, that of the silhouettes with 'sil' in its name"
+                if isinstance(self.pickles, str) else "let --modalities name more of the one that is meant")
+        raise DataError(f"{self.root}/{key} holds several pickles that match {pattern!r}: {', '.join(matching)};"
+                        f" {mend}")
       files.append((self._files[matching[0]], matching[0]) if matching else (None, f"{key}/{pattern}"))
     kinds = "maps" if isinstance(self.pickles, tuple) else "masks"
     read = functools.partial(read_walk, *zip(*files, strict=True), kinds=kinds)
@@ -122,11 +124,14 @@ def read_walk(
   for read, name in zip(readers, names, strict=True):
     if read is None:
       raise Dropped("a modality is missing", name)
-    stack.append(channels_last(halved(load_array(read(), name)), name))
-    if kinds == "masks" and stack[-1].ndim == 3 and 0 < stack[-1].max() < LIGHT:
-      raise Dropped("not a mask of 0 and 255", f"{name}: no value above {stack[-1].max()}")
-    if kinds == "masks" and stack[-1].ndim == 3:
-      check_background(looks_inverted(stack[-1]), name)
+    frames = load_array(read(), name)
+    frames = channels_last(halved(frames) if kinds == "masks" else frames, name)  # labels must not be mixed
+    if kinds == "masks" and (frames.ndim == 3 or frames.shape[3] == 1):
+      masks = frames.reshape(frames.shape[:3])
+      if 0 < masks.max() < LIGHT:
+        raise Dropped("not a mask of 0 and 255", f"{name}: no value above {masks.max()}")
+      check_background(looks_inverted(masks), name)
+    stack.append(frames)
   return with_bodies(stack[0] if len(stack) == 1 else stack_channels(stack, names), names[0])
 
 

@@ -17,6 +17,9 @@ WIDTHS = (64, 44)  # 44 is columns 10..53 of 64: already cut, never cut again
 BUILDER_VERSION = "1.2.0"
 MANIFEST = "manifest.json"
 SHARD = re.compile(r"[^/\0]*-(?P<split>[^-/\0]+)\.array_record-(?P<number>\d{5})-of-\d{5}")  # the name of a shard
+# What the pixels of a data set are: masks of bodies; or anything else, such as labels of a parsing, depths, pictures,
+# and all frames of several channels.
+PIXELS = SILHOUETTES, MAPS = "silhouettes", "maps"
 MOST_CHANNELS = 256  # of a frame
 _FILE = {"bytes": int, "sha256": str}
 _LAYOUT = {  # of what readers use of a manifest; a mapping from any name is {None: ...}
@@ -87,6 +90,12 @@ def population_of(manifest: Mapping) -> str:
   """The population of a built data set: data sets of the same population that share an identity hold the same person.
   A manifest without the key is a population of its own."""
   return manifest.get("population", manifest["name"])
+
+
+def pixels_of(manifest: Mapping, channels: int) -> str:
+  """What the pixels of a built data set are, one of `PIXELS`; a manifest without the key is of silhouettes, if frames
+  have one channel."""
+  return manifest.get("pixels", SILHOUETTES if channels == 1 else MAPS)
 
 
 def identities(manifest: Mapping, subjects: np.ndarray) -> np.ndarray:

@@ -76,6 +76,7 @@ def model() -> ConfigDict:
   c.name = "transformer"  # a backbone of fgait_jax/models/backbones.py, such as "transformer" or "p3d"
   c.variant = "tiny"  # a named size of that model; see BACKBONE in its file, such as fgait_jax/models/transformer.py
   c.channels = 1  # channels of a frame: 1 for silhouettes
+  c.pixels = "silhouettes"  # or "maps": labels, depths, pictures, all frames of several channels (docs/data.md)
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # first layers: "conv", or for the transformer "tubelet" (a linear tokenizer, for comparison)

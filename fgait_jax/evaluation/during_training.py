@@ -19,7 +19,7 @@ from fgait_jax.evaluation.metrics.distances import check_metric
 from fgait_jax.evaluation.protocols.base import Protocol
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.training.pretrained import Pretrained
-from fgait_jax.training.pretraining import check_channels
+from fgait_jax.training.pretraining import check_frames
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def zero_shot(name: str, config) -> ZeroShot:
   except DataError as error:
     raise DataError(f"{error} (asked for by {key}.dataset, to evaluate while training; name others with"
                     f" --config.evals=NAME,NAME,... or set {key}.every=0)") from error
-  check_channels([split], config.model.channels)
+  check_frames([split], config.model)
   rows = rows_of_whole_subjects(split.subjects, settings.max_sequences)
   trials_of(protocol, Labels.of(split, rows))
   return ZeroShot(

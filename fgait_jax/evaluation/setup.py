@@ -10,6 +10,7 @@ import pathlib
 import jax
 import numpy as np
 
+from fgait_jax.data import schema
 from fgait_jax.data.source import open_split
 from fgait_jax.errors import ConfigError
 from fgait_jax.evaluation import provenance, registry
@@ -21,6 +22,7 @@ from fgait_jax.evaluation.plain import encoded
 from fgait_jax.evaluation.protocols.trials import trials_of
 from fgait_jax.evaluation.results import Checkpoint, Data, Result
 from fgait_jax.parallel.mesh import make_mesh
+from fgait_jax.training import pixels
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
@@ -57,6 +59,13 @@ class Setup:
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""
     return registry.claim(self.config, self.out, (self.trained.identity, self.data.content_hash))
+
+  def only_silhouettes(self, what: str) -> None:
+    """Raises `ConfigError` where the frames are no silhouettes, on which alone `what`."""
+    found, channels = pixels.of(self.split)
+    if found != schema.SILHOUETTES:
+      raise ConfigError(f"config.dataset {self.config.dataset!r} holds {found} of {channels} channel"
+                        f"{'s' * (channels > 1)}; {what} on silhouettes alone")
 
   def trials(self, protocol, rows: np.ndarray | None = None) -> list:
     """Its trials among the walks (of `rows`); raises `DataError` or `ConfigError`, before anything is embedded, where
@@ -162,11 +171,8 @@ def check_fits(config, network: Pretrained, split, *, name: str) -> None:
   if config.embedding in heads and heads[config.embedding] not in network.params:
     raise ConfigError(f"config.embedding is {config.embedding!r}, but the network of {config.checkpoint} has no"
                       f" {heads[config.embedding]}; take {network.embedding} or pooled")
-  channels = split.frames(0, np.arange(1)).shape[-1]
-  if channels != network.config.model.channels:
-    raise ConfigError(
-      f"{name} has frames of {channels} channels, the network of {config.checkpoint} was"
-      f" pretrained on {network.config.model.channels}; choose other data or another checkpoint")
+  if misfit := pixels.misfit(split, network.config.model):
+    raise ConfigError(f"{name} does not fit {config.checkpoint}: {misfit}; choose other data or another checkpoint")
 
 
 def embedding_of(config, network: Pretrained) -> str:

@@ -6,6 +6,7 @@ Made from what is recorded alone: the checkpoint's own account, and result files
 import json
 from collections.abc import Iterable, Sequence
 
+from fgait_jax.data.schema import SILHOUETTES
 from fgait_jax.evaluation import columns, provenance
 from fgait_jax.evaluation.report import export, layout
 from fgait_jax.evaluation.results import CHANCE, KINDS, MODEL, Result
@@ -52,8 +53,9 @@ def _what(network: Pretrained) -> str:
   lines = [
     f"A gait network of fgait_jax: {model.name} {model.variant}, {numbers:,} parameters and statistics,"
     f" {steps} (weights {network.identity}, code {network.code or 'not recorded'}).",
-    f"It takes the silhouettes of a walk, uint8 [frames, 64, 64 or 44] of {model.channels} channel(s), 0 background and"
-    f" 255 body, and gives its `{network.embedding}` embedding: near for walks of one person, far for those of two."
+    f"It takes the {model.pixels} of a walk, uint8 [frames, 64, 64 or 44] of {model.channels} channel(s)"
+    f"{', 0 background and 255 body' * (model.pixels == SILHOUETTES)}, and gives its `{network.embedding}` embedding:"
+    " near for walks of one person, far for those of two."
     + (without if added(network.config)["without_heads"] else ""),
   ]
   return "\n".join(lines) + "\n"

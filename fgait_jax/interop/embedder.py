@@ -23,7 +23,7 @@ from fgait_jax.evaluation.labels import Features
 from fgait_jax.evaluation.metrics.distances import pairwise
 from fgait_jax.interop import hub
 from fgait_jax.parallel.mesh import make_mesh
-from fgait_jax.training import preflight, weights
+from fgait_jax.training import pixels, preflight, weights
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
@@ -47,8 +47,9 @@ class Embedder:
     `keys` of the same walks.
 
     Args:
-      given: a list of walks uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, channel], t as it comes, 0 background and 255
-        body, normalised (`fgait_jax.normalise` makes them of masks); or the path of a folder (or archive) of masks of
+      given: a list of walks uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, channel], t as it comes: silhouettes, 0
+        background and 255 body, normalised (`fgait_jax.normalise` makes them of masks), or where the network was taught
+        them, maps of any values; or the path of a folder (or archive) of masks of
         any size, <person>/<type>/<view>/*.png; of a video of one walker, from a camera that stands still; of a built
         data set; or a split of one, as `fgait_jax.data.source.open_split` gives it.
       split: of a built data set.
@@ -67,10 +68,8 @@ class Embedder:
     found = self._opened(given, split)
     for note in getattr(found, "notes", ()):
       warnings.warn(note, stacklevel=2)
-    channels, wanted = found.frames(0, np.arange(1)).shape[-1], self.network.config.model.channels
-    if channels != wanted:
-      raise DataError(f"{found.name}: frames have {channels} channels, the network {self.network.identity} takes"
-                      f" {wanted}")
+    if misfit := pixels.misfit(found, self.network.config.model):
+      raise DataError(f"{found.name}: {misfit} ({self.network.identity})")
     salted = salt.load(key_file, "key_file") if key_file is not None else None
     embedded = extraction.extract_by(
       self.network, found, embedding=self.network.embedding, max_frames=max_frames, batch_frames=batch_frames,
@@ -84,10 +83,10 @@ class Embedder:
     arrays = [found.embeddings if isinstance(found, Features) else np.asarray(found) for found in (one, other)]
     return pairwise(*arrays, metric=metric)
 
-  @staticmethod
-  def _opened(given: Given, split: str) -> Split | walks.Walks:
+  def _opened(self, given: Given, split: str) -> Split | walks.Walks:
     if not isinstance(given, str | os.PathLike):
-      return given if hasattr(given, "num_frames") else walks.from_arrays(given)
+      found = self.network.config.model.pixels
+      return given if hasattr(given, "num_frames") else walks.from_arrays(given, pixels=found)
     path = pathlib.Path(given).expanduser()
     return open_split(path.parent, path.name, split) if any(path.glob(f"*/{MANIFEST}")) else walks.from_path(given)
 

@@ -18,6 +18,7 @@ import numpy as np
 import safetensors.numpy
 from absl import logging
 
+from fgait_jax.data import schema
 from fgait_jax.data.augment import prepare
 from fgait_jax.errors import CheckpointError, ConfigError, FgaitError
 from fgait_jax.interop.names import GAITJEPA
@@ -31,7 +32,7 @@ from fgait_jax.training.state import added
 PLATFORMS = ("cpu", "cuda", "tpu")
 _LOADER = '''"""Embeds silhouette sequences with the network in `network.jaxexport`; needs jax and flatbuffers only.
 
-  python load.py frames.npy          uint8 [b, t, 64, 64, c], 0 background, 255 body -> frames.embedding.npy [b, p, e]
+  python load.py frames.npy          uint8 [b, t, 64, 64, c], EXPECTED -> frames.embedding.npy [b, p, e]
 """
 
 import pathlib
@@ -46,15 +47,15 @@ _NETWORK = jax.export.deserialize(bytearray((pathlib.Path(__file__).parent / "ne
 def embed(frames, valid=None):
   """Embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
   frames = np.asarray(frames)
-  if frames.dtype != np.uint8 or (frames.size and frames.max() < 128):
-    raise ValueError(f"frames are {frames.dtype} up to {frames.max()}; expected uint8, 0 background and 255 body")
+  if frames.dtype != np.uint8 or (frames.size and frames.max() < LEAST):
+    raise ValueError(f"frames are {frames.dtype} up to {frames.max()}; expected uint8, EXPECTED")
   valid = np.ones(frames.shape[:2], bool) if valid is None else np.asarray(valid, bool)
   return _NETWORK.call(frames, valid)
 
 
 if __name__ == "__main__":
   if len(sys.argv) != 2:
-    sys.exit("usage: python load.py frames.npy    uint8 [sequence, time, 64, 64, channel], 0 background, 255 body")
+    sys.exit("usage: python load.py frames.npy    uint8 [sequence, time, 64, 64, channel], EXPECTED")
   path = pathlib.Path(sys.argv[1])
   np.save(path.with_suffix(".embedding.npy"), embed(np.load(path)))
 '''
@@ -81,6 +82,13 @@ def embedding_function(pretrained: Pretrained):
     return values / jnp.maximum(jnp.linalg.norm(values, axis=-1, keepdims=True), 1e-12)
 
   return embed
+
+
+def _loader(pretrained: Pretrained) -> str:
+  """The program beside an exported network; it refuses what are no silhouettes unless the network takes maps."""
+  masks = pretrained.config.model.pixels == schema.SILHOUETTES
+  expected = "0 background and 255 body" if masks else "maps as it was trained on"
+  return _LOADER.replace("EXPECTED", expected).replace("LEAST", "128" if masks else "1")
 
 
 def _spaced(frames: jax.Array, valid: jax.Array, *, stride: int) -> tuple[jax.Array, jax.Array]:
@@ -138,7 +146,7 @@ def run(
   if form == "jax":
     files = {
       "network.jaxexport": bytes(export_network(pretrained, platforms=platforms).serialize()),
-      "load.py": _LOADER.encode(),
+      "load.py": _loader(pretrained).encode(),
       "network.json": json.dumps(about | {"platforms": platforms, "input": "uint8 [b, t, 64, 64, c], bool [b, t]",
                                           "output": "float32 [b, parts, channels]"}).encode(),
     }

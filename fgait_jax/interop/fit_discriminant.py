@@ -44,7 +44,7 @@ def refitted(network: Pretrained, settings: ConfigDict, *, data: str) -> Pretrai
   require(configuration.positives_needs("discriminant.sets", settings.sets) + configuration.closing_needs(config))
   trained_on = config.data.sets
   splits = pretraining.opened(data, settings.sets or trained_on, first=trained_on)
-  pretraining.check_channels(splits.values(), config.model.channels)
+  pretraining.check_frames(splits.values(), config.model)
   with progress_bar(f"learning the discriminant from {', '.join(s.name for s in splits.values())}",
                     settings.walks) as advance:
     found = pretraining.learnt_discriminant(

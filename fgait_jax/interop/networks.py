@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from fgait_jax.data import schema
 from fgait_jax.errors import CheckpointError
 from fgait_jax.interop import names
 from fgait_jax.models import deepgaitv2, gaitbase, gaitset, p3d, swingait
@@ -70,7 +71,9 @@ def recognise(state: State) -> Found:
   aside = {name: purpose for name in state for pattern, purpose in network.aside.items() if re.fullmatch(pattern, name)}
   weights = {name: np.asarray(value) for name, value in state.items() if name not in aside}
   try:
-    model = network.model(state) | {"channels": state[network.stem].shape[1]}
+    channels = state[network.stem].shape[1]
+    model = network.model(state) | {"channels": channels,
+                                    "pixels": schema.SILHOUETTES if channels == 1 else schema.MAPS}
     if not network.projects and network.head not in state:  # nothing else makes what is compared
       raise KeyError(network.head)
   except (KeyError, IndexError) as error:

@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from fgait_jax import defaults, objectives
+from fgait_jax.data import schema
 from fgait_jax.data.pipeline import POSITIVES
 from fgait_jax.errors import ConfigError, require
 from fgait_jax.models import backbones, crops
@@ -126,6 +127,22 @@ def augment_needs(augment, key: str) -> list[tuple[bool, str]]:
   return [*needs, (0 < width <= 64 and width % 2 == 0, f"{key}.width={width} must be an even number up to 64")]
 
 
+def pixel_needs(model, augment, key: str) -> list[tuple[bool, str]]:
+  """The same of a section `augment` named `key` for a network of the section `model`: what takes frames for masks of
+  bodies is for silhouettes alone."""
+  masks = model.pixels == schema.SILHOUETTES
+  return [
+    (model.pixels in schema.PIXELS, f"config.model.pixels={model.pixels!r}; known: {', '.join(schema.PIXELS)}"),
+    (masks <= (model.channels == 1),
+     f"config.model.channels={model.channels}: silhouettes have one channel; set config.model.pixels=maps"),
+    (masks or not model.facing,
+     "config.model.facing=True turns walks by their silhouettes; with config.model.pixels=maps set it to False"),
+    *((masks or augment[name] == 0,
+       f"{key}.{name}={augment[name]} takes frames for masks of bodies; with config.model.pixels=maps set it to 0")
+      for name in ("dilate", "blur", "segmenter")),
+  ]
+
+
 def mishap_needs(section, key: str) -> list[tuple[bool, str]]:
   """The same of what the section `section` named `key` says to do when something goes wrong."""
   return [
@@ -163,6 +180,9 @@ def closing_needs(config) -> list[tuple[bool, str]]:
      f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
      " least 1"),
     *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
+    (config.model.pixels == schema.SILHOUETTES or closing.segmenter == 0,
+     f"config.discriminant.segmenter={closing.segmenter} takes frames for masks of bodies; with"
+     " config.model.pixels=maps set it to 0"),
   ]
 
 
@@ -236,6 +256,7 @@ def check(config, mesh: Mesh) -> None:
     *mishap_needs(train, "config.train"),
     *schedule_needs(config.optim, train.steps, "config.optim", "config.train.steps"),
     *augment_needs(config.augment, "config.augment"),
+    *pixel_needs(config.model, config.augment, "config.augment"),
   ]
   if config.model.discriminant:
     needs += closing_needs(config)

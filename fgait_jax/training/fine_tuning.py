@@ -239,8 +239,9 @@ def _objectives(settings) -> dict:
           if settings.target == "subject" or not objectives.OBJECTIVES[name].identities}
 
 
-def check_settings(config, learner_width: int, mesh) -> None:
-  """Raises `ConfigError` for values of `config.fine_tune` that cannot work together."""
+def check_settings(config, pretrained: ConfigDict, mesh) -> None:
+  """Raises `ConfigError` for values of `config.fine_tune` that cannot work together, or with the configuration
+  `pretrained` of the network's run."""
   settings = config.fine_tune
   asked = f"config.fine_tune.subjects={settings.subjects} x per_subject={settings.per_subject}"
   needs = [
@@ -272,8 +273,10 @@ def check_settings(config, learner_width: int, mesh) -> None:
      "config.fine_tune.refit=True trains on validation identities again; validation_fraction=0 keeps none back"),
     (settings.mix in ("per_subject", "per_batch"),
      f'config.fine_tune.mix is {settings.mix!r}; known: "per_subject", "per_batch"'),
-    (settings.augment.width == learner_width,
-     f"config.fine_tune.augment.width={settings.augment.width}: the network was pretrained on {learner_width} columns"),
+    *configuration.pixel_needs(pretrained.model, settings.augment, "config.fine_tune.augment"),
+    (settings.augment.width == pretrained.augment.width,
+     f"config.fine_tune.augment.width={settings.augment.width}: the network was pretrained on"
+     f" {pretrained.augment.width} columns"),
   ]
   require(needs)
   size = settings.subjects * settings.per_subject

@@ -20,7 +20,7 @@ from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.paths import local_path
-from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, preflight, watch
+from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, pixels, preflight, watch
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import Display
 from fgait_jax.training.pretrained import Pretrained
@@ -71,7 +71,7 @@ def prepare(
   closing_sets = config.discriminant.sets if config.model.discriminant else {}
   closing_splits = hosts.together(lambda: opened(config.data.dir, closing_sets, first=splits)) or splits
   met = list({split.name: split for split in (*splits.values(), *closing_splits.values())}.values())
-  check_channels(met, config.model.channels)
+  check_frames(met, config.model)
   graph, target, shardings = states.abstract(config, mesh)
   hashes = {split.name: split.manifest["content_hash"] for split in met}
   train = config.train
@@ -219,11 +219,12 @@ def learnt_discriminant(config, graph, teacher, splits: Mapping, *, mesh: Mesh, 
   return jax.device_put(hosts.of_first(found), replicated(mesh))
 
 
-def check_channels(splits: Iterable, wanted: int) -> None:
-  """Raises `ConfigError` where the frames of a split have other channels than those of the network, `wanted`."""
+def check_frames(splits: Iterable, model: ConfigDict) -> None:
+  """Raises `ConfigError` where the frames of a split are others than those of the network of the section `model`."""
   for split in splits:
-    if (channels := split.frames(0, np.arange(1)).shape[-1]) != wanted:
-      raise ConfigError(f"config.model.channels={wanted}, but frames of {split.name} have {channels}")
+    if misfit := pixels.misfit(split, model):
+      raise ConfigError(f"{split.name}: {misfit}; set config.model.channels and config.model.pixels, or choose other"
+                        " data")
 
 
 def opened(folder: str, sets, *, first: Iterable[str] = ()) -> dict:

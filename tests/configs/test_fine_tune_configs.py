@@ -4,6 +4,7 @@ import pytest
 from flax import nnx
 
 from configs import baselines, fine_tune, health
+from fgait_jax import defaults
 from fgait_jax.evaluation import protocols
 from fgait_jax.interop.networks import names_of
 from fgait_jax.models.backbones import create_network
@@ -24,7 +25,7 @@ def test_variants_are_as_recorded_and_can_work(module, variant):
   config = module.get_config(variant)
   check_recorded(f"configs/{module.__name__.rpartition('.')[2]}_{variant}.txt", differing(config))
   assert protocols.get(config.protocol)
-  check_settings(config, 44, make_mesh())
+  check_settings(config, defaults.pretrain(), make_mesh())
   assert config.is_locked
 
 

@@ -102,45 +102,45 @@ def test_pictures_of_several_modalities_become_channels(tmp_path):
 
 
 def test_modalities_may_lie_in_trees_of_their_own(tmp_path):
-  for name in ("sil", "par"):
+  for name in ("map", "par"):
     write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), len(name), np.uint8))
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 0
   assert open_split(tmp_path / "out", "own", "test").frames(0).shape == (1, 64, 64, 2)
 
 
 def test_frames_of_modalities_are_in_the_order_of_their_numbers(tmp_path):
-  for name in ("sil", "par"):
+  for name in ("map", "par"):
     for frame in (2, 10, 1):
       write(tmp_path / "raw", f"001/nm/0/{name}/{frame}.png", np.full((64, 64), frame, np.uint8))
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 0
   assert open_split(tmp_path / "out", "own", "test").frames(0)[:, 0, 0].tolist() == [[1, 1], [2, 2], [10, 10]]
 
 
 def test_modalities_of_a_fast_recording_are_brought_to_the_usual_rate(tmp_path, capsys):
   """Refused frames count as time: of twenty at 50 a second, every second is taken, whatever is missing."""
-  for name in ("sil", "par"):
+  for name in ("map", "par"):
     for frame in range(20):
-      if (name, frame) not in {("par", 3), ("sil", 9)}:
+      if (name, frame) not in {("par", 3), ("map", 9)}:
         write(tmp_path / "raw", f"001/nm/0/{name}/{frame:02d}.png", np.full((64, 64), frame + 1, np.uint8))
     (tmp_path / "raw" / "001" / "nm" / "0" / name / "video.json").write_text('{"frame_rate": 50.0}')
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 0
   frames = open_split(tmp_path / "out", "own", "test").frames(0)
   assert frames[:, 0, 0, 0].tolist() == list(range(1, 21, 2))
   assert "belong to no walk" not in capsys.readouterr().err
 
 
 def test_the_first_modality_that_a_frame_lacks_is_told(tmp_path, capsys):
-  for name in ("sil/1", "sil/2", "par/2", "dep/2"):
+  for name in ("map/1", "map/2", "par/2", "dep/2"):
     write(tmp_path / "raw", f"001/nm/0/{name}.png", np.full((64, 64), 9, np.uint8))
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par,dep") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par,dep") == 0
   assert "refused 1 frames of 2 in the stored walks: no par, such as 001/nm/0/1" in capsys.readouterr().out
 
 
 def test_other_modalities_are_another_data_set(tmp_path, capsys):
-  for name in ("sil", "par", "dep"):
+  for name in ("map", "par", "dep"):
     write(tmp_path / "raw", f"{name}/001/nm/0/1.png", np.full((64, 64), 9, np.uint8))
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
-  for others in ("sil,dep", "par,sil"):
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 0
+  for others in ("map,dep", "par,map"):
     assert own(tmp_path / "raw", tmp_path / "out", "--modalities", others) == 1
     assert "holds another build of own" in capsys.readouterr().err
 
@@ -155,15 +155,15 @@ def test_a_stray_pickle_among_masks_is_named_and_not_taken_for_the_recordings(tm
 
 def test_files_of_no_modality_are_named_and_a_frame_twice_is_an_error(tmp_path, capsys):
   cut = np.full((64, 64), 9, np.uint8)
-  for name in ("001/nm/0/sil/1.png", "001/nm/0/par/1.png", "001/nm/0/rgb/1.png"):
+  for name in ("001/nm/0/map/1.png", "001/nm/0/par/1.png", "001/nm/0/rgb/1.png"):
     write(tmp_path / "raw", name, cut)
   (tmp_path / "raw" / "notes.txt").write_text("hello")
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 0
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 0
   unread = open_split(tmp_path / "out", "own", "test").manifest["unread_files"]
   assert unread == {"count": 2, "examples": ["001/nm/0/rgb/1.png", "notes.txt"]}
   assert "2 files belong to no walk by their names and are left out: 001/nm/0/rgb/1.png" in capsys.readouterr().err
   write(tmp_path / "raw", "par/001/nm/0/1.png", cut)
-  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "sil,par") == 1
+  assert own(tmp_path / "raw", tmp_path / "out", "--modalities", "map,par") == 1
   twice = "001/nm/0/par/1.png and par/001/nm/0/1.png are the same frame's par; remove one"
   assert twice in capsys.readouterr().err
 

@@ -122,7 +122,7 @@ def test_what_cannot_be_evaluated_is_refused_before_training(monkeypatch, tmp_pa
   config = config_of(monkeypatch)
   with config.unlocked():
     config.model.channels = 2
-  with pytest.raises(ConfigError, match="config.model.channels=2, but frames of walkers/test have 1"):
+  with pytest.raises(ConfigError, match="walkers/test: frames are silhouettes of 1 channel, the network takes .* of 2"):
     during_training.evaluators(config)
   with pytest.raises(ConfigError, match="task='fine_tune' cannot be done while training goes on, only zero_shot;"):
     during_training.evaluators(config_of(monkeypatch, task="fine_tune"))

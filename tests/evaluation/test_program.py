@@ -165,7 +165,7 @@ def test_two_results_are_compared(world, tmp_path):
     "compare.resamples": 100})
   (path,) = program.run(config, tmp_path)
   found = content(path)
-  assert set(found["comparison"]) == {"NM", "CL"}
+  assert set(found["comparison"]) == {"NM", "CL", "mean"}
   assert found["comparison"]["CL"]["rank1"]["subjects"] == 6
 
 
@@ -261,7 +261,7 @@ def test_frames_of_another_modality_are_refused(world, tmp_path):
   networks, _ = world
   with networks[True].config.unlocked():
     networks[True].config.model.channels = 2
-  with pytest.raises(ConfigError, match="frames of 1 channels, the network of runs/x was pretrained on 2"):
+  with pytest.raises(ConfigError, match="does not fit runs/x: frames are silhouettes of 1 channel, .* of 2"):
     program.run(config_of(), tmp_path)
 
 

@@ -175,7 +175,7 @@ def test_distances_are_those_of_evaluation(model, walk):
   (lambda w: [w * 0], "walk 0: the largest value of its frames is 0"),
   (lambda w: [w[:0]], "walk 0: no frames"),
   (lambda w: [w[:, :32]], r"walk 0: frames have shape \(12, 32, 64, 1\), expected .time, 64, 64 or 44"),
-  (lambda w: [np.repeat(w[..., None], 3, axis=-1)], "frames have 3 channels, the network .* takes 1"),
+  (lambda w: [np.repeat(w[..., None], 3, axis=-1)], "frames are silhouettes of 3 channels, the network takes"),
   (lambda w: [w, np.repeat(w[..., None], 3, axis=-1)], "walk 1 has 3 channels, 0 has 1"),
   (lambda w: w, r"walks are one array of shape .*; give a list of walks, \[frames\] for one"),
   (lambda w: None, r"walks are None; give a list of arrays uint8 \[frames, 64, 64 or 44\], or a path"),

@@ -191,3 +191,24 @@ def test_heads_that_were_left_out_of_a_pretrained_network_are_missed(tmp_path, c
   assert export.main([str(tmp_path / "weights"), "--out", str(tmp_path / "out"), "--format", "opengait"]) == 1
   assert "published without the heads that the published names are of" in capsys.readouterr().err
   assert not (tmp_path / "out").exists()
+
+
+def test_an_artifact_of_maps_takes_every_channel_and_low_values(tmp_path):
+  """What `embed` gives for the same walk, and no complaint that labels are too dark for silhouettes."""
+  config = config_files.load(str(ROOT / "configs" / "pretrain.py") + ":test")
+  config.model.update(channels=2, pixels="maps", facing=False)
+  _, state, _ = states.create(config, make_mesh(devices=jax.devices()[:1]))
+  with Checkpoints(tmp_path / "run", keep=1) as saved:
+    saved.save(4, state, new_meta(config, {"walkers/train": "d" * 64}, {}))
+  walk = np.random.default_rng(0).integers(0, 9, (4, 64, 64, 2), np.uint8)
+  export.run(tmp_path / "run", out=tmp_path, form="jax", platforms=("cpu",))
+  np.save(tmp_path / "frames.npy", walk[None])
+  subprocess.run([sys.executable, "load.py", "frames.npy"], cwd=tmp_path, check=True)
+  found = np.load(tmp_path / "frames.embedding.npy")
+  model = fgait_jax.load(tmp_path / "run")
+  wanted = np.swapaxes(model.embed([walk]).embeddings, 1, 2)
+  np.testing.assert_allclose(found, wanted, atol=1e-5)
+  with pytest.raises(fgait_jax.errors.DataError, match="frames are maps of 1 channel, the network takes maps of 2"):
+    model.embed([walk[..., :1]])
+  with pytest.raises(fgait_jax.errors.DataError, match="walk 0: all its frames are 0"):
+    model.embed([walk * 0])

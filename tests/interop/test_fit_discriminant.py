@@ -142,7 +142,7 @@ def test_fewer_components_give_another_map(ended, fitted, tmp_path):
 
 
 def test_frames_of_other_channels_are_refused(network):
-  with pytest.raises(ConfigError, match="config.model.channels=2, but frames of rendered8/train have 1"):
+  with pytest.raises(ConfigError, match="rendered8/train: frames are silhouettes of 1 channel, the network takes"):
     fit_discriminant.refitted(changed(network, **{"model.channels": 2}), settings_of(network), data="built")
 
 

@@ -263,7 +263,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_state_before(fit, fitter
 
 def test_one_rate_twice_is_refused():
   with pytest.raises(ConfigError, match=r"rates=\(1.0, 1.0\) names one of them twice"):
-    fine_tuning.check_settings(config_of(rates=(1.0, 1.0)), 44, make_mesh(devices=jax.devices()[:1]))
+    fine_tuning.check_settings(config_of(rates=(1.0, 1.0)), defaults.pretrain(), make_mesh(devices=jax.devices()[:1]))
 
 
 def test_the_loop_is_told_what_to_do_when_something_goes_wrong(fitter_of, walks, tmp_path, monkeypatch):

@@ -72,7 +72,8 @@ def test_a_run_from_before_it_goes_on(run, configure, config_of, monkeypatch, tm
   run(configure(train__stop_at=2), tmp_path / "half")
   with pytest.raises(CheckpointError, match=r"config.objectives.centring.momentum: 'absent' -> 0.9"):
     run(config_of(weight=0.0), tmp_path / "half")
-  monkeypatch.setattr(defaults, "EARLIER", {"objectives.centring.weight": 0.0, "objectives.centring.momentum": 0.9})
+  monkeypatch.setattr(defaults, "EARLIER", defaults.EARLIER | {
+    "objectives.centring.weight": 0.0, "objectives.centring.momentum": 0.9})
   resumed = run(config_of(weight=0.0), tmp_path / "half")
   jax.tree.map(np.testing.assert_array_equal, jax.device_get(resumed), jax.device_get(whole))
 

@@ -1,6 +1,7 @@
 """What a network fills in where it was shown nothing, masked as in pretraining, and what fills in without learning."""
 
 import functools
+import sys
 from collections.abc import Iterable
 
 import jax
@@ -13,13 +14,14 @@ from fgait_jax.rng import key
 from fgait_jax.training.pretrained import Pretrained
 
 
-def clips(network: Pretrained, split, rows: np.ndarray, *, mirror: Iterable[str] = ()) -> np.ndarray:
-  """Clips uint8 [b, t, 64, 64, c] of walks, as the network was trained on: the first `data.clip_frames` frames that lie
-  `stride` apart. A shorter walk is repeated, as in training."""
+def clips(network: Pretrained, split, rows: np.ndarray, *, mirror: Iterable[str] = (),
+          max_frames: int = sys.maxsize) -> np.ndarray:
+  """Clips uint8 [b, t, 64, 64, c] of walks, of their first `max_frames` frames, as the network was trained on: the
+  first `data.clip_frames` that lie `stride` apart. A shorter walk is repeated, as in training."""
   count, stride = network.config.data.clip_frames, network.stride
   found = []
   for row in rows:
-    walk = read_walk(split, int(row), max_frames=count * stride, mirror=mirror)
+    walk = read_walk(split, int(row), max_frames=min(count * stride, max_frames), mirror=mirror)
     found.append(walk[np.arange(count) * stride % len(walk)])
   return np.stack(found)
 
@@ -27,9 +29,10 @@ def clips(network: Pretrained, split, rows: np.ndarray, *, mirror: Iterable[str]
 def without_learning(given: np.ndarray, visible: np.ndarray) -> dict[str, np.ndarray]:
   """Simple fill-ins of clips `given` [b, t, 64, width] in 0..1 of which only `visible` pixels were seen.
 
-  "in_time" is the mean of the pixel over the frames of its clip that show it, "mean_silhouette" its mean over all
-  clips. Where no frame shows a pixel, the first takes the second."""
-  silhouette = np.broadcast_to(given.mean(axis=(0, 1)), given.shape)
+  "in_time" is the mean of the pixel over the frames of its clip that show it, "mean_silhouette" over those of all
+  clips; 0 where none does. Where no frame of its clip shows a pixel, the first takes the second."""
+  everywhere = (given * visible).sum(axis=(0, 1)) / np.maximum(visible.sum(axis=(0, 1)), 1)
+  silhouette = np.broadcast_to(everywhere, given.shape)
   count = visible.sum(axis=1, keepdims=True)
   in_time = (given * visible).sum(axis=1, keepdims=True) / np.maximum(count, 1)
   return {"in_time": np.where(count > 0, in_time, silhouette), "mean_silhouette": silhouette}

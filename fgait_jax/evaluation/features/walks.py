@@ -31,7 +31,7 @@ from data_prep.sources.masks import (
 from data_prep.sources.trees import ARCHIVES, natural, open_tree
 from data_prep.video import ENDINGS, Written, write_masks
 from fgait_jax.data.normalise import FrameRefused, normalise_frame
-from fgait_jax.data.schema import MANIFEST, check_frames
+from fgait_jax.data.schema import MANIFEST, SILHOUETTES, check_frames
 from fgait_jax.errors import DataError
 from fgait_jax.evaluation.labels import Labels
 from fgait_jax.paths import local_path
@@ -50,6 +50,7 @@ class Walks(Labels):
   stored: list[np.ndarray]
   named: np.ndarray | bool = True
   notes: list[str] = dataclasses.field(default_factory=list)
+  pixels: str = SILHOUETTES  # one of schema.PIXELS
 
   @property
   def name(self) -> str:
@@ -71,10 +72,10 @@ class Walks(Labels):
     return self.stored[row][indices]
 
 
-def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
-  """Each walk uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, c], normalised, 0 background and 255 body; it is named by
-  its place. Frames without a body, such as pad a walk to a length, are left out, with a note. Raises `DataError` that
-  names the first that is none."""
+def from_arrays(walks: Sequence[np.ndarray], *, pixels: str = SILHOUETTES) -> Walks:
+  """Each walk uint8 [t, 64, 64 or 44] or [t, 64, 64 or 44, c]; it is named by its place. Silhouettes are normalised, 0
+  background and 255 body; frames without a body, such as pad a walk to a length, are left out, with a note. Of maps,
+  whose values may mean anything, frames that are all 0 are. Raises `DataError` that names the first that is none."""
   if isinstance(walks, np.ndarray):
     raise DataError(f"walks are one array of shape {walks.shape}; give a list of walks, [frames] for one")
   if not isinstance(walks, Iterable):
@@ -86,21 +87,28 @@ def from_arrays(walks: Sequence[np.ndarray]) -> Walks:
       frames = check_frames(np.asarray(frames), where)
     except ValueError as error:
       raise DataError(f"{where}: its frames make no array ({error}); all must have as many rows and columns") from error
-    if (largest := int(frames.max())) < LIGHT:
-      raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
-                      + ("; multiply by 255" if largest == 1 else ""))
-    try:
-      check_background(looks_inverted(frames[..., 0]), where)
-    except Dropped as reason:
-      raise DataError(str(reason)) from reason
-    lit = frames.reshape(len(frames), -1).max(axis=1) >= LIGHT
+    if pixels == SILHOUETTES:
+      _check_silhouettes(frames, where)
+    lit = frames.reshape(len(frames), -1).max(axis=1) >= (LIGHT if pixels == SILHOUETTES else 1)
+    if not lit.any():
+      raise DataError(f"{where}: all its frames are 0")
     if not lit.all():
       notes.append(f"{where}: {(~lit).sum()} of {len(frames)} frames left out, they show no body")
     stored.append(frames[lit])
   names = np.array([str(place) for place in range(len(stored))], str)
   missing = np.full(len(stored), _MISSING)
   return _alike(Walks(subjects=names, conditions=missing, views=missing, keys=names, origin="walks", stored=stored,
-                      notes=notes))
+                      notes=notes, pixels=pixels))
+
+
+def _check_silhouettes(frames: np.ndarray, where: str) -> None:
+  if (largest := int(frames.max())) < LIGHT:
+    raise DataError(f"{where}: the largest value of its frames is {largest}; expected 0 (background) to 255 (body)"
+                    + ("; multiply by 255" if largest == 1 else ""))
+  try:
+    check_background(looks_inverted(frames[..., 0]), where)
+  except Dropped as reason:
+    raise DataError(str(reason)) from reason
 
 
 def normalised(masks: Iterable[np.ndarray]) -> np.ndarray:

@@ -79,7 +79,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
 def _written(setup: Setup, folder: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
   """The result of `run`, where `folder` and `path` are this program's alone."""
   config = setup.config
-  check_settings(config, setup.trained.config.augment.width, setup.trained.mesh)
+  check_settings(config, setup.trained.config, setup.trained.mesh)
   task = _task(setup)
   if config.baselines and not task.identifies:
     logistic_regression.check(config.linear_probe, _probe_parts(task))

@@ -26,6 +26,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   """Writes `reconstruction-<dataset>.json`: the overlap of hidden bodies, for each share of tokens hidden."""
   _check(config.reconstruction)
   setup = prepare(config, out, untrained=False)
+  setup.only_silhouettes("the overlap of hidden bodies is measured")
   path = setup.claim()
   network, settings = setup.trained, setup.trained.config
   hidden, weight = tuple(settings.student.masked_fractions), settings.objectives.reconstruction.weight
@@ -39,11 +40,17 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
                       " hidden; choose the run it was made of, or weights with their heads")
   rows = np.random.default_rng(config.seed).permutation(len(setup.split))
   rows = np.sort(rows[: config.reconstruction.walks or None])
-  titles = {"model": setup.title, "in_time": "mean of the pixel over time", "mean_silhouette": "mean silhouette"}
+  titles = {"model": setup.title}
+  if config.baselines:
+    titles |= {"in_time": "mean of the pixel over time", "mean_silhouette": "mean silhouette"}
   counts = {name: {} for name in titles}
   for fraction in config.reconstruction.masked_fractions:
-    for name, found in _overlaps(setup, rows, fraction).items():
-      counts[name][f"{fraction:g}"] = found
+    found = _overlaps(setup, rows, fraction)
+    if not found["model"][:, 3].any():
+      raise ConfigError(f"config.reconstruction.masked_fractions: a share of {fraction:g} hides none of a clip's"
+                        " tokens; choose larger ones")
+    for name in titles:
+      counts[name][f"{fraction:g}"] = found[name]
   subjects = np.asarray(setup.split.subjects)[rows]
   table = [Row(name=name, title=titles[name], figures=results.figures_of(
     {fraction: _figures(found, subjects, config) for fraction, found in by_fraction.items()}))
@@ -53,7 +60,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
     mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}")]
   return [results.write(path, setup.result(
     title=f"Hidden bodies filled in on {config.dataset}", rows=table, columns=list(COLUMNS),
-    conditions=[Condition(name=f"{fraction:g}", title=f"{fraction:.0%} of the tokens hidden")
+    conditions=[Condition(name=f"{fraction:g}", title=f"{100 * fraction:g}% of the tokens hidden")
                 for fraction in config.reconstruction.masked_fractions],
     notes=[f"Clips of {len(rows)} walks: {settings.data.clip_frames} frames, {network.stride} apart, as in training,"
            f" which hid {masked:.0%}.",
@@ -77,7 +84,8 @@ def _overlaps(setup: Setup, rows: np.ndarray, fraction: float) -> dict[str, np.n
   for first in range(0, len(rows), _BATCH):
     batch = rows[first : first + _BATCH]
     full = np.pad(batch, (0, min(_BATCH, len(rows)) - len(batch)), mode="edge")  # one program for all batches
-    frames = reconstruction.clips(setup.trained, setup.split, full, mirror=setup.config.mirror_views)
+    frames = reconstruction.clips(setup.trained, setup.split, full, mirror=setup.config.mirror_views,
+                                  max_frames=setup.config.max_frames)
     found = reconstruction.reconstruct(setup.trained, frames, masked_fraction=fraction, seed=setup.config.seed,
                                        batch=first // _BATCH)
     parts.append([pixels[: len(batch)] for pixels in found])

@@ -31,9 +31,7 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   kinds, severities = chosen(config.robustness)
   setup = prepare(config, out)
   path = setup.claim()
-  if (channels := setup.split.frames(0, np.arange(1)).shape[-1]) != 1:
-    raise ConfigError(f"config.dataset {config.dataset!r} has frames of {channels} channels; corruptions act on"
-                      " silhouettes, one channel")
+  setup.only_silhouettes("corruptions act")
   rows = rows_of_whole_subjects(setup.split.subjects, config.robustness.max_sequences)
   changed = _changed(setup, protocol, rows)
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+from fgait_jax.data import schema
 from fgait_jax.evaluation import columns, pictures, protocols, results, scoring
 from fgait_jax.evaluation.features import baselines, controls
 from fgait_jax.evaluation.labels import Features
@@ -10,6 +11,7 @@ from fgait_jax.evaluation.protocols.ranked import CrossView
 from fgait_jax.evaluation.registry import task
 from fgait_jax.evaluation.results import Row
 from fgait_jax.evaluation.setup import Setup, prepare
+from fgait_jax.training import pixels
 
 
 @task("zero_shot", writes="zero_shot-{config.dataset}.json", outcomes=True, centres=True)
@@ -104,7 +106,8 @@ def _pictures(setup: Setup, protocol, found: Features) -> list[str]:
     metric=config.metric, count=config.pictures, seed=config.seed, mirror=config.mirror_views,
     subtitle=f"{setup.data_title}; {setup.title}; {config.metric} distance. Probes drawn at random. Green: the"
              " same person; red: someone else. Below: subject, condition, view, distance.")]
-  if max(network.config.student.masked_fractions) > 0 and "decoder" in network.params:
+  masks = pixels.of(setup.split)[0] == schema.SILHOUETTES
+  if masks and max(network.config.student.masked_fractions) > 0 and "decoder" in network.params:
     made.append(pictures.filled_in(
       setup.out / f"reconstructions-{config.dataset}.png", network=network, split=setup.split, count=config.pictures,
       seed=config.seed, mirror=config.mirror_views, subtitle=f"{setup.data_title}; {setup.title}"))

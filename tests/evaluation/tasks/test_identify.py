@@ -210,7 +210,7 @@ class Network:
   embedding, stride, identity, step, fine_tune, imported_from, started_from = "prediction", 1, "stub-4", 4, {}, "", {}
   data = {"walkers/train": "a"}
   config = types.SimpleNamespace(data={"sets": {"walkers": {"split": "train", "positives": "subject"}}},
-                                 model=types.SimpleNamespace(channels=1))
+                                 model=types.SimpleNamespace(channels=1, pixels="silhouettes"))
   params = {"encoder": {}, "projector": {}, "predictor": {}}
   mesh = make_mesh()
 
@@ -287,8 +287,8 @@ def test_a_folder_that_is_not_there_and_a_network_that_does_not_fit_are_said(tmp
   network.params = {"encoder": {}}  # published without heads
   with pytest.raises(ConfigError, match="the network of run has no projector; take prediction or pooled"):
     identify.run(with_values(**config.to_dict() | {"embedding": "projection"}), tmp_path / "out")
-  network.config = types.SimpleNamespace(model=types.SimpleNamespace(channels=3))
-  with pytest.raises(ConfigError, match="config.gallery=.*known has frames of 1 channels, the network of run"):
+  network.config = types.SimpleNamespace(model=types.SimpleNamespace(channels=3, pixels="maps"))
+  with pytest.raises(ConfigError, match="config.gallery=.*known does not fit run.*: frames are silhouettes of 1"):
     identify.run(config, tmp_path / "out")
 
 

@@ -22,7 +22,7 @@ def test_a_fill_in_over_time_takes_the_frames_that_show_a_pixel():
   visible[0, 1:3, 0, 0] = True  # the first pixel of the first clip is seen twice, all others never
   found = reconstruction.without_learning(given, visible)
   assert found["in_time"][0, :, 0, 0].tolist() == [0.5] * 4
-  np.testing.assert_array_equal(found["mean_silhouette"], np.broadcast_to([3 / 8, 0], given.shape))
+  np.testing.assert_array_equal(found["mean_silhouette"], np.broadcast_to([0.5, 0], given.shape))  # no hidden pixel's
   np.testing.assert_array_equal(found["in_time"][1], found["mean_silhouette"][1])
 
 
@@ -101,6 +101,63 @@ def test_the_task_writes_a_table_and_a_picture(network, tmp_path, monkeypatch):
   assert still["in_time"] > still["model"]  # bodies that stand still are seen in other frames, and it is untrained
   assert (tmp_path / "reconstruction-walkers.png").stat().st_size > 5_000
   assert result.pictures == ["reconstruction-walkers.png"]
+
+
+def test_figures_are_of_the_hidden_pixels_of_the_walks_drawn(network, tmp_path, monkeypatch):
+  """With batches of two of three walks, one padded: a walk's number is the share of its row that is body, and a network
+  that fills in all is right by as much. Every batch, share and mirror is handed on."""
+  monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
+  monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
+  monkeypatch.setattr(task, "_BATCH", 2)
+  asked = []
+
+  def clips(network, split, rows, **options):
+    asked.append((rows.tolist(), options))
+    return rows
+
+  def reconstruct(network, rows, *, masked_fraction, seed, batch):
+    asked.append((masked_fraction, batch))
+    given = (np.arange(10) < rows[:, None]).astype(np.float32)[:, None, None, :]  # [b, 1, 1, 10], `row` of ten are body
+    visible = np.ones_like(given, bool)
+    visible[..., : int(10 * masked_fraction)] = False
+    return given, visible, np.ones_like(given)
+
+  monkeypatch.setattr(reconstruction, "clips", clips)
+  monkeypatch.setattr(reconstruction, "reconstruct", reconstruct)
+  config = configs.get_config().unlock()
+  config.checkpoint, config.bootstrap, config.pictures, config.baselines = "runs/x", 0, 0, False
+  config.mirror_views, config.max_frames = ("*",), 9
+  config.reconstruction.masked_fractions, config.reconstruction.walks = (0.2, 0.8), 3
+  (path,) = program.run(config, tmp_path)
+  rows = np.sort(np.random.default_rng(config.seed).permutation(5)[:3]).tolist()
+  options = {"mirror": ("*",), "max_frames": 9}
+  batches = [(rows[:2], options), (rows[2:] * 2, options)]
+  assert asked == [batches[0], (0.2, 0), batches[1], (0.2, 1), batches[0], (0.8, 0), batches[1], (0.8, 1)]
+  (row,) = read(path).rows
+  for share, hidden in (("0.2", 2), ("0.8", 8)):
+    right = sum(min(number, hidden) for number in rows) / (3 * hidden)
+    assert row.figures[share].number("overlap") == row.figures[share].number("right") == pytest.approx(100 * right)
+
+
+def test_what_is_filled_in_is_a_share(network):
+  clips = reconstruction.clips(network, Walks(), np.array([1, 1]))
+  predicted = reconstruction.reconstruct(network, clips, masked_fraction=0.5, seed=0)[2]
+  assert 0 < predicted.min() < predicted.max() < 1
+
+
+def test_shares_that_hide_nothing_and_maps_are_refused(network, tmp_path, monkeypatch):
+  monkeypatch.setattr(setup, "open_split", lambda folder, name, split: Walks())
+  monkeypatch.setattr(setup, "load_network", lambda path, **options: network)
+  config = configs.get_config().unlock()
+  config.checkpoint, config.pictures = "runs/x", 0
+  config.reconstruction.masked_fractions = (0.001,)
+  with pytest.raises(ConfigError, match="a share of 0.001 hides none of a clip's tokens; choose larger ones"):
+    program.run(config, tmp_path)
+  monkeypatch.setattr(Walks, "manifest", Walks.manifest | {"pixels": "maps"})
+  with network.config.unlocked():
+    network.config.model.pixels = "maps"
+  with pytest.raises(ConfigError, match="holds maps of 1 channel; the overlap of hidden bodies is measured on silh"):
+    program.run(config, tmp_path)
 
 
 def test_a_network_that_never_filled_in_is_refused(network, monkeypatch, tmp_path):
