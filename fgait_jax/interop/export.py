@@ -47,8 +47,9 @@ _NETWORK = jax.export.deserialize(bytearray((pathlib.Path(__file__).parent / "ne
 def embed(frames, valid=None):
   """Embeddings float32 [b, p, e]; `valid` bool [b, t] is False for frames that pad a shorter sequence."""
   frames = np.asarray(frames)
-  if frames.dtype != np.uint8 or (frames.size and frames.max() < LEAST):
-    raise ValueError(f"frames are {frames.dtype} up to {frames.max()}; expected uint8, EXPECTED")
+  if frames.ndim != 5 or frames.dtype != np.uint8 or frames.max(initial=0) < LEAST:
+    raise ValueError(f"frames are {frames.dtype} {list(frames.shape)} up to {frames.max(initial=0)}; expected uint8"
+                     " [b, t, 64, 64, c], EXPECTED")
   valid = np.ones(frames.shape[:2], bool) if valid is None else np.asarray(valid, bool)
   return _NETWORK.call(frames, valid)
 
@@ -140,9 +141,10 @@ def run(
 ) -> list[str]:
   """Writes the chosen form into `out`; returns the paths written."""
   pretrained = load_network(checkpoint, which=which)
-  about = {"identity": pretrained.identity, "step": str(pretrained.step), "model": json.dumps(
-    pretrained.config.model.to_dict(), sort_keys=True
-  )}
+  about = {
+    "identity": pretrained.identity, "step": str(pretrained.step), "width": str(pretrained.config.augment.width),
+    "model": json.dumps(pretrained.config.model.to_dict(), sort_keys=True),
+  }
   if form == "jax":
     files = {
       "network.jaxexport": bytes(export_network(pretrained, platforms=platforms).serialize()),

@@ -25,9 +25,19 @@ _FILES = [weights.WEIGHTS, weights.ABOUT, weights.CARD]
 def pull(name: str, *, out: pathlib.Path | None = None, revision: str | None = None) -> pathlib.Path:
   """The folder of the weights `name`, "owner/name", fetched unless it lies here already: into `out`, or the client's
   cache. Raises `CheckpointError` where there is none, it cannot be fetched, or is not what its config.json says."""
+  folder = _fetched(name, out, revision)
+  try:
+    weights.check(folder)
+  except CheckpointError:  # a file of the cache may be damaged, and is not fetched again unasked
+    weights.check(folder := _fetched(name, out, revision, anew=True))
+  return folder
+
+
+def _fetched(name: str, out: pathlib.Path | None, revision: str | None, *, anew: bool = False) -> pathlib.Path:
   client, errors = _client(f"there is no folder {name}, and to look for it on the hub")
   try:
-    folder = client.snapshot_download(name, revision=revision, local_dir=out, allow_patterns=_FILES)
+    folder = client.snapshot_download(name, revision=revision, local_dir=out, allow_patterns=_FILES,
+                                      force_download=anew)
   except errors.RepositoryNotFoundError as error:
     raise CheckpointError(f"{name}: there is no such folder, and no such repository on the hub (or it is private: hf"
                           " auth login)") from error
@@ -37,20 +47,26 @@ def pull(name: str, *, out: pathlib.Path | None = None, revision: str | None = N
     reason = first_line(error)
     raise CheckpointError(f"{name}: there is no such folder, and it cannot be fetched from the hub ({reason})"
                           ) from error
-  weights.check(folder := pathlib.Path(folder))
-  return folder
+  return pathlib.Path(folder)
 
 
 def push(folder: pathlib.Path, name: str, *, private: bool = False) -> str:
   """Sends a folder of weights to the repository `name`, made where there is none; returns the address of the commit.
 
-  Raises `CheckpointError` where the folder is damaged or its card holds no figures, where the hub refuses, or holds
-  something else afterwards.
+  Raises `CheckpointError` where the folder is damaged, its card holds no figures or is of other weights, where the hub
+  refuses, or holds something else afterwards.
   """
   if not re.fullmatch(NAME, name):
     raise CheckpointError(f"{name!r} is no name of a repository; expected OWNER/NAME")
-  digest = weights.check(folder)["sha256"]
-  text = (folder / weights.CARD).read_text(encoding="utf-8") if (folder / weights.CARD).is_file() else ""
+  about = weights.check(folder)
+  digest, identity = about["sha256"], about["identity"]
+  try:
+    text = (folder / weights.CARD).read_text(encoding="utf-8") if (folder / weights.CARD).is_file() else ""
+  except (OSError, ValueError) as error:
+    raise CheckpointError(f"{folder / weights.CARD} cannot be read as UTF-8 ({error})") from error
+  if text and not re.search(rf"(?<![\w.-]){re.escape(identity)}(?![\w-])", text):
+    raise CheckpointError(f"{folder / weights.CARD} is not of these weights: it does not name {identity}; python -m"
+                          " fgait_jax.interop.publish writes their card")
   if not card.has_figures(text):
     raise CheckpointError(f"{folder / weights.CARD} has no table of figures, which tell others what the weights are"
                           " worth; evaluate them, and python -m fgait_jax.interop.publish writes the card")

@@ -12,11 +12,14 @@ import argparse
 import hashlib
 import io
 import pathlib
+import pickle
 import sys
+import zipfile
 from collections.abc import Mapping
 
 import jax
 import numpy as np
+import safetensors
 import safetensors.flax  # numpy alone has no bfloat16
 from absl import logging
 from flax import nnx
@@ -28,6 +31,7 @@ from fgait_jax.models.network import GaitNetwork
 from fgait_jax.paths import local_path
 from fgait_jax.training import preflight
 from fgait_jax.training import state as states
+from fgait_jax.training import weights as weights_folder
 from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
 _PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
@@ -59,12 +63,16 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise CheckpointError(
       f"{path} needs torch to be read: pip install -r requirements-interop.txt (or give a .safetensors file)"
     ) from error
+  _refuse_packed(path)
   try:
     # A bare pickle, as torch wrote it before its zips, may ask a file for gigabytes that it does not have.
     with open(path, "rb") as file:
       source = path if file.read(4) == _ZIP else io.BytesIO(path.read_bytes())
     content = torch.load(source, map_location="cpu", weights_only=True)
-  except Exception as error:  # torch raises many kinds here: pickle, zip, runtime errors
+  except (pickle.UnpicklingError, EOFError, LookupError) as error:  # torch's advice is to run what it holds
+    raise CheckpointError(f"{path} cannot be read as weights only: it is no checkpoint of torch, or holds objects that"
+                          " would run code; save its state dict alone, a dict of tensors") from error
+  except Exception as error:  # torch raises many kinds here: zip, runtime errors
     raise CheckpointError(f"{path} cannot be read as weights only: {first_line(error)}") from error
   state = None
   if isinstance(content, Mapping):
@@ -80,17 +88,41 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _plain(array, name: str) -> np.ndarray:
-  """An array of real numbers as float32; raises `ValueError` for one without numbers."""
+  """An array of real numbers as float32, of whole ones as it is; raises `ValueError` for one without numbers."""
   if not np.size(array) or np.iscomplexobj(array):
     raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, expected real numbers")
-  return np.asarray(array, np.float32)
+  return np.asarray(array) if np.asarray(array).dtype.kind in "iub" else np.asarray(array, np.float32)
 
 
 def _numbers(tensor) -> np.ndarray:
   """`tensor` in NumPy, unless it repeats few stored numbers: a file of a kilobyte may so stand for terabytes."""
   if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
     raise ValueError(f"a tensor of {list(tensor.shape)} has only {tensor.untyped_storage().nbytes()} bytes")
-  return (tensor if tensor.is_complex() else tensor.float()).numpy()  # which has no bfloat16
+  tensor = tensor.detach()  # a parameter's gradient
+  plain = tensor.is_complex() or not tensor.is_floating_point()
+  return (tensor if plain else tensor.float()).numpy()  # which has no bfloat16
+
+
+def _refuse_packed(path: pathlib.Path) -> None:
+  """Raises `CheckpointError` for a zip with packed members: torch writes none, and a small one may unpack to anything.
+  """
+  try:
+    with zipfile.ZipFile(path) as file:
+      packed = [member.filename for member in file.infolist() if member.compress_type != zipfile.ZIP_STORED]
+  except (OSError, zipfile.BadZipFile):
+    return  # what is no zip is refused where it is read
+  if packed:
+    raise CheckpointError(f"{path} holds packed files ({packed[0]:.80}), as torch writes none; unpack it and save it"
+                          " again")
+
+
+def _exported_width(path: pathlib.Path) -> int | None:
+  """Columns of a frame that the network of our own export sees; None for other files."""
+  if path.suffix != ".safetensors":
+    return None
+  with safetensors.safe_open(path, "numpy") as file:
+    width = (file.metadata() or {}).get("width", "")
+  return int(width) if width in ("44", "64") else None
 
 
 def choose(state: dict[str, np.ndarray], network: str | None) -> tuple[str, dict[str, np.ndarray], list[str]]:
@@ -136,7 +168,9 @@ def convert(found: networks.Found) -> tuple[dict, dict]:
   lines = [f"unknown    {k}" for k in state if k not in known and not k.endswith(".num_batches_tracked")]
   lines += [f"missing    {k}" for k in params.missing + stats.missing]
   lines += [f"misshapen  {k}" for k in params.misshapen + stats.misshapen]
+  lines += [f"no weights {k}, of {state[k].dtype}" for k in sorted(known) if state[k].dtype != np.float32]
   lines += [f"not finite {k}" for k in sorted(known) if not np.isfinite(state[k]).all()]
+  lines += [f"below 0    {k}" for k in sorted(known) if k.endswith(".running_var") and (state[k] < 0).any()]
   if lines:
     raise CheckpointError(f"{len(lines)} keys do not fit {found.network.names.title}, {_described(found)}:\n  "
                           + "\n  ".join(lines))
@@ -153,6 +187,7 @@ def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: 
 
   Raises `CheckpointError` where `out` holds a checkpoint already.
   """
+  weights_folder.refuse_over(out, "--out")
   config = _config(found, width)
   (params, stats), (teacher_params, teacher_stats) = weights["student"], weights["teacher"]
   state = {
@@ -166,10 +201,15 @@ def write(weights: dict[str, tuple[dict, dict]], found: networks.Found, *, out: 
     checkpoints.save(step, jax.tree.map(jax.numpy.asarray, state), new_meta(config, {}, {}) | {"imported_from": source})
 
 
-def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None, width: int = 44) -> list[str]:
+def run(path: pathlib.Path, *, out: pathlib.Path, network: str | None = None, width: int | None = None) -> list[str]:
   """Converts `path` and returns lines that describe the result. Without `network`, teacher and student are both kept if
-  both are there. `width`: columns of 64, from the middle, that the network sees."""
-  state = read_state(path)
+  both are there. `width`: columns of 64, from the middle, that the network sees (None: what our own export says, else
+  44)."""
+  state, exported = read_state(path), _exported_width(path)
+  if exported and width not in (None, exported):
+    raise CheckpointError(f"{path} is of a network of {exported} columns, as its export says; leave out --width"
+                          f" {width}")
+  width = width or exported or 44
   both = network is None and all(any(k.startswith(p) for k in state) for p in _PREFIXES.values())
   wanted = ("teacher", "student") if both else (network,)
   lines, converted = [], {}
@@ -197,9 +237,9 @@ def main(arguments: list[str] | None = None) -> int:
   parser.add_argument("checkpoint")
   parser.add_argument("--out", required=True, help="folder of the new checkpoint")
   parser.add_argument("--network", choices=tuple(_PREFIXES), help="which of two to take; without it both are kept")
-  parser.add_argument("--width", type=int, choices=(44, 64), default=44,
+  parser.add_argument("--width", type=int, choices=(44, 64),
                       help="columns of a frame that the network sees: 64 where it was trained on whole frames"
-                           " (default: %(default)s)")
+                           " (default: what `fgait_jax.interop.export` wrote down, else 44)")
   options = parser.parse_args(arguments)
   logging.set_verbosity(logging.ERROR)  # Orbax logs every file it opens
   try:

@@ -12,6 +12,7 @@ restarts; with the step it identifies the weights.
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 import subprocess
 import uuid
@@ -368,9 +369,12 @@ def _find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     raise CheckpointError(f"there is no folder {path}; give the --workdir of a run, a folder in its {FOLDER}, a"
                           f" folder of weights, or the name of weights that come with the package"
                           f" ({', '.join(weights_folder.packaged()) or 'none'})")
-  if path.name.isdigit() and (path / "state").exists():
+  if re.fullmatch(r"[0-9]+", path.name) and (path / "state").exists():
     return path.parent, int(path.name)
   folder = path / FOLDER if (path / FOLDER).is_dir() else path
   if not (steps := stored.steps_in(folder)):
+    if (path / "network.jaxexport").exists():
+      raise CheckpointError(f"{path} is an exported network, which its load.py runs; name the run or the weights that"
+                            " it was made of")
     raise CheckpointError(f"{path} holds no checkpoint yet; a run writes its first at config.train.save_every")
   return folder, steps[-1]

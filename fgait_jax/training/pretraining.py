@@ -20,7 +20,17 @@ from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
 from fgait_jax.parallel.mesh import make_mesh, replicated
 from fgait_jax.paths import local_path
-from fgait_jax.training import bad_batches, checkpoints, configuration, discriminant, loop, pixels, preflight, watch
+from fgait_jax.training import (
+  bad_batches,
+  checkpoints,
+  configuration,
+  discriminant,
+  loop,
+  pixels,
+  preflight,
+  watch,
+  weights,
+)
 from fgait_jax.training import state as states
 from fgait_jax.training.metrics import Display
 from fgait_jax.training.pretrained import Pretrained
@@ -64,6 +74,7 @@ def prepare(
   preflight.configure_jax()
   preflight.use_compilation_cache(config.train.compilation_cache)
   workdir = preflight.writable(workdir, flag="--workdir")
+  weights.refuse_over(workdir, "--workdir")
   mesh = make_mesh(data=config.mesh.data, fsdp=config.mesh.fsdp, tensor=config.mesh.tensor, devices=devices)
   configuration.check(config, mesh)
   if splits is None:

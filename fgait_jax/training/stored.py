@@ -84,6 +84,11 @@ def _digest(path: pathlib.Path) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# What provenance reads of the stages that led to a network.
+_FINE_TUNING = {"dataset": str, "settings": dict}
+_STARTED_FROM = {"learned": dict, "imported_from": str}
+
+
 def wrong_in(meta, step: int) -> str:
   """What makes the `meta` of a checkpoint other than what a run writes, "" for nothing."""
   if not isinstance(meta, dict):
@@ -99,10 +104,26 @@ def wrong_in(meta, step: int) -> str:
     return "data does not map names to content hashes"
   if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in meta["people"].values()):
     return "people does not map populations to lists of subjects"
-  for name in ("fine_tune", "started_from", "imported_from"):
+  for name in ("fine_tune", "started_from", "imported_from", "sources"):
     if not isinstance(meta.get(name, {}), dict):
       return f"{name} is {meta[name]!r:.60}, expected a dict"
-  return ""
+  for name, facts in meta.get("sources", {}).items():
+    if not isinstance(facts, dict) or not all(isinstance(fact, str | int) for fact in facts.values()):
+      return f"sources.{name[:60]} is {facts!r:.60}, expected facts in words and numbers"
+  return _wrong_stage("fine_tune", meta.get("fine_tune"), _FINE_TUNING) or _wrong_stage(
+    "started_from", meta.get("started_from"), _STARTED_FROM)
+
+
+def _wrong_stage(name: str, stage, form: dict) -> str:
+  """The same of what led to the network, and of each stage before it."""
+  if not stage:
+    return ""
+  if not isinstance(stage, dict):
+    return f"{name} is {stage!r:.60}, expected a dict"
+  for key, kind in form.items():
+    if not isinstance(stage.get(key), kind):
+      return f"{name}.{key} is {stage.get(key)!r:.60}, expected a {kind.__name__}"
+  return _wrong_stage(f"{name}.before", stage.get("before"), form)
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:

@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 import fgait_jax
 from fgait_jax import defaults
-from fgait_jax.errors import CheckpointError, FgaitError
+from fgait_jax.errors import CheckpointError, ConfigError, FgaitError
 from fgait_jax.models import backbones
 from fgait_jax.models.discriminant import is_fitted
 from fgait_jax.parallel import hosts
@@ -45,6 +45,9 @@ _FORM = {  # of config.json
 }  # fmt: skip
 
 
+_LONGEST = 255  # characters of an identity, which names files of a cache
+
+
 def packaged() -> list[str]:
   """Names of the weights that come with the package."""
   return sorted(path.parent.name for path in PACKAGED.glob(f"*/{WEIGHTS}"))
@@ -53,12 +56,21 @@ def packaged() -> list[str]:
 def located(path: str | os.PathLike) -> pathlib.Path:
   """`path` as a folder; where there is none, and it names weights that come with the package, that of those."""
   folder = local_path(path, "the checkpoint")
-  return PACKAGED / os.fspath(path) if not folder.exists() and os.fspath(path) in packaged() else folder
+  name = os.fspath(path).rstrip("/")
+  return PACKAGED / name if not folder.exists() and name in packaged() else folder
 
 
 def is_one(path: str | os.PathLike) -> bool:
   """Whether `path` is a folder of weights, or names one that comes with the package."""
   return (located(path) / WEIGHTS).is_file()
+
+
+def refuse_over(folder: pathlib.Path, flag: str) -> None:
+  """Raises `ConfigError` naming `flag` where `folder` holds weights: what a run writes would replace their settings,
+  and they would be read in place of its checkpoints."""
+  if (folder / WEIGHTS).exists():
+    raise ConfigError(f"{flag}={folder} holds weights ({WEIGHTS}), which would be read in place of what is written"
+                      " there; give another folder")
 
 
 def is_ours(folder: pathlib.Path) -> bool:
@@ -126,9 +138,9 @@ def about(folder: pathlib.Path) -> dict:
       raise CheckpointError(f"{path}: {name} is {found[name]!r:.60}, expected a {kind.__name__}; copy the folder again")
   if wrong := stored.wrong_in(found | {"run": found["identity"], "imported_from": {}}, found["step"]):
     raise CheckpointError(f"{path} is not what was written: {wrong}; copy the folder again")
-  if not all(isinstance(facts, dict) for facts in found["sources"].values()):
-    raise CheckpointError(f"{path} is not what was written: sources does not map data sets to facts; copy the folder"
-                          " again")
+  if found["step"] < 0 or len(found["identity"]) > _LONGEST:
+    raise CheckpointError(f"{path} is not what was written: step {found['step']}, identity {found['identity']:.60};"
+                          " copy the folder again")
   digest = _settings_digest(found)
   found["config"] = configuration.completed(found["config"])
   model, wrote = found["config"].get("model"), f"written by fgait_jax {found['code']}, this is {fgait_jax.__version__}"
@@ -141,6 +153,10 @@ def about(folder: pathlib.Path) -> dict:
   if lacking := configuration.lacking(found["config"]):
     raise CheckpointError(f"{path} is of no network that this code knows: its config has {', '.join(lacking[:5])} not"
                           " or of another kind; copy the folder again")
+  data = found["config"]["data"]
+  if min(data["clip_frames"], data["window_frames"]) < 1 or not isinstance(data["sets"], dict):
+    raise CheckpointError(f"{path} is of no network that this code knows: config.data.clip_frames, window_frames or"
+                          " sets is not what a run has; copy the folder again")
   if digest != found["settings_sha256"]:
     raise CheckpointError(f"{path}: config or fine_tune is not what was written (the SHA-256 differs), and with other"
                           " settings the network embeds otherwise; copy the folder again")
@@ -213,6 +229,8 @@ def _placed(arrays: dict[str, np.ndarray], wanted: dict, path: pathlib.Path) -> 
             for name, leaf in leaves.items() if name in arrays and arrays[name].shape != leaf.shape]
   wrong += [f"has numbers in {name} that are not finite" for name in leaves
             if name in arrays and not np.isfinite(arrays[name]).all()]
+  wrong += [f"has a variance below 0 in {name}" for name in leaves
+            if name.endswith("/var") and name in arrays and (arrays[name] < 0).any()]
   if wrong:
     raise CheckpointError(f"{path} {wrong[0]}" + (f" (and {len(wrong) - 1} more such)" if len(wrong) > 1 else ""))
   placed = {name: jax.make_array_from_callback(leaf.shape, leaf.sharding, lambda index, a=arrays[name]: a[index])

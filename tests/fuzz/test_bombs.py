@@ -74,7 +74,7 @@ def png(width, height):
     rows.append(packer.compress(bytes(1 + width)))
   head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
   data = b"".join(rows) + packer.flush()
-  return masks._PNG + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+  return masks.PNG + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 def test_a_picture_is_refused_by_its_header_and_the_limit_can_be_set():

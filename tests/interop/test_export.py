@@ -82,11 +82,13 @@ def test_frames_are_spaced_as_evaluation_spaces_them(tmp_path):
 def test_frames_that_are_no_silhouettes_are_refused_by_the_artifact_too(checkpoint, tmp_path):
   export.run(checkpoint, out=tmp_path, form="jax", platforms=("cpu",))
   frames = np.full((1, 4, 64, 64, 1), 255, np.uint8)
-  for wrong, words in ((frames / 255, "float64 up to 1.0"), (frames > 0, "bool up to True"),
-                       (frames // 255, "uint8 up to 1")):
+  for wrong, words in ((frames / 255, "float64 [1, 4, 64, 64, 1] up to 1.0"), (frames[:0] / 255, "up to 0"),
+                       (frames > 0, "bool [1, 4, 64, 64, 1] up to True"), (frames[0], "uint8 [4, 64, 64, 1] up to 255"),
+                       (frames // 255, "uint8 [1, 4, 64, 64, 1] up to 1")):
     np.save(tmp_path / "frames.npy", wrong)
     ended = subprocess.run([sys.executable, "load.py", "frames.npy"], cwd=tmp_path, capture_output=True, text=True)
-    assert f"frames are {words}; expected uint8, 0 background and 255 body" in ended.stderr
+    assert words in ended.stderr
+    assert "expected uint8 [b, t, 64, 64, c], 0 background and 255 body" in ended.stderr
 
 
 def test_a_disk_that_fills_up_costs_no_network_that_was_there(checkpoint, tmp_path, capsys):

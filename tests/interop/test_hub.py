@@ -30,6 +30,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
   protocol_version = "HTTP/1.1"
   repositories: dict[str, dict[str, bytes]]
   stored: dict[str, bytes]
+  private: dict[str, bool]
 
   def log_message(self, *_):
     pass
@@ -79,6 +80,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
       asked = json.loads(body)
       name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
       self.repositories.setdefault(name, {})
+      self.private[name] = asked.get("visibility") == "private"
       return self.answer({"url": f"{here}/{name}", "name": name})
     if path == "/api/validate-yaml":
       return self.answer({"errors": [], "warnings": []})
@@ -109,7 +111,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch, tmp_path):
   """A hub without repositories, and a client whose cache and token lie in the test's folder."""
-  handler = type("Empty", (Hub,), {"repositories": {}, "stored": {}})
+  handler = type("Empty", (Hub,), {"repositories": {}, "stored": {}, "private": {}})
   with contextlib.closing(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as running:
     running.close = running.server_close
     threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -141,6 +143,29 @@ def test_what_is_pushed_is_pulled_and_nothing_else(server, folder, network, tmp_
     assert (tmp_path / "here" / name).read_bytes() == (folder / name).read_bytes()
   model = fgait_jax.load("ann/walks")
   assert model.network.identity == network.identity
+  assert hub.main(["pull", "ann/walks", "--out", str(tmp_path / "later"), "--revision", "v9"]) == 1
+  assert "ann/walks on the hub has no revision v9" in capsys.readouterr().err
+
+
+def test_what_is_to_be_private_is(server, folder):
+  assert hub.main(["push", str(folder), "ann/walks"]) == hub.main(["push", str(folder), "ann/own", "--private"]) == 0
+  assert server.private == {"ann/walks": False, "ann/own": True}
+
+
+def test_what_the_hub_holds_after_a_push_is_looked_at(server, folder, monkeypatch):
+  entry = Hub.entry
+  monkeypatch.setattr(server, "entry", lambda self, path, content: entry(self, path, content + b"x"))
+  with pytest.raises(CheckpointError, match="ann/walks: model.safetensors on the hub has SHA-256 .*: push again"):
+    hub.push(folder, "ann/walks")
+
+
+def test_a_damaged_cache_is_fetched_again(server, folder, network, tmp_path):
+  server.repositories["ann/walks"] = {path.name: path.read_bytes() for path in folder.iterdir()}
+  held = (hub.pull("ann/walks") / weights.WEIGHTS).resolve()
+  held.write_bytes(held.read_bytes()[:1000])
+  assert fgait_jax.load("ann/walks").network.identity == network.identity
+  held.write_bytes(b"")
+  assert weights.check(hub.pull("ann/walks", out=tmp_path / "here"))["identity"] == network.identity
 
 
 def test_a_file_that_is_not_what_its_configuration_says_is_refused(server, folder):
@@ -184,8 +209,15 @@ def test_a_hub_that_cannot_be_reached_is_said(monkeypatch, tmp_path):
 def test_a_card_without_figures_and_damaged_weights_are_not_sent(server, folder, tmp_path):
   copy = tmp_path / "copy"
   shutil.copytree(folder, copy)
-  (copy / "README.md").write_text("# walks\n\n## Figures\n\nNone are recorded yet.\n")
+  identity = weights.about(copy)["identity"]
+  (copy / "README.md").write_text(f"# walks\n\n{identity}.\n\n## Figures\n\nNone are recorded yet.\n")
   with pytest.raises(CheckpointError, match="copy/README.md has no table of figures"):
+    hub.push(copy, "ann/walks")
+  (copy / "README.md").write_text(f"# others\n\n{identity}-fitted\n\n## Figures\n\n| a |\n|---|\n| 1 |\n")
+  with pytest.raises(CheckpointError, match=f"copy/README.md is not of these weights: it does not name {identity}; "):
+    hub.push(copy, "ann/walks")
+  (copy / "README.md").write_bytes(b"\xff\xfe")
+  with pytest.raises(CheckpointError, match="copy/README.md cannot be read as UTF-8"):
     hub.push(copy, "ann/walks")
   (copy / weights.WEIGHTS).write_bytes(np.zeros(10, np.uint8).tobytes())
   with pytest.raises(CheckpointError, match="has SHA-256"):

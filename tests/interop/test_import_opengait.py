@@ -1,8 +1,11 @@
 """OpenGait checkpoints become ours; every key that does not fit is listed."""
 
+import hashlib
 import pathlib
 import pickle
+import re
 import tracemalloc
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +18,7 @@ from flax import nnx
 from fgait_jax.errors import CheckpointError
 from fgait_jax.interop import export, import_opengait, names, networks
 from fgait_jax.models.backbones import create_network
+from fgait_jax.training import stored
 from fgait_jax.training.checkpoints import load_network
 
 VARIANT = "1-1-2-1@4-4-6-8"
@@ -176,3 +180,58 @@ def test_a_leading_tilde_is_the_users_folder(tmp_path, monkeypatch, capsys):
   monkeypatch.setenv("HOME", str(tmp_path))
   assert import_opengait.main(["~/nothing.safetensors", "--out", "~/out"]) == 1
   assert f"{tmp_path / 'nothing.safetensors'} is no file" in capsys.readouterr().err
+
+
+def test_a_folder_of_weights_is_not_written_over_and_what_came_is_recorded(tmp_path, pretraining_state, capsys):
+  path = saved(tmp_path / "model.safetensors", pretraining_state)
+  (tmp_path / "held").mkdir()
+  (tmp_path / "held" / "model.safetensors").write_bytes(b"weights")
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "held")]) == 1
+  assert f"--out={tmp_path}/held holds weights (model.safetensors), which would be read" in capsys.readouterr().err
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 0
+  _, meta = newest_meta(tmp_path / "ours")
+  digest = hashlib.sha256(path.read_bytes()).hexdigest()
+  assert meta["imported_from"] == {"file": "model.safetensors", "sha256": digest}
+
+
+def newest_meta(folder):
+  step, = stored.steps_in(folder / "checkpoints") if (folder / "checkpoints").is_dir() else stored.steps_in(folder)
+  where = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+  return step, stored.read_meta(where, step)
+
+
+def test_our_own_export_keeps_the_width(tmp_path, capsys):
+  path = saved(tmp_path / "model.safetensors", state_dict("teacher_backbone.", 0))
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "whole"), "--width", "64"]) == 0
+  export.run(tmp_path / "whole", out=tmp_path, form="opengait")
+  back = [str(tmp_path / "opengait.safetensors"), "--out", str(tmp_path / "back")]
+  assert import_opengait.main([*back, "--width", "44"]) == 1
+  assert "is of a network of 64 columns, as its export says; leave out --width 44" in capsys.readouterr().err
+  assert import_opengait.main(back) == 0
+  assert load_network(tmp_path / "back").config.augment.width == 64
+
+
+@pytest.mark.parametrize(("change", "words"), [
+  (lambda v: -v, "below 0    .*running_var"), (lambda v: v.astype(np.int32), "no weights .*running_var, of int32"),
+])
+def test_numbers_that_are_no_weights_end_the_import(tmp_path, capsys, change, words):
+  state = state_dict("", 0)
+  name = next(key for key in state if key.endswith("running_var"))
+  path = saved(tmp_path / "model.safetensors", state | {name: change(state[name])})
+  assert import_opengait.main([str(path), "--out", str(tmp_path / "ours")]) == 1
+  assert re.search(words, capsys.readouterr().err)
+
+
+def test_torch_parameters_are_read_and_packed_zips_and_text_are_not(tmp_path):
+  torch = pytest.importorskip("torch", reason="torch is not installed: pip install -r requirements-interop.txt")
+  expected = torch.arange(3.0)
+  torch.save({"model": {"x": torch.nn.Parameter(expected)}}, whole := tmp_path / "whole.pt")
+  np.testing.assert_array_equal(import_opengait.read_state(whole)["x"], expected)
+  with zipfile.ZipFile(whole) as old, zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as new:
+    for name in old.namelist():
+      new.writestr(name, old.read(name))
+  with pytest.raises(CheckpointError, match="packed.pt holds packed files .*, as torch writes none"):
+    import_opengait.read_state(tmp_path / "packed.pt")
+  (tmp_path / "text.pt").write_text("epoch 1\n")
+  with pytest.raises(CheckpointError, match="text.pt cannot be read as weights only: it is no checkpoint of torch"):
+    import_opengait.read_state(tmp_path / "text.pt")

@@ -68,6 +68,14 @@ def test_a_folder_holds_every_array_and_all_that_is_known_of_them(network, folde
   assert found.config.to_dict() == config | places
 
 
+def test_no_path_of_the_machine_is_published(network, tmp_path):
+  config = network.config.copy_and_resolve_references()
+  with config.unlocked():
+    config.data.dir, config.train.compilation_cache = "/home/ann/walks", "/home/ann/cache"
+  weights.save(dataclasses.replace(network, config=config), tmp_path)
+  assert "/home/ann" not in (tmp_path / "config.json").read_text()
+
+
 def test_bfloat16_halves_the_file_rounds_every_array_and_is_another_identity(network, folder, tmp_path):
   weights.save(network, tmp_path, dtype="bfloat16")
   found, wanted = load_network(tmp_path, mesh=network.mesh), flat(network)
@@ -170,7 +178,15 @@ def test_a_configuration_changed_by_hand_is_refused(copy):
     ({"config": config | {"augment": config["augment"] | {"width": 64}}}, "config or fine_tune is not what was"),
     ({"config": config | {"data": config["data"] | {"window_frames": 8}}}, "config or fine_tune is not what was writ"),
     (with_model(temporal_pooling="max"), "config or fine_tune is not what was written"),
-    ({"fine_tune": {"dataset": "x"}}, "config or fine_tune is not what was written"),
+    ({"fine_tune": {"dataset": "x", "settings": {}}}, "config or fine_tune is not what was written"),
+    ({"fine_tune": {"dataset": "x"}}, "fine_tune.settings is None, expected a dict"),
+    ({"started_from": {"learned": 3}}, "started_from.learned is 3, expected a dict"),
+    ({"sources": {"walkers/train": {"kind": [1]}}}, r"sources.walkers/train is .* expected facts in words and numbers"),
+    ({"sources": {"walkers/train": 1}}, "sources.walkers/train is 1"),
+    ({"step": -5}, "step -5"),
+    ({"identity": "a" * 256}, "identity aaa"),
+    ({"config": config | {"data": config["data"] | {"clip_frames": 0}}}, "config.data.clip_frames, window_frames or"),
+    ({"config": config | {"data": config["data"] | {"sets": 3}}}, "config.data.clip_frames, window_frames or sets"),
     (with_model(name=["transformer"]), r"config.model.name=\['transformer'\] is a network that this version"),
     (with_model(channels="1"), "its config has model.channels not or of another kind"),
     ({"config": config | {"model": None}}, "its config has model.body_heads, .* not or of another kind"),
@@ -242,6 +258,13 @@ def test_the_network_on_changed_walks_is_no_baseline_that_is_ahead(network):
   assert "behind a baseline in CL 40.0 (raw GEI: 45.5)\n" in text
 
 
+def test_of_figures_that_are_better_low_the_baseline_that_is_lower_is_ahead(network):
+  found = result_of(network.identity, columns=[{"key": "rank1", "title": "EER %", "better": "lower", "interval": True}])
+  text = card.write(network, name="x", results=[parsed(found, origin="made up")], licence="")
+  assert "EER %, behind a baseline in NM 60.0" in text  # 50.0 there; in CL 45.5 is higher than its 40.0
+  assert "CL 40.0" not in text.partition("behind a baseline")[2].partition("\n")[0]
+
+
 def test_the_card_names_the_corruption_that_hurts_most_at_the_hardest_severity(network):
   result = result_of(network.identity)
   result["severities"] = [5, 1]
@@ -291,8 +314,9 @@ def test_figures_of_other_weights_are_not_taken_and_those_before_rounding_are_na
   said = capsys.readouterr().err
   assert f"--out={ended} is a run's folder, whose checkpoints and config.json these files would hide; give" in said
   (results / "own.json").write_text(json.dumps(result_of(network.identity)))
-  assert publish.main([*words, "--without-heads"]) == 0
+  assert publish.main([*words, "--without-heads", "--licence", "Apache-2.0"]) == 0
   text = (tmp_path / "out" / "README.md").read_text()
+  assert 'license: "apache-2.0"' in text
   assert "Measured before the weights were rounded to bfloat16: Zero-shot recognition on walkers." in text
   assert "begins with it begins these anew. Fine-tuning reads its pooled parts: `config.fine_tune.reads=discr" in text
   assert "; the card has the figures of own.json" in capsys.readouterr().out

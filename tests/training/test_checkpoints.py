@@ -115,7 +115,8 @@ def test_weights_that_are_not_there_are_named(trained, mesh, tmp_path, method, w
   found = load_network(trained[0], mesh=mesh)
   state = {"head": {"params": {"kernel": np.ones(3, np.float32)}},
            "teacher": {"params": found.params, "stats": found.stats}}
-  meta = new_meta(found.config, {}, {}) | ({"fine_tune": {"settings": {"method": method}}} if method else {})
+  tuned = {"fine_tune": {"dataset": "walkers", "settings": {"method": method}}}
+  meta = new_meta(found.config, {}, {}) | (tuned if method else {})
   with Checkpoints(tmp_path, keep=1) as saved:
     saved.save(1, state, meta)
   with pytest.raises(CheckpointError, match=f"checkpoints/1 lacks .* arrays {message}"):

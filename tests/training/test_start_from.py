@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 from flax import nnx
 
-from fgait_jax.errors import BadBatch, CheckpointError
+from fgait_jax.errors import BadBatch, CheckpointError, ConfigError
 from fgait_jax.interop import import_opengait, names
 from fgait_jax.models.backbones import create_network
 from fgait_jax.parallel.mesh import make_mesh
@@ -50,6 +50,10 @@ def test_a_run_begins_with_published_weights(run, configure, broken, tmp_path):
   teacher = load_network(broken[0], mesh=make_mesh(devices=jax.devices()[:1]))
   weights.save(teacher, tmp_path / "published")
   config = configure(train__start_from=str(tmp_path / "published"), train__stop_at=0)
+  held = (tmp_path / "published" / weights.ABOUT).read_bytes()
+  with pytest.raises(ConfigError, match=r"--workdir=\S+published holds weights \(model.safetensors\), which would"):
+    run(config, tmp_path / "published")
+  assert (tmp_path / "published" / weights.ABOUT).read_bytes() == held
   first = run(config, tmp_path / "run")
   for name in ("params", "stats"):
     assert_same(first[name], first["teacher"][name])
