@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data_prep import arguments
-from fgait_jax.data.schema import BUILDER_VERSION, to_canvas
+from fgait_jax.data.schema import BUILDER_VERSION, SILHOUETTES, pixels_of, to_canvas
 from fgait_jax.data.source import Split, open_split
 from fgait_jax.errors import DataError, FgaitError
 
@@ -65,7 +65,7 @@ def _draw_sheet(split: Split, rows: np.ndarray, columns: int, path: pathlib.Path
   for row in rows:
     count = int(split.num_frames[row])
     chosen = np.linspace(0, count - 1, columns).round().astype(int)
-    strips.append(np.concatenate(list(_grey(split.frames(row, chosen))), axis=1))
+    strips.append(np.concatenate(list(_shown(split, row, chosen)), axis=1))
     labels.append(f"{split.keys[row]}  ({count} frames)".replace("$", r"\$"))  # Matplotlib reads $ as a formula
   height, width = strips[0].shape
   figure, axes = plt.subplots(figsize=(width / 72 + 3, len(rows) * height / 72 + 0.8), layout="constrained")
@@ -83,16 +83,22 @@ def _draw_sheet(split: Split, rows: np.ndarray, columns: int, path: pathlib.Path
 
 def _draw_film(split: Split, rows: np.ndarray, path: pathlib.Path, wide: int = 6) -> None:
   length = int(split.num_frames[rows].max())
-  films = [_grey(split.frames(row, np.arange(length) % split.num_frames[row])) for row in rows]
+  films = [_shown(split, row, np.arange(length) % split.num_frames[row]) for row in rows]
   films += [np.zeros_like(films[0])] * (-len(films) % wide)
   lines = [np.concatenate(films[i : i + wide], axis=2) for i in range(0, len(films), wide)]
   pictures = [Image.fromarray(picture) for picture in np.concatenate(lines, axis=1)]
   pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=GIF_MILLISECONDS, loop=0)
 
 
-def _grey(frames: np.ndarray) -> np.ndarray:
-  """The maximum over channels on the full canvas: uint8 [time, 64, 64 or 44, channel] to uint8 [time, 64, 64]."""
-  return to_canvas(frames).max(axis=-1)
+def _shown(split: Split, row: int, indices: np.ndarray) -> np.ndarray:
+  """Frames of a walk on the full canvas, uint8 [time, 64, 64]; of maps the channels one above the other, each from its
+  own largest value, which is white: labels are small numbers."""
+  frames = to_canvas(split.frames(row, indices))
+  if pixels_of(split.manifest, frames.shape[-1]) == SILHOUETTES:
+    return frames[..., 0]
+  white = np.maximum(frames.max(axis=(0, 1, 2)), 1)
+  stretched = frames.astype(np.uint16) * 255 // white
+  return np.concatenate(list(np.moveaxis(stretched, -1, 0)), axis=1).astype(np.uint8)
 
 
 if __name__ == "__main__":

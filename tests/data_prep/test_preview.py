@@ -81,11 +81,11 @@ def test_a_strip_shows_a_walk_from_its_first_to_its_last_frame(tmp_path, monkeyp
   monkeypatch.setattr(Axes, "set_title", lambda axes, title, **_: drawn.append(title))
   preview.preview(Maps(), tmp_path, walks=5, columns=3, seed=2)  # draws the second walk first
   picture, places, labels, title = drawn
-  shown = np.zeros((2, 64, 3, 64), np.uint8)
-  shown[..., 10:54] = np.array([[0, 4, 8], [0, 2, 4]])[:, None, :, None]
-  shown[:, 32, :, 10:54] = 200
-  np.testing.assert_array_equal(picture, shown.reshape(128, 192))
-  assert (places.tolist(), labels) == ([32, 96], ["a  (9 frames)", "b  (5 frames)"])
+  shown = np.zeros((2, 2, 64, 3, 64), np.uint8)  # walks, channels, rows, frames, columns
+  shown[:, 0, :, :, 10:54] = np.array([0, 127, 255])[:, None]  # its largest value is white
+  shown[:, 1, 32, :, 10:54] = 255
+  np.testing.assert_array_equal(picture, shown.reshape(256, 192))
+  assert (places.tolist(), labels) == ([64, 192], ["a  (9 frames)", "b  (5 frames)"])
   assert title == "mine/test: 2 of 2 walks, 3 frames of each (real)"
   assert sorted(path.name for path in tmp_path.iterdir()) == ["mine-test.gif", "mine-test.png"]
 
