@@ -41,6 +41,16 @@ def test_raw_gei_is_the_mean_of_the_first_frames_between_columns_10_and_53():
                              gei.embeddings[1].reshape(64, 44)[:, :0:-1])  # about column 22, as the body stands
 
 
+def test_every_channel_has_a_mean_and_bands_hold_all_of_them():
+  split = Walks()
+  split.walks = [np.random.default_rng(1).integers(0, 256, (n, 64, 64, 2), np.uint8) for n in (3, 8)]
+  gei = baselines.mean_silhouettes(split, max_frames=5)
+  means = split.walks[1][:5, :, 10:54].mean(axis=0) / 255
+  np.testing.assert_allclose(gei.embeddings[1].reshape(64, 44, 2), means, rtol=1e-6)
+  bands = baselines.in_row_bands(gei).embeddings
+  np.testing.assert_allclose(bands[1, :, 3].reshape(4, 44, 2), means[12:16], rtol=1e-6)
+
+
 def test_a_discriminant_knows_the_people_of_two_data_sets_of_a_population(monkeypatch):
   def opened(folder, name, split):
     walks = Walks()

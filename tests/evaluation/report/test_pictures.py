@@ -98,6 +98,8 @@ def test_shown_frames_are_from_the_middle_of_a_walk():
   assert shown.shape == (4, 64, 44)
   np.testing.assert_allclose(shown[:, 0, 0] * 255, [44, 48, 52, 56], rtol=1e-5)
   assert neighbours.frames_of(walk[:2]).shape == (4, 64, 44)
+  second = np.concatenate([np.zeros_like(walk), walk], axis=-1)  # a body in the second channel alone
+  np.testing.assert_array_equal(neighbours.frames_of(second), shown)
 
 
 def test_hidden_pixels_are_coloured_and_then_completed(tmp_path):
