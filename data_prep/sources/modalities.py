@@ -115,6 +115,7 @@ def read_walk(
   and frames of different sizes.
   """
   kept, numbers, refused = [], [], defaultdict(list)
+  files = {f"{name}.png": readers for name, readers in frames.items()}  # whatever their endings were
   number = -1  # in the recording
   for name, readers in frames.items():
     try:
@@ -122,7 +123,7 @@ def read_walk(
         number += 1
         raise FrameRefused(f"no {missing[0]}")
       contents = {modality: readers[modality]() for modality in modalities}
-      if _is_copy(name, contents, frames):
+      if _is_copy(f"{name}.png", contents, files):
         raise FrameRefused("copy of another frame")
       number += 1
       pictures = {modality: _picture(content, modality) for modality, content in contents.items()}
@@ -148,10 +149,10 @@ def is_silhouette(modality: str) -> bool:
   return re.fullmatch(r"(sil|silhouette|mask)s?([_-]\w+)?", modality, re.IGNORECASE) is not None
 
 
-def _is_copy(name: str, contents: Mapping[str, bytes], frames: Mapping[str, Mapping[str, Callable[[], bytes]]]) -> bool:
-  """Whether the frame `name` is called a copy of another and holds the same."""
-  original = original_of(f"{name}.png", {f"{other}.png" for other in frames})
-  readers = frames[original.removesuffix(".png")] if original else {}
+def _is_copy(name: str, contents: Mapping[str, bytes], files: Mapping[str, Mapping[str, Callable[[], bytes]]]) -> bool:
+  """Whether the frame `name` of `files` is called a copy of another and holds the same."""
+  original = original_of(name, files)
+  readers = files[original] if original else {}
   return readers.keys() >= contents.keys() and all(readers[m]() == content for m, content in contents.items())
 
 
