@@ -50,8 +50,8 @@ def test_a_refused_stretch_is_not_filled_by_its_neighbours():
 def test_a_frame_that_is_black_in_every_channel_is_refused():
   lit, black = np.full((64, 64), 9, np.uint8), np.zeros((64, 64), np.uint8)
   frames = {name: {kind: (lambda image=image: png(image)) for kind, image in images.items()} for name, images in {
-    "1": {"sil": lit, "par": black}, "2": {"sil": black, "par": black}}.items()}
-  reading = read_walk(frames, ("sil", "par"), where="a/b/c")
+    "1": {"dep": lit, "par": black}, "2": {"dep": black, "par": black}}.items()}
+  reading = read_walk(frames, ("dep", "par"), where="a/b/c")
   assert (len(reading.frames), reading.refused) == (1, {"all black": ["2"]})
 
 
