@@ -36,6 +36,7 @@ from fgait_jax.training.checkpoints import Checkpoints, new_meta
 
 _PREFIXES = {"teacher": "teacher_backbone.", "student": "student_backbone."}
 _ONLINE = "online_encoder."
+_COUNTED = ("num_batches_tracked", "relative_position_index")  # whole numbers of torch's modules
 _ZIP = b"PK\x03\x04"  # by which torch knows its zips
 _WRAPPERS = ("module.", "_orig_mod.")  # of DistributedDataParallel and of torch.compile, before every key
 
@@ -63,15 +64,18 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise CheckpointError(
       f"{path} needs torch to be read: pip install -r requirements-interop.txt (or give a .safetensors file)"
     ) from error
-  _refuse_packed(path)
   try:
     # A bare pickle, as torch wrote it before its zips, may ask a file for gigabytes that it does not have.
     with open(path, "rb") as file:
       source = path if file.read(4) == _ZIP else io.BytesIO(path.read_bytes())
+    if source is path:
+      _refuse_packed(path)
     content = torch.load(source, map_location="cpu", weights_only=True)
-  except (pickle.UnpicklingError, EOFError, LookupError) as error:  # torch's advice is to run what it holds
+  except (pickle.UnpicklingError, LookupError) as error:  # torch's advice is to run what it holds
     raise CheckpointError(f"{path} cannot be read as weights only: it is no checkpoint of torch, or holds objects that"
                           " would run code; save its state dict alone, a dict of tensors") from error
+  except CheckpointError:
+    raise
   except Exception as error:  # torch raises many kinds here: zip, runtime errors
     raise CheckpointError(f"{path} cannot be read as weights only: {first_line(error)}") from error
   state = None
@@ -88,10 +92,12 @@ def _read_file(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _plain(array, name: str) -> np.ndarray:
-  """An array of real numbers as float32, of whole ones as it is; raises `ValueError` for one without numbers."""
+  """An array of real numbers as float32, of whole ones that count nothing as it is, for `convert` to name; raises
+  `ValueError` for one without numbers."""
   if not np.size(array) or np.iscomplexobj(array):
     raise ValueError(f"{name} is {array.dtype} {list(array.shape)}, expected real numbers")
-  return np.asarray(array) if np.asarray(array).dtype.kind in "iub" else np.asarray(array, np.float32)
+  array = np.asarray(array)
+  return array if array.dtype.kind in "iub" and not name.endswith(_COUNTED) else array.astype(np.float32)
 
 
 def _numbers(tensor) -> np.ndarray:
@@ -106,11 +112,8 @@ def _numbers(tensor) -> np.ndarray:
 def _refuse_packed(path: pathlib.Path) -> None:
   """Raises `CheckpointError` for a zip with packed members: torch writes none, and a small one may unpack to anything.
   """
-  try:
-    with zipfile.ZipFile(path) as file:
-      packed = [member.filename for member in file.infolist() if member.compress_type != zipfile.ZIP_STORED]
-  except (OSError, zipfile.BadZipFile):
-    return  # what is no zip is refused where it is read
+  with zipfile.ZipFile(path) as file:
+    packed = [member.filename for member in file.infolist() if member.compress_type != zipfile.ZIP_STORED]
   if packed:
     raise CheckpointError(f"{path} holds packed files ({packed[0]:.80}), as torch writes none; unpack it and save it"
                           " again")

@@ -116,14 +116,14 @@ def wrong_in(meta, step: int) -> str:
 
 def _wrong_stage(name: str, stage, form: dict) -> str:
   """The same of what led to the network, and of each stage before it."""
-  if not stage:
-    return ""
-  if not isinstance(stage, dict):
-    return f"{name} is {stage!r:.60}, expected a dict"
-  for key, kind in form.items():
-    if not isinstance(stage.get(key), kind):
-      return f"{name}.{key} is {stage.get(key)!r:.60}, expected a {kind.__name__}"
-  return _wrong_stage(f"{name}.before", stage.get("before"), form)
+  while stage:
+    if not isinstance(stage, dict):
+      return f"{name} is {stage!r:.60}, expected a dict"
+    for key, kind in form.items():
+      if not isinstance(stage.get(key), kind):
+        return f"{name}.{key} is {stage.get(key)!r:.60}, expected a {kind.__name__}"
+    name, stage = f"{name}.before", stage.get("before")
+  return ""
 
 
 def steps_in(folder: pathlib.Path) -> list[int]:
