@@ -34,7 +34,8 @@ class Meeting:
     split = conftest.ToySplit(torn={torn[0]})
     found = extraction.extract(pretrained.embed, split, max_frames=6, batch_frames=48, mesh=pretrained.mesh,
                              between=between)
-    return {{"sum": float(np.abs(found.embeddings).sum()), "read": float(split.readings)}}
+    total = float(np.abs(found.embeddings).sum())
+    return {{"meeting/sum": total, "meeting/read": float(split.readings)}}
 
 pretraining.open_split = lambda *_: conftest.ToySplit(delay={delay}, torn={torn[1]})
 during_training.TASKS["zero_shot"] = lambda name, config: Meeting(config.evals[name].every)
@@ -133,8 +134,9 @@ def test_two_processes_are_one_run(tmp_path):
   finish(start_two(*two))
   two, one = ([line for line in read_lines(tmp_path / run) if line["kind"] == "evaluate"] for run in ("two", "one"))
   assert [line["step"] for line in two] == [0, 2, 4]
-  assert two[0]["sum"] == pytest.approx(one[0]["sum"], rel=1e-5)
-  assert (one[0]["read"], two[0]["read"]) == (24, 13)  # each reads its half, and one walk to see its shape
+  assert two[0]["meeting/sum"] == pytest.approx(one[0]["meeting/sum"], rel=1e-5)
+  # each reads its half, and one walk to see its shape
+  assert (one[0]["meeting/read"], two[0]["meeting/read"]) == (24, 13)
   two, one = losses(tmp_path / "two"), losses(tmp_path / "one")
   assert sorted(two) == [1, 2, 3, 4]
   for step in (1, 2, 3):  # as in tests/training/test_loop.py
