@@ -38,6 +38,7 @@ walkers-tiny: $(VENV)/.runtime
 	$(RUN) -m fgait_jax.interop.publish $(OUT) --out $(OUT)/carried $(CARRIED)
 	for data in walkers kth usf17; do test ! -d built/$$data || $(RUN) run_eval.py --config=configs/zero_shot.py:$$data \
 	  --config.checkpoint=$(OUT)/carried --config.pictures=0 --out=$(OUT)/carried/results || exit 1; done
+	rm -rf fgait_jax/weights/walkers-tiny
 	$(RUN) -m fgait_jax.interop.publish $(OUT)/carried --out fgait_jax/weights/walkers-tiny $(CARRIED)
 
 test: $(VENV)/.dev

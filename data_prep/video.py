@@ -188,7 +188,8 @@ def _check_walker(file: pathlib.Path, count: int, boxes: list[tuple[int, int]]) 
   if len(boxes) < LEAST_FRAMES:
     raise DataError(
       f"{file}: no walking person seen: the longest stretch with a whole body has {len(boxes)} of {count} frames,"
-      f" at least {LEAST_FRAMES} are needed. Film one walker, whole and from the side, or try the other --segmenter"
+      f" at least {LEAST_FRAMES} are needed. Film one walker, whole and from the side, or make masks of it by"
+      " python -m data_prep.video with another --segmenter"
     )
   height, width = np.median(np.array(boxes), axis=0)
   if height <= width:

@@ -93,6 +93,9 @@ class Embedder:
 
 def load(name: str | os.PathLike, *, devices: Sequence[jax.Device] | None = None) -> Embedder:
   """See `fgait_jax.load`."""
+  if not isinstance(name, str | os.PathLike):
+    raise ConfigError(f"load({name!r}): expected a run's folder, a folder of weights, a name such as"
+                      f" {weights.packaged()[0]!r}, or \"owner/name\" on the hub")
   preflight.use_compilation_cache("~/.cache/fgait_jax")
   if not weights.located(name).exists() and re.fullmatch(hub.NAME, os.fspath(name)):
     name = hub.pull(os.fspath(name))

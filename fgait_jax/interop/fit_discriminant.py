@@ -103,11 +103,11 @@ def main(arguments: list[str] | None = None) -> int:
     preflight.configure_jax()
     preflight.use_compilation_cache(defaults.train().compilation_cache)
     out = preflight.writable(options.out, flag="--out")
-    publish.refuse_others(out)
     if out.resolve() == weights.located(options.weights).resolve():
       raise ConfigError(f"--out={out} is the folder of the weights themselves, which would be lost; give another one")
     network = load_network(options.weights, mesh=make_mesh(devices=jax.devices()[:1]))  # minutes on one, of any batch
     check(network)
+    publish.refuse_others(out, network.identity)
     settings = network.config.discriminant.copy_and_resolve_references().unlock()
     settings.update({name: getattr(options, name) for name in KEYS if getattr(options, name) is not None})
     if options.sets is not None:

@@ -50,16 +50,21 @@ def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]
           and of.embedding == network.embedding and not shown.result.fine_tuning]
 
 
-def refuse_others(out: pathlib.Path) -> None:
+def refuse_others(out: pathlib.Path, identity: str) -> None:
   """Raises `CheckpointError` where `out` is a run's folder, since weights in it would be read in place of its
-  checkpoints, or holds files of the same names that are none of ours, which would be lost."""
+  checkpoints, or holds what would be lost: files of the same names that are none of ours, or weights of another run
+  than that of `identity`; a run's own may be replaced, by those of a later step or another type."""
   if (out / checkpoints.FOLDER).exists():
     raise CheckpointError(f"--out={out} is a run's folder, whose checkpoints and config.json these files would hide;"
                           f" give another one, such as {out / weights.FOLDER}")
   there = [name for name in (weights.WEIGHTS, weights.ABOUT, weights.CARD) if (out / name).exists()]
-  if there and not weights.is_ours(out):
+  found = weights.identity_in(out)
+  if there and found is None:
     raise CheckpointError(f"--out={out} holds {', '.join(there)} of something else, which would be lost; give another"
                           " folder")
+  if found is not None and found.partition("-")[0] != identity.partition("-")[0]:
+    raise CheckpointError(f"--out={out} holds the weights {found}, of another run than {identity}, and they would be"
+                          " lost; give another folder, or remove that one first")
 
 
 def at_end(config, workdir: str) -> None:
@@ -88,8 +93,8 @@ def main(arguments: list[str] | None = None) -> int:
   try:
     preflight.configure_jax()
     out = preflight.writable(options.out, flag="--out")
-    refuse_others(out)
     network = load_network(options.run)
+    refuse_others(out, network.identity)
     folder = local_path(options.results or weights.located(options.run) / "results", "--results")
     if not (found := results_of(network, folder)):
       raise CheckpointError(

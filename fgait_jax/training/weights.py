@@ -73,12 +73,13 @@ def refuse_over(folder: pathlib.Path, flag: str) -> None:
                       " there; give another folder")
 
 
-def is_ours(folder: pathlib.Path) -> bool:
-  """Whether `save` of this or another version wrote `folder`."""
+def identity_in(folder: pathlib.Path) -> str | None:
+  """The identity of the weights that `save` of this or another version wrote into `folder`; None where none did."""
   try:
-    return json.loads((folder / ABOUT).read_bytes())["library"] == LIBRARY
+    about = json.loads((folder / ABOUT).read_bytes())
+    return str(about["identity"]) if about["library"] == LIBRARY else None
   except (OSError, ValueError, TypeError, KeyError, RecursionError):
-    return False
+    return None
 
 
 def save(network: Pretrained, folder: pathlib.Path, *, dtype: str = "float32", heads: bool = True) -> None:

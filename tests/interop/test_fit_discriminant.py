@@ -91,8 +91,11 @@ def test_what_cannot_teach_it_is_refused_before_anything_is_written(ended, tmp_p
   assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
-def test_a_run_is_not_overwritten(ended, capsys):
+def test_a_run_is_not_overwritten(ended, tmp_path, capsys):
   assert fit_discriminant.main([str(ended), "--out", str(ended), *SMALL]) == 1
+  assert "is the folder of the weights themselves" in capsys.readouterr().err
+  (tmp_path / "checkpoints").mkdir()
+  assert fit_discriminant.main([str(ended), "--out", str(tmp_path), *SMALL]) == 1
   assert "is a run's folder" in capsys.readouterr().err
 
 

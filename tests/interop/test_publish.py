@@ -331,9 +331,17 @@ def test_files_of_something_else_are_not_replaced(network, ended, tmp_path, caps
   assert fit_discriminant.main([str(ended), "--out", str(tmp_path)]) == 1
   assert f"--out={tmp_path} holds {theirs} of something else, which would be lost" in capsys.readouterr().err
   assert (tmp_path / theirs).read_text() == "{}"
-  assert weights.is_ours(ended) is False
+  assert weights.identity_in(ended) is None
+
+
+def test_weights_of_another_run_are_not_replaced(network, tmp_path):
   publish.write(network, tmp_path / "own")
-  publish.refuse_others(tmp_path / "own")
+  assert weights.identity_in(tmp_path / "own") == network.identity
+  publish.refuse_others(tmp_path / "own", network.identity)
+  run, *_ = network.identity.split("-")
+  publish.refuse_others(tmp_path / "own", f"{run}-9000-teacher-bfloat16")
+  with pytest.raises(CheckpointError, match=f"own holds the weights {network.identity}, of another run than 0f-4-teac"):
+    publish.refuse_others(tmp_path / "own", "0f-4-teacher")
 
 
 def test_heads_stay_until_the_discriminant_is_learnt(network, tmp_path):

@@ -50,13 +50,14 @@ def load(path: str | os.PathLike, key: str = "config.salt") -> Salt:
   """That of a key file, which the caller's `key` names. Raises `ConfigError` where it cannot be read, or is too short
   to be secret."""
   file = local_path(path, key)
-  make = f"make one by: head -c {FEWEST} /dev/urandom > {path}"
   try:
     with file.open("rb") as stream:
       secret = stream.read(MOST + 1)
   except OSError as error:
-    raise ConfigError(f"{key}={path} cannot be read ({error.strerror or error}); {make}") from error
+    make = f"; make one by: head -c {FEWEST} /dev/urandom > {path}" if isinstance(error, FileNotFoundError) else ""
+    raise ConfigError(f"{key}={path} cannot be read ({error.strerror or error}){make}") from error
   if not FEWEST <= len(secret) <= MOST:
     size = f"{len(secret)} bytes" if len(secret) <= MOST else f"more than {MOST} bytes"
-    raise ConfigError(f"{key}={path} holds {size}, a key has {FEWEST} to {MOST}; {make}")
+    raise ConfigError(f"{key}={path} holds {size}, and a key {FEWEST} to {MOST}: it is no key file; name another one,"
+                      f" such as one that head -c {FEWEST} /dev/urandom > NEW_FILE makes")
   return Salt(hashlib.sha256(secret).digest())

@@ -168,8 +168,9 @@ def _notes(path: pathlib.Path, written: Written) -> list[str]:
 def from_masks(folder: pathlib.Path) -> Walks:
   """The walks of a folder or archive, one for each folder that holds images: person, type and view are the names of
   the folders down to it, and those of no folder are "00"; images in `folder` itself are one walk, named after it."""
-  if any(pathlib.Path(folder).glob(f"*/{MANIFEST}")):
-    raise DataError(f"{folder} is a built data set; configs/embed.py makes embeddings of it, to be given in its place")
+  for depth, what in (("", "is a built data set"), ("*/", "is a built data set"), ("*/*/", "holds built data sets")):
+    if any(pathlib.Path(folder).glob(depth + MANIFEST)):
+      raise DataError(f"{folder} {what}; configs/embed.py makes embeddings of one, to be given in its place")
   tree, groups = open_tree(folder), collections.defaultdict(list)
   for name in sorted(tree, key=natural):
     parent, _, file = name.rpartition("/")

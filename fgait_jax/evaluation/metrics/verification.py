@@ -3,7 +3,8 @@
 Pairs are counted in bins of their distances, probe by probe, so that billions of them need little memory. Bins are
 quantiles of drawn pairs, dense towards both tails; distances that fall into one bin count as equal. A bin holds about
 half a per cent of either kind of pair and, in the tails, a third of what lies beyond it, so that figures are those of
-all pairs to 0.05 points (a test compares). Where there are no more distances than bins the counts are exact.
+all pairs to 0.05 points (a test compares). Where there are no more distances than bins, or few genuine pairs, each of
+which then has a bin to itself, the counts are exact but for the bits that are cut off.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ _BITS = 9  # of a float32's mantissa that are cut off: 16,384 cells from one pow
 _CELLS = 1 << (31 - _BITS)
 _INFINITE = 0x7F800000 >> _BITS  # the cell of infinity
 _MIDDLE, _TAIL = 192, 30  # quantiles of each kind of pair: even steps, and steps in proportion towards either end
+_FEW = 128  # genuine pairs of which each has a bin to itself, at most: two edges each beside the impostors' quantiles
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,12 +40,19 @@ def bins_of(distances: np.ndarray, genuine: np.ndarray) -> np.ndarray:
   """
   tail = np.geomspace(1e-6, 1 / _MIDDLE, _TAIL)
   parts = np.unique(np.concatenate([np.linspace(0, 1, _MIDDLE + 1), tail, 1 - tail]))
-  edges = [np.zeros(0, np.int32)]
-  for kind in (genuine, ~genuine):
-    if kind.any():
-      ordered = np.sort(np.maximum(distances[kind], 0).astype(np.float32))
-      edges.append(ordered[np.round(parts * (len(ordered) - 1)).astype(int)].view(np.int32) >> _BITS)
-  edges = np.unique(np.concatenate(edges))
+  cells = np.maximum(distances, 0).astype(np.float32).view(np.int32) >> _BITS
+  edges = np.unique(cells)  # the last cell of each bin
+  if len(edges) >= BINS:
+    edges = []
+    for kind, few in ((genuine, _FEW), (~genuine, 0)):
+      ordered = np.sort(cells[kind])
+      if len(ordered) <= few:
+        edges += [ordered, ordered - 1]
+      elif len(ordered):
+        # Halfway to the next pair of the kind: with bins that end in one, it would lose to all others of its bin.
+        ends = np.unique(np.round(parts * (len(ordered) - 1)).astype(int))
+        edges.append((ordered[ends] + ordered[np.minimum(ends + 1, len(ordered) - 1)]) // 2)
+    edges = np.unique(np.concatenate(edges))
   table = np.searchsorted(edges, np.arange(_CELLS)).astype(np.int16)
   table[_INFINITE:] = BINS
   return table

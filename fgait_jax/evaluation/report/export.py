@@ -5,25 +5,30 @@ import pathlib
 import pandas as pd
 
 from fgait_jax.evaluation.report import layout, tables
+from fgait_jax.evaluation.report.sources import Shown
 from fgait_jax.evaluation.results import Figures, Result
 from fgait_jax.training import folders
 
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_{}[]<>#|~"} | {"\n": " ", "\r": " "})
 _LATEX = str.maketrans({c: f"\\{c}" for c in "&%$#_{}"} | {"\n": " ", "\r": " ", "\\": r"\textbackslash{}",
                         "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--"})
-_COLUMNS = ("source", "task", "evaluation", "data", "split", "kind", "centred", "condition", "row", "title", "metric",
-            "value", "low", "high")
+_COLUMNS = ("source", "file", "checkpoint", "task", "evaluation", "data", "split", "kind", "centred", "condition",
+            "row", "title", "metric", "value", "low", "high")
+_ENDINGS = ".md", ".tex", ".csv"
 
 
-def write(out: pathlib.Path, results: list[tuple[str, Result]]) -> list[pathlib.Path]:
-  """Writes `out` with endings .md, .tex and .csv; `results` are (source, result)."""
-  texts = {".md": "\n".join(markdown(result) for _, result in results),
-           ".tex": "\n".join(latex(result) for _, result in results),
-           ".csv": tidy(results).to_csv(index=False, lineterminator="\n")}
-  paths = [out.with_suffix(ending) for ending in texts]
-  for path, text in zip(paths, texts.values(), strict=True):
+def paths(out: pathlib.Path) -> list[pathlib.Path]:
+  """The files that `write` writes: `out` with endings .md, .tex and .csv."""
+  return [out.with_suffix(ending) for ending in _ENDINGS]
+
+
+def write(out: pathlib.Path, shown: list[tuple[str, Shown]]) -> list[pathlib.Path]:
+  """Writes `paths(out)`; `shown` are (source, result and its file)."""
+  texts = ("\n".join(markdown(one.result) for _, one in shown), "\n".join(latex(one.result) for _, one in shown),
+           tidy(shown).to_csv(index=False, lineterminator="\n"))
+  for path, text in zip(paths(out), texts, strict=True):
     folders.write_text(path, text)
-  return paths
+  return paths(out)
 
 
 def markdown(result: Result, *, level: int = 2) -> str:
@@ -79,12 +84,14 @@ def _latex(result: Result, centring: str) -> str:
   return f"% {comment}\n{text}"
 
 
-def tidy(results: list[tuple[str, Result]]) -> pd.DataFrame:
+def tidy(shown: list[tuple[str, Shown]]) -> pd.DataFrame:
   """One line per figure, unrounded: for further work in any tool."""
   records = []
-  for source, result in results:
-    head = {"source": source, "task": result.task, "evaluation": result.title, "data": result.data.name,
-            "split": result.data.split, "kind": result.data.kind}
+  for source, one in shown:
+    result = one.result
+    head = {"source": source, "file": one.path.name,
+            "checkpoint": result.checkpoint.identity if result.checkpoint else "", "task": result.task,
+            "evaluation": result.title, "data": result.data.name, "split": result.data.split, "kind": result.data.kind}
     for row in result.rows:
       for condition in result.conditions:
         figures = row.figures.get(condition.name, Figures())

@@ -5,6 +5,7 @@ script but the page's own.
 """
 
 import base64
+import collections
 import hashlib
 import importlib.resources
 import pathlib
@@ -21,6 +22,8 @@ from fgait_jax.paths import local_path
 from fgait_jax.training import folders, preflight
 
 _LABELS = "AB"
+_POLICY = b"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"  # of every report
+_LOOKED_AT = 2000  # bytes of a page in which it stands
 
 
 def write(paths: list[str], out: str | pathlib.Path | None) -> list[pathlib.Path]:
@@ -32,12 +35,21 @@ def write(paths: list[str], out: str | pathlib.Path | None) -> list[pathlib.Path
   if (out := local_path(out, "--out")).is_dir():
     raise ConfigError(f"--out={out} is a folder; --report writes one file there, give --out=FILE.html")
   preflight.writable(out.parent, flag="--out")
+  _refuse_others(out)
   if len(paths) > len(_LABELS):
     raise ConfigError(f"--report was given {len(paths)} times; one folder, or two to compare")
   labels = _LABELS if len(paths) > 1 else ("",)
   read = [sources.read(path, flag="--report", label=label) for path, label in zip(paths, labels, strict=False)]
   folders.write_text(out, render(read))
-  return [out, *export.write(out, [(s.label or s.folder.name, shown.result) for s in read for shown in s.results])]
+  return [out, *export.write(out, [(s.label or s.folder.name, shown) for s in read for shown in s.results])]
+
+
+def _refuse_others(out: pathlib.Path) -> None:
+  """Raises `ConfigError` where a file that would be replaced is none of a report."""
+  there = [path for path in (out, *export.paths(out)) if path.exists()]
+  if there and not (out.is_file() and _POLICY in out.read_bytes()[:_LOOKED_AT]):
+    raise ConfigError(f"--out={out}: {', '.join(path.name for path in there)} there would be lost, and is not of a"
+                      " report; give another name")
 
 
 def render(read: list[Source]) -> str:
@@ -47,8 +59,8 @@ def render(read: list[Source]) -> str:
   environment = jinja2.Environment(loader=jinja2.DictLoader(text), autoescape=True, undefined=jinja2.StrictUndefined,
                                    trim_blocks=True, lstrip_blocks=True)
   script = hashlib.sha256(text["page.js"].encode()).digest()
-  evaluations = [_evaluation(source, shown, f"{source.label}{n}") for source in read
-                 for n, shown in enumerate(source.results)]
+  evaluations = [_evaluation(source, shown, f"{source.label}{n}", title) for source in read
+                 for n, (shown, title) in enumerate(zip(source.results, _titles(source), strict=True))]
   return environment.get_template("page.html.j2").render(
     css=Markup(text["page.css"]), js=Markup(text["page.js"]), script_hash=base64.b64encode(script).decode(),
     heads=[_head(source) for source in read], evaluations=evaluations, comparison=_comparison(read),
@@ -71,16 +83,24 @@ def _head(source: Source) -> dict:
     "versions": max(found, key=lambda result: result.date).versions,
     "files": [shown.path.name for shown in source.results],
     "passed_over": source.passed_over + [m for result in found for m in sources.pictures(source, result)[1]],
-    "glance": [line | {"evaluation": result.title} for result in found for line in layout.glance(result)],
+    "glance": [line | {"evaluation": title} for result, title in zip(found, _titles(source), strict=True)
+               for line in layout.glance(result)],
   }
 
 
-def _evaluation(source: Source, shown: Shown, anchor: str) -> dict:
+def _titles(source: Source) -> list[str]:
+  """Of each result, with its file where two of them have one title."""
+  counts = collections.Counter(shown.result.title for shown in source.results)
+  return [shown.result.title + (f" ({shown.path.name})" if counts[shown.result.title] > 1 else "")
+          for shown in source.results]
+
+
+def _evaluation(source: Source, shown: Shown, anchor: str, title: str) -> dict:
   result = shown.result
   places = curves.place_of([row.name for row in result.rows])
   heat = layout.views(result)
   return {
-    "id": f"evaluation-{anchor}", "label": source.label, "title": result.title, "file": shown.path.name,
+    "id": f"evaluation-{anchor}", "label": source.label, "title": title, "file": shown.path.name,
     "caption": tables.caption(result), "columns": result.columns,
     "tables": [{"heading": "As they are" if c == "none" else f"Centred by {c}", "sections": layout.sections(result, c)}
                for c in layout.centrings(result)],

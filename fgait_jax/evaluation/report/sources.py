@@ -17,6 +17,7 @@ from fgait_jax.training import checkpoints, folders, weights
 from fgait_jax.training.metrics import read_lines
 
 TRAINING, TRAINING_KIND = "training.json", "training"
+RESULTS = "results"  # folder of a run's evaluations, as the main job names it
 _PICTURES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg"}
 
 
@@ -68,7 +69,10 @@ def read(path: str | pathlib.Path, *, flag: str, label: str = "") -> Source:
     raise DataError(f"{flag}={path}: {passed[0][1] if passed else 'goes with a result and is none'}")
   if not found:
     reasons = "".join(f"\n  {name}: {reason}" for name, reason in passed)
-    raise DataError(f"{flag}={path}: no result files; run_eval.py --config=... --out={folder} writes them{reasons}")
+    advice = f"run_eval.py --config=... --out={folder} writes them"
+    if any((folder / RESULTS).glob("*.json")):
+      advice = f"{folder / RESULTS} holds some; give that"
+    raise DataError(f"{flag}={path}: no result files; {advice}{reasons}")
   if not lines:
     lines = _lines_of_runs(found)
   return Source(label=label, folder=folder, results=sorted(found, key=_place), played=played, lines=lines,

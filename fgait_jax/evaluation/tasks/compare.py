@@ -54,7 +54,7 @@ def _is_fit(pair: tuple[Result, Result], settings) -> bool:
   left out."""
   try:
     rows = [_row(result, settings, side) for result, side in zip(pair, _SIDES, strict=True)]
-    _conditions(pair, settings)
+    _conditions(pair, rows, settings)
   except ConfigError:
     return False
   return all(any(figures.by_subject for figures in row.figures.values()) for row in rows)
@@ -70,9 +70,11 @@ def _compared(pair: tuple[Result, Result], rows: list[Row], config) -> Result:
     raise ConfigError(f"{settings.first} is centred by {rows[0].centred}, {settings.second} by {rows[1].centred}:"
                       " evaluate both with the same config.centre_by")
   tests, left_out, both = {}, [], {}
-  for condition in _conditions(pair, settings):
+  for condition in _conditions(pair, rows, settings):
     sides = [row.figures.get(condition, Figures()).by_subject for row in rows]
     if None in sides:
+      if sides != [None, None]:
+        left_out.append(f"{condition} is left out: {settings[_SIDES[sides.index(None)]]} has no outcomes of it.")
       continue
     try:
       tests[condition] = _tests([sides], condition, config)
@@ -127,13 +129,14 @@ def _row(result: Result, settings, side: str) -> Row:
   return rows[name]
 
 
-def _conditions(pair: tuple[Result, Result], settings) -> list[str]:
-  """The conditions asked for, or all of the first result."""
-  known = [condition.name for condition in pair[0].conditions]
-  if wrong := [name for name in settings.conditions if name not in known]:
-    raise ConfigError(f"config.compare.conditions={tuple(settings.conditions)}: {settings.first} has no {wrong[0]!r};"
-                      f" it has {', '.join(known)}")
-  return list(settings.conditions) or known
+def _conditions(pair: tuple[Result, Result], rows: list[Row], settings) -> list[str]:
+  """The conditions asked for, of which both rows must have outcomes, or all of the first result."""
+  for side, row in zip(_SIDES, rows, strict=True):
+    known = [name for name, figures in row.figures.items() if figures.by_subject]
+    if wrong := [name for name in settings.conditions if name not in known]:
+      raise ConfigError(f"config.compare.conditions={tuple(settings.conditions)}: {settings[side]} has no outcomes of"
+                        f" {wrong[0]!r}; it has those of {', '.join(known) or 'none'}")
+  return list(settings.conditions) or [condition.name for condition in pair[0].conditions]
 
 
 def _tests(conditions: list[list[BySubject]], name: str, config) -> dict[str, dict]:
@@ -162,8 +165,10 @@ def _figures(tests: dict[str, dict], row: str) -> dict[str, Figures]:
 
 def _counts(found: dict[str, dict]) -> str:
   test = next(iter(found.values()))
-  return (f"{test['trials']} trials of {test['subjects']} subjects; B better for {test['better_subjects']}, worse for"
-          f" {test['worse_subjects']}")
+  titles = {column.key: column.title.removesuffix(" %") for column in columns.OUTCOMES}
+  better = [f"by {titles[key]} for {by['better_subjects']}, worse for {by['worse_subjects']}"
+            for key, by in found.items()]
+  return f"{test['trials']} trials of {test['subjects']} subjects; B better {'; '.join(better)}"
 
 
 def _notes(pair: tuple[Result, Result], settings) -> list[str]:

@@ -7,6 +7,7 @@ this very gallery.
 
 import csv
 import dataclasses
+import hashlib
 import pathlib
 
 import numpy as np
@@ -25,6 +26,7 @@ from fgait_jax.training import folders
 from fgait_jax.training.checkpoints import load_network
 from fgait_jax.training.pretrained import Pretrained
 
+_SIDES = ("gallery", "probes", "validation")  # the last may be empty
 NOBODY = "unknown"
 NAMELESS = ("", NOBODY, "probe")  # labels of walks whose person is not known: "probe" is that of servers' data sets
 _CSV = ("probe", "label", "type", "view", "answer", "rank", "subject", "distance")
@@ -65,6 +67,8 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   if salted and network is None:
     raise ConfigError("config.salt turns what is embedded here, but every side is a file of embeddings: leave it out;"
                       " task embed salts them")
+  for side in _SIDES:
+    _check_there(config, side)
   gallery, origin = _load(config, "gallery", network, salted)
   _check_named(gallery, config.gallery, "gallery")
   probes, probe_origin = _load(config, "probes", network, salted)
@@ -88,9 +92,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   measured = measure(probes.subjects, gallery.subjects, subjects[:, 0], answers)
   notes = _notes(config, gallery, threshold)
   notes += [f"{line}." for found in (origin, probe_origin) for line in found.get("notes", ())]
-  if shared := _shared(config, (probes, probe_origin), (gallery, origin)):
-    notes.append(f"{shared} of the probes are walks of the gallery, and find themselves: their figures say nothing of"
-                 " other walks.")
+  notes += _unlike((probe_origin, "probes"), (origin, "the gallery"))
+  if shared := int(_shared((probes, probe_origin), (gallery, origin)).sum()):
+    notes.append(f"Caution: {shared} of the probes are walks of the gallery, and find themselves: their figures say"
+                 " nothing of other walks.")
+  if twice := _twice(gallery, origin):
+    notes.append(f"Caution: the gallery holds one and the same walk for two people, as {twice[0]} and {twice[1]}: which"
+                 " of them is named means nothing.")
   result = _result(config, (probes, probe_origin), origin, measured, notes=notes, matches=matches, details={
     "threshold": None if threshold is None else dataclasses.asdict(threshold), "weights": origin.get("weights", "")})
   return [results.write(path, result), _write_csv(path.with_suffix(".csv"), matches)]
@@ -174,7 +182,7 @@ def measure(labels: np.ndarray, known: np.ndarray, nearest: np.ndarray, answers:
 
 def _network(config) -> Pretrained | None:
   """What embeds sides that are no .npz; None where all are."""
-  raw = [side for side in ("gallery", "probes", "validation") if config[side] and _is_raw(config[side])]
+  raw = [side for side in _SIDES if config[side] and _is_raw(config[side])]
   if raw and not config.checkpoint:
     raise ConfigError(f"config.{raw[0]}={config[raw[0]]} is not embedded yet; give --config.checkpoint=RUN to embed it"
                       " by, or the name of weights that come with the package, such as walkers-tiny")
@@ -187,15 +195,23 @@ def _is_raw(path: str) -> bool:
   return path.is_dir() or path.name.lower().endswith((*walks.ENDINGS, *walks.ARCHIVES))
 
 
-def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | None) -> tuple[Features, dict]:
-  """Checked embeddings of a side, and what is known of their origin ({} of another tool's)."""
-  if not (path := config[side]):
+def _check_there(config, side: str) -> None:
+  """Raises `ConfigError` or `DataError` where a side is not given or not there, before any is embedded."""
+  path = config[side]
+  if not path and side != "validation":
     raise ConfigError(f"config.{side} is empty; give --config.{side}=embeddings.npz, as task embed writes it, or a"
                       " folder of masks <person>/<type>/<view>/*.png")
-  if not local_path(path, f"config.{side}").exists():
+  if path and not local_path(path, f"config.{side}").exists():
     raise DataError(f"config.{side}={path}: there is no such file or folder")
+
+
+def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | None) -> tuple[Features, dict]:
+  """Checked embeddings of a side, and what is known of their origin: of another tool's their `walks` alone, by which
+  those of equal content are told, their frames' or where these are not at hand their embedding's."""
+  path = config[side]
   if not _is_raw(path):
-    return files.load(local_path(path, f"config.{side}"))
+    found, origin = files.load(local_path(path, f"config.{side}"))
+    return found, origin | {"walks": [_digest(one) for one in found.embeddings]}
   given, embedding = walks.from_path(path), embedding_of(config, network)
   check_fits(config, network, given, name=f"config.{side}={path}")
   found = extraction.extract_by(
@@ -210,6 +226,8 @@ def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | Non
   return found, {
     "weights": network.identity, "embedding": embedding, "salt": salted.name if salted else "",
     "data": given.content_hash, "kind": "given", "notes": given.notes, "mirror": list(config.mirror_views),
+    "max_frames": config.max_frames, "walks": [_digest(frames) for frames in given.stored],
+    "one_frame": int((np.minimum(given.num_frames, config.max_frames) == 1).sum()),
     "pretraining": {"datasets": datasets, "label_use": label_use, "content_hashes": network.data,
                     "steps": network.step}}
 
@@ -217,20 +235,46 @@ def _load(config, side: str, network: Pretrained | None, salted: salt.Salt | Non
 def _check_named(found: Features, path: str, side: str) -> None:
   """Raises `DataError` where a walk has no name: in a gallery it would answer for somebody, and in validation it would
   be taken for a stranger, whom the threshold has to keep out."""
-  if (rows := np.isin(found.subjects, NAMELESS)).any():
+  called = np.char.lower(np.char.strip(found.subjects))
+  if (rows := np.isin(called, NAMELESS)).any():
     first = int(rows.argmax())
     raise DataError(f"{path}: {rows.sum()} of {len(rows)} {side} walks are of a subject called"
                     f" {str(found.subjects[first])!r}, the first in row {first} (key {found.keys[first]}); here that is"
                     " what nobody is called: label them otherwise, or leave them out")
 
 
-def _shared(config, probes: tuple, gallery: tuple) -> int:
-  """How many probes are walks of the gallery: all of one file, or those of one build of the data with the same key."""
-  if local_path(config.probes, "config.probes").samefile(local_path(config.gallery, "config.gallery")):
-    return len(probes[0])
-  if not probes[1].get("data") or probes[1]["data"] != gallery[1].get("data"):
-    return 0
-  return int(np.isin(probes[0].keys, gallery[0].keys).sum())
+def _digest(array: np.ndarray) -> str:
+  return hashlib.sha256(f"{array.shape}".encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _shared(probes: tuple[Features, dict], gallery: tuple[Features, dict]) -> np.ndarray:
+  """Which probes are walks of the gallery: those of equal content, or of one build of the data with the same key."""
+  shared = np.isin(probes[1]["walks"], gallery[1]["walks"])
+  if probes[1].get("data") and probes[1]["data"] == gallery[1].get("data"):
+    shared |= np.isin(probes[0].keys, gallery[0].keys)
+  return shared
+
+
+def _twice(gallery: Features, origin: dict) -> tuple[str, str] | None:
+  """The keys of two walks of the gallery that are equal, and of two people; None where there are none."""
+  first: dict[str, int] = {}
+  for row, walk in enumerate(origin["walks"]):
+    other = first.setdefault(walk, row)
+    if gallery.subjects[other] != gallery.subjects[row]:
+      return str(gallery.keys[other]), str(gallery.keys[row])
+  return None
+
+
+def _unlike(*sides: tuple[dict, str]) -> list[str]:
+  """What was done to the walks of one of two sides alone, as far as their origins tell."""
+  (one, _), (other, _) = sides
+  notes = []
+  for name, says in (("mirror", lambda views: f"those of views {', '.join(views) or 'none'} were mirrored"),
+                     ("max_frames", lambda count: f"{count} frames of each were seen at most")):
+    if one.get(name) != other.get(name) and None not in (one.get(name), other.get(name)):
+      notes.append("Caution: the walks of the two sides were not treated alike: "
+                   + ", ".join(f"of {side} {says(origin[name])}" for origin, side in sides) + ".")
+  return notes
 
 
 def _check_alike(one: tuple, other: tuple) -> None:
@@ -285,7 +329,7 @@ def _result(config, given: tuple[Features, dict], gallery: dict, measured: dict,
     task="identify", title=f"Probes {config.probes} in the gallery", config=config.to_dict(),
     data=Data(name=pathlib.Path(config.probes).name, split="as given", kind=origin.get("kind", "embeddings"),
               walks=len(probes), subjects=len(set(probes.subjects.tolist()) - set(NAMELESS)),
-              content_hash=str(origin.get("data", "")),
+              content_hash=str(origin.get("data", "")), one_frame=origin.get("one_frame", 0),
               mirrored_views=origin.get("mirror", [])),
     pretraining=results.seen_of(gallery, origin=config.gallery),
     conditions=[Condition(name="probes", title=counts)],

@@ -44,6 +44,20 @@ def test_counted_pairs_give_the_figures_of_sorted_ones(gap, share):
   assert found.eer == pytest.approx(exact.eer, abs=5e-4)
 
 
+@pytest.mark.parametrize("probes, gallery, own, most", [(22, 36, 1, 6e-5), (28, 32, 4, 6e-5), (60, 60, 4, 2e-4)])
+def test_few_pairs_give_the_figures_of_sorted_ones(probes, gallery, own, most):
+  """Of the size of USF's and KTH's conditions, where a genuine pair is not to stand at one end of its bin."""
+  rng = np.random.default_rng(0)
+  errors = []
+  for _ in range(12):
+    genuine = np.argsort(rng.random((probes, gallery)), axis=1) < own
+    distances = (rng.gamma(20, 1 / 20, genuine.shape) * np.where(genuine, 0.75, 1)).astype(np.float32)
+    found = verification.of_counts(counted(distances.ravel(), genuine.ravel()))
+    errors.append(found.auc - verification.exact(distances.ravel(), genuine.ravel()).auc)
+  assert np.abs(errors).max() < most
+  assert abs(np.mean(errors)) < 3e-5
+
+
 def test_what_is_infinite_does_not_count():
   table = verification.bins_of(np.array([1.0, 2.0]), np.array([True, False]))
   assert np.asarray(verification.count(np.array([[1, np.inf, 2, 3, np.inf, -1e-7]], np.float32), table)).sum() == 4

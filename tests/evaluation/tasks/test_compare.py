@@ -109,13 +109,47 @@ def test_conditions_asked_for_are_compared_alone_and_as_their_mean(tmp_path):
   assert (mean["better_subjects"], alone["better_subjects"]) == (8, 4)
   assert mean["p"] == pytest.approx(2 / 2**8, abs=0.012)
   assert alone["p"] == pytest.approx(2 / 2**4, abs=0.05)
-  with pytest.raises(ConfigError, match=r"config.compare.conditions=\('D', 'F'\): \S+ has no 'F'; it has A, D, E"):
+  with pytest.raises(ConfigError, match=r"conditions=\('D', 'F'\): \S+a/\S+ has no outcomes of 'F'; it has those of A, D, E"):
     compare.run(config_of(first, second, conditions=("D", "F")), tmp_path / "none")
+  (path,) = compare.run(config_of(first, second, conditions=("D", "E"), resamples=501), tmp_path / "more")
+  assert content(path)["comparison"]["mean"]["rank1"]["trials"] == 2 * 8 * 4
   both = [path.parent for path in (first, second)]
   for folder in both:
     results.write(folder / "zero_shot-more.json", typed(result([0, 50], name="more")))
   with pytest.raises(DataError, match=r"no result holds outcomes .* config.compare.conditions=\('F',\)"):
     compare.run(config_of(*both, conditions=("F",)), tmp_path / "none")
+
+
+def test_a_condition_that_one_side_has_no_outcomes_of_is_named(tmp_path):
+  """The mean is of the others, and no longer what it seems."""
+  first, second = written(tmp_path, of_conditions(A=[0] * 8, D=[50] * 8, E=[25] * 8),
+                          of_conditions(A=[0] * 8, D=[75] * 8))
+  (path,) = compare.run(config_of(first, second), tmp_path)
+  found = results.read(path)
+  assert list(found.details["comparison"]) == ["A", "D", "mean"]
+  assert f"E is left out: {second} has no outcomes of it." in found.notes
+  with pytest.raises(ConfigError, match=rf"\('E', 'D'\): {second} has no outcomes of 'E'; it has those of A, D"):
+    compare.run(config_of(first, second, conditions=("E", "D")), tmp_path / "asked")
+
+
+def test_seeds_draw_other_people_and_each_measure_says_for_how_many_it_is_better(tmp_path):
+  rng = np.random.default_rng(0)
+  low, high = (result((25.0 * rng.integers(0, 5, 12)).tolist()) for _ in range(2))
+  high["rows"][0]["figures"]["CL"]["by_subject"]["map"] = [100] * 12
+  first, second = written(tmp_path, low, high)
+  intervals = []
+  for seed in (0, 1):
+    config = config_of(first, second).unlock()
+    config.seed = seed
+    (path,) = compare.run(config.lock(), tmp_path / str(seed))
+    found = results.read(path)
+    intervals.append(found.details["comparison"]["CL"]["rank1"]["ci"])
+  assert intervals[0] != intervals[1]
+  test = found.details["comparison"]["CL"]
+  assert test["map"]["better_subjects"] == 12 != test["rank1"]["better_subjects"]
+  assert found.conditions[0].title.endswith(
+    f"B better by rank-1 for {test['rank1']['better_subjects']}, worse for {test['rank1']['worse_subjects']};"
+    " by mAP for 12, worse for 0")
 
 
 def test_a_condition_of_one_subject_is_left_out_of_the_others(tmp_path):

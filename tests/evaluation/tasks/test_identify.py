@@ -141,9 +141,25 @@ def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
     config.probes = config.gallery
   assert "6 of the probes are walks of the gallery" in tables.caption(results.read(identify.run(config, tmp_path)[0]))
   built = {side: {"weights": "run-1", "data": "d"} for side in ("probes", "gallery")}
-  config = config_of(tmp_path, probes=GALLERY.take(np.arange(2)), identities=built, seed=1)
-  found = results.read(identify.run(config, tmp_path / "built")[0])
-  assert "2 of the probes are walks of the gallery" in tables.caption(found)
+  keyed = features([3, 4], ["a", "b"])  # of other frames of two walks of one build
+  for row, (probes, identities, count) in enumerate((
+    (GALLERY.take(np.array([1])), {}, 1), (keyed, built, 2), (keyed, {}, 0), (keyed.take(np.array([0])), built, 1))):
+    config = config_of(tmp_path, probes=probes, identities=identities, seed=1)
+    caption = tables.caption(results.read(identify.run(config, tmp_path / f"built{row}")[0]))
+    assert (f"Caution: {count} of the probes are walks of the gallery" in caption) == (count > 0)
+
+
+def test_one_walk_under_two_names_and_sides_that_were_not_treated_alike_are_said(tmp_path):
+  gallery = features([0, 10, 0, 30], ["a", "b", "c", "c"])
+  identities = {"gallery": {"mirror": ["*-l"], "max_frames": 5}, "probes": {"mirror": [], "max_frames": 5}}
+  config = config_of(tmp_path, probes=features([1], ["a"]), gallery=gallery, identities=identities)
+  notes = results.read(identify.run(config, tmp_path)[0]).notes
+  assert any("holds one and the same walk for two people, as k0 and k2:" in note for note in notes)
+  assert ("Caution: the walks of the two sides were not treated alike: of probes those of views none were mirrored, of"
+          " the gallery those of views *-l were mirrored.") in notes
+  config = config_of(tmp_path, probes=features([1.5], ["a"]), identities={"gallery": {"mirror": []}}, seed=1)
+  notes = results.read(identify.run(config, tmp_path / "alike")[0]).notes
+  assert not any("Caution" in note for note in notes)
 
 
 def test_what_is_said_of_the_data_is_said_of_the_probes(tmp_path):
@@ -179,6 +195,7 @@ def test_validation_walks_of_gallery_people_are_left_out():
   ({"gallery": features([1, 2], ["a", "unknown"])}, DataError,
    r"gallery.npz: 1 of 2 gallery walks are of a subject called 'unknown', the first in row 1 \(key k1\)"),
   ({"gallery": features([1, 2], ["a", ""])}, DataError, "gallery.npz: 1 of 2 gallery walks .* called ''"),
+  ({"gallery": features([1, 2], ["a", " Unknown"])}, DataError, "1 of 2 gallery walks .* called ' Unknown'"),
   ({"validation": features([-50, 40, 0.1, 0.2], ["p", "q", "", ""])}, DataError,
    r"validation.npz: 2 of 4 validation walks are of a subject called '', the first in row 2 \(key k2\)"),
   ({"validation": features([-50, 0.1], ["p", "unknown"])}, DataError, "validation.npz: 1 of 2 validation walks"),
@@ -189,6 +206,9 @@ def test_validation_walks_of_gallery_people_are_left_out():
   ({"metric": "manhattan"}, ConfigError, "unknown metric 'manhattan'"),
   ({"identities": {"probes": {"weights": "run-1"}, "gallery": {"weights": "run-2"}}}, DataError,
    "probes.npz was embedded with weights run-1, .*gallery.npz with run-2"),
+  ({"identities": {"probes": {"weights": "run-1", "embedding": "projection"},
+                   "gallery": {"weights": "run-1", "embedding": "prediction"}}}, DataError,
+   "probes.npz was embedded with embedding projection, .*gallery.npz with prediction"),
   ({"identities": {"validation": {"weights": "run-1"}, "gallery": {"weights": "run-2"}},
     "validation": features([-50], ["p"])}, DataError, "validation.npz was embedded with weights run-1, .*with run-2"),
   ({"identities": {"probes": {"weights": "run-1", "map": ["a"]}, "gallery": {"weights": "run-1", "map": ["b"]}}},
@@ -224,12 +244,35 @@ def with_values(**values):
   return config.lock()
 
 
-def masks(folder, width, count=4):
+def masks(folder, width, count=4, mirrored=False):
   folder.mkdir(parents=True)
   for number in range(count):
     picture = np.zeros((120, 160), np.uint8)
     picture[10:110, 70 - width // 2 : 70 + width // 2 + number] = 255
-    cv2.imwrite(str(folder / f"{number}.png"), picture)
+    picture[10:60, 70 - width // 2 : 70] = 0  # no body is its own mirror image
+    cv2.imwrite(str(folder / f"{number}.png"), picture[:, ::-1] if mirrored else picture)
+
+
+def test_walks_are_mirrored_and_cut_as_asked_and_single_frames_said(tmp_path, monkeypatch):
+  monkeypatch.setattr(identify, "load_network", lambda *_, **__: Network())
+  masks(tmp_path / "known" / "ann" / "nm" / "a-r", 20, count=5)
+  masks(tmp_path / "new" / "ann" / "nm" / "a-l", 20, count=5, mirrored=True)
+  config = with_values(task="identify", checkpoint="run", gallery=str(tmp_path / "known"), probes=str(tmp_path / "new"))
+
+  def found(**values):
+    path, _ = identify.run(with_values(**config.to_dict() | values), tmp_path / f"out{len(list(tmp_path.iterdir()))}")
+    result = results.read(path)
+    return result, result.matches[0].candidates[0].distance
+
+  plain, apart = found()
+  turned, near = found(mirror_views=("*-l",))
+  assert near < apart / 5
+  assert (plain.data.mirrored_views, turned.data.mirrored_views) == ([], ["*-l"])
+  assert (turned.pretraining.steps, turned.data.one_frame) == (4, 0)
+  one, first = found(max_frames=1)
+  assert first != apart
+  assert one.data.one_frame == 1
+  assert "Caution: 1 of 1 walks have one frame, a posture and no gait." in tables.caption(one)
 
 
 def test_folders_of_masks_are_embedded_first(tmp_path, monkeypatch):
@@ -277,6 +320,7 @@ def test_a_folder_that_is_not_there_and_a_network_that_does_not_fit_are_said(tmp
   monkeypatch.setattr(identify, "load_network", lambda *_, **__: network)
   with pytest.raises(DataError, match="config.probes=.*nowhere: there is no such file or folder"):
     identify.run(config, tmp_path / "out")
+  config = with_values(**config.to_dict() | {"probes": config.gallery})
   for changes, message in (
     ({"embedding": "discriminant"}, "the network of run did not end in a discriminant; take prediction or pooled"),
     ({"embedding": "predicted"}, "config.embedding is 'predicted'; known: prediction"),

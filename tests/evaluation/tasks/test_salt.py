@@ -79,12 +79,14 @@ def test_a_key_stands_for_the_same_rotation_on_every_machine_and_version(keys):
 
 @pytest.mark.parametrize("size, words", [
   (None, "cannot be read .No such file.*make one by: head -c 32 /dev/urandom >"),
-  (31, "holds 31 bytes, a key has 32 to 1048576"), (2**20 + 1, "holds more than 1048576 bytes")])
+  (31, "holds 31 bytes, and a key 32 to 1048576: it is no key file; name another"),
+  (2**20 + 1, "holds more than 1048576 bytes")])
 def test_what_is_no_key_is_refused(tmp_path, size, words):
   if size is not None:
     (tmp_path / "key").write_bytes(bytes(size))
-  with pytest.raises(ConfigError, match=f"config.salt={tmp_path}/key {words}"):
+  with pytest.raises(ConfigError, match=f"config.salt={tmp_path}/key {words}") as error:
     salt.load(tmp_path / "key")
+  assert (f"> {tmp_path}/key" in str(error.value)) == (size is None)  # else a command that destroys what is there
 
 
 def config_of(**values):
@@ -126,7 +128,7 @@ def test_masks_are_salted_where_they_are_embedded(keys, monkeypatch, tmp_path):
   files.save(tmp_path / "gallery.npz", gallery.apply(walks()), identity=identity)
   (tmp_path / "masks").mkdir()
   network = types.SimpleNamespace(identity="run-4-teacher", embedding="prediction", data={}, step=4)
-  given = types.SimpleNamespace(content_hash="", notes=[], named=True)
+  given = types.SimpleNamespace(content_hash="", notes=[], named=True, stored=[], num_frames=np.array([30]))
   monkeypatch.setattr(identify, "load_network", lambda *_, **__: network)
   monkeypatch.setattr(identify.walks, "from_path", lambda _: given)
   monkeypatch.setattr(identify, "check_fits", lambda *_, **__: None)
