@@ -37,24 +37,27 @@ class Setup:
   trained: Pretrained
   untrained: Pretrained | None
 
-  def embeddings_of(self, network: Pretrained, title: str, split=None, *, embedding: str = "") -> Features:
+  def embeddings_of(
+    self, network: Pretrained, title: str, split=None, *, embedding: str = "", stride: int = 0
+  ) -> Features:
     """Of the whole split (default: the evaluated one), from the cache where they are there; `embedding` "" is what the
-    configuration says."""
+    configuration says, `stride` 0 what the network was taught."""
     config, split = self.config, self.split if split is None else split
-    embedding = embedding or embedding_of(config, network)
+    embedding, stride = embedding or embedding_of(config, network), stride or network.stride
     options = {"max_frames": config.max_frames, "embedding": embedding, "mirror": list(config.mirror_views),
-               "width": network.config.augment.width, "stride": network.stride}  # of untrained weights, not in the name
+               "width": network.config.augment.width, "stride": stride}  # of untrained weights, not in the name
     identity = {"weights": network.identity, "code": extraction.code(), "data": split.manifest["content_hash"],
                 "split": split.name} | options
     folder = {"": self.out / "features", "off": None}.get(config.cache, config.cache)
-    return files.cached(folder, identity, lambda: self.embed(network, title, split, embedding=embedding))[0]
+    return files.cached(
+      folder, identity, lambda: self.embed(network, title, split, embedding=embedding, stride=stride))[0]
 
-  def embed(self, network: Pretrained, title: str, split, *, embedding: str = "") -> Features:
+  def embed(self, network: Pretrained, title: str, split, *, embedding: str = "", stride: int = 0) -> Features:
     """Of the whole `split`, computed and kept nowhere."""
     config, embedding = self.config, embedding or embedding_of(self.config, network)
     return extraction.extract_by(
       network, split, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
-      mirror=config.mirror_views, progress=f"{title} on {split.name}")
+      mirror=config.mirror_views, progress=f"{title} on {split.name}", stride=stride or network.stride)
 
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""

@@ -86,8 +86,15 @@ class ConvTokenizer(nnx.Module):
     x = x.reshape(b, -1, self.patch_time, *x.shape[1:])  # [b s f r q d]
     x = jnp.where(valid.reshape(b, -1, self.patch_time, 1, 1, 1), x, 0)  # zero is never above a ReLU's output
     together = jnp.moveaxis(x, 2, 4).reshape(*x.shape[:2], *x.shape[3:5], -1)
-    slots = jnp.any(valid.reshape(b, -1, self.patch_time), axis=2)
-    return self.norm(maximum(x, 2) + self.merge(together), valid=slots)
+    return self.norm(maximum(x, 2) + self.merge(together), valid=slots(valid, self.patch_time))
+
+
+def slots(valid: Bool[Array, "b t"], patch_time: int) -> Bool[Array, "b s"]:
+  """Which slots are valid: those whose frames are all real, as in every training clip. A slot that is partly padding
+  gives a token unlike those of training; it is valid only where the clip has no whole slot."""
+  valid = valid.reshape(valid.shape[0], -1, patch_time)
+  whole, part = jnp.all(valid, axis=2), jnp.any(valid, axis=2)
+  return jnp.where(jnp.any(whole, axis=1, keepdims=True), whole, part)
 
 
 class TubeletTokenizer(nnx.Module):

@@ -163,13 +163,10 @@ class GaitTransformer(nnx.Module):
     return tokens.pad_columns(frames, self.patch_columns), jnp.pad(valid, ((0, 0), (0, missing)))
 
   def _slots(self, valid: Bool[Array, "b t"]) -> Bool[Array, "b s"]:
-    """Which slots are valid: those whose frames are all real, as in every training clip. A slot that is partly padding
-    gives a token unlike those of training; it is valid only where the clip has no whole slot."""
-    b, t = valid.shape
+    """Which slots of the padded clip are valid (`tokenizer.slots`)."""
+    t = valid.shape[1]
     missing = self.grid(t, 1)[0] * self.patch_time - t
-    valid = jnp.pad(valid, ((0, 0), (0, missing))).reshape(b, -1, self.patch_time)
-    whole, part = jnp.all(valid, axis=2), jnp.any(valid, axis=2)
-    return jnp.where(jnp.any(whole, axis=1, keepdims=True), whole, part)
+    return tokens.slots(jnp.pad(valid, ((0, 0), (0, missing))), self.patch_time)
 
   def _windows(self, x: Array, slots: int) -> Array:
     """[n t ...], t frames or slots of a sequence of `slots` slots -> [n * windows, t / windows, ...]."""

@@ -36,7 +36,10 @@ def triplet(
   leaves the reference a little above. Triplets are never laid out: negatives are sorted once an anchor, and the terms
   of a positive are those of the negatives below its threshold, so memory is p b^2.
   """
-  distance = _distances(embedding.astype(jnp.float32))
+  # About their mean, which leaves distances as they are: far from the origin those of near embeddings are lost to
+  # rounding, and with them the gradient that would part them.
+  embedding = embedding.astype(jnp.float32)
+  distance = _distances(embedding - jax.lax.stop_gradient(jnp.mean(embedding, axis=0)))
   same = subject[:, None] == subject[None, :]
   negatives = jnp.sort(jnp.where(same, jnp.inf, distance), axis=-1)
   sums = jnp.cumsum(jnp.where(jnp.isfinite(negatives), negatives, 0), axis=-1)

@@ -43,6 +43,19 @@ def test_convolutional_tokens_are_local_in_space_and_within_their_slot():
   np.testing.assert_array_equal(run(frames, unseen), run(frames.at[:, 1].set(0.2), unseen))
 
 
+def test_slots_that_are_partly_padding_have_no_part_in_the_statistics_of_tokens():
+  """Of equal frames one more leaves those of frames as they are, and a token that is half empty is unlike others."""
+  stem = tokens.ConvTokenizer(8, channels=(4, 4), patch_time=2, merge_columns=1, in_channels=1, rngs=nnx.Rngs(0))
+  stem.train()
+  frames = jnp.repeat(jax.random.uniform(jax.random.key(0), (2, 1, 16, 16, 1)), 6, axis=1)
+  found = []
+  for real in (4, 5):
+    model = nnx.clone(stem)
+    model(frames, jnp.broadcast_to(jnp.arange(6) < real, (2, 6)))
+    found.append(nnx.to_pure_dict(nnx.state(model.norm, nnx.BatchStat)))
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *found)
+
+
 def test_padding_has_no_part_in_the_statistics_of_training():
   stem = tokens.ConvTokenizer(8, channels=(4, 4), patch_time=2, merge_columns=1, in_channels=1, rngs=nnx.Rngs(0))
   stem.train()

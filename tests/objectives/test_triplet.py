@@ -61,6 +61,21 @@ def test_a_batch_of_one_person_has_no_triplets():
   assert triplet(jnp.asarray(embeddings()), np.zeros(6, int), margin=0.2)[0] == 0
 
 
+def test_near_embeddings_far_from_the_origin_are_parted_by_what_parts_them():
+  """As where a network collapses: all about one place, a thousandth of its length apart."""
+  small = embeddings()
+  far = (1e-3 * small + np.float32(1)).astype(np.float32)
+  exact = far.astype(np.float64) - 1  # what rounding to float32 left of them
+  margin = 2e-4
+
+  def gradient(x):
+    return np.asarray(jax.grad(lambda x: triplet(x, SUBJECTS, margin=margin)[0])(jnp.asarray(x, jnp.float32)))
+
+  loss, _ = triplet(jnp.asarray(far), SUBJECTS, margin=margin)
+  assert loss == pytest.approx(brute(exact, SUBJECTS, margin)[0], rel=1e-4)
+  np.testing.assert_allclose(gradient(far), gradient(exact), rtol=1e-3, atol=1e-5)
+
+
 def test_order_names_and_place_in_space_do_not_matter():
   x = embeddings()
   loss, _ = triplet(jnp.asarray(x), SUBJECTS, margin=0.5)

@@ -97,9 +97,10 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
 
 
 def extract_by(network: Pretrained, split, *, embedding: str, **options) -> Features:
-  """`extract` as `network` was taught: by its stride, each part at unit length unless lengths were learnt."""
-  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, stride=network.stride,
-                 normalise=embedding != "recognition", **options)
+  """`extract` as `network` was taught: by its stride, unless `options` name another, each part at unit length unless
+  lengths were learnt."""
+  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, normalise=embedding != "recognition",
+                 **{"stride": network.stride} | options)
 
 
 def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int, few_shapes: bool = False) -> list[tuple]:

@@ -93,7 +93,7 @@ def _lines(lines: list) -> list[dict]:
 def _lines_of_runs(found: list[Shown]) -> list[dict]:
   """Of the checkpoint's folder, where the results still stand beside it (the run's folder or one checkpoint's)."""
   for checkpoint in (shown.result.checkpoint for shown in found if shown.result.checkpoint):
-    if lines := _lines(_lines_of_run(pathlib.Path(checkpoint.path))[1]):
+    if lines := _lines_of_run(pathlib.Path(checkpoint.path))[1]:
       return lines
   return []
 

@@ -142,7 +142,8 @@ def _fitter(task: Task, network, rows: np.ndarray) -> Fitter:
   settings, (labels, classes) = task.settings, task.numbers(rows)
   head, features, begins = "identity" if task.identifies else "classes", settings.features, None
   if settings.reads == "discriminant":
-    pooled = task.setup.embeddings_of(network, "before fine-tuning", task.teacher, embedding="pooled").embeddings
+    pooled = task.setup.embeddings_of(network, "before fine-tuning", task.teacher, embedding="pooled",
+                                      stride=stride_of(settings)).embeddings
     begins = discriminant.head(pooled[rows], labels, features=features, components=settings.components,
                                shrinkage=settings.shrinkage, prior=settings.prior)
     head, features = settings.reads, begins["params"]["head/embed/kernel"].shape[-1]

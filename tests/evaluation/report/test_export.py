@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from fgait_jax.evaluation.report import export
+from fgait_jax.evaluation.report.sources import Shown
 from tests.evaluation.conftest import typed
 
 MARKDOWN = r"""
@@ -63,13 +64,15 @@ def test_latex_letters_that_command_are_spelt_out():
 
 def test_csv_holds_every_figure_unrounded(named, tmp_path):
   named["rows"][0]["figures"]["NM"]["rank1"] = 62.512345678
-  paths = export.write(tmp_path / "report.html", [("first", typed(named))])
+  shown = Shown(path=tmp_path / "r.json", result=typed(named))
+  paths = export.write(tmp_path / "report.html", [("first", shown)])
   assert [path.name for path in paths] == ["report.md", "report.tex", "report.csv"]
   text = paths[2].read_text()
   lines = text.splitlines()
-  assert lines[0] == "source,task,evaluation,data,split,kind,centred,condition,row,title,metric,value,low,high"
-  assert lines[1] == ('first,zero_shot,Zero-shot recognition on walkers,walkers,test,synthetic,none,NM,model,'
-                      '"a|b *c* & d_e, 100 %",rank1,62.512345678,57.5,67.5')
+  assert lines[0] == ("source,file,checkpoint,task,evaluation,data,split,kind,centred,condition,row,title,metric,value,"
+                      "low,high")
+  assert lines[1] == ('first,r.json,0a-400-teacher,zero_shot,Zero-shot recognition on walkers,walkers,test,synthetic,'
+                      'none,NM,model,"a|b *c* & d_e, 100 %",rank1,62.512345678,57.5,67.5')
   assert lines[-1].endswith(",walkers,test,synthetic,none,CL,chance,chance,map,,,")
   assert len(pd.read_csv(io.StringIO(text))) == 3 * 2 * 2
 

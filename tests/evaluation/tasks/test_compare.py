@@ -109,7 +109,7 @@ def test_conditions_asked_for_are_compared_alone_and_as_their_mean(tmp_path):
   assert (mean["better_subjects"], alone["better_subjects"]) == (8, 4)
   assert mean["p"] == pytest.approx(2 / 2**8, abs=0.012)
   assert alone["p"] == pytest.approx(2 / 2**4, abs=0.05)
-  with pytest.raises(ConfigError, match=r"conditions=\('D', 'F'\): \S+a/\S+ has no outcomes of 'F'; it has those of A, D, E"):
+  with pytest.raises(ConfigError, match=r"conditions=\('D', 'F'\): \S+a/\S+ has no outcomes of 'F'; it has .* A, D, E"):
     compare.run(config_of(first, second, conditions=("D", "F")), tmp_path / "none")
   (path,) = compare.run(config_of(first, second, conditions=("D", "E"), resamples=501), tmp_path / "more")
   assert content(path)["comparison"]["mean"]["rank1"]["trials"] == 2 * 8 * 4
