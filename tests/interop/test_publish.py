@@ -258,6 +258,18 @@ def test_the_network_on_changed_walks_is_no_baseline_that_is_ahead(network):
   assert "behind a baseline in CL 40.0 (raw GEI: 45.5)\n" in text
 
 
+def test_a_baseline_that_is_ahead_by_auc_alone_is_named(network):
+  columns = [{"key": key, "title": title, "better": "higher", "interval": False}
+             for key, title in (("rank1", "rank-1 %"), ("map", "mAP %"), ("auc", "AUC %"))]
+  result = result_of(network.identity, columns=columns)
+  for row, rank1, auc in zip(result["rows"], (70.0, 40.0), (80.0, 90.5), strict=False):
+    row["figures"] = {"CL": {"rank1": rank1, "map": 100 - rank1, "auc": auc}}
+  text = card.write(network, name="x", results=[parsed(result, origin="made up")], licence="")
+  behind = [line.partition(", behind")[0].rpartition(", ")[2] for line in text.splitlines() if "behind a base" in line]
+  assert behind == ["AUC %"]
+  assert "behind a baseline in CL 80.0 (raw GEI: 90.5)" in text
+
+
 def test_of_figures_that_are_better_low_the_baseline_that_is_lower_is_ahead(network):
   found = result_of(network.identity, columns=[{"key": "rank1", "title": "EER %", "better": "lower", "interval": True}])
   text = card.write(network, name="x", results=[parsed(found, origin="made up")], licence="")

@@ -155,6 +155,28 @@ def test_it_learns_from_every_clip_under_its_own_group(run, configure, toy, tmp_
   assert within < 0.2 * between
 
 
+def test_it_sees_walks_as_evaluation_does(finished):
+  """By running statistics, whoever else is in the batch, and at the spacing of frames that the network was taught."""
+  network = load_network(finished[0], mesh=make_mesh(devices=jax.devices()[:1]))
+  config = network.config.copy_and_resolve_references().unlock()
+  config.augment.update({step: 0.0 for step in config.augment if step != "width"})
+  embed = discriminant.embedder(config.lock(), network.graph, network.mesh)
+  frames = 255 * np.random.default_rng(0).integers(0, 2, (8, 2, 4, 64, 64, 1), np.uint8)
+  rows, _ = embed({"params": network.params, "stats": network.stats}, frames, np.ones((8, 2, 4), bool), np.arange(8),
+                  np.int32(0))
+  pooled = np.asarray(network.embed(frames[:3, 0], np.ones((3, 4), bool)).pooled)
+  wanted = (pooled / np.linalg.norm(pooled, axis=-1, keepdims=True)).reshape(3, -1)
+  np.testing.assert_allclose(np.asarray(rows)[:3], wanted, atol=1e-5)
+
+
+def test_its_clips_are_spaced_as_the_network_was_taught(run, configure, tmp_path, monkeypatch):
+  asked, spaced = [], discriminant.spaced
+  monkeypatch.setattr(discriminant, "spaced", lambda count, *, stride: asked.append((count, stride)) or spaced(
+    count, stride=stride))
+  run(configure(**CHANGES | {"data__clip_frames": 2, "data__window_frames": 6}), tmp_path)
+  assert asked == [(4, 3)]
+
+
 def test_every_scale_of_parts_counts_alike_and_the_map_is_of_parts_as_they_are(run, configure, tmp_path, monkeypatch):
   seen, components = [], linear_maps.components
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fgait_jax import rng
+from fgait_jax.models.network import GaitNetwork
 from fgait_jax.objectives.contrastive import NOBODY
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import state as states
@@ -61,6 +62,23 @@ def test_the_teacher_follows_the_updated_student_at_its_rate(made, history):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), after["teacher"]["params"], expected)
     moved = jax.tree.map(lambda a, b: np.any(a != b), before["params"], after["params"])
     assert number == 0 or np.mean(jax.tree.leaves(moved)) > 0.5  # the warm-up starts from a rate of 0
+
+
+def test_the_teacher_has_running_statistics_of_its_own(step, history):
+  """Of whole bodies, while the student's are of strips and of what is hidden: every evaluation reads them."""
+  shifted = history[1] | {"stats": jax.tree.map(lambda x: x + 1, history[1]["stats"])}
+  after, wanted = (step(state, batch(1), 1)[0] for state in (shifted, history[1]))
+  jax.tree.map(np.testing.assert_array_equal, after["teacher"]["stats"], wanted["teacher"]["stats"])
+  assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (after["stats"], wanted["stats"])), strict=True))
+
+
+def test_the_student_sees_the_strips_of_the_configuration(made, monkeypatch):
+  config, state, train_step = made
+  seen, pretrain = [], GaitNetwork.pretrain
+  monkeypatch.setattr(GaitNetwork, "pretrain", lambda *given, **how: seen.append(how) or pretrain(*given, **how))
+  jax.eval_shape(lambda *given: train_step.__wrapped__(*given), state, batch(0), np.int32(0))  # traced anew
+  assert [how["crop_list"] for how in seen] == [config.student.crop_list] == [(2,)]
+  assert seen[0]["masked_fractions"] == config.student.masked_fractions
 
 
 def test_the_queue_holds_the_last_batches_newest_first(history):

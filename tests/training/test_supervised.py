@@ -50,7 +50,7 @@ def batch():
           "label": np.repeat(np.arange(4, dtype=np.int32), 2), "readable": np.ones(8, bool)}
 
 
-def step_of(learner, *, crop_list=()):
+def step_of(learner, *, crop_list=(), augment=()):
   """(function that makes the first state, a step of SGD at rate 0.1)."""
   schedule = make_schedule(schedule="step", peak_rate=0.1, final_rate=0.0, warmup_steps=0, step_at=(), step_factor=0.1,
                            steps=2)
@@ -59,7 +59,7 @@ def step_of(learner, *, crop_list=()):
     options=OPTIONS)
   settings = defaults.fine_tune()
   settings.crop_list = crop_list
-  settings.augment.update(OFF)
+  settings.augment.update(OFF | dict(augment))
   active = objectives.build(settings.objectives)
   start, _, shardings = supervised.abstract(learner, optimizer, active)
   return start, supervised.supervised_step(

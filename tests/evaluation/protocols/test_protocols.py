@@ -313,6 +313,28 @@ def test_empty_sides_are_named():
     evaluate("casia_b", *GALLERY)
 
 
+def test_curves_pass_through_the_ranks_of_the_table():
+  rng = np.random.default_rng(0)
+  labels, types = np.tile(np.arange(30).astype(str), 2), np.repeat(["d1", "d4"], 30)
+  x = (np.tile(rng.normal(size=(30, 4, 2)), (2, 1, 1)) + 1.5 * rng.normal(size=(60, 4, 2))).astype(np.float32)
+  found = protocols.get("kth").evaluate(x, labels, types, np.full(60, "l"), bootstrap=0)
+  curve, figures = found["cmc"]["d4"], found["conditions"]["d4"]
+  assert [curve[k - 1] for k in (1, 5, 10)] == [figures["rank1"], figures["rank5"], figures["rank10"]]
+  assert len(curve) == 20
+  assert np.all(np.diff(curve) >= 0)
+  assert curve[19] > curve[9] > curve[4]
+
+
+def test_a_score_is_drawn_by_its_seed(tmp_path):
+  rng = np.random.default_rng(0)
+  labels, types = np.tile(np.arange(20).astype(str), 2), np.repeat(["d1", "d4"], 20)
+  x = (np.tile(rng.normal(size=(20, 4, 2)), (2, 1, 1)) + rng.normal(size=(40, 4, 2))).astype(np.float32)
+  np.savez(tmp_path / "e.npz", embeddings=x, labels=labels, types=types, views=np.full(40, "l"))
+  intervals = [score(tmp_path / "e.npz", protocol="kth", bootstrap=100, seed=seed)["conditions"]["d4"]["ci"]["map"]
+               for seed in (0, 0, 1)]
+  assert intervals[0] == intervals[1] != intervals[2]
+
+
 def test_score_names_the_file(tmp_path):
   x, labels, types, views = rows(*GALLERY, *PROBES)
   path = tmp_path / "e.npz"

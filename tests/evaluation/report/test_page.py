@@ -354,3 +354,4 @@ def test_ccpg_has_curves_and_matrices_under_the_names_of_its_figures(tmp_path):
   names = [f"{reading} {pair}" for reading in ("gait", "reid", "identical") for pair in ("CL", "UP", "DN", "BG")]
   assert list(found.rows[0].figures) == list(layout.cmc(found, "none")) == names
   assert [(v["condition"], v["without_identical"]) for v in layout.views(found)] == [(n, True) for n in names[:4]]
+  assert list(found.rows[0].per_view) == names[:4]
