@@ -169,11 +169,12 @@ class Pretraining:
     return not self.config.model.discriminant or is_fitted(state["teacher"]["stats"])
 
   def close(self, state, saved: checkpoints.Checkpoints, asked: Stop, display: Display) -> bool:
-    """Learns the discriminant. Raises `DataError` where it cannot be learnt; whatever goes wrong, the state is saved as
-    it was."""
+    """Learns the discriminant. Raises `DataError` where it cannot be learnt. The state is saved as it is first: longer
+    clips may want more memory than training had, and what ends a process for that leaves it no time."""
     config = self.config
     if self.is_whole(state):
       return False
+    saved.save(config.train.steps, state, self.meta)
     display.say(f"learning the discriminant from {len(discriminant.closing_batches(config)[1]) * self.clips:,} clips")
     try:
       found = learnt_discriminant(
@@ -182,10 +183,7 @@ class Pretraining:
       )
     except Stopped:
       return False
-    except Exception as error:
-      saved.save(config.train.steps, state, self.meta)
-      if not isinstance(error, FgaitError):
-        raise
+    except FgaitError as error:
       raise DataError(
         f"the discriminant cannot be learnt: {error}. The state before it is saved as step {config.train.steps} in"
         f" {saved.folder}; mend or leave out what is wrong, then the same command learns it"

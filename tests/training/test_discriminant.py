@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import jax
 import numpy as np
@@ -232,14 +233,21 @@ def test_its_batches_follow_the_last_of_training(configure):
   assert len(numbers) > 1
 
 
-def test_an_error_of_any_kind_leaves_the_last_step_saved(run, configure, tmp_path, monkeypatch):
+def test_the_last_step_is_saved_before_it_is_learnt(run, configure, tmp_path, monkeypatch):
+  """Whatever ends the process then, the system for want of memory, too, which leaves no time for anything."""
+  seen = []
+
   def fails(*_, **__):
+    until = time.monotonic() + 60
+    while not (tmp_path / "checkpoints" / "4").exists() and time.monotonic() < until:
+      time.sleep(0.05)
+    seen.append(load_network(tmp_path))
     raise MemoryError("no room")
 
   monkeypatch.setattr(discriminant, "learn", fails)
   with pytest.raises(MemoryError, match="no room"):
     run(configure(**CHANGES), tmp_path)
-  assert load_network(tmp_path).step == 4
+  assert [(found.step, found.embedding) for found in seen] == [(4, "prediction")]
 
 
 def test_a_stop_asked_for_while_it_is_learnt_is_heard_and_the_restart_learns_it(

@@ -142,8 +142,9 @@ def test_probes_that_are_walks_of_the_gallery_are_counted(tmp_path):
   assert "6 of the probes are walks of the gallery" in tables.caption(results.read(identify.run(config, tmp_path)[0]))
   built = {side: {"weights": "run-1", "data": "d"} for side in ("probes", "gallery")}
   keyed = features([3, 4], ["a", "b"])  # of other frames of two walks of one build
+  three = keyed.take(np.array([0, 0, 1]))
   for row, (probes, identities, count) in enumerate((
-    (GALLERY.take(np.array([1])), {}, 1), (keyed, built, 2), (keyed, {}, 0), (keyed.take(np.array([0, 0, 1])), built, 3))):
+    (GALLERY.take(np.array([1])), {}, 1), (keyed, built, 2), (keyed, {}, 0), (three, built, 3))):
     config = config_of(tmp_path, probes=probes, identities=identities, seed=1)
     caption = tables.caption(results.read(identify.run(config, tmp_path / f"built{row}")[0]))
     assert (f"Caution: {count} of the probes are walks of the gallery" in caption) == (count > 0)
