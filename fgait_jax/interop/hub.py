@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
   options = parser.parse_args(arguments)
   try:
     if options.command == "pull":
-      publish.refuse_others(out := local_path(options.out, "--out"))
+      publish.refuse_others(out := local_path(options.out, "--out"), None)
       print(pull(options.name, out=out, revision=options.revision))
     else:
       print(push(local_path(options.folder, "the folder"), options.name, private=options.private))

@@ -50,10 +50,11 @@ def results_of(network: Pretrained, folder: pathlib.Path) -> list[sources.Shown]
           and of.embedding == network.embedding and not shown.result.fine_tuning]
 
 
-def refuse_others(out: pathlib.Path, identity: str) -> None:
+def refuse_others(out: pathlib.Path, identity: str | None) -> None:
   """Raises `CheckpointError` where `out` is a run's folder, since weights in it would be read in place of its
   checkpoints, or holds what would be lost: files of the same names that are none of ours, or weights of another run
-  than that of `identity`; a run's own may be replaced, by those of a later step or another type."""
+  than that of `identity`; a run's own may be replaced, by those of a later step or another type. With None, where it
+  is not known yet, any weights may."""
   if (out / checkpoints.FOLDER).exists():
     raise CheckpointError(f"--out={out} is a run's folder, whose checkpoints and config.json these files would hide;"
                           f" give another one, such as {out / weights.FOLDER}")
@@ -62,7 +63,7 @@ def refuse_others(out: pathlib.Path, identity: str) -> None:
   if there and found is None:
     raise CheckpointError(f"--out={out} holds {', '.join(there)} of something else, which would be lost; give another"
                           " folder")
-  if found is not None and found.partition("-")[0] != identity.partition("-")[0]:
+  if None not in (found, identity) and found.partition("-")[0] != identity.partition("-")[0]:
     raise CheckpointError(f"--out={out} holds the weights {found}, of another run than {identity}, and they would be"
                           " lost; give another folder, or remove that one first")
 
