@@ -57,7 +57,7 @@ class Setup:
     config, embedding = self.config, embedding or embedding_of(self.config, network)
     return extraction.extract_by(
       network, split, embedding=embedding, max_frames=config.max_frames, batch_frames=config.batch_frames,
-      mirror=config.mirror_views, progress=f"{title} on {split.name}", stride=stride or network.stride)
+      mirror=config.mirror_views, progress=f"{title} on {split.name}", stride=stride)
 
   def claim(self) -> pathlib.Path:
     """Where the result goes; raises `ConfigError` where one of something else is there (`registry.claim`)."""

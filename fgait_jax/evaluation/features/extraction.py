@@ -96,11 +96,11 @@ def extract(embed: Callable, split, *, max_frames: int, batch_frames: int, mesh:
   return with_embeddings(Labels.of(split, rows), np.stack(result))
 
 
-def extract_by(network: Pretrained, split, *, embedding: str, **options) -> Features:
-  """`extract` as `network` was taught: by its stride, unless `options` name another, each part at unit length unless
-  lengths were learnt."""
-  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, normalise=embedding != "recognition",
-                 **{"stride": network.stride} | options)
+def extract_by(network: Pretrained, split, *, embedding: str, stride: int = 0, **options) -> Features:
+  """`extract` as `network` was taught: by its own stride where `stride` is 0, each part at unit length unless lengths
+  were learnt."""
+  return extract(network.embed, split, mesh=network.mesh, embedding=embedding, stride=stride or network.stride,
+                 normalise=embedding != "recognition", **options)
 
 
 def plan_batches(lengths: np.ndarray, *, batch_frames: int, divisor: int, few_shapes: bool = False) -> list[tuple]:

@@ -62,13 +62,13 @@ def run(config, out: pathlib.Path) -> list[pathlib.Path]:
   check_metric(config.metric)
   check_embedding(config)
   path = registry.claim(config, out)
+  for side in _SIDES:
+    _check_there(config, side)
   network = _network(config)
   salted = salt.load(config.salt) if config.salt else None
   if salted and network is None:
     raise ConfigError("config.salt turns what is embedded here, but every side is a file of embeddings: leave it out;"
                       " task embed salts them")
-  for side in _SIDES:
-    _check_there(config, side)
   gallery, origin = _load(config, "gallery", network, salted)
   _check_named(gallery, config.gallery, "gallery")
   probes, probe_origin = _load(config, "probes", network, salted)
