@@ -6,7 +6,7 @@ VENV   ?= .venv
 RUN    := $(VENV)/bin/python
 OUT    ?= runs/first
 SIZE   ?= tiny
-CROWD  ?= crowd
+CROWD  ?= crowd_pairs
 CARRIED := --dtype bfloat16 --without-heads --licence Apache-2.0
 SECONDS ?= 60
 # glibc asks for large pages: a step on processors is a seventh to a fifth faster.

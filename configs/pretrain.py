@@ -52,7 +52,9 @@ def tiny(config):
   (docs/experiments.md)."""
   config.data.sets = defaults.data_sets("walkers::subject")
   config.model.discriminant = 256
-  config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd:subject")
+  config.model.attention_frames = 4  # as many as a clip has: a longer walk is seen as clips are
+  config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd_pairs:subject")
+  config.discriminant.step = 2
   config.data.batch_size = 64
   config.data.clip_frames = 4
   config.data.window_frames = 30  # a gait cycle
@@ -76,6 +78,7 @@ def tiny_masked(config):
   tiny(config)
   config.data.batch_size = 32
   config.data.clip_frames = 8
+  config.model.attention_frames = 16
   config.train.steps = 600
   config.train.save_every = config.evals.walkers.every = 300
   config.model.variant = "tiny_masked"
@@ -106,8 +109,10 @@ def tiny_long(config):
   config.discriminant.sets = defaults.discriminant_sets("walkers:subject,crowd4800:subject")
   config.discriminant.holes = 0.3  # real masks are worse than walkers'
   config.discriminant.segmenter = 0.5
+  config.discriminant.step = 1
   config.data.batch_size = 128
   config.data.clip_frames = 8
+  config.model.attention_frames = 16
   config.teacher.ema_start = 0.95  # as walkers-tiny was trained
   config.optim.warmup_steps = 200
   config.train.steps = 4000

@@ -126,10 +126,11 @@ def _add_choices(group: argparse._ArgumentGroup) -> None:
     "--unit", help="of motion capture: m, cm, mm, inch, cmu, or metres (default: the .asf's own, or cm in a .bvh)"
   )
   group.add_argument("--people", type=arguments.whole(1), help="of the crowd (default: 960)")
+  group.add_argument("--walks", type=arguments.whole(1), help="of each of the crowd's people (default: 8)")
   group.add_argument("--up", metavar="AXIS", help="of motion capture: its axis that points up (default: y)")
 
 
-CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up", "people")
+CHOICES = ("name", "train_subjects", "population", "modalities", "frame_rate", "unit", "up", "people", "walks")
 
 
 def _writer(args: argparse.Namespace) -> builder.Writer | None:

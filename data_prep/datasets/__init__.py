@@ -11,8 +11,8 @@ from fgait_jax.errors import DataError
 from fgait_jax.mappings import by_name
 
 RECORDS: dict[str, Record] = by_name((
-  walkers.RECORD, crowd.RECORD, crowd.LARGE, kth.RECORD, usf.RECORD, cmu_mocap.RECORD, *identification.RECORDS,
-  *health.RECORDS, own.RECORD, own_mocap.RECORD,
+  walkers.RECORD, crowd.RECORD, crowd.PAIRS, crowd.LARGE, kth.RECORD, usf.RECORD, cmu_mocap.RECORD,
+  *identification.RECORDS, *health.RECORDS, own.RECORD, own_mocap.RECORD,
 ))  # fmt: skip
 
 # Data sets with options of their own: the functions' keywords are the command line's flags.

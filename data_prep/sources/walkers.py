@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_prep.sources.base import Dropped, Reading, Walk
-from data_prep.walkers.anthropometry import draw_subject
+from data_prep.walkers.anthropometry import Subject, draw_subject
 from data_prep.walkers.body import build_body
 from data_prep.walkers.camera import azimuth_of, place_camera
-from data_prep.walkers.clothing import KINDS, dress
-from data_prep.walkers.kinematics import draw_gait, walk
+from data_prep.walkers.clothing import KINDS, Outfit, dress
+from data_prep.walkers.kinematics import Pose, draw_gait, walk
 from data_prep.walkers.noise import Segmenter, degrade, draw_segmenter, lost_parts
 from data_prep.walkers.randomness import generator
 from data_prep.walkers.renderer import render
@@ -35,17 +35,7 @@ def render_walk(
 
   `clean` leaves the segmenter's errors out. Raises `Dropped` where no frame shows a body.
   """
-  person = draw_subject(subject, seed=seed)
-  outfit = dress(person, condition, seed=seed)
-  motion = generator(seed, "motion", subject, condition)
-  pose = walk(
-    person,
-    draw_gait(person, seed=seed),
-    rng=motion,
-    frames=int(motion.integers(frames[0], frames[1] + 1)),
-    rate=motion.uniform(*FRAME_RATES),
-    carrying=outfit.carrying,
-  )
+  person, outfit, pose = _walk(seed=seed, subject=subject, condition=condition, frames=frames)
   recording = generator(seed, "recording", subject, condition, view)
   camera = place_camera(view, seed=seed)
   camera = dataclasses.replace(
@@ -63,6 +53,23 @@ def render_walk(
   if not len(walked):
     raise Dropped(next(iter(refused), "no frames"), f"walkers {subject}/{condition}/{view}")
   return Reading(walked, refused)
+
+
+@functools.lru_cache(maxsize=1)  # the views of a walk follow each other
+def _walk(*, seed: int, subject: str, condition: str, frames: tuple[int, int]) -> tuple[Subject, Outfit, Pose]:
+  """What all views of a walk share, which nobody may change."""
+  person = draw_subject(subject, seed=seed)
+  outfit = dress(person, condition, seed=seed)
+  motion = generator(seed, "motion", subject, condition)
+  pose = walk(
+    person,
+    draw_gait(person, seed=seed),
+    rng=motion,
+    frames=int(motion.integers(frames[0], frames[1] + 1)),
+    rate=motion.uniform(*FRAME_RATES),
+    carrying=outfit.carrying,
+  )
+  return person, outfit, pose
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -99,8 +99,9 @@ def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Ge
   Changes the given masks in place.
   """
   # A positive bias thickens: background is at 0, body at 255, and the edge lies where their mixture passes the middle.
-  limits = 127.5 - segmenter.bias - segmenter.ragged * _fields()[rng.integers(FIELDS)]
-  limits = np.clip(limits, 8, 247).astype(np.uint8)
+  limits = segmenter.ragged * _fields()[rng.integers(FIELDS)]
+  np.clip(np.subtract(127.5 - segmenter.bias, limits, out=limits), 8, 247, out=limits)
+  limits = limits.astype(np.uint8)
   for mask in masks:
     chance = rng.random(4)
     if segmenter.edge:
@@ -119,7 +120,7 @@ def degrade(masks: Iterable[np.ndarray], segmenter: Segmenter, rng: np.random.Ge
       yield mask
       continue
     height, width = mask.shape
-    top, left = (chance[2:] * (FIELD - np.minimum((height, width), FIELD))).astype(int)
+    top, left = (int(share * (FIELD - min(size, FIELD))) for share, size in zip(chance[2:], mask.shape, strict=True))
     limit = limits[top : top + height, left : left + width]
     if limit.shape != mask.shape:
       limit = cv2.resize(limit, (width, height))

@@ -64,8 +64,9 @@ def render(solids: Solids, camera: Camera, *, lost: np.ndarray) -> Iterator[np.n
   everything = np.concatenate(
     [np.moveaxis(a, 1, 0).reshape(frames, -1, 2) for a in (capsules, boxes)] + list(stacks), axis=1
   )
-  low = np.floor(everything.min(1)) - MARGIN  # [time, 2]
-  sizes = (np.ceil(everything.max(1)) + MARGIN - low).astype(int)
+  everything = np.ascontiguousarray(everything.swapaxes(1, 2))  # NumPy is slow over an axis that is not the last
+  low = np.floor(everything.min(-1)) - MARGIN  # [time, 2]
+  sizes = (np.ceil(everything.max(-1)) + MARGIN - low).astype(int)
   capsules, *stacks, boxes = (_fixed(points - low[:, None]) for points in (capsules, *stacks, boxes))
   for t in range(frames):
     mask = np.zeros((sizes[t, 1], sizes[t, 0]), np.uint8)

@@ -28,11 +28,14 @@ def normalise_frame(
   """
   if mask.ndim != 2 or mask.dtype != np.uint8:
     raise FrameRefused(f"not an 8-bit grey image: {mask.dtype} {mask.shape}")
-  if (largest := mask.max(initial=0)) <= 1:  # of 0 and 1 the official script makes a frame of 0 and 1
-    raise FrameRefused("values of 0 and 1 in place of 0 and 255: multiply by 255" if largest else "all black")
-  if mask.sum(dtype=np.int64) <= min_sum:
+  by_row = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S) if mask.size else np.zeros(1, np.int32)
+  total = by_row.sum(dtype=np.int64)
+  # Of 0 and 1 the official script makes a frame of 0 and 1. Only a sum this small can be of such a mask.
+  if total <= mask.size and mask.max(initial=0) <= 1:
+    raise FrameRefused("values of 0 and 1 in place of 0 and 255: multiply by 255" if total else "all black")
+  if total <= min_sum:
     raise FrameRefused("too little body")
-  rows = np.flatnonzero(mask.any(axis=1))
+  rows = np.flatnonzero(by_row)
   body = mask[rows[0] : rows[-1] + 1]
   width = int(SIZE * body.shape[1] / body.shape[0])
   if width == 0:
@@ -40,7 +43,7 @@ def normalise_frame(
   if width > WIDEST:
     raise FrameRefused("too wide")
   body = cv2.resize(body, (width, SIZE), interpolation=interpolation)
-  mass = np.cumsum(body.sum(axis=0, dtype=np.int64))
+  mass = np.cumsum(cv2.reduce(body, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S))
   centre = int(np.argmax(mass > mass[-1] / 2))  # first column beyond half of the mass
   if centre == 0:
     raise FrameRefused("no centre")

@@ -28,6 +28,7 @@ __all__ = [
 # leaves them as they were: "augment.shift": 0.0, or "data.sets.*.weight": 1.0 for every entry of a mapping. A stored
 # configuration that lacks a key is read with it (training/configuration.py).
 EARLIER: dict[str, object] = {
-  "model.pixels": "silhouettes", "compare.centred": False, "compare.conditions": (),
+  "model.pixels": "silhouettes", "model.attention_frames": 16, "discriminant.step": 1,
+  "compare.centred": False, "compare.conditions": (),
   "fine_tune.components": 800, "fine_tune.shrinkage": 0.1, "fine_tune.prior": 10.0,
 }  # fmt: skip

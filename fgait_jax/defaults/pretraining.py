@@ -80,6 +80,8 @@ def model() -> ConfigDict:
   c.dtype = "float32"  # of activations; "bfloat16" on accelerators. Parameters and losses stay float32
   c.remat = "none"  # rematerialisation: "none", "dots" (keeps matrix products) or "full" (keeps block inputs only)
   c.stem = "conv"  # first layers: "conv", or for the transformer "tubelet" (a linear tokenizer, for comparison)
+  # Frames that attend to each other: a longer walk is cut into windows of so many. Networks of convolutions have none.
+  c.attention_frames = 16
   c.temporal_pooling = "mean"  # over the slots of a walk: "mean", "max" (the reference's) or "mean_max", their sum
   c.body_heads = 8  # projections of all 31 parts together, beside the projection of each part; the reference has 0
   c.facing = True  # walks are centred and mirrored to face one way first (models/facing.py); the reference does neither
@@ -124,6 +126,7 @@ def discriminant() -> ConfigDict:
   c.sets = discriminant_sets("")
   c.walks = 4096  # clips to fit it on
   c.frames = 32  # consecutive frames of each
+  c.step = 1  # of these, every so many-th is embedded
   c.components = 400  # principal components it begins with
   c.shrinkage = 0.3  # of the covariance within groups towards a multiple of the identity, 0 to 1
   c.segmenter = 0.0  # probability of another segmenter in its clips, where above config.augment.segmenter

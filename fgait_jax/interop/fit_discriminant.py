@@ -31,7 +31,7 @@ from fgait_jax.training.session import Watchdog
 KEYS = "walks", "components", "shrinkage", "segmenter", "holes"  # of the section `discriminant`, as flags
 # What learning it reads of a configuration beside its data sets.
 READ = ("augment.", *(f"data.{key}" for key in defaults.data() if key != "sets"),
-        *(f"discriminant.{key}" for key in (*KEYS, "frames")))
+        *(f"discriminant.{key}" for key in (*KEYS, "frames", "step")))
 
 
 def refitted(network: Pretrained, settings: ConfigDict, *, data: str) -> Pretrained:

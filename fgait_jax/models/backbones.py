@@ -41,8 +41,8 @@ def find(name: str) -> Backbone:
 
 def create_network(
   *, name: str, variant: str, channels: int = 1, dtype="float32", remat: str = "none", stem: str = "conv",
-  temporal_pooling: str = "max", body_heads: int = 0, facing: bool = False, discriminant: int = 0,
-  projects: bool = True, rngs: nnx.Rngs,
+  attention_frames: int = 16, temporal_pooling: str = "max", body_heads: int = 0, facing: bool = False,
+  discriminant: int = 0, projects: bool = True, rngs: nnx.Rngs,
 ) -> GaitNetwork:
   """The network `variant` of backbone `name`; the arguments are the keys of `model` in `fgait_jax/defaults`, and
   `projects`, as in `GaitNetwork`.
@@ -55,6 +55,7 @@ def create_network(
   common = {"dtype": dtype, "remat": _known(remat, REMAT, "remat"), "rngs": rngs}
   stem = _known(stem, backbone.stems, "stem")
   choice = {"stem": stem} if len(backbone.stems) > 1 else {}
+  choice |= {"window_frames": attention_frames} if backbone.windows else {}
   encoder = backbone.encoder(**size.encoder, **choice, in_channels=channels, **common)
   return GaitNetwork(
     encoder, cut=backbone.cut, embed_features=size.embed, heads=backbone.heads, cosine_head=backbone.cosine_head,

@@ -114,6 +114,7 @@ class Backbone:
     encoder: makes the encoder: keywords of `Size.encoder`, and `in_channels`, `dtype`, `remat`, `rngs`; `stem`, too,
       where there is a choice of `stems`.
     stems: values of `config.model.stem`.
+    windows: whether the encoder cuts walks into windows of `config.model.attention_frames`, its `window_frames`.
     decoder: makes the decoder of masked modelling from an encoder that can leave tokens out (`MaskingEncoder`),
       keywords of `Size.decoder`, and `dtype`, `remat`, `rngs`; None where the encoder cannot.
     cut: how the encoder's grid becomes parts.
@@ -138,6 +139,7 @@ class Backbone:
   heads: str = "identity"
   cosine_head: bool = False
   stems: tuple[str, ...] = ("conv",)
+  windows: bool = False
   parse: Callable[[str], Size] | None = None
 
   @property

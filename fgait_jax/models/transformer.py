@@ -44,8 +44,9 @@ class GaitTransformer(nnx.Module):
     window_frames: int = 16, stem: str = "conv", stem_channels: tuple[int, int] = (32, 64), in_channels: int = 1,
     dtype=jnp.float32, remat: str = "none", rngs: nnx.Rngs,
   ):
-    if window_frames % patch_time:
-      raise ValueError(f"windows of {window_frames} frames do not divide into slots of {patch_time}")
+    if window_frames < 1 or window_frames % patch_time:
+      raise ConfigError(f"config.model.attention_frames={window_frames} must be a multiple of {patch_time}, the frames"
+                        " of a token, and above 0")
     if remat != "none" and remat not in POLICIES:
       raise ConfigError(f"config.model.remat={remat!r} is not known; known: none, {', '.join(POLICIES)}")
     self.features = width
@@ -272,6 +273,7 @@ BACKBONE = Backbone(
   encoder=GaitTransformer,
   decoder=_decoder,
   stems=("conv", "tubelet"),
+  windows=True,
   sharding=(
     *under("blocks", blocks.SHARDING),
     (r"tokenizer/(conv1|conv2|embed)/kernel", ()),  # the first layers have few channels

@@ -176,9 +176,9 @@ def closing_needs(config) -> list[tuple[bool, str]]:
      f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
      " config.data.clips)"),
     (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
-    (min(closing.frames, closing.components) > 0,
-     f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
-     " least 1"),
+    (min(closing.frames, closing.step, closing.components) > 0,
+     f"config.discriminant.frames={closing.frames}, config.discriminant.step={closing.step} and"
+     f" config.discriminant.components={closing.components} must be at least 1"),
     *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
     (config.model.pixels == schema.SILHOUETTES or closing.segmenter == 0,
      f"config.discriminant.segmenter={closing.segmenter} takes frames for masks of bodies; with"

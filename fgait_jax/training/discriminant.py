@@ -74,13 +74,15 @@ def learn(
   read, or teach nothing (fewer than two groups, or one clip of each).
   """
   settings = config.discriminant
-  order, embed = spaced(settings.frames, stride=stride_of(config.data)), embedder(config, graph, mesh)
+  taken = np.arange(0, settings.frames, settings.step)
+  order = taken[spaced(len(taken), stride=max(1, round(stride_of(config.data) / settings.step)))]
+  embed = embedder(config, graph, mesh)
 
   rows, groups = [], []
   for number in numbers:
     between()
     batch = reading.next()
-    batch = {"frames": batch["frames"][:, :, order], "valid": batch["valid"], "group": batch["group"]}
+    batch = {"frames": batch["frames"][:, :, order], "valid": batch["valid"][:, :, order], "group": batch["group"]}
     found, group = jax.device_get(embed(teacher, **hosts.to_global(batch, mesh), number=np.int32(number)))
     rows.append(found)
     groups.append(group)

@@ -74,9 +74,9 @@ def new_network(config, key) -> GaitNetwork:
   extra = added(config)
   network = backbones.create_network(
     name=config.model.name, variant=config.model.variant, channels=config.model.channels, dtype=config.model.dtype,
-    remat=config.model.remat, stem=config.model.stem, temporal_pooling=config.model.temporal_pooling,
-    body_heads=config.model.body_heads, facing=config.model.facing, discriminant=config.model.discriminant,
-    projects=not extra["no_projector"], rngs=nnx.Rngs(key),
+    remat=config.model.remat, stem=config.model.stem, attention_frames=config.model.attention_frames,
+    temporal_pooling=config.model.temporal_pooling, body_heads=config.model.body_heads, facing=config.model.facing,
+    discriminant=config.model.discriminant, projects=not extra["no_projector"], rngs=nnx.Rngs(key),
   )
   rngs = nnx.Rngs(jax.random.fold_in(key, 1))
   frame = (64, config.augment.width, config.model.channels)

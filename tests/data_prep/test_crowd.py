@@ -139,6 +139,12 @@ def test_a_crowd_of_any_size_can_be_named():
   assert (record.name, record.population, record.subjects, record.choices) == ("few", "crowd", (3, 0), {"people": 3})
   walks = record.source(None).splits()["train"]
   assert {walk.subject for walk in walks} == {"c00001", "c00002", "c00003"}
+  assert len(walks) == 3 * 8
+  pairs = datasets.get("crowd_pairs")
+  assert (pairs.population, pairs.subjects, pairs.choices) == ("crowd", (960, 0), {"walks": 2})
+  walks = datasets.choose("crowd", {"people": 3, "walks": 2, "name": "few"}).source(None).splits()["train"]
+  eight = [walk.key for walk in datasets.get("crowd").source(None).splits()["train"]]
+  assert [walk.key for walk in walks] == [eight[i] for i in (0, 1, 8, 9, 16, 17)]
   large = datasets.get("crowd4800")
   assert (large.population, large.subjects) == ("crowd", (4800, 0))
   with pytest.raises(DataError, match="--people belongs to the data sets crowd, not to walkers"):

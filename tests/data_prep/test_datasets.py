@@ -106,7 +106,7 @@ def test_two_records_of_one_name_are_refused():
 def test_data_sets_of_the_same_people_are_one_population():
   others = {name: record.population for name, record in datasets.RECORDS.items() if record.population != name}
   scoliosis = {f"scoliosis1k_{ratio}": "scoliosis1k" for ratio in ("112", "114", "118", "1116")}
-  assert others == scoliosis | {"ccgr_mini": "ccgr", "crowd4800": "crowd"}
+  assert others == scoliosis | {"ccgr_mini": "ccgr", "crowd4800": "crowd", "crowd_pairs": "crowd"}
   assert "those of scoliosis1k" in " ".join(_told("scoliosis1k_118"))
   one, other = (partitions.load(f"scoliosis1k_{ratio}") for ratio in ("118", "112"))
   assert set(one["train"]) & set(other["test"])

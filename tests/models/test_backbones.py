@@ -57,3 +57,9 @@ def test_unknown_values_are_refused_by_key(key, value, known):
   options = {"name": "transformer", "variant": "tiny", key: value}
   with pytest.raises(ConfigError, match=f"model.{key}='{value}'.*{known}"):
     create_network(**options, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("frames", [0, 6])
+def test_windows_of_attention_are_of_whole_tokens(frames):
+  with pytest.raises(ConfigError, match=f"config.model.attention_frames={frames} must be a multiple of 4"):
+    create_network(name="transformer", variant="tiny", attention_frames=frames, rngs=nnx.Rngs(0))

@@ -178,6 +178,28 @@ def test_its_clips_are_spaced_as_the_network_was_taught(run, configure, tmp_path
   assert asked == [(4, 3)]
 
 
+def test_of_its_frames_every_so_many_th_is_embedded_at_the_same_spacing(run, configure, tmp_path, monkeypatch):
+  seen, embedder = [], discriminant.embedder
+
+  def recorded(*about):
+    embed = embedder(*about)
+    return lambda weights, frames, **rest: seen.append(jax.device_get((frames, rest["valid"]))) or embed(
+      weights, frames, **rest)
+
+  monkeypatch.setattr(discriminant, "embedder", recorded)
+  how = CHANGES | {"data__clip_frames": 2, "data__window_frames": 8, "discriminant__frames": 6}
+  state = run(configure(**how), tmp_path / "all")
+  (whole, _), *rest = seen  # frames 0, 4, 1, 5, 2, 3
+  seen.clear()
+  less = run(configure(**how, discriminant__step=2), tmp_path / "less")
+  (found, valid), *others = seen  # of 0, 2 and 4: 0, 4, 2
+  np.testing.assert_array_equal(found, whole[:, :, [0, 1, 4]])
+  assert valid.shape == found.shape[:3]
+  assert len(rest) == len(others)
+  kernels = [s["teacher"]["stats"]["discriminant"]["kernel"] for s in (state, less)]
+  assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
 def test_every_scale_of_parts_counts_alike_and_the_map_is_of_parts_as_they_are(run, configure, tmp_path, monkeypatch):
   seen, components = [], linear_maps.components
 

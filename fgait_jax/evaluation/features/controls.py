@@ -10,8 +10,6 @@ import numpy as np
 
 from fgait_jax.evaluation.features.changed import ChangedSplit
 
-STILL_FRAMES = 16  # how often the one picture of a control without motion is repeated
-
 
 def _shuffled(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
   return np.random.default_rng((seed, zlib.crc32(key.encode()))).permutation(frames)
@@ -25,16 +23,16 @@ def _reversed(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
 def _one_frame(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
   del key, seed
   middle = len(frames) // 2
-  return np.repeat(frames[middle : middle + 1], STILL_FRAMES, axis=0)
+  return frames[middle : middle + 1]
 
 
 def _mean_silhouette(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
   del key, seed
-  mean = np.rint(frames.mean(axis=0, keepdims=True, dtype=np.float32)).astype(np.uint8)
-  return np.repeat(mean, STILL_FRAMES, axis=0)
+  return np.rint(frames.mean(axis=0, keepdims=True, dtype=np.float32)).astype(np.uint8)
 
 
-# Name of a control -> what a table calls it, how it changes frames, and whether it leaves one picture.
+# Name of a control -> what a table calls it, how it changes frames, and whether it leaves one picture, which is
+# repeated.
 _CONTROLS = {
   "shuffled": ("frames shuffled", _shuffled, False),
   "reversed": ("time reversed", _reversed, False),
@@ -44,12 +42,15 @@ _CONTROLS = {
 TITLES = {name: title for name, (title, *_) in _CONTROLS.items()}
 
 
-def controlled(split, name: str, *, max_frames: int, seed: int) -> ChangedSplit:
-  """All walks of `split`, their first `max_frames` frames, under the control `name`, one of `TITLES`."""
+def controlled(split, name: str, *, max_frames: int, still_frames: int, seed: int) -> ChangedSplit:
+  """All walks of `split`, their first `max_frames` frames, under the control `name`, one of `TITLES`. One picture is
+  repeated to `still_frames` frames: more than a network sees together change nothing."""
   _, change, still = _CONTROLS[name]
   counts = np.minimum(np.asarray(split.num_frames), max_frames)
+  repeated = f", {still_frames} times" if still else ""
   return ChangedSplit(
-    split, np.arange(len(split)), how=f"{name} of {max_frames} frames, seed {seed}",
-    num_frames=np.full(len(split), STILL_FRAMES) if still else counts,
-    change=lambda frames, key: change(frames[:max_frames], key, seed=seed),
+    split, np.arange(len(split)), how=f"{name} of {max_frames} frames{repeated}, seed {seed}",
+    num_frames=np.full(len(split), still_frames) if still else counts,
+    change=lambda frames, key: np.repeat(
+      change(frames[:max_frames], key, seed=seed), still_frames if still else 1, axis=0),
   )

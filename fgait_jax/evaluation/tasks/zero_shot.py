@@ -55,7 +55,8 @@ def _controls(setup: Setup, protocol) -> list[Row]:
   """Rows of the network on walks without order, direction or motion."""
   config, rows = setup.config, []
   for name, title in controls.TITLES.items():
-    split = controls.controlled(setup.split, name, max_frames=config.max_frames, seed=config.seed)
+    split = controls.controlled(setup.split, name, max_frames=config.max_frames, seed=config.seed,
+                                still_frames=setup.trained.config.model.attention_frames)
     found = setup.embeddings_of(setup.trained, f"model, {title},", split)
     row = scoring.row_of(config, protocol, name, f"network, {title}", found)
     # A table is enough for them.

@@ -5,6 +5,8 @@ import pytest
 
 from fgait_jax.evaluation.features import baselines, controls
 
+STILL = 8
+
 
 class Walks:
   """Three walks of different lengths, every frame unlike the others, stored 44 wide."""
@@ -22,7 +24,7 @@ class Walks:
 
 
 def frames_of(name, i, *, max_frames=720, seed=0):
-  split = controls.controlled(Walks(), name, max_frames=max_frames, seed=seed)
+  split = controls.controlled(Walks(), name, max_frames=max_frames, still_frames=STILL, seed=seed)
   found = split.frames(i, np.arange(split.num_frames[i]))
   assert len(found) == split.num_frames[i]
   assert found.shape[1:] == (64, 64, 1)
@@ -46,7 +48,7 @@ def test_what_is_left_without_motion_is_one_picture():
   walk = Walks().frames(0)
   for name, picture in (("one_frame", walk[4]), ("mean_silhouette", np.rint(walk.mean(axis=0)))):
     found = frames_of(name, 0)
-    assert len(found) == controls.STILL_FRAMES
+    assert len(found) == STILL
     for frame in found:
       np.testing.assert_array_equal(frame, picture.astype(np.uint8))
 
@@ -63,7 +65,7 @@ def test_no_frame_beyond_the_first_ones_is_used(name, monkeypatch):
 @pytest.mark.parametrize("name", ["shuffled", "reversed", "mean_silhouette"])
 def test_a_method_without_time_does_not_notice(name):
   """The GEI sees neither order nor motion: the controls without these leave it as it is."""
-  split = controls.controlled(Walks(), name, max_frames=20, seed=0)
+  split = controls.controlled(Walks(), name, max_frames=20, still_frames=STILL, seed=0)
   plain = baselines.mean_silhouettes(Walks(), max_frames=20)
   found = baselines.mean_silhouettes(split, max_frames=20)
   np.testing.assert_allclose(found.embeddings, plain.embeddings, atol=0.51 / 255)  # a mean is rounded to a grey level
@@ -71,6 +73,6 @@ def test_a_method_without_time_does_not_notice(name):
 
 
 def test_every_control_has_a_name_for_the_cache():
-  names = {controls.controlled(Walks(), name, max_frames=frames, seed=seed).name
-           for name in controls.TITLES for frames in (20, 30) for seed in (0, 1)}
-  assert len(names) == 4 * len(controls.TITLES)
+  names = {controls.controlled(Walks(), name, max_frames=frames, still_frames=still, seed=seed).name
+           for name in controls.TITLES for frames in (20, 30) for still in (4, 16) for seed in (0, 1)}
+  assert len(names) == 4 * 2 + 8 * 2  # what is still is also named by how long
