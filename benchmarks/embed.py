@@ -2,6 +2,7 @@
 
   python benchmarks/embed.py                              on this machine's device
   python benchmarks/embed.py --networks transformer:tiny gaitset:32-64-128 --walks 4
+  python benchmarks/embed.py --networks transformer:tiny --walks 11 --frames 44 --attention-frames 4
   taskset -c 0 python benchmarks/embed.py                 on one core
 
 Weights and frames are random: speed does not depend on them. The first batch, with compilation, is not counted.
@@ -38,12 +39,13 @@ def network(text: str) -> tuple[str, str]:
   return name, variant
 
 
-def embedding_function(name: str, variant: str, dtype: str):
+def embedding_function(name: str, variant: str, dtype: str, attention_frames: int):
   """(frames [b t 64 44 1], valid [b t]) -> the vectors that are compared, jitted, with random weights inside."""
   rngs, ours = nnx.Rngs(0), name == "transformer"
   projects = name in ("transformer", "p3d", "gaitssb")
-  network = create_network(name=name, variant=variant, dtype=dtype, temporal_pooling="mean" if ours else "max",
-                           projects=projects, discriminant=256 if ours else 0, rngs=rngs)
+  network = create_network(name=name, variant=variant, dtype=dtype, attention_frames=attention_frames,
+                           temporal_pooling="mean" if ours else "max", projects=projects,
+                           discriminant=256 if ours else 0, rngs=rngs)
   if not projects:  # the published head
     network.recognition = PartLinear(*network.head_input_shape, 256, rngs=rngs)
   network.eval()
@@ -64,6 +66,7 @@ def main() -> None:
                       help="backbone:variant, as config.model's")
   parser.add_argument("--walks", type=whole(1), default=8, help="in a batch")
   parser.add_argument("--frames", type=whole(1), default=90)
+  parser.add_argument("--attention-frames", type=whole(1), default=16, help="of the transformer's windows")
   parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
   parser.add_argument("--repeats", type=whole(1), default=5)
   options = parser.parse_args()
@@ -74,7 +77,7 @@ def main() -> None:
   table = Table("network", "walks a second", "processor seconds a walk",
                 title=f"{options.walks} x {options.frames} frames, {options.dtype}, {device}")
   for name, variant in options.networks:
-    embed = embedding_function(name, variant, options.dtype)
+    embed = embedding_function(name, variant, options.dtype, options.attention_frames)
     embed(frames, valid).block_until_ready()
     seconds, processor = [], []
     for _ in range(options.repeats):

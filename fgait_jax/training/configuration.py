@@ -226,6 +226,10 @@ def check(config, mesh: Mesh) -> None:
     (data.clip_frames % slot == 0,
      f"config.data.clip_frames={data.clip_frames} must be a multiple of {slot}: config.model.variant="
      f"{config.model.variant!r} makes a token of {slot} frames, and those left over at the end would never be seen"),
+    (not backbone.windows or data.clip_frames <= config.model.attention_frames,
+     f"config.data.clip_frames={data.clip_frames} is more than config.model.attention_frames="
+     f"{config.model.attention_frames}: a clip would be cut into windows that do not see each other; set"
+     f" config.model.attention_frames={data.clip_frames}"),
     (len(hidden) in (1, len(config.student.crop_list)),
      f"config.student.masked_fractions={hidden} must have one share, or one for each group of config.student.crop_list="
      f"{tuple(config.student.crop_list)}"),

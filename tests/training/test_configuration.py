@@ -61,6 +61,7 @@ def test_every_variant_is_accepted(variant):
     ({"optim__warmup_steps": 4}, r"config.optim.warmup_steps=4 must be at least 0 and below config.train.steps=4"),
     ({"data__clips": 1}, r"config.data.clips=1: pretraining takes 2 clips"),
     ({"data__clip_frames": 6}, r"config.data.clip_frames=6 must be from 1 to config.data.window_frames=5"),
+    ({"model__attention_frames": 2}, r"config.data.clip_frames=4 is more than config.model.attention_frames=2: .*=4$"),
     ({"data__clip_frames": 3}, r"data.clip_frames=3 must be a multiple of 2: .*'test' makes a token of 2 frames"),
     ({"student__masked_fractions": (0.0, 1.0)}, r"student.masked_fractions=\(0.0, 1.0\): each must be at least 0"),
     ({"student__masked_fractions": (0.5,) * 3}, r"fractions=\(0.5, 0.5, 0.5\) must have one share, or one for each"),
