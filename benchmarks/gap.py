@@ -45,7 +45,7 @@ def main() -> None:
   parser.add_argument("checkpoint")
   parser.add_argument("--built", default="built")
   parser.add_argument("--real", default="kth", help="data set whose training people are looked at")
-  parser.add_argument("--synthetic", default="crowd", help="a data set that taught the discriminant")
+  parser.add_argument("--synthetic", default="crowd_pairs", help="a data set that taught the discriminant")
   parser.add_argument("--walks", type=whole(1), default=1920, help="of it")
   parser.add_argument("--test-walks", type=whole(0), default=960, help="test walks of the walkers; 0 takes all")
   options = parser.parse_args()

@@ -35,7 +35,7 @@ def render_walk(
 
   `clean` leaves the segmenter's errors out. Raises `Dropped` where no frame shows a body.
   """
-  person, outfit, pose = _walk(seed=seed, subject=subject, condition=condition, frames=frames)
+  person, outfit, pose = _walk(seed=seed, subject=subject, condition=condition, frames=tuple(frames))
   recording = generator(seed, "recording", subject, condition, view)
   camera = place_camera(view, seed=seed)
   camera = dataclasses.replace(

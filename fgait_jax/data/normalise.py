@@ -28,6 +28,7 @@ def normalise_frame(
   """
   if mask.ndim != 2 or mask.dtype != np.uint8:
     raise FrameRefused(f"not an 8-bit grey image: {mask.dtype} {mask.shape}")
+  # A row whose sum is beyond 32 bits is too wide in any case.
   by_row = cv2.reduce(mask, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S) if mask.size else np.zeros(1, np.int32)
   total = by_row.sum(dtype=np.int64)
   # Of 0 and 1 the official script makes a frame of 0 and 1. Only a sum this small can be of such a mask.

@@ -176,9 +176,11 @@ def closing_needs(config) -> list[tuple[bool, str]]:
      f"config.discriminant.walks={closing.walks} must be at least a batch's {least} clips (config.data.batch_size x"
      " config.data.clips)"),
     (0 <= closing.shrinkage <= 1, f"config.discriminant.shrinkage={closing.shrinkage} must be from 0 to 1"),
-    (min(closing.frames, closing.step, closing.components) > 0,
-     f"config.discriminant.frames={closing.frames}, config.discriminant.step={closing.step} and"
-     f" config.discriminant.components={closing.components} must be at least 1"),
+    (min(closing.frames, closing.components) > 0,
+     f"config.discriminant.frames={closing.frames} and config.discriminant.components={closing.components} must be at"
+     " least 1"),
+    (0 < closing.step <= closing.frames,
+     f"config.discriminant.step={closing.step} must be from 1 to config.discriminant.frames={closing.frames}"),
     *chance_needs(closing, ("segmenter", "holes"), "config.discriminant"),
     (config.model.pixels == schema.SILHOUETTES or closing.segmenter == 0,
      f"config.discriminant.segmenter={closing.segmenter} takes frames for masks of bodies; with"
@@ -201,6 +203,8 @@ def check(config, mesh: Mesh) -> None:
   if min(config.model.body_heads, config.model.discriminant) < 0:
     raise ConfigError(f"config.model.body_heads={config.model.body_heads} and config.model.discriminant="
                       f"{config.model.discriminant} must be 0 or more")
+  if config.model.attention_frames < 1:
+    raise ConfigError(f"config.model.attention_frames={config.model.attention_frames} must be at least 1")
   check_seed(config.seed)
   check_batch_size(data.batch_size, mesh)
   crops.check_batch(data.batch_size, config.student.crop_list)

@@ -91,6 +91,12 @@ def test_carried_weights_are_read_with_a_key_that_is_younger(monkeypatch):
   assert config["augment"]["shift"] == 0.0
 
 
+def test_carried_weights_embed_as_when_they_were_stored():
+  """Before attention had windows to choose and discriminants a step."""
+  config = weights.about(weights.located("walkers-tiny"))["config"]
+  assert (config["model"]["attention_frames"], config["discriminant"]["step"]) == (16, 1)
+
+
 def test_stored_configurations_are_completed_by_keys_and_by_entries(monkeypatch):
   monkeypatch.setattr(defaults, "EARLIER", {
     "augment.shift": 0.0, "objectives.variance.weight": 0.0, "data.sets.*.share": 1.0, "linear_maps.more": 1})

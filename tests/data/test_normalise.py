@@ -41,6 +41,8 @@ def test_a_body_at_the_border_is_padded_not_shifted():
     (np.zeros((100, 80), np.uint8), "all black"),
     (body(top=10, bottom=15, left=60, right=66), "too little body"),
     (np.tri(300, 200, dtype=np.uint8), "values of 0 and 1 in place of 0 and 255: multiply by 255"),
+    (np.ones((200, 100), np.uint8), "values of 0 and 1 in place of 0 and 255"),
+    *((np.zeros(shape, np.uint8), "all black") for shape in ((0, 5), (5, 0), (0, 0))),
     (np.zeros((100, 80, 3), np.uint8), "not an 8-bit grey image"),
     (np.zeros((100, 80), np.uint16), "not an 8-bit grey image"),
     (np.full((100, 1), 255, np.uint8), "too narrow"),

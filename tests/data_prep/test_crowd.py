@@ -9,12 +9,13 @@ import pickle
 import numpy as np
 import pytest
 
-from data_prep import datasets
+from data_prep import build, datasets
 from data_prep.sources.crowd import CrowdSource, Ingredients, draw_manner, place_of
 from data_prep.sources.walkers import WalkersSource
 from data_prep.walkers.measured import SPEED, draw_body, draw_measures, draw_tempo, step_length
 from data_prep.walkers.randomness import generator
 from fgait_jax.data.schema import check_frames
+from fgait_jax.data.source import open_split
 from fgait_jax.errors import DataError
 
 
@@ -151,6 +152,15 @@ def test_a_crowd_of_any_size_can_be_named():
     datasets.choose("walkers", {"people": 3})
   with pytest.raises(DataError, match="--name '../few': expected small letters, digits and underscores"):
     datasets.choose("crowd", {"name": "../few"})
+
+
+def test_walks_and_people_are_chosen_on_the_command_line(tmp_path, capsys):
+  argv = ["crowd", "--people", "3", "--walks", "2", "--name", "few", "--out", str(tmp_path), "--workers", "1"]
+  assert build.main(argv) == 0
+  split = open_split(tmp_path, "few", "train")
+  assert sorted(split.subjects) == [f"c0000{i}" for i in (1, 1, 2, 2, 3, 3)]
+  assert build.main([*argv[:4], "100", *argv[5:-3], str(tmp_path / "other"), *argv[-2:]]) == 1
+  assert "expected 1 or more, 1 to 99" in capsys.readouterr().err
 
 
 def test_the_crowd_is_filmed_from_all_around():

@@ -7,6 +7,7 @@ from multiprocessing import get_context
 import numpy as np
 import pytest
 
+from data_prep.sources import walkers as sources_walkers
 from data_prep.sources.walkers import WalkersSource, render_walk
 from fgait_jax.data.schema import check_frames
 from fgait_jax.errors import DataError
@@ -93,6 +94,21 @@ def test_seed_changes_everyone():
     for s in (0, 1)
   )
   assert np.abs(gei(one) - gei(other)).mean() > 0.01
+
+
+def test_a_walk_is_its_own_whatever_was_rendered_before():
+  """Views of a walk share what was drawn for it, and no other walk does."""
+  asked = [{"seed": 3, "subject": "0001", "condition": "nm-01", "view": "090", "frames": [32, 36]}]
+  asked += [asked[0] | other for other in (
+    {"seed": 4}, {"subject": "0002"}, {"condition": "nm-02"}, {"frames": [20, 24]}, {"view": "000"})]
+  alone = []
+  for walk in asked:
+    sources_walkers._walk.cache_clear()
+    alone.append(render_walk(**walk).frames)
+  for walk, frames in zip(asked, alone, strict=True):  # each after another one
+    np.testing.assert_array_equal(render_walk(**asked[0]).frames, alone[0])
+    np.testing.assert_array_equal(render_walk(**walk).frames, frames)
+  assert all(len(frames) != len(alone[0]) or (frames != alone[0]).any() for frames in alone[1:])
 
 
 def test_people_differ_more_between_than_within(rendered, walks):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep.sources.walkers import render_walk
+from data_prep.walkers import noise
 from data_prep.walkers.anthropometry import draw_subject
 from data_prep.walkers.body import build_body
 from data_prep.walkers.camera import Camera, place_camera
@@ -201,6 +202,17 @@ def test_segmenter_bias_thickens_and_perfect_masks_stay():
   ragged = degraded(Segmenter(ragged=35, blur=5))
   assert set(np.unique(ragged)) == {0, 255}
   assert 0 < (ragged != mask).mean() < 0.1
+
+
+def test_noise_is_a_window_of_its_field_whatever_the_shape_of_the_mask(monkeypatch):
+  resized, resize = [], noise.cv2.resize
+  monkeypatch.setattr(noise.cv2, "resize", lambda *args: resized.append(args) or resize(*args))
+  for shape in ((300, 90), (90, 300), (noise.FIELD, noise.FIELD)):
+    masks = [np.full(shape, 255, np.uint8) for _ in range(20)]
+    assert all(found.shape == shape for found in degrade(masks, Segmenter(ragged=35), np.random.default_rng(0)))
+  assert not resized
+  next(degrade([np.full((500, 90), 255, np.uint8)], Segmenter(ragged=35), np.random.default_rng(0)))
+  assert len(resized) == 1  # taller than the field
 
 
 def test_lost_parts_are_feet_and_hands_only():

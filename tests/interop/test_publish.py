@@ -189,7 +189,7 @@ def test_a_configuration_changed_by_hand_is_refused(copy):
     ({"config": config | {"data": config["data"] | {"sets": 3}}}, "config.data.clip_frames, window_frames or sets"),
     (with_model(name=["transformer"]), r"config.model.name=\['transformer'\] is a network that this version"),
     (with_model(channels="1"), "its config has model.channels not or of another kind"),
-    ({"config": config | {"model": None}}, "its config has model.body_heads, .* not or of another kind"),
+    ({"config": config | {"model": None}}, "its config has model.attention_frames, .* not or of another kind"),
     ({"config": {k: v for k, v in config.items() if k != "augment"}}, "its config has augment.width not"),
     ({"sha256": None}, "sha256 is None, expected a str"),
     ({"people": ["001"]}, r"people is \['001'\], expected a dict"),

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+from flax import nnx
 
 from configs import pretrain
 from fgait_jax.errors import ConfigError
@@ -19,6 +20,14 @@ def test_shardings_are_as_recorded(variant):
   leaves = jax.tree_util.tree_flatten_with_path(target)[0]
   text = "".join(f"{path_name(path)} {leaf.shape} {tuple(leaf.sharding.spec)}\n" for path, leaf in leaves)
   check_recorded(f"shardings/{variant}_2x2x2.txt", text)
+
+
+@pytest.mark.parametrize("variant, windows", [("tiny", 4), ("tiny_long", 16), ("tiny_masked", 16), ("base", 16)])
+def test_windows_of_attention_are_those_of_the_configuration(variant, windows):
+  config = pretrain.get_config(variant)
+  network = nnx.eval_shape(lambda: states.new_network(config, jax.random.key(0)))
+  assert network.encoder.window_frames == windows == config.model.attention_frames
+  assert network.decoder.window_slots == windows // network.encoder.patch_time
 
 
 def test_state_holds_student_teacher_and_optimizer():

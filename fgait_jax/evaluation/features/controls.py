@@ -9,6 +9,16 @@ import zlib
 import numpy as np
 
 from fgait_jax.evaluation.features.changed import ChangedSplit
+from fgait_jax.training.pretrained import Pretrained
+
+STILL_FRAMES = 16
+
+
+def still_frames(network: Pretrained) -> int:
+  """To how many frames a picture is repeated for `network`: those that attend to each other, `STILL_FRAMES` at most,
+  and so many for networks that do not cut walks into windows."""
+  windows = network.graph.backbone.windows
+  return min(network.config.model.attention_frames, STILL_FRAMES) if windows else STILL_FRAMES
 
 
 def _shuffled(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:
@@ -44,7 +54,7 @@ TITLES = {name: title for name, (title, *_) in _CONTROLS.items()}
 
 def controlled(split, name: str, *, max_frames: int, still_frames: int, seed: int) -> ChangedSplit:
   """All walks of `split`, their first `max_frames` frames, under the control `name`, one of `TITLES`. One picture is
-  repeated to `still_frames` frames: more than a network sees together change nothing."""
+  repeated to `still_frames` frames."""
   _, change, still = _CONTROLS[name]
   counts = np.minimum(np.asarray(split.num_frames), max_frames)
   repeated = f", {still_frames} times" if still else ""
