@@ -13,6 +13,7 @@ from data_prep.walkers.camera import Camera, place_camera
 from data_prep.walkers.clothing import BAGS, dress
 from data_prep.walkers.kinematics import draw_gait, walk
 from data_prep.walkers.noise import Segmenter, degrade, draw_segmenter, lost_parts
+from data_prep.walkers.renderer import MARGIN, render
 
 SUBJECTS = [f"{n:04d}" for n in range(1, 13)]
 
@@ -78,6 +79,19 @@ def test_motion_repeats_with_the_cadence(name):
   legs = pose_of(subject).joints
   assert np.corrcoef(legs["ankle0"][:, 0], legs["ankle1"][:, 0])[0, 1] < -0.5
   assert np.corrcoef(legs["ankle0"][:, 0], legs["wrist0"][:, 0])[0, 1] < -0.3
+
+
+@pytest.mark.parametrize("view", ["000", "090"])
+def test_a_mask_holds_the_whole_body_and_little_more(view):
+  subject = draw_subject("0001", seed=0)
+  solids = build_body(subject, dress(subject, "cl-01", seed=0), pose_of(subject, frames=12))
+  names = solids.capsules.names
+  masks = list(render(solids, place_camera(view, seed=0), lost=np.zeros((len(names), 12), bool)))
+  assert len(masks) == 12
+  for mask in masks:
+    for edge in (mask, mask[::-1], mask.T, mask.T[::-1]):
+      assert not edge[:MARGIN - 2].any()
+      assert edge[:MARGIN + 4].any()
 
 
 def test_silhouettes_show_the_step():

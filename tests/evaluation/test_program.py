@@ -51,6 +51,17 @@ def test_zero_shot_writes_everything_a_table_needs(world, tmp_path):
   assert {"effective_rank", "mean_cosine"} <= set(found["rows"][0]["embeddings"])
 
 
+def test_controls_without_motion_are_as_long_as_the_network_sees_at_once(world, tmp_path, monkeypatch):
+  networks, _ = world
+  with networks[True].config.unlocked():
+    networks[True].config.model.attention_frames = 6
+  asked, controlled = [], controls.controlled
+  monkeypatch.setattr(controls, "controlled", lambda *walks, still_frames, **options: asked.append(still_frames)
+                      or controlled(*walks, still_frames=still_frames, **options))
+  program.run(config_of(controls=True), tmp_path)
+  assert asked == [6] * len(controls.TITLES)
+
+
 def test_embeddings_are_extracted_once_for_all_tasks(world, tmp_path):
   networks, _ = world
   program.run(config_of(), tmp_path)

@@ -7,18 +7,18 @@ frame. Gallery and probes are changed alike.
 import zlib
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from fgait_jax.evaluation.features.changed import ChangedSplit
-from fgait_jax.training.pretrained import Pretrained
+from fgait_jax.models import backbones
 
 STILL_FRAMES = 16
 
 
-def still_frames(network: Pretrained) -> int:
-  """To how many frames a picture is repeated for `network`: those that attend to each other, `STILL_FRAMES` at most,
-  and so many for networks that do not cut walks into windows."""
-  windows = network.graph.backbone.windows
-  return min(network.config.model.attention_frames, STILL_FRAMES) if windows else STILL_FRAMES
+def still_frames(model: ConfigDict) -> int:
+  """To how many frames a picture is repeated for a network of the section `model`: those that attend to each other,
+  `STILL_FRAMES` at most, and so many for networks that do not cut walks into windows."""
+  return min(model.attention_frames, STILL_FRAMES) if backbones.find(model.name).windows else STILL_FRAMES
 
 
 def _shuffled(frames: np.ndarray, key: str, *, seed: int) -> np.ndarray:

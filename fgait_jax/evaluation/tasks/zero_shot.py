@@ -56,7 +56,7 @@ def _controls(setup: Setup, protocol) -> list[Row]:
   config, rows = setup.config, []
   for name, title in controls.TITLES.items():
     split = controls.controlled(setup.split, name, max_frames=config.max_frames, seed=config.seed,
-                                still_frames=controls.still_frames(setup.trained))
+                                still_frames=controls.still_frames(setup.trained.config.model))
     found = setup.embeddings_of(setup.trained, f"model, {title},", split)
     row = scoring.row_of(config, protocol, name, f"network, {title}", found)
     # A table is enough for them.

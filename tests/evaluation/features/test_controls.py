@@ -1,12 +1,10 @@
 """Controls take away what their names say, and nothing else."""
 
-import types
-
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from fgait_jax.evaluation.features import baselines, controls
-from fgait_jax.models import backbones
 
 STILL = 8
 
@@ -77,9 +75,7 @@ def test_a_method_without_time_does_not_notice(name):
 
 @pytest.mark.parametrize("name, frames, repeated", [("transformer", 4, 4), ("transformer", 32, 16), ("p3d", 4, 16)])
 def test_a_picture_is_repeated_as_often_as_a_network_sees_it_at_once(name, frames, repeated):
-  model = types.SimpleNamespace(model=types.SimpleNamespace(attention_frames=frames))
-  network = types.SimpleNamespace(config=model, graph=types.SimpleNamespace(backbone=backbones.find(name)))
-  assert controls.still_frames(network) == repeated
+  assert controls.still_frames(ConfigDict({"name": name, "attention_frames": frames})) == repeated
 
 
 def test_every_control_has_a_name_for_the_cache():
