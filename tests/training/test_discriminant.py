@@ -16,7 +16,7 @@ from fgait_jax.models.recognition import DiscriminantHead
 from fgait_jax.parallel.mesh import make_mesh
 from fgait_jax.training import discriminant, linear_maps, pretraining
 from fgait_jax.training.checkpoints import load_network
-from fgait_jax.training.session import Watchdog
+from fgait_jax.training.session import Reading, Watchdog
 from tests.training.conftest import ToySplit
 
 CHANGES = {
@@ -180,6 +180,8 @@ def test_its_clips_are_spaced_as_the_network_was_taught(run, configure, tmp_path
 
 def test_of_its_frames_every_so_many_th_is_embedded_at_the_same_spacing(run, configure, tmp_path, monkeypatch):
   seen, embedder = [], discriminant.embedder
+  read, following = [], Reading.next
+  monkeypatch.setattr(Reading, "next", lambda self: read.append(following(self)) or read[-1])
 
   def recorded(*about):
     embed = embedder(*about)
@@ -189,7 +191,10 @@ def test_of_its_frames_every_so_many_th_is_embedded_at_the_same_spacing(run, con
   monkeypatch.setattr(discriminant, "embedder", recorded)
   how = CHANGES | {"data__clip_frames": 2, "data__window_frames": 8, "discriminant__frames": 6}
   state = run(configure(**how), tmp_path / "all")
-  (whole, _), *rest = seen  # frames 0, 4, 1, 5, 2, 3
+  (whole, _), *rest = seen
+  clips = next(batch["frames"] for batch in read if batch["frames"].shape[2] == 6)
+  assert (clips[:, :, 1:] != clips[:, :, :-1]).any(axis=(0, 1, 3, 4, 5)).all()
+  np.testing.assert_array_equal(whole, clips[:, :, [0, 4, 1, 5, 2, 3]])
   seen.clear()
   less = run(configure(**how, discriminant__step=2), tmp_path / "less")
   (found, valid), *others = seen  # of 0, 2 and 4: 0, 4, 2
